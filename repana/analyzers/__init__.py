@@ -1,0 +1,191 @@
+"""The table of analyzers: what can be measured, what each reads, in which unit, which way is better, by whose formula.
+
+The loop, the command line, the report, the documentation and the shared tests read this table and nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
+from repana.summaries.discriminant import Discriminant
+from repana.summaries.moments import Moments
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One number of an analyzer. `better` is "lower", "higher" or ""; `invariant` lists what must not change it."""
+
+    name: str
+    formula: str
+    better: str = ""
+    unit: str = ""
+    title: str = ""
+    source: str = ""
+    invariant: tuple[str, ...] = ("rotation", "scale", "translation")
+    headline: bool = False
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """A function over one layer, the summaries that it reads, and its quantities."""
+
+    name: str
+    function: Callable[..., Any]
+    result: type
+    reads: tuple[type, ...]
+    quantities: tuple[Quantity, ...]
+    arrays: bool = False  # also reads the features themselves
+    head: bool = False  # also reads the logits, and the classifier at its input
+
+
+_NOT_SHIFT = ("rotation", "scale")
+_LINEAR = ("rotation", "scale", "translation", "linear")
+_PAPYAN, _ZHU = "Papyan, Han & Donoho 2020", "Zhu et al. 2021"
+
+ANALYZERS: dict[str, Analyzer] = {
+    a.name: a
+    for a in (
+        Analyzer(
+            name="neural_collapse",
+            function=neural_collapse,
+            result=NeuralCollapse,
+            reads=(Moments, Discriminant),
+            arrays=True,
+            head=True,
+            quantities=(
+                Quantity("nc1", "tr(Sw Sb^+)/c", "lower", title="NC1", source=_PAPYAN, headline=True),
+                Quantity("quotient", "tr Sw / tr Sb", "lower", title="Scatter quotient", source="Tirer et al. 2023"),
+                Quantity(
+                    "cdnv",
+                    "mean_{i<j} (v_i + v_j)/(2 |m_i - m_j|^2)",
+                    "lower",
+                    title="CDNV",
+                    source="Galanti et al. 2022",
+                    headline=True,
+                ),
+                Quantity("cdnv_median", "median over pairs of CDNV", "lower", source="Galanti et al. 2022"),
+                Quantity("cdnv_max", "maximum over pairs of CDNV", "lower", source="Galanti et al. 2022"),
+                Quantity(
+                    "vci",
+                    "1 - tr(St^+ Sb)/rank(Sb)",
+                    "lower",
+                    title="VCI",
+                    source="Xu & Liu 2023",
+                    invariant=_LINEAR,
+                    headline=True,
+                ),
+                Quantity("fuzziness", "tr(Sw Sb^+), Sb by samples", "lower", source="He & Su 2023", invariant=_LINEAR),
+                Quantity("equinorm", "std_c |m_c - g| / mean_c |m_c - g|", "lower", title="Equinorm", source=_PAPYAN),
+                Quantity(
+                    "equiangularity", "mean_{i<j} |cos_ij + 1/(c-1)|", "lower", title="Equiangularity", source=_PAPYAN
+                ),
+                Quantity("cosine_std", "std_{i<j} cos_ij", "lower", source=_PAPYAN),
+                Quantity(
+                    "etf_error",
+                    "|McMc'/|McMc'|_F - J/|J|_F|_F",
+                    "lower",
+                    title="ETF error",
+                    source=_ZHU,
+                    headline=True,
+                ),
+                Quantity(
+                    "of_error", "|MM'/|MM'|_F - I/sqrt(c)|_F", "lower", source="Dang et al. 2023", invariant=_NOT_SHIFT
+                ),
+                Quantity(
+                    "gof_error",
+                    "|MM'/|MM'|_F - D/|D|_F|_F, D diagonal",
+                    "lower",
+                    source="Dang et al. 2023",
+                    invariant=_NOT_SHIFT,
+                ),
+                Quantity("uniformity", "mean_{i<j} -log |u_i - u_j|, u = Mc/|Mc|", "lower", source="Liu et al. 2023"),
+                Quantity("uniformity_variance", "variance over pairs of the same", "lower", source="Liu et al. 2023"),
+                Quantity(
+                    "one_vs_rest",
+                    "min_k dist(u_k, conv{u_j})",
+                    "higher",
+                    source="Jiang et al. 2023",
+                    invariant=_NOT_SHIFT,
+                ),
+                Quantity("classifier_equinorm", "std_c |w_c| / mean_c |w_c|", "lower", source=_PAPYAN),
+                Quantity("classifier_etf_error", "|WW'/|WW'|_F - J/|J|_F|_F", "lower", source=_ZHU),
+                Quantity("self_duality", "|W/|W|_F - Mc/|Mc|_F|_F^2", "lower", title="Self-duality", source=_PAPYAN),
+                Quantity("duality_zhu", "|WMc'/|WMc'|_F - J/|J|_F|_F", "lower", source=_ZHU),
+                Quantity("duality_cosine", "mean_c cos(w_c, m_c - g)", "higher", source="Liu et al. 2023"),
+                Quantity(
+                    "duality_variation", "std/mean over c of cos(w_c, m_c - g)", "lower", source="Wu & Papyan 2024"
+                ),
+                Quantity("bias_collapse", "|Wg + b|", "lower", unit="logits", source=_ZHU, invariant=()),
+                Quantity(
+                    "nc4", "share argmax logits = nearest class mean", "higher", "share", "NC4 agreement", _PAPYAN
+                ),
+                Quantity("nc4_mismatch", "1 - nc4", "lower", "share", source=_PAPYAN),
+                Quantity(
+                    "ncc_accuracy",
+                    "share nearest class mean = label",
+                    "higher",
+                    "share",
+                    "Nearest-mean accuracy",
+                    _PAPYAN,
+                    headline=True,
+                ),
+                Quantity("accuracy", "share argmax logits = label", "higher", "share", source="by definition"),
+            ),
+        ),
+        Analyzer(
+            name="fisher",
+            function=fisher,
+            result=Fisher,
+            reads=(Discriminant,),
+            quantities=(
+                Quantity(
+                    "trace_ratio",
+                    "tr Sb / tr Sw",
+                    "higher",
+                    title="Fisher trace ratio",
+                    source="Fukunaga 1990",
+                    headline=True,
+                ),
+                Quantity("quotient", "tr(Sw^-1 Sb)", "higher", source="Lawley 1938; Hotelling 1951", invariant=_LINEAR),
+                Quantity("max_eigenvalue", "max lambda(Sw^-1 Sb)", "higher", source="Roy 1953", invariant=_LINEAR),
+                Quantity("bounded", "tr(St^+ Sb)", "higher", source="Pillai 1955", invariant=_LINEAR),
+                Quantity(
+                    "feature_mean",
+                    "mean_f between_f / within_f",
+                    "higher",
+                    source="Fisher 1936",
+                    invariant=("scale", "translation"),
+                ),
+                Quantity(
+                    "feature_max",
+                    "max_f between_f / within_f",
+                    "higher",
+                    source="Fisher 1936",
+                    invariant=("scale", "translation"),
+                ),
+            ),
+        ),
+    )
+}
+
+ACROSS_LAYERS: dict[str, Analyzer] = {
+    "separation_law": Analyzer(
+        name="separation_law",
+        function=separation_law,
+        result=SeparationLaw,
+        reads=(),
+        quantities=(
+            Quantity("rho", "exp(slope of log D_l over l)", "lower", "per layer", source="He & Su 2023"),
+            Quantity("correlation", "Pearson r of log D_l and l", "lower", source="He & Su 2023"),
+            Quantity("half_life", "log 2 / -slope", "lower", "layers", source="He & Su 2023"),
+        ),
+    )
+}
+
+
+def quantity(analyzer: str, name: str) -> Quantity:
+    """The line of the table for a quantity."""
+    owner = ANALYZERS.get(analyzer) or ACROSS_LAYERS[analyzer]
+    return next(q for q in owner.quantities if q.name == name)

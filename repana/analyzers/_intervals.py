@@ -1,0 +1,90 @@
+"""Intervals of a quantity: from replicates, from a delete-a-group jackknife, and of a proportion."""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+import numpy as np
+from scipy import stats
+
+from repana._results import NAN, Estimate
+
+
+def from_replicates(
+    value: float,
+    replicates: Sequence[float],
+    *,
+    n: int,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (0.0, math.inf),
+    note: str = "",
+    null: Sequence[float] = (),
+) -> Estimate:
+    """Bias-corrected normal bootstrap interval, on the log scale for a positive unbounded quantity.
+
+    With t = log value (or value), replicates t*: t - (mean t* - t) -+ z sd(t*), widened where needed to hold t itself.
+    Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, sections 10.2 and 13.3.
+    """
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    low, high = _interval(value, np.asarray(replicates, float), z, 1.0, 1.0, bounds)
+    return Estimate(value, low, high, n, note, *_null(null, level))
+
+
+def from_jackknife(
+    value: float,
+    deleted: Sequence[float],
+    *,
+    n: int,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (0.0, math.inf),
+    note: str = "",
+    null: Sequence[float] = (),
+) -> Estimate:
+    """Delete-a-group jackknife interval with Student's t on groups - 1 degrees of freedom, on the log scale likewise.
+
+    Variance (g - 1)/g sum (t_(j) - mean)^2, bias (g - 1)(mean - t).
+    Source: Kott 2001, Journal of Official Statistics 17, 521-526.
+    """
+    g = len(deleted)
+    if g < 2:
+        return Estimate(value, NAN, NAN, n, note, *_null(null, level))
+    t = float(stats.t.ppf(0.5 + level / 2, g - 1))
+    low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), g - 1, bounds)
+    return Estimate(value, low, high, n, note, *_null(null, level))
+
+
+def _interval(
+    value: float, others: np.ndarray, quantile: float, spread: float, bias: float, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Quantile x spread x sd(others) around the value less bias x (mean(others) - value)."""
+    others = others[np.isfinite(others)]
+    if len(others) < 2 or not math.isfinite(value):
+        return NAN, NAN
+    log = bounds == (0.0, math.inf) and value > 0 and bool((others > 0).all())
+    at, around = (math.log(value), np.log(others)) if log else (value, others)
+    centre = at - bias * (float(around.mean()) - at)
+    half = quantile * spread * float(around.std(ddof=1))
+    low, high = min(centre - half, at), max(centre + half, at)
+    if log:
+        low, high = math.exp(low), math.exp(min(high, 700.0))
+    return max(low, bounds[0]), min(high, bounds[1])
+
+
+def _null(values: Sequence[float], level: float) -> tuple[float, float, float]:
+    found = np.asarray([v for v in values if math.isfinite(v)], float)
+    if not len(found):
+        return NAN, NAN, NAN
+    tail = 50 * (1 - level)
+    low, high = np.percentile(found, [tail, 100 - tail])
+    return float(found.mean()), float(low), float(high)
+
+
+def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: float = NAN) -> Estimate:
+    """A share of n with Wilson's score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
+    if n == 0:
+        return Estimate(NAN, note=note or "no samples")
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    p = hits / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note, null)

@@ -1,0 +1,43 @@
+"""`reads`: a quantity is written on its summaries and can be called on arrays."""
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from repana import _check
+from repana.summaries.discriminant import Discriminant
+from repana.summaries.moments import Moments
+
+R = TypeVar("R")
+OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("groups", "shrinkage", "seed")}
+
+
+def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """The function takes these summaries first; called with `(features, labels)`, it builds them.
+
+    Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
+    """
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        own = set(inspect.signature(function).parameters)
+
+        @wraps(function)
+        def quantity(features: Any, labels: Any = None, *more: Any, **options: Any) -> R:
+            if isinstance(features, summaries[0]):
+                given = (features, *((labels,) if labels is not None else ()), *more)
+                return function(*given, **options)
+            x = _check.features_of(features)
+            codes, names = _check.labels_of(labels, len(x))
+            _check.two_classes(codes, names, function.__name__)
+            built = []
+            for summary in summaries:
+                wanted = {k: options[k] for k in OPTIONS[summary] if k in options}
+                built.append(summary.of(x, codes, **wanted))  # type: ignore[attr-defined]
+            known = {k for summary in summaries for k in OPTIONS[summary]}
+            return function(*built, **{k: v for k, v in options.items() if k in own or k not in known})
+
+        quantity.summaries = summaries  # type: ignore[attr-defined]
+        return quantity
+
+    return decorate

@@ -1,0 +1,448 @@
+"""Neural collapse: how far class features have shrunk to their means, and the means and classifier to a frame."""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate
+from repana._typing import Array
+from repana.analyzers import _collapse_formulas as formulas
+from repana.analyzers._intervals import from_jackknife, from_replicates, proportion
+from repana.summaries.discriminant import Discriminant
+from repana.summaries.moments import Moments
+from repana.summaries.resampling import Sample, affordable, bootstrap, permuted
+
+FAMILIES = ("nc1", "nc2", "nc3", "nc4", "vci")
+ABSENT = Estimate(NAN, note="not applicable")
+BOUNDS = {
+    "etf_error": (0.0, 2.0),
+    "of_error": (0.0, 2.0),
+    "gof_error": (0.0, 2.0),
+    "classifier_etf_error": (0.0, 2.0),
+    "duality_zhu": (0.0, 2.0),
+    "duality_cosine": (-1.0, 1.0),
+    "uniformity": (-math.inf, math.inf),
+    "duality_variation": (-math.inf, math.inf),
+}
+WIDEST_HULL = 200  # classes for which the one-vs-rest distance is computed
+
+
+@dataclass(frozen=True)
+class NeuralCollapse:
+    """Neural-collapse quantities of one layer. Those that do not apply are NaN with a note; see `neural_collapse`."""
+
+    nc1: Estimate = ABSENT
+    quotient: Estimate = ABSENT
+    cdnv: Estimate = ABSENT
+    cdnv_median: Estimate = ABSENT
+    cdnv_max: Estimate = ABSENT
+    vci: Estimate = ABSENT
+    fuzziness: Estimate = ABSENT
+    equinorm: Estimate = ABSENT
+    equiangularity: Estimate = ABSENT
+    cosine_std: Estimate = ABSENT
+    etf_error: Estimate = ABSENT
+    of_error: Estimate = ABSENT
+    gof_error: Estimate = ABSENT
+    uniformity: Estimate = ABSENT
+    uniformity_variance: Estimate = ABSENT
+    one_vs_rest: Estimate = ABSENT
+    classifier_equinorm: Estimate = ABSENT
+    classifier_etf_error: Estimate = ABSENT
+    self_duality: Estimate = ABSENT
+    duality_zhu: Estimate = ABSENT
+    duality_cosine: Estimate = ABSENT
+    duality_variation: Estimate = ABSENT
+    bias_collapse: Estimate = ABSENT
+    nc4: Estimate = ABSENT
+    nc4_mismatch: Estimate = ABSENT
+    ncc_accuracy: Estimate = ABSENT
+    accuracy: Estimate = ABSENT
+    cdnv_grid: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
+    class_cosines: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
+    classes: tuple[Any, ...] = ()
+    counts: tuple[int, ...] = ()
+    convention: str = "papyan"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What the formulas need beside a sample."""
+
+    convention: formulas.Convention
+    families: Collection[str]
+    weight: Tensor | None
+    bias: Tensor | None
+    gof_target: Tensor | None
+    kernel: str
+    riesz: float
+    ddof: int
+
+
+def neural_collapse(
+    features: Array,
+    labels: Array,
+    *,
+    weight: Array | None = None,
+    bias: Array | None = None,
+    logits: Array | None = None,
+    convention: str = "papyan",
+    families: Collection[str] = FAMILIES,
+    reference: Moments | None = None,
+    moments: Moments | None = None,
+    discriminant: Discriminant | None = None,
+    gof_target: Array | None = None,
+    kernel: str = "log",
+    riesz: float = 1.0,
+    ddof: int = 0,
+    ignore_index: int | None = -100,
+    min_count: int = 1,
+    replicates: int = 100,
+    null: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> NeuralCollapse:
+    """Neural-collapse statistics of `features` (n, d) under `labels` (n,), with a classifier where there is one.
+
+    With class means m_c, global mean g, Mc = M - g, Sw and Sb the within- and between-class scatter:
+
+    - variability: `nc1` tr(Sw Sb^+)/c; `quotient` tr Sw / tr Sb; `cdnv` mean over pairs of
+      (v_i + v_j)/(2 |m_i - m_j|^2), with its median, maximum and grid; `vci` 1 - tr(St^+ Sb)/rank(Sb), Sb weighted by
+      class size; `fuzziness` tr(Sw Sb^+) in He & Su's form, whatever the convention.
+    - geometry of the means: `equinorm` std/mean of |m_c - g|; `equiangularity` mean |cos + 1/(c-1)| over pairs;
+      `cosine_std` std of the cosines; `etf_error` |G/|G| - J/|J||_F of G = Mc Mc'; `of_error` the same of MM' to the
+      identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity`, mean pair energy of
+      unit Mc; `one_vs_rest` min_k dist(u_k, conv of the others), of the classifier rows, or of M without one.
+    - duality with `weight` W (c, d), `bias` (c,): `self_duality` |W/|W| - Mc/|Mc||_F^2 ("papyan") or
+      |WMc'/|WMc'| - J/|J||_F ("zhu"; always in `duality_zhu`); `duality_cosine` mean cos(w_c, m_c - g) and
+      `duality_variation`, their std over mean; `bias_collapse` |Wg + b|.
+    - decisions with `logits` (n, classes), or W and b: `nc4` share of samples where the network and the nearest class
+      mean agree, `nc4_mismatch` its complement; `ncc_accuracy` of the nearest class mean; `accuracy` of the network.
+
+    `convention` says how Sw, Sb and g are formed:
+
+    - "papyan": Sw over samples, Sb and g over classes, NC1 / c.
+    - "zhu": g over samples, else as Papyan; self-duality of Zhu.
+    - "he_su": Sb and g weighted by class size, NC1 not divided (separation fuzziness).
+    - "galanti": every class weighs the same in Sw, Sb and g, as in his CDNV; he publishes no trace ratio.
+
+    All divide variances by n_c. `settings` in the result stores the choice.
+
+    `reference` are the `Moments` of the training split: then the nearest-mean rule uses its class means, while scatter
+    is always taken around this split's own. `null` label permutations give each quantity its value without class
+    structure. Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
+    delete-a-group jackknife for `vci`. Samples labelled `ignore_index` are left out, classes with fewer than
+    `min_count` samples too.
+
+    Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
+    with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists. Notes say so.
+
+    Raises InputError for one class, wrong lengths or shapes, NaN or infinite features, labels outside the classifier.
+
+    Sources: Papyan, Han & Donoho 2020, doi:10.1073/pnas.2015509117. Zhu et al. 2021, arXiv:2105.02375, eqs. 9-12.
+    Galanti, Gyorgy & Hutter 2022, arXiv:2112.15121, def. 1. Xu & Liu 2023, arXiv:2306.03440 (VCI). He & Su 2023,
+    doi:10.1073/pnas.2221704120. Dang et al. 2023, arXiv:2301.00437 (orthogonal frames). Liu et al. 2023,
+    arXiv:2303.06484 and Jiang et al. 2023, arXiv:2310.05351 (more classes than dimensions).
+
+    >>> import torch
+    >>> from repana import neural_collapse
+    >>> points = torch.eye(4).repeat_interleave(5, 0)
+    >>> result = neural_collapse(points, torch.arange(4).repeat_interleave(5))
+    >>> float(result.nc1), round(float(result.etf_error), 6)
+    (0.0, 0.0)
+    """
+    _check.choice(convention, "convention", formulas.CONVENTIONS)
+    _check.choice(kernel, "kernel", ("log", "distance", "riesz"))
+    for family in families:
+        _check.choice(family, "families", FAMILIES)
+    _check.in_range(level, "level", 0.5, 0.9999)
+    x = _check.features_of(features)
+    codes, names = _check.labels_of(labels, len(x))
+    z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")
+    keep = _kept(codes, ignore_index, min_count)
+    total = int(keep.sum())
+    if total < len(codes):
+        at = keep.nonzero()[:, 0]
+        x, codes = x[at.to(x.device)], codes[at]
+        z = None if z is None else z[at.to(z.device)]
+        moments = discriminant = None
+    _check.two_classes(codes, names, "neural_collapse")
+    if moments is None:
+        moments = Moments.of(x, codes)
+    moments = moments.to(x.device)
+    slot = torch.searchsorted(moments.classes.cpu(), codes).to(x.device)
+    w, b, empty = _classifier(weight, bias, moments, names, x)
+    target = None if gof_target is None else torch.as_tensor(gof_target, dtype=torch.float64, device=x.device)
+    setting = _Setting(formulas.CONVENTIONS[convention], families, w, b, target, kernel, riesz, ddof)
+
+    subset = moments.n != len(x)
+    sample = Sample.of(moments, x, slot)
+    values = _measure(sample, setting)
+    afford = affordable(replicates, len(x), moments.d, len(moments.classes))
+    generator = torch.Generator().manual_seed(seed)
+    own = Moments.of(x, codes).to(x.device) if subset else moments
+    boots = [_measure(s, setting) for s in bootstrap(x, slot, own, afford, generator)] if replicates else []
+    nulls = []
+    for shuffled, at in permuted(x, slot, null, generator):
+        measured = _measure(shuffled, setting)
+        nulls.append({**measured, "ncc_accuracy": _share(formulas.nearest_mean(x, shuffled.mean), at)})
+    notes = _notes(moments, values, setting, empty)
+    found = {
+        name: from_replicates(
+            value,
+            _centred([r[name] for r in boots], values[name]) if subset else [r[name] for r in boots],
+            n=moments.n,
+            level=level,
+            bounds=BOUNDS.get(name, (0.0, math.inf)),
+            note=notes.get(name, ""),
+            null=[r[name] for r in nulls],
+        )
+        for name, value in values.items()
+    }
+    if "vci" in families:
+        found["vci"] = _vci(x, codes, moments, discriminant, replicates > 0, level, seed)
+    if "nc4" in families:
+        shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
+        found |= _decisions(x, codes, z, w, b, reference or own, names, shuffled_accuracy, level)
+    if "nc1" in families:
+        grid = formulas.cdnv_grid(moments.mean, moments.trace, moments.count).cpu()
+    else:
+        grid = torch.empty(0, 0)
+    centred = moments.mean - formulas.global_mean(moments.mean, moments.count, setting.convention)
+    return NeuralCollapse(
+        **found,
+        cdnv_grid=grid,
+        class_cosines=formulas.cosines(centred).cpu(),
+        classes=tuple(_name(value, names) for value in moments.classes.tolist()),
+        counts=tuple(moments.count.tolist()),
+        convention=convention,
+        settings={
+            **setting.convention._asdict(),
+            "convention": convention,
+            "variance": "population (ddof 0)",
+            "equinorm_ddof": ddof,
+            "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
+            "replicates": len(boots),
+            "null": len(nulls),
+            "level": level,
+            "seed": seed,
+            "ignored": len(keep) - total,
+            "empty_classes": empty,
+            "single_sample_classes": int((moments.count == 1).sum()),
+        },
+    )
+
+
+def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
+    """Every quantity that class means, class scatter and the classifier determine."""
+    values: dict[str, float] = {}
+    count, mean, how = sample.count, sample.mean, setting.convention
+    g = formulas.global_mean(mean, count, how)
+    centred = mean - g
+    if "nc1" in setting.families:
+        between = formulas.between_scatter(mean, count, how)
+        values["nc1"] = formulas.trace_ratio(sample, between, how)
+        values["quotient"] = formulas.trace_quotient(sample, between, how)
+        pairs = formulas.off_diagonal(formulas.cdnv_grid(mean, sample.trace, count))
+        values |= {"cdnv": float(pairs.mean()), "cdnv_median": float(pairs.median()), "cdnv_max": float(pairs.max())}
+        law = formulas.CONVENTIONS["he_su"]
+        balanced = int(count.min()) == int(count.max()) and how.within == "sample"
+        if balanced:  # then the conventions differ by the factor c alone
+            values["fuzziness"] = values["nc1"] * (len(count) if how.per_class else 1)
+        else:
+            values["fuzziness"] = formulas.trace_ratio(sample, formulas.between_scatter(mean, count, law), law)
+    if "nc2" in setting.families:
+        values |= _geometry(mean, centred, setting)
+    if "nc3" in setting.families and setting.weight is not None:
+        values |= _duality(centred, g, setting, setting.weight)
+    return values
+
+
+def _geometry(mean: Tensor, centred: Tensor, setting: _Setting) -> dict[str, float]:
+    c = len(mean)
+    norms = centred.norm(dim=1)
+    cosines = formulas.off_diagonal(formulas.cosines(centred))
+    simplex = formulas.simplex(c, mean)
+    energy, variance = formulas.uniformity(centred, setting.kernel, setting.riesz)
+    spread = float(norms.std(correction=setting.ddof) / norms.mean()) if float(norms.mean()) > 0 else NAN
+    values = {
+        "equinorm": spread,
+        "equiangularity": float((cosines + 1 / (c - 1)).abs().mean()),
+        "cosine_std": float(cosines.std(correction=0)),
+        "etf_error": formulas.gram_distance(centred @ centred.T, simplex),
+        "of_error": formulas.gram_distance(mean @ mean.T, torch.eye(c, dtype=mean.dtype, device=mean.device)),
+        "gof_error": formulas.orthogonality_error(mean @ mean.T, setting.gof_target),
+        "uniformity": energy,
+        "uniformity_variance": variance,
+    }
+    if c > mean.shape[1] + 1 and c <= WIDEST_HULL and setting.weight is None:
+        values["one_vs_rest"] = formulas.one_vs_rest(mean)
+    return values
+
+
+def _duality(centred: Tensor, g: Tensor, setting: _Setting, weight: Tensor) -> dict[str, float]:
+    c = len(centred)
+    simplex = formulas.simplex(c, centred)
+    cosines = formulas.row_cosines(centred, weight)
+    zhu = formulas.gram_distance(weight @ centred.T, simplex)
+    papyan = formulas.self_duality(centred, weight)
+    values = {
+        "classifier_equinorm": formulas.coefficient_of_variation(weight.norm(dim=1)),
+        "classifier_etf_error": formulas.gram_distance(weight @ weight.T, simplex),
+        "self_duality": zhu if setting.convention.duality == "zhu" else papyan,
+        "duality_zhu": zhu,
+        "duality_cosine": float(cosines.mean()),
+        "duality_variation": formulas.coefficient_of_variation(cosines),
+    }
+    if c > centred.shape[1] + 1 and c <= WIDEST_HULL:
+        values["one_vs_rest"] = formulas.one_vs_rest(weight)
+    if setting.bias is not None:
+        values["bias_collapse"] = float((weight @ g + setting.bias).norm())
+    return values
+
+
+def _decisions(
+    x: Tensor,
+    codes: Tensor,
+    logits: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    reference: Moments,
+    names: tuple[Any, ...],
+    null: list[float],
+    level: float,
+) -> dict[str, Estimate]:
+    """What the network says against what the nearest class mean says. Classes without a mean are no candidates."""
+    reference = reference.to(x.device)
+    candidates = reference.classes
+    nearest = candidates[formulas.nearest_mean(x, reference.mean)]
+    truth = codes.to(x.device)
+    n = len(truth)
+    by_chance = sum(null) / len(null) if null else NAN
+    found = {"ncc_accuracy": proportion(int((nearest == truth).sum()), n, level=level, null=by_chance)}
+    if logits is None and weight is not None and len(candidates) == len(weight):
+        z = x.to(weight.dtype) @ weight.T
+        decision = candidates[(z if bias is None else z + bias).argmax(1)]
+    elif logits is not None:
+        _check.class_columns(codes, logits.shape[1], "logits")
+        decision = logits.argmax(1).to(x.device)
+    else:
+        return found
+    agree = int((decision == nearest).sum())
+    return found | {
+        "nc4": proportion(agree, n, level=level),
+        "nc4_mismatch": proportion(n - agree, n, level=level),
+        "accuracy": proportion(int((decision == truth).sum()), n, level=level),
+    }
+
+
+def _vci(
+    x: Tensor,
+    codes: Tensor,
+    moments: Moments,
+    discriminant: Discriminant | None,
+    interval: bool,
+    level: float,
+    seed: int,
+) -> Estimate:
+    """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes."""
+    if discriminant is None:
+        discriminant = Discriminant.of(x, codes, groups=20 if interval else 0, seed=seed)
+    n, d, c = discriminant.n, discriminant.d, len(moments.classes)
+    rank = min(c - 1, d)
+
+    def index(canonical: Tensor) -> float:
+        kept = canonical[canonical > 1e-12]
+        return float(1 - kept.sum() / len(kept)) if len(kept) else NAN
+
+    value = index(discriminant.canonical)
+    note = ""
+    if math.isnan(value):
+        note = discriminant.reason or "the class means coincide: rank(Sb) = 0"
+    elif n - 1 <= d:
+        note = f"trivial: n = {n} <= d + 1 = {d + 1}, so any labels give 0"
+    null = [1 - d / (n - 1)] if rank <= d < n - 1 else []
+    deleted = [index(part.canonical) for part in discriminant.deleted]
+    return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null)
+
+
+def _kept(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
+    keep = torch.ones(len(codes), dtype=torch.bool) if ignore_index is None else codes != ignore_index
+    _, inverse = torch.unique(codes, return_inverse=True)
+    counts = torch.zeros(int(inverse.max()) + 1, dtype=torch.int64).index_add_(0, inverse, keep.long())
+    return keep & (counts[inverse] >= min_count)
+
+
+def _classifier(
+    weight: Array | None, bias: Array | None, moments: Moments, names: tuple[Any, ...], x: Tensor
+) -> tuple[Tensor | None, Tensor | None, int]:
+    """The rows of W and b for the classes at hand, in float64, and how many rows have no samples."""
+    if weight is None:
+        return None, None, 0
+    w = _check.matrix(weight, "weight", None, moments.d, "one row per class, one column per feature")
+    classes = moments.classes.cpu()
+    if len(w) != len(classes) or not isinstance(names[0], str):
+        _check.class_columns(classes, len(w), "weight")
+        rows = classes
+    else:
+        rows = torch.arange(len(w))
+    rows = rows.to(w.device)
+    b = None
+    if bias is not None:
+        column = torch.as_tensor(bias).reshape(-1, 1)
+        b = _check.matrix(column, "bias", len(w), 1, "one value per class")[rows, 0].double().to(x.device)
+    return w[rows].double().to(x.device), b, len(w) - len(rows)
+
+
+def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, empty: int) -> dict[str, str]:
+    """What a reader must know about a value that is formally right."""
+    c, d = len(moments.classes), moments.d
+    notes: dict[str, str] = {}
+    geometry = ("equinorm", "equiangularity", "cosine_std", "etf_error")
+    if c == 2:
+        notes |= dict.fromkeys(geometry, "trivial: any two centred means are a simplex frame")
+    if c > d + 1:
+        notes |= dict.fromkeys(geometry, f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
+    if values.get("nc1") == math.inf or values.get("quotient") == math.inf:
+        notes |= dict.fromkeys(("nc1", "quotient", "fuzziness"), "the class means coincide (Sb = 0)")
+        notes |= dict.fromkeys(geometry, "the class means coincide (Sb = 0)")
+    elif values.get("nc1") is not None:
+        rank = formulas.between_scatter(moments.mean, moments.count, setting.convention).rank
+        if rank < min(c - 1, d):
+            text = f"Sb has rank {rank}, below min(c - 1, d) = {min(c - 1, d)}: class means are linearly dependent"
+            notes |= dict.fromkeys(("nc1", "fuzziness"), text)
+        if math.isnan(values["nc1"]):
+            notes |= dict.fromkeys(("nc1", "fuzziness"), "needs the features, or moments with scatter")
+    singles = int((moments.count == 1).sum())
+    if singles:
+        text = f"{singles} class(es) with one sample have no spread"
+        for name in ("quotient", "cdnv", "cdnv_median", "cdnv_max"):
+            notes.setdefault(name, text)
+    if empty:
+        for name in (*geometry, "nc1"):
+            notes.setdefault(name, f"{empty} class(es) of the classifier have no samples and are left out")
+    return notes
+
+
+def _centred(replicates: list[float], value: float) -> list[float]:
+    """Replicates of a subset, moved onto the value that all samples give: their spread is kept, their bias is not."""
+    finite = [r for r in replicates if math.isfinite(r)]
+    if not finite or not math.isfinite(value) or value <= 0 or min(finite) <= 0:
+        return replicates
+    middle = math.fsum(map(math.log, finite)) / len(finite)
+    return [value * math.exp(math.log(r) - middle) for r in finite]
+
+
+def _share(guess: Tensor, truth: Tensor) -> float:
+    return float((guess == truth).double().mean())
+
+
+def _name(value: int, names: tuple[Any, ...]) -> Any:
+    return names[value] if isinstance(names[0], str) else value
