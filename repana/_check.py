@@ -92,7 +92,8 @@ def two_classes(codes: Tensor, classes: Sequence[Any], quantity: str) -> None:
         one = classes[0] if len(classes) == 1 else (int(present[0]) if len(present) else "none left")
         raise InputError(
             "RA202",
-            f"`labels` has one class ({one}) in {len(codes)} samples; {quantity} compares classes and needs at least 2.",
+            f"`labels` has one class ({one}) in {len(codes)} samples; "
+            f"{quantity} compares classes and needs at least 2.",
         )
 
 
@@ -183,3 +184,270 @@ def other_format(folder: Path, found: Any, wanted: int) -> FileError:
         f"{str(folder)!r} has format {found!r} and this version of repana reads {wanted}; "
         "read it with the version that wrote it (see its provenance.json).",
     )
+
+
+# --- models, layers, data ---------------------------------------------------------------------------------------------
+
+
+def not_a_module(model: Any) -> ModelError:
+    return ModelError("RA100", f"`model` is a {type(model).__name__}; wanted a torch.nn.Module.")
+
+
+def no_layer(wanted: str, names: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA101",
+        f"no layer matches {wanted!r}; nearest: {listed(nearest(wanted.partition(':')[0], names))}. "
+        "`repana layers MODEL` lists all.",
+    )
+
+
+def never_ran(wanted: str, names: Sequence[str], ran: Sequence[str]) -> ModelError:
+    which = f"{wanted!r} is" if list(names) == [wanted] else f"{wanted!r} matches {listed(names)}, which are"
+    return ModelError(
+        "RA102",
+        f"{which} in the model but never ran on the first batch (a branch not taken, or a fused kernel that skips it). "
+        f"Ran nearby: {listed(ran)}.",
+    )
+
+
+def several_parts(address: str, parts: Sequence[str]) -> ModelError:
+    return ModelError("RA103", f"{address!r} holds {len(parts)} tensors; choose one of {listed(parts, 8)}.")
+
+
+def no_sample_axis(address: str, shape: tuple[int, ...], size: int) -> ModelError:
+    return ModelError(
+        "RA106",
+        f"{address!r} has shape {shape} for {size} samples, and no axis that has one entry per sample. "
+        "Record the layer before it, set `batch_dim=`, or give a `forward=` that keeps samples apart.",
+    )
+
+
+def no_mask(address: str, shape: tuple[int, ...], method: str) -> ModelError:
+    return ModelError(
+        "RA107",
+        f"{address!r} is a sequence of shape {shape} and no attention mask came with it, so {method!r} would mix in "
+        f"padding. Give `mask=` (a key of the batch or a function), choose '{address}|cls', or say `mask=False` if "
+        "nothing is padded.",
+    )
+
+
+def no_part(address: str, parts: Sequence[str]) -> ModelError:
+    return ModelError("RA108", f"{address!r} has no such part; it has {listed(parts, 8)}.")
+
+
+def no_such_call(address: str, module: str, calls: int) -> ModelError:
+    return ModelError("RA109", f"{address!r}: {module!r} ran {calls} time(s) per forward; wanted @1 to @{calls}.")
+
+
+def missed(address: str, batch: int, expected: int, found: int) -> ModelError:
+    return ModelError(
+        "RA110",
+        f"{address!r}: its module ran {expected} time(s) on the first batch but {found} on batch {batch} "
+        "(counted from 0). "
+        "Layers that run on some inputs only cannot be recorded for all; leave it out.",
+    )
+
+
+def pooling_does_not_fit(
+    address: str, method: str, kind: str, shape: tuple[int, ...], allowed: Sequence[str]
+) -> ModelError:
+    return ModelError(
+        "RA111",
+        f"{address!r} is a {kind} of shape {shape}; {method!r} does not apply. Choose one of {listed(allowed, 9)}.",
+    )
+
+
+def unknown_pooling(address: str, pool: str, allowed: Sequence[str]) -> ModelError:
+    return ModelError("RA111", f"{address!r} asks for the pooling {pool!r}; wanted one of {listed(allowed, 12)}.")
+
+
+def bad_pattern(pattern: str, reason: str) -> ModelError:
+    return ModelError("RA112", f"{pattern!r} is not a regular expression: {reason}.")
+
+
+def layer_not_understood(wanted: Any) -> ModelError:
+    return ModelError(
+        "RA112",
+        f"`layers` holds a {type(wanted).__name__}; wanted names, patterns ('layer*.conv2', 're:...'), module "
+        "classes or "
+        "predicates (name, module) -> bool.",
+    )
+
+
+def no_layers_given() -> ModelError:
+    return ModelError("RA112", "`layers` is empty; wanted 'auto' or at least one name or pattern.")
+
+
+def mask_shape(address: str, mask: tuple[int, ...], shape: tuple[int, ...]) -> ModelError:
+    return ModelError(
+        "RA113",
+        f"{address!r} has shape {shape} and the mask {mask}; their first two axes must agree. "
+        f"Give the mask of this layer with `mask=`, or choose '{address}|flatten'.",
+    )
+
+
+def width_changed(address: str, width: int, found: int, batch: int) -> ModelError:
+    return ModelError(
+        "RA114",
+        f"{address!r} gave {width} features per sample on the first batch and {found} on batch {batch} (counted "
+        "from 0). "
+        "Choose a pooling that does not depend on the input's size (avg, max, mean, cls, last, grid).",
+    )
+
+
+def not_numbers(address: str, dtype: str) -> ModelError:
+    return ModelError(
+        "RA115", f"{address!r} holds {dtype} values (token ids?), not features; record the layer after it."
+    )
+
+
+def no_tensor(address: str) -> ModelError:
+    return ModelError("RA115", f"{address!r} holds no tensor.")
+
+
+def mixed_rows(rows: dict[str, int]) -> ModelError:
+    tokens = [name for name, count in rows.items() if count > 1]
+    others = [name for name, count in rows.items() if count == 1]
+    return ModelError(
+        "RA116",
+        f"{listed(tokens)} give one row per token and {listed(others)} one per sample; record them apart, so that rows "
+        "mean the same in every layer.",
+    )
+
+
+def not_finite(address: str, batch: int, bad: int, size: int) -> InputError:
+    return InputError(
+        "RA204",
+        f"layer {address!r} gave {bad} NaN or infinite value(s) of {size} in batch {batch} (counted from 0). "
+        "Check that "
+        "batch and the weights before this layer; in half precision, try dtype=None.",
+    )
+
+
+def empty_data(data: Any) -> InputError:
+    return InputError("RA205", f"`data` ({type(data).__name__}) gave no batch; wanted at least one sample.")
+
+
+def no_data() -> InputError:
+    return InputError("RA205", "`data` is None; wanted a DataLoader, a Dataset, tensors or batches.")
+
+
+def data_not_understood(data: Any) -> InputError:
+    return InputError(
+        "RA210",
+        f"`data` is a {type(data).__name__}; wanted a DataLoader, a Dataset, tensors or an iterable of batches.",
+    )
+
+
+def batch_not_understood(raw: Any) -> InputError:
+    inside = [type(v).__name__ for v in raw] if isinstance(raw, (tuple, list)) else []
+    what = f"a {type(raw).__name__}" + (f" of {listed(inside, 8)}" if inside else "")
+    return InputError(
+        "RA210",
+        f"the batch is {what}; wanted x, (x, y), a mapping, or (mapping, y) with tensors. For anything else give "
+        "`forward=lambda model, batch: ...`.",
+    )
+
+
+def lengths_differ(sizes: Sequence[int]) -> InputError:
+    return InputError("RA201", f"the tensors of `data` have different lengths {listed(sizes)}; wanted one per sample.")
+
+
+def label_count(labels: int, shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        "RA201", f"a batch has {labels} labels and an input of shape {shape}; wanted one label per sample."
+    )
+
+
+def no_argument_taken(model: str, keys: Sequence[str], named: Sequence[str]) -> InputError:
+    return InputError(
+        "RA210",
+        f"{model}.forward takes {listed(named, 8)} and the batch has {listed(keys, 8)}; rename the keys or give "
+        "`forward=lambda model, batch: ...`.",
+    )
+
+
+def no_mask_key(key: str, keys: Sequence[str]) -> InputError:
+    return InputError("RA210", f"`mask` names {key!r} and the batch has {listed(keys, 8)}.")
+
+
+def too_large(needed: int, budget: int, layers: Sequence[tuple[str, int]]) -> InputError:
+    largest = listed([f"{name} ({size / 2**30:.2f} GB)" for name, size in layers], 3)
+    return InputError(
+        "RA208",
+        f"the features need {needed / 2**30:.2f} GB and the host has {budget / 2**30:.2f} GB free. Pool the largest "
+        f"({largest}), choose fewer layers, or set `max_samples=`.",
+    )
+
+
+def out_of_memory(batch: int, layers: Sequence[tuple[str, int]], reason: str) -> ModelError:
+    largest = listed([f"{name} ({size / 2**20:.1f} MB so far)" for name, size in layers], 3)
+    return ModelError(
+        "RA209",
+        f"out of memory in batch {batch} (counted from 0): {reason}. Use smaller batches, lower `memory=` so that "
+        f"features go to the host sooner, set `max_samples=`, or pool the largest layers: {largest}.",
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def file_missing(path: Any, what: str) -> FileError:
+    return FileError("RA304", f"{what} {str(path)!r} does not exist.")
+
+
+def spec_not_understood(spec: str, what: str, forms: Sequence[str]) -> FileError:
+    return FileError("RA304", f"{what} {spec!r} is not understood; wanted one of {listed(forms, 9)}.")
+
+
+def unreadable(path: Any, reason: str) -> FileError:
+    return FileError("RA301", f"{str(path)!r} cannot be read: {reason}.")
+
+
+def unsafe(path: Any, names: Sequence[str]) -> FileError:
+    return FileError(
+        "RA302",
+        f"{str(path)!r} would run code when loaded: it names {listed(names, 8)}. Convert it to safetensors "
+        "where it was "
+        "made, or pass --allow-pickle (allow_pickle=True) if you trust whoever made it.",
+    )
+
+
+def keys_do_not_match(path: Any, total: int, missing: Sequence[str], extra: Sequence[str], hint: str) -> FileError:
+    return FileError(
+        "RA303",
+        f"{str(path)!r} does not fit the model: {len(missing)} of {total} keys missing ({listed(missing, 3)}), "
+        f"{len(extra)} not expected ({listed(extra, 3)}). The model would be analysed with random weights.{hint}",
+    )
+
+
+def shapes_do_not_match(path: Any, wrong: Sequence[str]) -> FileError:
+    return FileError("RA303", f"{str(path)!r} does not fit the model: shapes differ at {listed(wrong, 3)}.")
+
+
+def extra_missing(package: str, extra: str, reason: str) -> FileError:
+    return FileError(
+        "RA305", f"{package} cannot be imported ({reason}); install it with `pip install 'repana[{extra}]'`."
+    )
+
+
+def column_missing(path: Any, wanted: str, columns: Sequence[str]) -> FileError:
+    return FileError("RA306", f"{str(path)!r} has no column {wanted!r}; it has {listed(columns, 9)}.")
+
+
+def not_activations(folder: Path, missing: Sequence[str]) -> FileError:
+    return FileError("RA307", f"{str(folder)!r} does not hold saved activations: {listed(missing)} not found in it.")
+
+
+class NotRecorded(ModelError, KeyError):
+    """So that a mapping's `get` and `in` behave as they should."""
+
+    __str__ = Exception.__str__
+
+
+def not_recorded(layer: str, names: Sequence[str]) -> ModelError:
+    return NotRecorded("RA101", f"layer {layer!r} was not recorded; nearest: {listed(nearest(layer, names))}.")
+
+
+def negative(name: str, value: int) -> InputError:
+    return InputError("RA212", f"`{name}` is {value}; wanted 0 or more.")

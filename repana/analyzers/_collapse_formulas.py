@@ -157,8 +157,8 @@ def uniformity(rows: Means, kernel: str, s: float) -> tuple[float, float]:
 def one_vs_rest(rows: Means) -> float:
     """min_k dist(u_k, conv{u_j, j != k}) of unit rows, exact.
 
-    The nearest point of a hull to 0 minimises |Pb|^2 + (1'b - 1)^2 over b >= 0 up to scale, a non-negative least-squares
-    problem (Lawson & Hanson 1974, chapter 23); it is solved on the coordinates of the rows, at most c of them.
+    The nearest point of a hull to 0 minimises |Pb|^2 + (1'b - 1)^2 over b >= 0 up to scale, a non-negative
+    least-squares problem (Lawson & Hanson 1974, chapter 23); it is solved on at most c coordinates of the rows.
     """
     unit = (rows / rows.norm(dim=1, keepdim=True)).cpu().numpy()
     if unit.shape[1] > len(unit):

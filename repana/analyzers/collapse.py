@@ -172,7 +172,9 @@ def neural_collapse(
         at = keep.nonzero()[:, 0]
         x, codes = x[at.to(x.device)], codes[at]
         z = None if z is None else z[at.to(z.device)]
-        moments = discriminant = None
+        discriminant = None
+    if moments is not None and not torch.equal(moments.classes.cpu(), torch.unique(codes)):
+        moments = None  # of other classes than these samples have
     _check.two_classes(codes, names, "neural_collapse")
     if moments is None:
         moments = Moments.of(x, codes)

@@ -26,7 +26,8 @@ GROUPS = 20
 class Discriminant:
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
-    `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds the same for each group left out; `reason` says why values are NaN.
+    `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all of these for each
+    group left out; `reason` says why values are NaN.
     """
 
     quotient: Float[Tensor, " r"]

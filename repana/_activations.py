@@ -1,0 +1,199 @@
+"""What was recorded: features by layer, with labels, logits, the classifier and where it all came from."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repana import _check
+from repana.summaries.moments import Moments
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The linear head: logits = features of `layer` @ weight' + bias."""
+
+    weight: Tensor
+    bias: Tensor | None
+    layer: str
+
+
+@dataclass(frozen=True, repr=False)
+class Activations(Mapping[str, Tensor]):
+    """Features (n, d) by layer address, in forward order; rows are the same samples in every layer.
+
+    `labels` (n,), `logits` (n, classes) and `head` where the model and the data have them; `sample` (n,) numbers each
+    row's sample in the data; `seen` counts all samples that passed. `moments[layer]` are exact over all of them, also
+    where the features are a subset (`max_samples=`).
+    """
+
+    features: Mapping[str, Tensor]
+    labels: Tensor | None = None
+    logits: Tensor | None = None
+    head: Classifier | None = None
+    sample: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    seen: int = 0
+    exact: Mapping[str, Moments] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, layer: str) -> Tensor:
+        if layer not in self.features:
+            raise _check.not_recorded(layer, list(self.features))
+        return self.features[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.features)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(self.features) or tuple(self.exact)
+
+    @property
+    def moments(self) -> Mapping[str, Moments]:
+        """The moments of every layer over all samples seen; computed when read, unless they were recorded."""
+        return _MomentsOf(self)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the features are those of all samples seen."""
+        return len(self.sample) > 0 and int(self.sample.unique().numel()) == self.seen
+
+    def select(self, *layers: str) -> "Activations":
+        """Some layers only."""
+        exact = {layer: self.exact[layer] for layer in layers if layer in self.exact}
+        features = {layer: self[layer] for layer in layers}
+        return Activations(
+            features, self.labels, self.logits, self.head, self.sample, self.seen, exact, self.provenance
+        )
+
+    def __repr__(self) -> str:
+        n = len(self.sample)
+        inside = ", ".join(f"{layer} {_width(self, layer)}" for layer in self.layers[:4])
+        more = f", and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
+        return f"Activations({n} of {self.seen} samples, {len(self.layers)} layers: {inside}{more})"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        lines = "".join(
+            f"<tr><td>{html.escape(layer)}</td><td>{_width(self, layer)}</td></tr>" for layer in self.layers
+        )
+        n = f"{len(self.sample)} of {self.seen} samples"
+        return f"<p>Activations: {n}</p><table><tr><th>layer</th><th>width</th></tr>{lines}</table>"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write a folder: activations.safetensors and manifest.json."""
+        from safetensors.torch import save_file
+
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"features/{layer}": x for layer, x in self.features.items()}
+        tensors |= {name: x for name, x in (("labels", self.labels), ("logits", self.logits)) if x is not None}
+        tensors["sample"] = self.sample
+        if self.head is not None:
+            tensors["head/weight"] = self.head.weight
+            tensors |= {} if self.head.bias is None else {"head/bias": self.head.bias}
+        for layer, moments in self.exact.items():
+            tensors |= {f"moments/{layer}/{k}": v for k, v in moments.tensors().items() if v is not None}
+        save_file(
+            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / "activations.safetensors"
+        )
+        manifest = {
+            "format": FORMAT,
+            "layers": list(self.features),
+            "moments": list(self.exact),
+            "head": None if self.head is None else self.head.layer,
+            "seen": self.seen,
+            "provenance": dict(self.provenance),
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Activations":
+        """Open what `save` wrote. Features stay on disk until a layer is read."""
+        from safetensors import safe_open
+
+        folder = Path(path)
+        missing = [name for name in ("activations.safetensors", "manifest.json") if not (folder / name).is_file()]
+        if missing:
+            raise _check.not_activations(folder, missing)
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest.get("format") != FORMAT:
+            raise _check.other_format(folder, manifest.get("format"), FORMAT)
+        stored = safe_open(folder / "activations.safetensors", framework="pt")
+        names = set(stored.keys())
+
+        def read(name: str) -> Tensor | None:
+            return stored.get_tensor(name) if name in names else None
+
+        fields = ("classes", "count", "mean", "trace", "spread", "scatter")
+        exact = {
+            layer: Moments(**{name: read(f"moments/{layer}/{name}") for name in fields})  # type: ignore[arg-type]
+            for layer in manifest["moments"]
+        }
+        weight = read("head/weight")
+        head = None if weight is None else Classifier(weight, read("head/bias"), manifest["head"])
+        return cls(
+            _Stored(stored, manifest["layers"]),
+            read("labels"),
+            read("logits"),
+            head,
+            stored.get_tensor("sample"),
+            manifest["seen"],
+            exact,
+            manifest["provenance"],
+        )
+
+
+class _Stored(Mapping[str, Tensor]):
+    """Features on disk, mapped into memory when a layer is read."""
+
+    def __init__(self, file: Any, layers: list[str]) -> None:
+        self._file, self._layers = file, layers
+
+    def __getitem__(self, layer: str) -> Tensor:
+        if layer not in self._layers:
+            raise KeyError(layer)
+        return self._file.get_tensor(f"features/{layer}")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+
+class _MomentsOf(Mapping[str, Moments]):
+    """Moments by layer: the recorded ones, or those of the features, computed when asked for."""
+
+    def __init__(self, activations: Activations) -> None:
+        self._activations = activations
+
+    def __getitem__(self, layer: str) -> Moments:
+        activations = self._activations
+        if layer in activations.exact:
+            return activations.exact[layer]
+        x = _check.features_of(activations[layer])
+        codes = None if activations.labels is None else _check.labels_of(activations.labels, len(x))[0]
+        return Moments.of(x, codes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._activations.layers)
+
+    def __len__(self) -> int:
+        return len(self._activations.layers)
+
+
+def _width(activations: Activations, layer: str) -> int:
+    return activations.exact[layer].d if layer in activations.exact else activations.features[layer].shape[1]

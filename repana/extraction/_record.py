@@ -1,0 +1,439 @@
+"""`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
+
+import hashlib
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repana import _check
+from repana._activations import Activations, Classifier
+from repana._version import __version__
+from repana.extraction._batches import Batch, Forward, run, stream, unpack
+from repana.extraction._layers import Head, Site, find_head, logits_leaf, select
+from repana.extraction._plan import Plan, Planned, resolve
+from repana.extraction._probe import arguments, at, leaves, probe, release
+from repana.extraction._session import Session, device_of, session, unwrap
+from repana.extraction._store import FeatureStore, host_memory
+from repana.summaries.moments import MomentSums
+
+IGNORED = -100  # the label that loss functions skip
+
+
+class _Enough(BaseException):
+    """Everything wanted of this batch has been seen; the rest of the forward pass is not needed."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What `record` and `plan` share."""
+
+    layers: Any
+    pool: str | Mapping[str, str]
+    device: torch.device
+    dtype: torch.dtype | None
+    forward: Forward | None
+    mask: Any
+    head: str | bool
+    logits: bool | None
+    batch_dim: int | None
+
+
+def plan(
+    model: nn.Module,
+    data: Any,
+    layers: Any = "auto",
+    pool: str | Mapping[str, str] = "auto",
+    *,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    forward: Forward | None = None,
+    mask: Any = None,
+    head: str | bool = "auto",
+    batch_size: int = 64,
+    batch_dim: int | None = None,
+) -> Plan:
+    """What `record` with the same arguments will keep: layers, shapes, calls, pooling, widths, bytes, from one batch.
+
+    Raises everything that `record` would raise before its long run. See `record` for the arguments.
+    """
+    inner, taken = unwrap(model)
+    options = _Options(layers, pool, _device(inner, device), dtype, forward, mask, head, None, batch_dim)
+    first, _, _ = stream(data, batch_size)
+    with session(inner, options.device, dtype) as live:
+        return _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
+
+
+def record(
+    model: nn.Module,
+    data: Any,
+    layers: Any = "auto",
+    pool: str | Mapping[str, str] = "auto",
+    max_samples: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    forward: Forward | None = None,
+    *,
+    mask: Any = None,
+    head: str | bool = "auto",
+    logits: bool | None = None,
+    batch_size: int = 64,
+    batch_dim: int | None = None,
+    scatter: bool = False,
+    memory: int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> Activations:
+    """Features of many layers over a dataset, in one forward pass.
+
+    - `data`: a DataLoader, a Dataset, tensors, or any iterable of batches `x`, `(x, y)`, mappings, `(mapping, y)`;
+      `forward(model, batch)` runs anything else. Labels are found under "labels", "label", "y", "target".
+    - `layers`: "auto" (the depth profile), names, patterns, `re:`..., module classes, predicates, or a list of those;
+      `name:in`, `name[0]`, `name.logits`, `name@2`, `name|mean` as in the documentation of layer addresses.
+    - `pool`: "auto" averages maps, takes the masked mean of sequences and keeps vectors; or "avg", "max", "flatten",
+      "grid" (4 x 4 averages), "mean", "cls", "last" (real token), "tokens", "none"; a mapping gives it by layer.
+    - `mask`: the attention mask (b, t): by default the batch's "attention_mask"; a key, a function of the batch, or
+      False where nothing is padded.
+    - `max_samples`: keep features of so many samples, as many of each class as equal shares allow, chosen by `seed`;
+      `Activations.moments` stay exact over all. 0 keeps moments only, with memory independent of the data's size.
+      `scatter=True` adds their (d, d) pooled scatter.
+    - `logits`: by default they are kept when the forward pass gets there anyway; True runs it to the end, False stops
+      after the deepest wanted layer. `head` names the classifier; False for none.
+    - `dtype`: autocast to it. `device`: the model is moved there and back. Features stay on the device up to `memory`
+      bytes (half of what is free there), then go to the host.
+
+    The model is left as it was: hooks, train/eval mode, device and random state are restored, also after an error.
+    Everything that one batch can show is refused before the long run.
+
+    Raises ModelError (layers, poolings, masks, memory) or InputError (data, NaN or infinite activations).
+    """
+    if max_samples is not None and max_samples < 0:
+        raise _check.negative("max_samples", max_samples)
+    inner, taken = unwrap(model)
+    options = _Options(layers, pool, _device(inner, device), dtype, forward, mask, head, logits, batch_dim)
+    first, raws, count = stream(data, batch_size)
+    with session(inner, options.device, dtype) as live:
+        planned = _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
+    _check_room(planned, max_samples, options.device)
+    store = FeatureStore(
+        [p.address for p in planned.layers], options.device, max_samples=max_samples, memory=memory, seed=seed
+    )
+    sums = {p.address: MomentSums(scatter=scatter) for p in planned.layers} if max_samples is not None else {}
+    finite = _FiniteCheck(options.device)
+    with session(inner, options.device, dtype) as live:
+        taps = _Taps(live, planned, options)
+        for number, raw in enumerate(_progress(raws, count, progress)):
+            batch = unpack(raw, inner, forward, mask)
+            with _memory_errors(number, store):
+                features, z = taps.read(batch.to(options.device), number)
+                rows = _row_labels(batch, planned, features)
+                for address, x in features.items():
+                    finite.add(address, number, x)
+                    if address in sums:
+                        _add(sums[address], x, rows.labels)
+                store.add(features, z, rows.labels, rows.sample, batch.size)
+    finite.close()
+    kept = store.close()
+    return Activations(
+        features=kept.features,
+        labels=kept.labels,
+        logits=kept.logits,
+        head=_classifier(inner, planned),
+        sample=kept.sample,
+        seen=store.seen,
+        exact={address: s.value() for address, s in sums.items()},
+        provenance=_provenance(model, inner, planned, options, data, store.seen, seed, taken),
+    )
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def _plan(live: Session, batch: Batch, options: _Options, taken: list[str], samples: int | None) -> Plan:
+    batch = batch.to(options.device)
+    with _memory_errors(0, None):
+        trace = probe(live, batch, options.forward)
+    leaf = logits_leaf(trace, batch.labels)
+    head = None if options.head is False else find_head(trace, leaf)
+    if isinstance(options.head, str) and options.head != "auto":
+        head = Head(_one_module(options.head, trace.modules), None, leaf.path if leaf else ())
+    planned = resolve(
+        select(options.layers, trace), trace, pool=options.pool, mask=options.mask, batch_dim=options.batch_dim
+    )
+    wants = options.logits
+    if wants is None:
+        last = max(p.event for p in planned)
+        wants = head is None or last >= trace.calls[head.module][-1].start - 1
+    found = leaf is not None and bool(wants)
+    notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
+    facts = {"logits": leaf.path if leaf is not None and found else None, "calls": _expected(planned)}
+    if found and head is not None and _head_input(head, trace, planned) is None:
+        notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
+    facts["head_layer"] = None if head is None else _head_input(head, trace, planned)
+    release(trace)
+    return Plan(planned, samples, tuple(notes), head, facts)
+
+
+def _one_module(name: str, modules: Mapping[str, nn.Module]) -> str:
+    if name not in modules or not name:
+        raise _check.no_layer(name, [n for n in modules if n])
+    return name
+
+
+def _head_input(head: Head, trace: Any, planned: tuple[Planned, ...]) -> str | None:
+    """The address whose features the classifier reads."""
+    for p in planned:
+        same_call = p.site.call in (None, head.call)
+        if p.site.module == head.module and p.site.side == "in" and same_call and p.pooling.kind == "vector":
+            return p.address
+    return None
+
+
+def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
+    return {p.site.module: p.calls for p in planned}
+
+
+def _check_room(planned: Plan, max_samples: int | None, device: torch.device) -> None:
+    rows = planned.samples if max_samples is None else min(2 * max_samples, planned.samples or 2 * max_samples)
+    if rows is None:
+        return
+    needed, room = rows * planned.bytes_per_sample, host_memory()
+    if needed > room:
+        sizes = sorted(((p.address, rows * 4 * p.width * p.rows) for p in planned.layers), key=lambda pair: -pair[1])
+        raise _check.too_large(needed, room, sizes)
+
+
+def _samples(data: Any) -> int | None:
+    """How many samples, where the data say so."""
+    data = getattr(data, "dataset", data)
+    if isinstance(data, Mapping):
+        data = next(iter(data.values()), None)
+    if isinstance(data, (tuple, list)):
+        data = data[0] if data and isinstance(data[0], (Tensor, np.ndarray)) else None
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _device(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    return torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
+
+
+# --- the long run -----------------------------------------------------------------------------------------------------
+
+
+class _Taps:
+    """The hooks of the planned layers. `read` runs one batch and gives their pooled features and the logits."""
+
+    def __init__(self, live: Session, planned: Plan, options: _Options) -> None:
+        self._model, self._plan, self._options = live.model, planned, options
+        self._pooled: dict[str, Tensor] = {}
+        self._seen: dict[str, int] = defaultdict(int)
+        self._mask: Tensor | None = None
+        self._stops = planned.facts["logits"] is None
+        by_module: dict[str, list[Planned]] = defaultdict(list)
+        for p in planned.layers:
+            by_module[p.site.module].append(p)
+        for name, wanted in by_module.items():
+            module = live.model.get_submodule(name)
+            live.pre_hook(module, self._before(name, [p for p in wanted if p.site.side == "in"]))
+            after = [p for p in wanted if p.site.side == "out"]
+            if after:
+                live.hook(module, self._after(name, after))
+
+    def _before(self, name: str, wanted: list[Planned]):
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._seen[name] += 1
+            if wanted:
+                self._take(wanted, self._seen[name], arguments(args, kwargs))
+
+        return hook
+
+    def _after(self, name: str, wanted: list[Planned]):
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            self._take(wanted, self._seen[name], output)
+
+        return hook
+
+    def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
+        for p in wanted:
+            if p.site.call in (None, call):
+                tensor = _tensor_at(tree, p.site)
+                self._pooled[p.address] = p.pooling(tensor, self._mask, p.address)
+        if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():
+            raise _Enough
+
+    def _all_called(self) -> bool:
+        return all(self._seen[name] >= calls for name, calls in self._plan.facts["calls"].items())
+
+    def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        self._pooled, self._mask = {}, batch.mask
+        self._seen.clear()
+        output = None
+        with suppress(_Enough):
+            output = run(self._model, batch, self._options.forward)
+        for p in self._plan.layers:
+            if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
+                raise _check.missed(p.address, number, p.calls, self._seen[p.site.module])
+        features = {p.address: self._pooled[p.address] for p in self._plan.layers}
+        for p in self._plan.layers:
+            if features[p.address].shape[1] != p.width:
+                raise _check.width_changed(p.address, p.width, features[p.address].shape[1], number)
+        path = self._plan.facts["logits"]
+        z = None if path is None else at(output, path)
+        return features, None if z is None else z.float().clone()
+
+
+def _tensor_at(tree: Any, site: Site) -> Tensor:
+    found = at(tree, site.part) if site.part else next((tensor for _, tensor in leaves(tree)), None)
+    if found is None:
+        raise _check.no_part(str(site), [])
+    return found
+
+
+@dataclass(frozen=True)
+class _Rows:
+    labels: Tensor | None
+    sample: Tensor
+
+
+def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> _Rows:
+    """Labels and sample numbers of the rows: one a sample, or one a token."""
+    index = torch.arange(batch.size)
+    if not any(p.rows > 1 for p in planned.layers):
+        return _Rows(batch.labels, index)
+    n = len(next(iter(features.values())))
+    keep = batch.mask.cpu() if batch.mask is not None else torch.ones(batch.size, n // batch.size, dtype=torch.bool)
+    index = index[:, None].expand(keep.shape)[keep]
+    labels = batch.labels
+    if labels is not None:
+        wide = labels if labels.ndim == 2 else labels[:, None].expand(keep.shape)
+        labels = wide[keep]
+    return _Rows(labels, index)
+
+
+def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
+    """Into the class of each row; rows marked to be ignored stay out, and without classes all rows are one."""
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        sums.add(x)
+    elif bool((labels == IGNORED).any()):
+        keep = (labels != IGNORED).nonzero()[:, 0]
+        sums.add(x[keep.to(x.device)], labels[keep].long())
+    else:
+        sums.add(x, labels.long())
+
+
+class _FiniteCheck:
+    """NaN and infinity named with layer and batch; on a GPU only looked at in the end, so that nothing waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._late = device.type != "cpu"
+        self._found: list[tuple[str, int, Tensor, int]] = []
+
+    def add(self, address: str, number: int, x: Tensor) -> None:
+        if self._late:
+            self._found.append((address, number, (~torch.isfinite(x)).sum(), x.numel()))
+        elif not bool(torch.isfinite(x.sum())):
+            bad = int((~torch.isfinite(x)).sum())
+            if bad:
+                raise _check.not_finite(address, number, bad, x.numel())
+
+    def close(self) -> None:
+        if not self._found:
+            return
+        counts = torch.stack([count for _, _, count, _ in self._found]).tolist()
+        for (address, number, _, size), bad in zip(self._found, counts):
+            if bad:
+                raise _check.not_finite(address, number, bad, size)
+
+
+@contextmanager
+def _memory_errors(number: int, store: FeatureStore | None) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+        raise
+
+
+def _progress(raws: Iterator[Any], count: int | None, progress: bool | None) -> Iterator[Any]:
+    """A bar with an ETA on a terminal or in a notebook, silence elsewhere."""
+    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
+    if not shown:
+        return raws
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no ipywidgets: tqdm falls back to text
+        from tqdm.auto import tqdm
+
+    return iter(tqdm(raws, total=count, desc="recording", unit="batch", leave=False))
+
+
+# --- what came of it --------------------------------------------------------------------------------------------------
+
+
+def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
+    layer = planned.facts["head_layer"]
+    if planned.head is None or layer is None:
+        return None
+    module = model.get_submodule(planned.head.module)
+    bias = getattr(module, "bias", None)
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    return Classifier(weight.detach().clone(), None if bias is None else bias.detach().clone(), layer)
+
+
+def _provenance(
+    outer: nn.Module,
+    model: nn.Module,
+    planned: Plan,
+    options: _Options,
+    data: Any,
+    seen: int,
+    seed: int,
+    taken: list[str],
+) -> dict[str, Any]:
+    return {
+        "model": type(model).__name__,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "weights_sha256": weights_hash(model),
+        "unwrapped": taken,
+        "data": type(getattr(data, "dataset", data)).__name__,
+        "samples": seen,
+        "layers": [p.address for p in planned.layers],
+        "pooling": {p.address: p.pooling.method for p in planned.layers},
+        "depth_share": {p.address: round(p.share, 4) for p in planned.layers},
+        "notes": [*planned.notes, *(f"{p.address}: {note}" for p in planned.layers for note in p.notes)],
+        "head": None if planned.head is None else planned.head.module,
+        "device": str(options.device),
+        "autocast": None if options.dtype is None else str(options.dtype).removeprefix("torch."),
+        "seed": seed,
+        "versions": {
+            "repana": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over names and bytes of all parameters and buffers, in name order."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        if isinstance(tensor, Tensor):
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
