@@ -197,3 +197,23 @@ class _MomentsOf(Mapping[str, Moments]):
 
 def _width(activations: Activations, layer: str) -> int:
     return activations.exact[layer].d if layer in activations.exact else activations.features[layer].shape[1]
+
+
+def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
+    """Activations from named arrays: `labels` (or `y`, `target`), optional `logits`; everything 2-D else is a layer."""
+    given = dict(arrays)
+    labels = next((given.pop(name) for name in ("labels", "label", "y", "target", "targets") if name in given), None)
+    logits = given.pop("logits", None)
+    layers = {name: torch.as_tensor(value) for name, value in given.items() if getattr(value, "ndim", 0) == 2}
+    if not layers:
+        raise _check.column_missing(source, "features", list(arrays))
+    n = {len(x) for x in layers.values()}
+    if len(n) > 1:
+        raise _check.lengths_differ(sorted(n))
+    count = n.pop()
+    if labels is None:
+        raise _check.column_missing(source, "labels", list(arrays))
+    codes, names = _check.labels_of(labels, count)
+    z = None if logits is None else _check.matrix(logits, "logits", count, None, "one row per sample")
+    provenance = {"data": source, "samples": count, "class_names": list(names)}
+    return Activations(layers, codes, z, None, torch.arange(count), count, {}, provenance)

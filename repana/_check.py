@@ -451,3 +451,42 @@ def not_recorded(layer: str, names: Sequence[str]) -> ModelError:
 
 def negative(name: str, value: int) -> InputError:
     return InputError("RA212", f"`{name}` is {value}; wanted 0 or more.")
+
+
+def no_labels(split: str) -> InputError:
+    return InputError(
+        "RA213",
+        f"the {split} data gave no labels; these quantities compare classes. Yield (x, y), or a mapping with 'labels'.",
+    )
+
+
+def held_out_needs_activations() -> InputError:
+    return InputError("RA213", "`held_out` is data but there is no model to run it through; give recorded Activations.")
+
+
+def nothing_measured(failures: Sequence[str]) -> InputError:
+    return InputError("RA220", f"no quantity could be measured: {'; '.join(failures[:2]) or 'there are no layers'}.")
+
+
+def no_factory(spec: str, name: str, names: Sequence[str]) -> FileError:
+    return FileError("RA304", f"{spec!r}: there is no {name!r}; nearest: {listed(nearest(name, names))}.")
+
+
+def module_missing(spec: str, reason: str) -> FileError:
+    return FileError("RA304", f"{spec!r}: {reason}. Run where it can be imported, or name the file: file.py:factory.")
+
+
+def needs_tokenizer(spec: str, model: str) -> FileError:
+    return FileError(
+        "RA304", f"{spec!r} holds text, which needs the tokenizer of a model 'hf:PATH'; the model is {model!r}."
+    )
+
+
+def package_missing(package: str) -> FileError:
+    return FileError("RA304", f"'docstrings:' names the package {package!r}, which is not installed.")
+
+
+def no_example(model: str) -> FileError:
+    return FileError(
+        "RA304", f"{model!r} does not say what it takes; give --data, or the shape of one input: --input 3x32x32."
+    )

@@ -1,2 +1,220 @@
-def profile():
-    pass
+"""The loop: record, summarise once per layer, read every quantity, put the rows into a report."""
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from repana import _check
+from repana._activations import Activations
+from repana._results import Report, Row, estimates, row
+from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
+from repana.errors import RepanaError
+from repana.extraction._record import record
+from repana.summaries.discriminant import Discriminant
+from repana.summaries.moments import Moments
+
+LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report
+
+
+def profile(
+    model: nn.Module | Activations,
+    data: Any = None,
+    layers: Any = "auto",
+    analyzers: str | Iterable[str] = "all",
+    *,
+    held_out: Any = None,
+    run: str = "model",
+    split: str = "train",
+    convention: str = "papyan",
+    null: int = 20,
+    replicates: int = 100,
+    level: float = 0.95,
+    seed: int = 0,
+    **recording: Any,
+) -> Report:
+    """Measure every layer of a model over a dataset: one forward pass, every family, one report.
+
+    - `model`, `data`, `layers`: as `record` takes them, or `Activations` alone. `held_out` is a second dataset (or
+      `Activations`) measured beside the first; nearest-mean decisions on it use the class means of `data`.
+    - `analyzers`: "all" or names of the ANALYZERS table. `convention`: see `neural_collapse`.
+    - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
+    - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
+
+    A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
+
+    Raises InputError when there are no labels or nothing could be measured, and all that `record` raises.
+    """
+    chosen = _chosen(analyzers)
+    began = time.perf_counter()
+    train = _recorded(model, data, layers, seed, recording)
+    splits = {split: train}
+    if held_out is not None:
+        other = None if isinstance(held_out, Activations) else model
+        if isinstance(other, Activations):
+            raise _check.held_out_needs_activations()
+        splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
+    settings = {"convention": convention, "null": null, "replicates": replicates, "level": level, "seed": seed}
+    rows: list[Row] = []
+    arrays: dict[str, np.ndarray] = {}
+    failures: list[str] = []
+    details: dict[str, Any] = {}
+    for name, activations in splits.items():
+        if activations.labels is None:
+            raise _check.no_labels(name)
+        for depth, layer in enumerate(activations.layers):
+            reference = train.moments[layer] if activations is not train and layer in train else None
+            measured = _measure(activations, layer, chosen, settings, reference)
+            for analyzer, result in measured.items():
+                if isinstance(result, RepanaError):
+                    failures.append(f"{name}, {layer}, {analyzer}: {result}")
+                    continue
+                found = {q: e for q, e in estimates(result).items() if e.note != "not applicable"}
+                rows += [row(run, name, layer, depth, analyzer, q, e) for q, e in found.items()]
+                arrays |= _arrays(result, f"{name}/{layer}/{analyzer}")
+                details.setdefault("settings", {}).setdefault(analyzer, dict(getattr(result, "settings", {})))
+                if hasattr(result, "counts"):
+                    details.setdefault("classes", {})[name] = dict(zip(map(str, result.classes), result.counts))
+    if not rows:
+        raise _check.nothing_measured(failures)
+    report = Report(tuple(rows), arrays)
+    rows += _across(report, run, failures)
+    provenance = {
+        **train.provenance,
+        "run": run,
+        "splits": {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in splits.items()},
+        "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
+        "analyzers": [a.name for a in chosen],
+        **details,
+        "failures": failures,
+        "seconds": round(time.perf_counter() - began, 3),
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    return Report(tuple(rows), arrays, provenance)
+
+
+def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
+    if analyzers == "all":
+        return list(ANALYZERS.values())
+    names = [analyzers] if isinstance(analyzers, str) else list(analyzers)
+    for name in names:
+        _check.choice(name, "analyzers", ("all", *ANALYZERS))
+    return [ANALYZERS[name] for name in names]
+
+
+def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[str, Any]) -> Activations:
+    if isinstance(model, Activations):
+        return model
+    options = dict(recording)
+    if options.get("max_samples") is not None:
+        options.setdefault("scatter", True)  # so that values are exact over all samples, not over the kept ones
+    return record(model, data, layers, seed=seed, **options)
+
+
+def _measure(
+    activations: Activations,
+    layer: str,
+    chosen: list[Analyzer],
+    settings: Mapping[str, Any],
+    reference: Moments | None,
+) -> dict[str, Any]:
+    """The result of every analyzer on one layer, or the error that it raised."""
+    results: dict[str, Any] = {}
+    try:
+        x = _check.features_of(activations[layer])
+        assert activations.labels is not None
+        codes, _ = _check.labels_of(activations.labels, len(x), layer)
+    except RepanaError as error:
+        return dict.fromkeys([a.name for a in chosen], error)
+    keep = codes != -100
+    if not bool(keep.all()):
+        at = keep.nonzero()[:, 0]
+        x, codes = x[at.to(x.device)], codes[at]
+    shared = _Summaries(x, codes, activations.exact.get(layer), settings)
+    for analyzer in chosen:
+        try:
+            if len(codes.unique()) < 2:
+                _check.two_classes(codes, tuple(codes.unique().tolist()), analyzer.name)
+            results[analyzer.name] = _call(analyzer, x, codes, shared, activations, keep, layer, settings, reference)
+        except RepanaError as error:
+            results[analyzer.name] = error
+    return results
+
+
+class _Summaries:
+    """The summaries of one layer, each computed when first read and shared by all its readers."""
+
+    def __init__(self, x: Tensor, codes: Tensor, exact: Moments | None, settings: Mapping[str, Any]) -> None:
+        self._x, self._codes, self._exact, self._settings = x, codes, exact, settings
+        self._made: dict[type, Any] = {}
+
+    def __getitem__(self, summary: type) -> Any:
+        if summary not in self._made:
+            self._made[summary] = self._make(summary)
+        return self._made[summary]
+
+    def _make(self, summary: type) -> Any:
+        if summary is Moments:
+            return self._exact if self._exact is not None else Moments.of(self._x, self._codes)
+        if self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None:
+            return Discriminant.from_moments(self._exact)
+        groups = 20 if self._settings["replicates"] else 0
+        return Discriminant.of(self._x, self._codes, groups=groups, seed=self._settings["seed"])
+
+
+def _call(
+    analyzer: Analyzer,
+    x: Tensor,
+    codes: Tensor,
+    shared: _Summaries,
+    activations: Activations,
+    keep: Tensor,
+    layer: str,
+    settings: Mapping[str, Any],
+    reference: Moments | None,
+) -> Any:
+    summaries = [shared[summary] for summary in analyzer.reads]
+    if not analyzer.arrays:
+        return analyzer.function(*summaries, level=settings["level"])
+    named = {summary.__name__.lower(): value for summary, value in zip(analyzer.reads, summaries)}
+    options: dict[str, Any] = {}
+    if analyzer.head:
+        head = activations.head
+        here = head is not None and head.layer == layer
+        z = activations.logits
+        if z is not None:
+            options["logits"] = z[keep.nonzero()[:, 0].to(z.device)]
+        if head is not None and here:
+            options |= {"weight": head.weight, "bias": head.bias}
+        options["reference"] = reference
+    return analyzer.function(x, codes, **named, **options, **settings)
+
+
+def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:
+    """The tensors of a result, by name."""
+    found = {f.name: getattr(result, f.name) for f in fields(result)}
+    return {
+        f"{prefix}.{name}": value.detach().cpu().numpy()
+        for name, value in found.items()
+        if isinstance(value, torch.Tensor) and 0 < value.numel() <= LARGEST_ARRAY
+    }
+
+
+def _across(report: Report, run: str, failures: list[str]) -> list[Row]:
+    """Quantities of the whole network, read from the rows of its layers."""
+    rows: list[Row] = []
+    if "fuzziness" not in report.quantities:
+        return rows
+    for split in report.splits:
+        for name, analyzer in ACROSS_LAYERS.items():
+            try:
+                result = analyzer.function(report, split=split)
+            except RepanaError as error:
+                failures.append(f"{split}, whole network, {name}: {error}")
+                continue
+            rows += [row(run, split, "", -1, name, q, e) for q, e in estimates(result).items()]
+    return rows

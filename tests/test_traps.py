@@ -105,8 +105,8 @@ def test_branch_not_taken():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(6, 4), ["b"])
     assert str(error.value) == (
-        "RA102: 'b' is in the model but never ran on the first batch (a branch not taken, or a fused kernel that skips "
-        "it). Ran nearby: 'a'."
+        "RA102: 'b' is in the model but never ran on the first batch (a branch not taken, or a fused kernel that "
+        "skips it). Ran nearby: 'a'."
     )
 
 
@@ -134,8 +134,8 @@ def test_rows_that_are_not_samples():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(4, 7, 5), ["a"])
     assert str(error.value) == (
-        "RA106: 'a' has shape (28, 3) for 4 samples, and no axis that has one entry per sample. Record the layer before "
-        "it, set `batch_dim=`, or give a `forward=` that keeps samples apart."
+        "RA106: 'a' has shape (28, 3) for 4 samples, and no axis that has one entry per sample. Record the layer "
+        "before it, set `batch_dim=`, or give a `forward=` that keeps samples apart."
     )
 
 
@@ -227,8 +227,8 @@ def test_sequence_without_mask_is_refused():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(6, 5, 4), ["0"])
     assert str(error.value) == (
-        "RA107: '0' is a sequence of shape (4, 5, 4) and no attention mask came with it, so 'mean' would mix in padding. "
-        "Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is padded."
+        "RA107: '0' is a sequence of shape (4, 5, 4) and no attention mask came with it, so 'mean' would mix in "
+        "padding. Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is padded."
     )
 
 

@@ -71,12 +71,13 @@ def _interval(
 
 
 def _null(values: Sequence[float], level: float) -> tuple[float, float, float]:
+    """Median and central range: the mean of NC1 without class structure does not exist where d is near c."""
     found = np.asarray([v for v in values if math.isfinite(v)], float)
     if not len(found):
         return NAN, NAN, NAN
     tail = 50 * (1 - level)
     low, high = np.percentile(found, [tail, 100 - tail])
-    return float(found.mean()), float(low), float(high)
+    return float(np.median(found)), float(low), float(high)
 
 
 def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: float = NAN) -> Estimate:

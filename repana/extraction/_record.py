@@ -22,6 +22,7 @@ from repana.extraction._plan import Plan, Planned, resolve
 from repana.extraction._probe import arguments, at, leaves, probe, release
 from repana.extraction._session import Session, device_of, session, unwrap
 from repana.extraction._store import FeatureStore, host_memory
+from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
 
 IGNORED = -100  # the label that loss functions skip
@@ -125,7 +126,9 @@ def record(
     store = FeatureStore(
         [p.address for p in planned.layers], options.device, max_samples=max_samples, memory=memory, seed=seed
     )
-    sums = {p.address: MomentSums(scatter=scatter) for p in planned.layers} if max_samples is not None else {}
+    sums: dict[str, MomentSums] = {}
+    if max_samples is not None:
+        sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
     finite = _FiniteCheck(options.device)
     with session(inner, options.device, dtype) as live:
         taps = _Taps(live, planned, options)

@@ -1,0 +1,271 @@
+"""The command line: file in, file out. Heavy imports stay inside the commands, so that help is instant."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from repana.errors import RepanaError
+
+OK, USAGE, PARTIAL, UNSAFE = 0, 2, 3, 4
+UNSAFE_CODES = ("RA302",)
+
+app = typer.Typer(
+    help="Representation analysis for trained networks: what every layer knows, and in what shape.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str, typer.Argument(help="hf:PATH, timm:NAME, pkg.module:factory or file.py:factory")]
+Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", "-c", help="weights: safetensors, or .pt read safely")]
+Pickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="run the code in a pickled checkpoint; only if you trust it")
+]
+Data = Annotated[
+    str, typer.Option("--data", "-d", help="digits, docstrings:A,B, FILE.npz, a table, or pkg.module:factory")
+]
+MaybeData = Annotated[str | None, typer.Option("--data", "-d", help="as in `repana profile`; else an example input")]
+HeldOut = Annotated[str | None, typer.Option("--held-out", help="a second data set, in the same forms")]
+Layers = Annotated[list[str] | None, typer.Option("--layers", "-l", help="names or patterns; repeat; default auto")]
+Pool = Annotated[str, typer.Option(help="auto, avg, max, flatten, grid, mean, cls, last, tokens, none")]
+Text = Annotated[str | None, typer.Option(help="column of a table that holds the text")]
+Label = Annotated[str | None, typer.Option(help="column of a table that holds the class")]
+Metrics = Annotated[list[str] | None, typer.Option("--metrics", "-m", help="analyzers to run; default all")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="folder for report/, report.html and depth.pdf")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
+Null = Annotated[int, typer.Option(help="label permutations for the value without class structure")]
+Replicates = Annotated[int, typer.Option(help="bootstrap replicates for intervals")]
+MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many samples, balanced over classes")]
+BatchSize = Annotated[int, typer.Option(help="samples in a forward pass")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: where the model is")]
+Seed = Annotated[int, typer.Option(help="of every random choice")]
+Input = Annotated[str | None, typer.Option("--input", help="shape of one example input, such as 3x32x32")]
+
+
+@app.command()
+def demo(output: Output = Path("demo"), epochs: Annotated[int, typer.Option(help="of training")] = 100) -> None:
+    """Train a small network on digits, profile every layer on training and held-out data, write the page."""
+    from repana._demo import demo as run
+
+    made = run(output, epochs, say=lambda line: typer.echo(line, err=True))
+    typer.echo(_short(made.report))
+    typer.echo(f"\n{made.seconds:.0f} s. The page: {made.folder / 'report.html'}")
+    typer.echo(f"The figure: {made.folder / 'depth.pdf'}. The record: {made.folder / 'report'}/ (Parquet).")
+
+
+@app.command()
+def profile(
+    model: Model,
+    data: Data,
+    checkpoint: Checkpoint = None,
+    held_out: HeldOut = None,
+    layers: Layers = None,
+    metrics: Metrics = None,
+    pool: Pool = "auto",
+    text_column: Text = None,
+    label_column: Label = None,
+    output: Output = Path("repana-report"),
+    max_samples: MaxSamples = None,
+    batch_size: BatchSize = 64,
+    device: Device = None,
+    null: Null = 20,
+    replicates: Replicates = 100,
+    seed: Seed = 0,
+    allow_pickle: Pickle = False,
+    as_json: Json = False,
+) -> None:
+    """Record a model over data, measure every layer, write the report."""
+    import repana
+
+    network = _model(model, checkpoint, allow_pickle)
+    options = {"model": model, "text_column": text_column, "label_column": label_column, "batch_size": batch_size}
+    report = repana.profile(
+        network,
+        _data(data, **options),
+        layers or "auto",
+        metrics or "all",
+        held_out=None if held_out is None else _data(held_out, **options),
+        run=model.rpartition("/")[2] if model.startswith("hf:") else model,
+        pool=pool,
+        max_samples=max_samples,
+        batch_size=batch_size,
+        device=device,
+        null=null,
+        replicates=replicates,
+        seed=seed,
+    )
+    _finish(report, output, as_json)
+
+
+@app.command()
+def analyze(
+    file: Annotated[Path, typer.Argument(help="npz or safetensors with features and labels, or a features .npy")],
+    labels: Annotated[Path | None, typer.Option(help="labels .npy, where the file has none")] = None,
+    metrics: Metrics = None,
+    output: Output = Path("repana-report"),
+    null: Null = 20,
+    replicates: Replicates = 100,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure arrays from any framework: every two-dimensional array in the file is a layer."""
+    import repana
+    from repana._activations import from_arrays
+    from repana.extraction._sources import read_arrays
+
+    arrays = read_arrays(file)
+    if labels is not None:
+        arrays["labels"] = read_arrays(labels)["features"]
+    report = repana.profile(
+        from_arrays(arrays, str(file)), analyzers=metrics or "all", run=file.stem, split="all", null=null,
+        replicates=replicates, seed=seed,
+    )  # fmt: skip
+    _finish(report, output, as_json)
+
+
+@app.command()
+def layers(
+    model: Model,
+    data: MaybeData = None,
+    shape: Input = None,
+    every: Annotated[bool, typer.Option("--all", help="every module that runs, not only the depth profile")] = False,
+    checkpoint: Checkpoint = None,
+    allow_pickle: Pickle = False,
+    text_column: Text = None,
+    label_column: Label = None,
+    as_json: Json = False,
+) -> None:
+    """What can be recorded: names, types, shapes, calls, pooled widths, cost."""
+    _show_plan(
+        model,
+        data,
+        shape,
+        ["*"] if every else None,
+        "auto",
+        checkpoint,
+        allow_pickle,
+        text_column,
+        label_column,
+        as_json,
+    )
+
+
+@app.command()
+def plan(
+    model: Model,
+    data: MaybeData = None,
+    shape: Input = None,
+    wanted: Layers = None,
+    pool: Pool = "auto",
+    checkpoint: Checkpoint = None,
+    allow_pickle: Pickle = False,
+    text_column: Text = None,
+    label_column: Label = None,
+    as_json: Json = False,
+) -> None:
+    """What a recording will take, from one batch: refuses what the long run would refuse."""
+    _show_plan(model, data, shape, wanted, pool, checkpoint, allow_pickle, text_column, label_column, as_json)
+
+
+@app.command()
+def metrics(as_json: Json = False) -> None:
+    """Everything that can be measured: formula, unit, which way is better, source."""
+    from repana.analyzers import ACROSS_LAYERS, ANALYZERS
+
+    lines = [
+        {
+            "analyzer": a.name,
+            "quantity": q.name,
+            "formula": q.formula,
+            "better": q.better,
+            "unit": q.unit,
+            "source": q.source,
+        }
+        for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values())
+        for q in a.quantities
+    ]
+    if as_json:
+        typer.echo(json.dumps(lines, indent=2))
+        return
+    for line in lines:
+        name = f"{line['analyzer']}.{line['quantity']}"
+        typer.echo(f"{name:<38} {line['better']:<7} {line['unit'] or '-':<10} {line['formula']}  [{line['source']}]")
+
+
+def _model(spec: str, checkpoint: Path | None, allow_pickle: bool) -> Any:
+    from repana.extraction._sources import load_checkpoint, model_from
+
+    network = model_from(spec)
+    if checkpoint is not None:
+        load_checkpoint(network, checkpoint, allow_pickle=allow_pickle)
+    return network
+
+
+def _data(spec: str, **options: Any) -> Any:
+    from repana.extraction._sources import data_from
+
+    return data_from(spec, **options)
+
+
+def _show_plan(
+    model: str,
+    data: str | None,
+    shape: str | None,
+    wanted: list[str] | None,
+    pool: str,
+    checkpoint: Path | None,
+    allow_pickle: bool,
+    text_column: str | None,
+    label_column: str | None,
+    as_json: bool,
+) -> None:
+    import repana
+    from repana import _check
+    from repana.extraction._sources import example_input
+
+    network = _model(model, checkpoint, allow_pickle)
+    if data is None:
+        shown = example_input(network, shape)
+        if shown is None:
+            raise _check.no_example(model)
+    else:
+        shown = _data(data, model=model, text_column=text_column, label_column=label_column)
+    found = repana.plan(network, shown, wanted or "auto", pool)
+    typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
+
+
+def _finish(report: Any, output: Path, as_json: bool) -> None:
+    """Write what was measured, print it, and say by the exit code whether something is missing."""
+    report.save(output / "report")
+    report.to_html(output / "report.html")
+    report.plot().savefig(output / "depth.pdf", metadata={"CreationDate": None})
+    typer.echo(report.frame().to_json(orient="records") if as_json else _short(report))
+    typer.echo(f"\nThe page: {output / 'report.html'}", err=True)
+    for line in report.failures:
+        typer.echo(f"not measured: {line}", err=True)
+    if report.failures:
+        raise typer.Exit(PARTIAL)
+
+
+def _short(report: Any) -> str:
+    """The headline quantities by layer, for a terminal."""
+    from repana.plots.depth import headline
+
+    tables = []
+    for split in report.splits:
+        table = report.table(*headline(report), split=split)
+        tables.append(f"{split}\n{table.to_string(float_format=lambda v: f'{v:.4g}')}")
+    return "\n\n".join(tables)
+
+
+def main() -> NoReturn:
+    """The entry point: our errors become one line and an exit code, everything else stays a traceback."""
+    try:
+        app(standalone_mode=True)
+    except RepanaError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(UNSAFE if error.code in UNSAFE_CODES else USAGE)
+    sys.exit(OK)

@@ -1,0 +1,60 @@
+"""The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.25, 6.75  # inches
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
+MARKERS = ("o", "s", "^", "D", "v", "P")
+LINES = ("-", "--", "-.", ":")
+GREY = "#6e6e6e"
+RC = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "repana",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+}
+
+
+def style():
+    """A context in which figures look like ours; outside it nothing changes."""
+    return mpl.rc_context(RC)
+
+
+def grid(panels: int, width: float = PAGE, height: float = 1.7) -> list[Axes]:
+    """Empty small multiples, three in a row on a page's width."""
+    columns = min(panels, 3 if width > COLUMN + 1 else 1)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    for spare in axes[panels:]:
+        spare.remove()
+    return axes[:panels]
+
+
+def shortened(name: str, most: int) -> str:
+    """A layer name of at most so many characters, cut in the middle."""
+    if len(name) <= most:
+        return name
+    left = (most - 1) // 2
+    return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
+
+
+def in_notebook() -> None:
+    """Let a notebook's display hook know about figures, as importing pyplot does."""
+    import sys
+
+    if "ipykernel" in sys.modules:
+        import matplotlib.pyplot  # noqa: F401, ICN001

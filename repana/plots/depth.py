@@ -1,0 +1,166 @@
+"""The depth profile: one small panel per quantity, layers from input to logits."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
+
+from repana._results import Report, Row
+from repana.analyzers import Quantity, quantity
+from repana.plots import _style
+
+DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
+MOST_LABELS = 16  # layer names below an axis; of a deeper network every few are shown
+MOST_LETTERS = 16
+
+
+def depth_profile(
+    report: Report,
+    *quantities: str,
+    ax: Axes | Sequence[Axes] | None = None,
+    runs: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    width: float = _style.PAGE,
+) -> list[Axes]:
+    """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
+
+    A line and a 95 % interval band for every run and split; the value without class structure (label permutation or
+    closed form) is the grey dotted line, with its range where it was drawn from permutations. Positive quantities that
+    span more than 1.3 decades have a log axis. Values that are not finite are marked on the upper edge.
+
+    `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
+    """
+    names = quantities or headline(report)
+    rows = {name: _curves(report, name, runs, splits) for name in names}
+    with _style.style():
+        if ax is None:
+            _style.in_notebook()
+            axes = _style.grid(len(names), width)
+        else:
+            axes = [ax] if isinstance(ax, Axes) else list(ax)
+        if len(axes) != len(names):
+            raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
+        for panel, name in zip(axes, names):
+            _panel(panel, rows[name], report.layers)
+        _legend(axes)
+        if ax is None:
+            axes[0].figure.supxlabel("layer, input to output", fontsize=8)
+    return axes
+
+
+def headline(report: Report) -> tuple[str, ...]:
+    """The quantities of the report that the table of analyzers puts first."""
+    seen = dict.fromkeys((r.analyzer, r.quantity) for r in report.rows if r.layer)
+    named = [(a, q) for a, q in seen if quantity(a, q).headline]
+    return tuple(f"{a}.{q}" for a, q in named) or tuple(f"{a}.{q}" for a, q in list(seen)[:6])
+
+
+def _curves(
+    report: Report, name: str, runs: Sequence[str] | None, splits: Sequence[str] | None
+) -> dict[tuple[str, str], tuple[Row, ...]]:
+    owner = report.select(name, run=None if runs is None else runs[0])[0]
+    full = f"{owner.analyzer}.{owner.quantity}"
+    wanted = [
+        (run, split)
+        for run in (runs or report.runs)
+        for split in (splits or report.splits)
+        if any(r.run == run and r.split == split and f"{r.analyzer}.{r.quantity}" == full for r in report.rows)
+    ]
+    return {(run, split): report.select(full, run=run, split=split) for run, split in wanted}
+
+
+def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tuple[str, ...]) -> None:
+    place = {layer: i for i, layer in enumerate(layers)}
+    first = next(iter(curves.values()))[0]
+    line = quantity(first.analyzer, first.quantity)
+    runs = list(dict.fromkeys(run for run, _ in curves))
+    log = _wants_log([r for rows in curves.values() for r in rows])
+    for i, ((run, split), rows) in enumerate(curves.items()):
+        x = np.array([place[r.layer] for r in rows], float)
+        value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
+        finite = np.isfinite(value) & ((value > 0) | (not log))
+        label = (split if len(runs) == 1 else f"{run}, {split}").replace("_", " ")
+        colour = _style.COLOURS[i % len(_style.COLOURS)]
+        ax.plot(
+            x,
+            np.where(finite, value, np.nan),
+            color=colour,
+            marker=_style.MARKERS[i % len(_style.MARKERS)],
+            linestyle=_style.LINES[i % len(_style.LINES)],
+            label=label,
+            zorder=3,
+        )
+        bounded = finite & np.isfinite(low) & np.isfinite(high)
+        if log and finite.any():
+            low = np.maximum(low, value[finite].min() / 10)
+        lower, upper = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
+        ax.fill_between(x, lower, upper, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        beyond = ~finite & ~np.isnan(value)
+        if beyond.any():
+            top = ax.get_xaxis_transform()
+            mark = "^" if (value[beyond] > 0).all() else "v"
+            edge = 1.0 if mark == "^" else 0.0
+            ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
+        if i == 0:
+            _null(ax, x, rows)
+    _decorate(ax, line, layers, log)
+
+
+def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
+    """What the quantity would be without any relation between features and labels."""
+    null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
+    if not np.isfinite(null).any():
+        return
+    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=_style.GREY, label="no class structure", zorder=1)
+    ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
+
+
+def _wants_log(rows: Sequence[Row]) -> bool:
+    values = [v for r in rows for v in (r.value, r.null) if math.isfinite(v)]
+    positive = [v for v in values if v > 0]
+    bounded = all(v <= 1 for v in values) and quantity(rows[0].analyzer, rows[0].quantity).unit == "share"
+    if len(positive) < max(1, len(values)) or bounded:
+        return False
+    return math.log10(max(positive) / min(positive)) > DECADES
+
+
+def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> None:
+    ax.set_title(line.title or line.name, loc="left", pad=4)
+    ax.set_ylabel(line.unit or line.name, labelpad=4)
+    ax.set_xlim(-0.4, len(layers) - 0.6)
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(numticks=6))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+        if line.unit == "share":
+            ax.set_ylim(-0.03, 1.03)
+    step = -(-len(layers) // MOST_LABELS)
+    shown = list(range(0, len(layers), step))
+    if shown and shown[-1] != len(layers) - 1:
+        shown = [*shown[:-1], len(layers) - 1] if len(layers) - 1 - shown[-1] < step else [*shown, len(layers) - 1]
+    names = [_style.shortened(layers[i], MOST_LETTERS) for i in shown]
+    tilted = len(shown) * max(map(len, names), default=1) > 26
+    ax.xaxis.set_major_locator(FixedLocator(shown))
+    ax.set_xticklabels(names, rotation=45 if tilted else 0, ha="right" if tilted else "center", rotation_mode="anchor")
+    ax.grid(axis="y", color="#dddddd", linewidth=0.4, zorder=-1)
+    ax.set_axisbelow(True)
+
+
+def _legend(axes: Sequence[Axes]) -> None:
+    """One legend for all panels, above them where the figure is ours."""
+    handles: dict[str, object] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            handles.setdefault(label, handle)
+    figure = axes[0].figure
+    if len(handles) < 2:
+        return
+    order = sorted(handles, key=lambda label: label == "no class structure")
+    if len(figure.axes) == len(axes):
+        figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=len(order), frameon=False)
+    else:
+        axes[0].legend([handles[k] for k in order], order, frameon=False)
