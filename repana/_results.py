@@ -169,7 +169,7 @@ class Report:
         from repana import plots
 
         axes = plots.depth_profile(self, *quantities, ax=ax, **options)
-        return axes[0].figure
+        return plots.figure_of(axes)
 
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the page: one file that needs nothing else."""

@@ -42,7 +42,7 @@ def page(report: Report) -> str:
     return template.render(
         title=", ".join(report.runs) or "report",
         provenance=_provenance(report),
-        figure=svg(plots.depth_profile(report, *names)[0].figure, "Depth profile of " + ", ".join(names)),
+        figure=svg(plots.figure_of(plots.depth_profile(report, *names)), "Depth profile of " + ", ".join(names)),
         headline=names,
         tables=[_table(report, names, run, split) for run in report.runs for split in report.splits],
         drawers=_drawers(report),
@@ -63,7 +63,7 @@ def fragment(report: Report) -> str:
     names = headline(report)
     if not names:
         return html.escape(repr(report))
-    figure = svg(plots.depth_profile(report, *names)[0].figure, "Depth profile")
+    figure = svg(plots.figure_of(plots.depth_profile(report, *names)), "Depth profile")
     tables = [_table(report, names, run, split) for run in report.runs for split in report.splits]
     parts = [f"<p>{html.escape(repr(report))}</p>", figure]
     for table in tables:
@@ -90,9 +90,8 @@ def markdown(report: Report, *quantities: str, run: str | None = None, split: st
     return "\n".join(lines)
 
 
-def svg(figure: Any, alternative: str) -> str:
+def svg(figure: Figure, alternative: str) -> str:
     """A figure as inline SVG with a text alternative; the same figure gives the same bytes."""
-    assert isinstance(figure, Figure)
     buffer = io.StringIO()
     with plots.style():
         figure.savefig(buffer, format="svg", metadata={"Date": None}, transparent=False)

@@ -228,7 +228,8 @@ def test_sequence_without_mask_is_refused():
         record(net, torch.randn(6, 5, 4), ["0"])
     assert str(error.value) == (
         "RA107: '0' is a sequence of shape (4, 5, 4) and no attention mask came with it, so 'mean' would mix in "
-        "padding. Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is padded."
+        "padding. Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is "
+        "padded."
     )
 
 

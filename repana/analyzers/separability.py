@@ -136,7 +136,7 @@ def separation_law(
     if bad:
         raise _check.not_positive("separation fuzziness", bad)
     n, log = len(values), np.log(values)
-    fit = stats.linregress(np.arange(n), log)
+    fit: Any = stats.linregress(np.arange(n), log)
     t = float(stats.t.ppf(0.5 + level / 2, n - 2))
     slope, error = float(fit.slope), float(fit.stderr)
     low, high = slope - t * error, slope + t * error

@@ -63,7 +63,7 @@ def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
         raise _check.not_a_module(model)
     taken = []
     while True:
-        inner = None
+        inner, name = None, ""
         if hasattr(model, "_orig_mod"):
             inner, name = model._orig_mod, "torch.compile"
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):

@@ -1,5 +1,8 @@
 """The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +12,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 LINES = ("-", "--", "-.", ":")
 GREY = "#6e6e6e"
-RC = {
+RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -42,6 +45,13 @@ def grid(panels: int, width: float = PAGE, height: float = 1.7) -> list[Axes]:
     for spare in axes[panels:]:
         spare.remove()
     return axes[:panels]
+
+
+def figure_of(axes: Sequence[Axes]) -> Figure:
+    """The whole figure that the axes stand in."""
+    figure = axes[0].get_figure(root=True)
+    assert isinstance(figure, Figure)
+    return figure
 
 
 def shortened(name: str, most: int) -> str:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
@@ -46,7 +47,7 @@ def depth_profile(
             _panel(panel, rows[name], report.layers)
         _legend(axes)
         if ax is None:
-            axes[0].figure.supxlabel("layer, input to output", fontsize=8)
+            _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8)
     return axes
 
 
@@ -152,11 +153,11 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> N
 
 def _legend(axes: Sequence[Axes]) -> None:
     """One legend for all panels, above them where the figure is ours."""
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
-    figure = axes[0].figure
+    figure = _style.figure_of(axes)
     if len(handles) < 2:
         return
     order = sorted(handles, key=lambda label: label == "no class structure")
