@@ -76,7 +76,7 @@ ANALYZERS: dict[str, Analyzer] = {
                     invariant=_LINEAR,
                     headline=True,
                 ),
-                Quantity("fuzziness", "tr(Sw Sb^+), Sb by samples", "lower", source="He & Su 2023", invariant=_LINEAR),
+                Quantity("fuzziness", "tr(Sw Sb^+), Sb by samples", "lower", source="He & Su 2023"),
                 Quantity("equinorm", "std_c |m_c - g| / mean_c |m_c - g|", "lower", title="Equinorm", source=_PAPYAN),
                 Quantity(
                     "equiangularity", "mean_{i<j} |cos_ij + 1/(c-1)|", "lower", title="Equiangularity", source=_PAPYAN

@@ -58,14 +58,18 @@ def global_mean(mean: Means, count: Tensor, convention: Convention) -> Float[Ten
     return class_weights(count, convention.centre) @ mean
 
 
-def between_scatter(mean: Means, count: Tensor, convention: Convention) -> Between:
+def between_scatter(mean: Means, trace: PerClass, count: Tensor, convention: Convention) -> Between:
     """Through the (c, c) Gram of the weighted centred means: B = USV', Sb = B'B, A = S^-2 U'B.
 
-    Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps.
+    Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps; so are
+    those that differences of equal means can have, given the spread within classes and the distance from the origin.
     """
-    b = class_weights(count, convention.between).sqrt()[:, None] * (mean - global_mean(mean, count, convention))
+    g = global_mean(mean, count, convention)
+    b = class_weights(count, convention.between).sqrt()[:, None] * (mean - g)
     values, vectors = torch.linalg.eigh(b @ b.T)
-    kept = values > 10 * len(values) * torch.finfo(torch.float64).eps * values[-1].clamp_min(1e-300)
+    eps = torch.finfo(torch.float64).eps
+    floor = 1e-20 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum())
+    kept = values > max(10 * len(values) * eps * float(values[-1]), floor, 1e-300)
     inverse = (vectors[:, kept] / values[kept]).T @ b
     return Between(b, inverse, float(values[kept].sum()), int(kept.sum()))
 

@@ -49,7 +49,7 @@ def from_jackknife(
     if g < 2:
         return Estimate(value, NAN, NAN, n, note, *_null(null, level))
     t = float(stats.t.ppf(0.5 + level / 2, g - 1))
-    low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), g - 1, bounds)
+    low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), float(g - 1), bounds)
     return Estimate(value, low, high, n, note, *_null(null, level))
 
 

@@ -114,15 +114,16 @@ def neural_collapse(
     With class means m_c, global mean g, Mc = M - g, Sw and Sb the within- and between-class scatter:
 
     - variability: `nc1` tr(Sw Sb^+)/c; `quotient` tr Sw / tr Sb; `cdnv` mean over pairs of
-      (v_i + v_j)/(2 |m_i - m_j|^2), with its median, maximum and grid; `vci` 1 - tr(St^+ Sb)/rank(Sb), Sb weighted by
+      (v_i + v_j)/(2 |m_i - m_j|^2), with `cdnv_median`, `cdnv_max` and `cdnv_grid` (c, c); `vci` 1 - tr(St^+ Sb)/rank(Sb), Sb weighted by
       class size; `fuzziness` tr(Sw Sb^+) in He & Su's form, whatever the convention.
     - geometry of the means: `equinorm` std/mean of |m_c - g|; `equiangularity` mean |cos + 1/(c-1)| over pairs;
       `cosine_std` std of the cosines; `etf_error` |G/|G| - J/|J||_F of G = Mc Mc'; `of_error` the same of MM' to the
-      identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity`, mean pair energy of
-      unit Mc; `one_vs_rest` min_k dist(u_k, conv of the others), of the classifier rows, or of M without one.
+      identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity` and
+      `uniformity_variance`, mean and variance of the pair energy of unit Mc (`kernel`); `one_vs_rest` min_k dist(u_k, conv of the others), of the classifier rows, or of M without one.
     - duality with `weight` W (c, d), `bias` (c,): `self_duality` |W/|W| - Mc/|Mc||_F^2 ("papyan") or
       |WMc'/|WMc'| - J/|J||_F ("zhu"; always in `duality_zhu`); `duality_cosine` mean cos(w_c, m_c - g) and
-      `duality_variation`, their std over mean; `bias_collapse` |Wg + b|.
+      `duality_variation`, their std over mean; `classifier_equinorm` and `classifier_etf_error`, as above of W;
+      `bias_collapse` |Wg + b|.
     - decisions with `logits` (n, classes), or W and b: `nc4` share of samples where the network and the nearest class
       mean agree, `nc4_mismatch` its complement; `ncc_accuracy` of the nearest class mean; `accuracy` of the network.
 
@@ -247,9 +248,9 @@ def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
     values: dict[str, float] = {}
     count, mean, how = sample.count, sample.mean, setting.convention
     g = formulas.global_mean(mean, count, how)
-    centred = mean - g
+    between = formulas.between_scatter(mean, sample.trace, count, how)
+    centred = mean - g if between.rank else torch.zeros_like(mean)  # what is left of equal means is rounding
     if "nc1" in setting.families:
-        between = formulas.between_scatter(mean, count, how)
         values["nc1"] = formulas.trace_ratio(sample, between, how)
         values["quotient"] = formulas.trace_quotient(sample, between, how)
         pairs = formulas.off_diagonal(formulas.cdnv_grid(mean, sample.trace, count))
@@ -259,7 +260,9 @@ def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
         if balanced:  # then the conventions differ by the factor c alone
             values["fuzziness"] = values["nc1"] * (len(count) if how.per_class else 1)
         else:
-            values["fuzziness"] = formulas.trace_ratio(sample, formulas.between_scatter(mean, count, law), law)
+            values["fuzziness"] = formulas.trace_ratio(
+                sample, formulas.between_scatter(mean, sample.trace, count, law), law
+            )
     if "nc2" in setting.families:
         values |= _geometry(mean, centred, setting)
     if "nc3" in setting.families and setting.weight is not None:
@@ -412,11 +415,11 @@ def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, emp
         notes |= dict.fromkeys(geometry, "trivial: any two centred means are a simplex frame")
     if c > d + 1:
         notes |= dict.fromkeys(geometry, f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
-    if values.get("nc1") == math.inf or values.get("quotient") == math.inf:
+    if values.get("nc1") == math.inf:
         notes |= dict.fromkeys(("nc1", "quotient", "fuzziness"), "the class means coincide (Sb = 0)")
         notes |= dict.fromkeys(geometry, "the class means coincide (Sb = 0)")
     elif values.get("nc1") is not None:
-        rank = formulas.between_scatter(moments.mean, moments.count, setting.convention).rank
+        rank = formulas.between_scatter(moments.mean, moments.trace, moments.count, setting.convention).rank
         if rank < min(c - 1, d):
             text = f"Sb has rank {rank}, below min(c - 1, d) = {min(c - 1, d)}: class means are linearly dependent"
             notes |= dict.fromkeys(("nc1", "fuzziness"), text)

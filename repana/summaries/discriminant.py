@@ -90,8 +90,10 @@ class Discriminant:
 
 def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
     """Between over within of the traces, and of every feature: infinite without spread, 0 for a constant feature."""
-    centred = moments.mean - (moments.count.double() / moments.n) @ moments.mean
-    between = (moments.count[:, None] * centred.square()).sum(0)
+    g = (moments.count.double() / moments.n) @ moments.mean
+    between = (moments.count[:, None] * (moments.mean - g).square()).sum(0)
+    rounding = 100 * torch.finfo(torch.float64).eps ** 2 * moments.n * g.square()
+    between = torch.where(between > rounding, between, 0.0)  # of a constant feature
     ratio = torch.where(between > 0, between / moments.spread, 0.0)
     total = float(moments.trace.sum())
     return float(between.sum()) / total if total > 0 else float("inf"), ratio.cpu()

@@ -1,7 +1,7 @@
 """Per-class counts, means and scatter of a layer: one read of the features, values that add.
 
-Sums run around a pilot per class (the class mean in the chunk where it first appears), so that the error is relative to
-the spread within a class, not to the distance from the origin; totals are float64. Two `Moments` add by the pairwise
+Sums run around a pilot per class (the median of its first few samples), so that the error is relative to the spread
+within a class, not to the distance from the origin; totals are float64. Two `Moments` add by the pairwise
 formula of Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115), so any split of the data, in any order,
 gives the same value.
 """
@@ -16,9 +16,10 @@ from torch import Tensor
 from repana._typing import Features, Labels
 
 CHUNK_BYTES = 2**20  # a chunk and its two buffers stay in a core's second-level cache
+MOST_ROWS = 512  # that are summed in float32 before the float64 totals
 SCATTER_ROWS = 4096  # a matrix product this deep hides the addition to the (d, d) total
 FLOAT32_SAFE = (1e-15, 1e15)  # outside, squares leave the range of float32
-PILOT_SAMPLES = 8  # whose mean is the pilot of a class
+PILOT_SAMPLES = 9  # whose median is the pilot of a class: one outlier among them does no harm
 ONE_HOT_CLASSES = 64  # up to here a small matrix product sums groups faster than index_add
 
 
@@ -121,7 +122,7 @@ class MomentSums:
         if not len(features):
             return
         present, inverse = torch.unique(labels.detach().cpu().long(), return_inverse=True)
-        rows = max(32, CHUNK_BYTES // (4 * features.shape[1]))
+        rows = min(MOST_ROWS, max(32, CHUNK_BYTES // (4 * features.shape[1])))
         if self._scatter is not None:
             rows = max(rows, SCATTER_ROWS)
         self._meet(features, present, inverse, rows)
@@ -138,7 +139,7 @@ class MomentSums:
         self._square.index_add_(0, slots, norms.double())
 
     def _meet(self, features: Tensor, present: Tensor, inverse: Tensor, rows: int) -> None:
-        """Give each new class a slot, and as its pilot the mean of its first few samples."""
+        """Give each new class a slot, and as its pilot the median of its first few samples."""
         fresh = [(i, value) for i, value in enumerate(present.tolist()) if value not in self._slot]
         if not fresh:
             return
@@ -147,7 +148,7 @@ class MomentSums:
         starts = torch.searchsorted(inverse[order], torch.arange(len(present) + 1))
         for i, value in fresh:
             first = order[starts[i] : min(int(starts[i + 1]), int(starts[i]) + PILOT_SAMPLES)]
-            self._pilot[self._slot[value]] = features[first.to(self._device)].to(self._work).mean(0)
+            self._pilot[self._slot[value]] = features[first.to(self._device)].to(self._work).median(0).values
 
     def _start(self, features: Tensor) -> None:
         self._work = torch.float64 if features.dtype == torch.float64 else torch.float32

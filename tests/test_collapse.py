@@ -1,0 +1,445 @@
+"""Neural collapse: against the slow reference, closed forms of optimal networks, populations, and degenerate cases."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from reference import collapse as slow
+from torch import Tensor
+
+from repana import InputError, Moments, fisher, neural_collapse
+from repana._results import estimates
+from repana.analyzers import _collapse_formulas as formulas
+
+
+def clouds(n=240, d=12, c=5, sd=0.5, counts=None, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    y = (
+        torch.arange(n) % c
+        if counts is None
+        else torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    )
+    c = int(y.max()) + 1
+    means = torch.randn(c, d, generator=generator, dtype=torch.float64)
+    x = means[y] + sd * torch.randn(len(y), d, generator=generator, dtype=torch.float64)
+    return x.to(dtype), y
+
+
+def simplex(c: int, d: int) -> Tensor:
+    rows = torch.eye(c, dtype=torch.float64) - 1 / c
+    return torch.nn.functional.pad(rows / rows.norm(dim=1, keepdim=True), (0, d - c))
+
+
+@pytest.mark.parametrize("convention", ["papyan", "zhu", "he_su", "galanti"])
+@pytest.mark.parametrize("counts", [None, [200, 100, 50, 20, 5, 2]])
+@pytest.mark.parametrize("d", [3, 12, 60])
+def test_equals_the_reference(convention, counts, d):
+    x, y = clouds(d=d, counts=counts)
+    c = int(y.max()) + 1
+    w, b = torch.randn(c, d, dtype=torch.float64), torch.randn(c, dtype=torch.float64)
+    got = neural_collapse(x, y, weight=w, bias=b, convention=convention, replicates=0)
+    a, t = x.numpy(), y.numpy()
+    assert float(got.nc1) == pytest.approx(slow.nc1(a, t, convention), rel=1e-8)
+    assert float(got.fuzziness) == pytest.approx(slow.nc1(a, t, "he_su"), rel=1e-8)
+    np.testing.assert_allclose(got.cdnv_grid.numpy(), slow.cdnv_grid(a, t), rtol=1e-8)
+    pairs = slow.cdnv_grid(a, t)[np.triu_indices(c, 1)]
+    assert float(got.cdnv) == pytest.approx(pairs.mean(), rel=1e-9)
+    assert float(got.cdnv_max) == pytest.approx(pairs.max(), rel=1e-9)
+    assert float(got.vci) == pytest.approx(slow.vci(a, t), rel=1e-7)
+    if convention == "papyan":
+        assert float(got.quotient) == pytest.approx(slow.quotient(a, t), rel=1e-9)
+        wanted = slow.geometry(a, t) | slow.duality(a, t, w.numpy(), b.numpy())
+        for name, value in wanted.items():
+            assert float(getattr(got, name)) == pytest.approx(value, rel=1e-8), name
+
+
+def test_conventions_differ_and_are_named():
+    """On unbalanced data the published forms differ by large factors, so the result says which it is."""
+    x, y = clouds(counts=[200, 100, 50, 20, 5, 1], d=20)
+    values = {c: neural_collapse(x, y, convention=c, replicates=0) for c in formulas.CONVENTIONS}
+    numbers = sorted(float(v.nc1) for v in values.values())
+    assert numbers[-1] / numbers[0] > 5
+    assert {v.settings["convention"] for v in values.values()} == set(formulas.CONVENTIONS)
+    assert values["he_su"].settings["between"] == "sample"
+    assert values["papyan"].settings["per_class"] is True
+
+
+@pytest.mark.parametrize(("c", "d", "sd"), [(4, 10, 0.1), (10, 30, 0.3), (3, 50, 0.02)])
+def test_simplex_with_noise_has_the_population_values(c, d, sd):
+    """NC1 = sd^2 (c-1)^2/c, quotient d sd^2, CDNV d sd^2 (c-1)/(2c), VCI sd^2/(sd^2 + 1/(c-1)); intervals cover."""
+    n = 2000
+    y = torch.arange(c).repeat(n)
+    generator = torch.Generator().manual_seed(1)
+    x = simplex(c, d)[y] + sd * torch.randn(len(y), d, generator=generator, dtype=torch.float64)
+    got = neural_collapse(x, y)
+    wanted = {
+        "nc1": sd**2 * (c - 1) ** 2 / c,
+        "quotient": d * sd**2,
+        "cdnv": d * sd**2 * (c - 1) / (2 * c),
+        "vci": sd**2 / (sd**2 + 1 / (c - 1)),
+    }
+    for name, value in wanted.items():
+        estimate = getattr(got, name)
+        assert float(estimate) == pytest.approx(value, rel=0.03), name
+        slack = 0.25 * (estimate.high - estimate.low)  # five intervals per case: let one miss by a little
+        assert estimate.low - slack <= value <= estimate.high + slack, name
+    assert float(got.etf_error) < 0.05
+    assert float(got.equinorm) < 0.02
+
+
+def test_perfect_collapse():
+    y = torch.arange(6).repeat_interleave(4)
+    got = neural_collapse(simplex(6, 9)[y], y, weight=simplex(6, 9), bias=torch.zeros(6))
+    for name in ("nc1", "quotient", "cdnv", "etf_error", "equinorm", "equiangularity", "self_duality", "duality_zhu"):
+        assert float(getattr(got, name)) == pytest.approx(0, abs=1e-7), name
+    for name in ("nc4", "ncc_accuracy", "accuracy", "duality_cosine"):
+        assert float(getattr(got, name)) == pytest.approx(1), name
+
+
+@pytest.mark.parametrize("c", [3, 10])
+def test_geometry_of_known_configurations(c):
+    ident = torch.eye(c, dtype=torch.float64)
+    etf = simplex(c, c)
+    assert formulas.uniformity(etf, "log", 1.0)[0] == pytest.approx(-0.5 * math.log(2 * c / (c - 1)))
+    assert formulas.uniformity(etf, "distance", 1.0)[0] == pytest.approx(math.sqrt(2 * c / (c - 1)))
+    assert formulas.uniformity(etf, "riesz", 2.0)[0] == pytest.approx((c - 1) / (2 * c))
+    assert formulas.uniformity(etf, "riesz", 510.0)[0] == pytest.approx((2 * c / (c - 1)) ** -255)
+    assert formulas.one_vs_rest(etf) == pytest.approx(c / (c - 1), abs=1e-9)
+    # an uncentred orthonormal set against the simplex
+    expected = math.sqrt(2 - 2 * math.sqrt((c - 1) / c))
+    assert formulas.gram_distance(ident, formulas.simplex(c, ident)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("c", [5, 8, 13])
+def test_one_vs_rest_of_a_polygon_and_a_cross_polytope(c):
+    angles = 2 * math.pi * torch.arange(c, dtype=torch.float64) / c
+    polygon = torch.stack([angles.cos(), angles.sin()], 1)
+    assert formulas.one_vs_rest(polygon) == pytest.approx(1 - math.cos(2 * math.pi / c), abs=1e-9)
+    cross = torch.cat([torch.eye(c), -torch.eye(c)]).double()
+    assert formulas.one_vs_rest(cross) == pytest.approx(1, abs=1e-9)
+
+
+def test_equiangularity_sees_a_square():
+    """The signed mean of cosines is -1/(c-1) for any centred equinorm set; the mean absolute deviation is not blind."""
+    square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64).repeat(2, 1)
+    got = neural_collapse(square, [0, 1, 2, 3] * 2, replicates=0)
+    assert float(got.equiangularity) == pytest.approx(4 / 9)
+    assert float(got.cosine_std) == pytest.approx(math.sqrt(2) / 3)
+    assert float(got.one_vs_rest) == pytest.approx(1)
+
+
+# --- optimal networks -------------------------------------------------------------------------------------------------
+
+
+def optimum(loss, start):
+    """Minimise over float64 arrays by L-BFGS to machine precision."""
+    from scipy.optimize import minimize
+
+    shapes = [s.shape for s in start]
+    sizes = [s.numel() for s in start]
+
+    def split(v):
+        return [p.reshape(s) for p, s in zip(v.split(sizes), shapes)]
+
+    def both(v):
+        v = torch.tensor(v, requires_grad=True)
+        value = loss(*split(v))
+        value.backward()
+        return float(value.detach()), v.grad.numpy()
+
+    noisy = torch.cat([(s + 0.1 * torch.randn(s.shape, dtype=torch.float64)).flatten() for s in start]).numpy()
+    options = {"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-18, "gtol": 1e-11, "maxcor": 50}
+    found = minimize(both, noisy, jac=True, method="L-BFGS-B", options=options)
+    return [p.detach() for p in split(torch.from_numpy(found.x))]
+
+
+COUNTS = (100, 50, 25, 25)
+DIAGONALS = {
+    1: (0.99, 0.697107, 0.49, 0.49),
+    2: (0.98664, 0.61659, 0.38346, 0.38346),
+    3: (0.98496, 0.57954, 0.33844, 0.33844),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_deep_linear_network_with_imbalance(layers):
+    """Dang et al. 2023: WW' and HH' are diagonal with known entries, so the frame is a general orthogonal one."""
+    lw, lh, n, c = 5e-3, 5e-5, sum(COUNTS), len(COUNTS)
+    y = torch.repeat_interleave(torch.arange(c), torch.tensor(COUNTS))
+    target = torch.nn.functional.one_hot(y, c).double().T
+
+    def product(ws):
+        out = ws[0]
+        for w in ws[1:]:
+            out = w @ out
+        return out
+
+    def loss(h, *ws):
+        decay = lw / 2 * sum(w.square().sum() for w in ws) + lh / 2 * h.square().sum()
+        return (product(ws) @ h - target).square().sum() / (2 * n) + decay
+
+    h, *ws = optimum(loss, [target, *[torch.eye(c, dtype=torch.float64)] * layers])
+    w = product(ws)
+    gram = w @ w.T
+    np.testing.assert_allclose(gram.diagonal().numpy(), DIAGONALS[layers], atol=2e-5)
+    square = gram.diagonal()
+    mean_gram = square / (square + n * lh) ** 2
+    got = neural_collapse(h.T, y, weight=w, gof_target=mean_gram, replicates=0)
+    assert float(got.nc1) < 1e-6
+    assert float(got.gof_error) < 1e-4
+    assert float(got.of_error) > 0.01  # not an orthonormal frame, since classes differ in size
+    torch.testing.assert_close(
+        w, (square + n * lh)[:, None] * Moments.of(h.T.contiguous(), y).mean, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("c", "n", "lw", "lh", "scale"), [(4, 25, 5e-3, 1e-4, 5.634228), (3, 40, 2e-2, 1e-3, 3.507218)]
+)
+def test_cross_entropy_optimum_is_collapsed(c, n, lw, lh, scale):
+    """Unconstrained features with balanced cross-entropy: W Hbar = a J, a simplex frame, self-dual."""
+    y = torch.arange(c).repeat_interleave(n)
+
+    def loss(h, w):
+        ce = torch.nn.functional.cross_entropy((w @ h).T, y)
+        return ce + lw / 2 * w.square().sum() + lh / 2 * h.square().sum()
+
+    h, w = optimum(loss, [torch.zeros(c + 2, c * n), torch.zeros(c, c + 2)])
+    got = neural_collapse(h.T, y, weight=w, bias=torch.zeros(c), replicates=0)
+    for name in ("nc1", "cdnv", "vci", "etf_error", "self_duality", "duality_zhu", "classifier_etf_error", "equinorm"):
+        assert float(getattr(got, name)) < 1e-5, name
+    assert float(got.nc4) == float(got.accuracy) == 1
+    mean = Moments.of(h.T.contiguous(), y).mean
+    torch.testing.assert_close(w @ mean.T, scale * (torch.eye(c, dtype=torch.float64) - 1 / c), rtol=1e-5, atol=1e-5)
+
+
+# --- nulls ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("c", "n", "d"), [(10, 50, 64), (10, 50, 400), (30, 40, 8)])
+def test_null_of_nc1_and_vci_has_its_closed_form(c, n, d):
+    """Without class structure E[NC1] = (n-1)(c-1)/(d-c) for d > c, (n-1)d/(c-d-2) for c > d + 2; VCI 1 - d/(N-1)."""
+    expected = (n - 1) * (c - 1) / (d - c) if d > c else (n - 1) * d / (c - d - 2)
+    y = torch.arange(c).repeat(n)
+    found = [neural_collapse(torch.randn(c * n, d, dtype=torch.float64), y, replicates=0) for _ in range(20)]
+    assert np.mean([float(f.nc1) for f in found]) == pytest.approx(expected, rel=0.1)
+    if c - 1 <= d < c * n - 1:
+        assert np.mean([float(f.vci) for f in found]) == pytest.approx(1 - d / (c * n - 1), rel=0.02)
+        assert found[0].vci.null == pytest.approx(1 - d / (c * n - 1))
+    structured = torch.randn(c, d, dtype=torch.float64)[y] * 3 + torch.randn(c * n, d, dtype=torch.float64)
+    shuffled = neural_collapse(structured, y, replicates=0, null=10).nc1
+    assert shuffled.null_low <= shuffled.null <= shuffled.null_high
+    assert float(shuffled) < 0.2 * shuffled.null
+
+
+# --- degenerate cases (section 1.6 of the contract) -------------------------------------------------------------------
+
+
+def test_two_classes_are_trivial_and_say_so():
+    x, y = clouds(c=2)
+    got = neural_collapse(x, y, replicates=0)
+    assert float(got.etf_error) == pytest.approx(0, abs=1e-7)
+    assert got.etf_error.note == "trivial: any two centred means are a simplex frame"
+
+
+def test_absent_classes_are_left_out_and_counted():
+    x, y = clouds(c=5)
+    keep = y != 3
+    w = torch.randn(5, x.shape[1], dtype=torch.float64)
+    got = neural_collapse(x[keep], y[keep], weight=w, replicates=0)
+    assert got.settings["empty_classes"] == 1
+    assert got.classes == (0, 1, 2, 4)
+    assert got.etf_error.note == "1 class(es) of the classifier have no samples and are left out"
+    four = neural_collapse(x[keep], torch.unique(y[keep], return_inverse=True)[1], weight=w[[0, 1, 2, 4]], replicates=0)
+    for name, value in estimates(got).items():
+        if not math.isnan(float(value)):
+            assert float(value) == pytest.approx(float(getattr(four, name))), name
+
+
+def test_a_class_with_one_sample():
+    x, y = clouds(counts=[20, 20, 1])
+    got = neural_collapse(x, y, replicates=10)
+    assert math.isfinite(float(got.nc1))
+    assert got.settings["single_sample_classes"] == 1
+    assert got.cdnv.note == "1 class(es) with one sample have no spread"
+    without = neural_collapse(x, y, min_count=2, replicates=0)
+    assert without.classes == (0, 1)
+    assert without.settings["ignored"] == 1
+
+
+def test_two_equal_class_means():
+    """The rank-revealing inverse drops the lost direction; CDNV is infinite for the pair, and its median is kept."""
+    x, y = clouds(n=60, c=4, sd=0.1)
+    copy = x[y == 0]
+    x = torch.cat([x, copy])
+    y = torch.cat([y, torch.full((len(copy),), 4)])
+    got = neural_collapse(x, y, replicates=0)
+    assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy()), rel=1e-6)
+    assert got.nc1.note == "Sb has rank 3, below min(c - 1, d) = 4: class means are linearly dependent"
+    assert float(got.cdnv) == float(got.cdnv_max) == math.inf
+    assert math.isfinite(float(got.cdnv_median))
+
+
+def test_all_class_means_equal():
+    block = torch.randn(10, 3, dtype=torch.float64)
+    got = neural_collapse(block.repeat(3, 1), torch.arange(3).repeat_interleave(10), replicates=5)
+    assert float(got.nc1) == float(got.quotient) == math.inf
+    assert got.nc1.note == "the class means coincide (Sb = 0)"
+    assert math.isnan(float(got.vci))
+    assert got.vci.note == "the class means coincide: rank(Sb) = 0"
+    assert math.isnan(float(got.etf_error))
+
+
+def test_more_classes_than_dimensions():
+    x, y = clouds(c=8, d=3)
+    got = neural_collapse(x, y, replicates=0)
+    assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy()), rel=1e-8)
+    assert got.etf_error.note == "no simplex frame exists for c = 8 > d + 1 = 4: see one_vs_rest"
+    assert math.isfinite(float(got.one_vs_rest))
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], [3, 7, 9], [-1, 0, 1], [10**6, 5, -4]])
+def test_labels_of_any_kind(names):
+    x, y = clouds(c=3)
+    labels = np.array([names[i] for i in y.tolist()])
+    got, want = neural_collapse(x, labels, replicates=0), neural_collapse(x, y, replicates=0)
+    assert float(got.nc1) == pytest.approx(float(want.nc1))
+    assert set(got.classes) == set(names)
+
+
+def test_ignored_labels():
+    x, y = clouds(c=3)
+    marked = y.clone()
+    marked[::3] = -100
+    kept = marked != -100
+    got = neural_collapse(x, marked, replicates=0)
+    assert float(got.nc1) == pytest.approx(float(neural_collapse(x[kept], y[kept], replicates=0).nc1))
+    assert got.settings["ignored"] == int((~kept).sum())
+
+
+def test_float32_with_an_offset():
+    x, y = clouds(n=600, d=40, sd=1e-3, dtype=torch.float64)
+    shifted = (x + 30).float()
+    got, want = neural_collapse(shifted, y, replicates=0), neural_collapse(shifted.double(), y, replicates=0)
+    for name in ("nc1", "quotient", "cdnv", "vci", "etf_error", "fuzziness"):
+        assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-4), name
+    assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-5)
+    assert float(got.ncc_accuracy) == 1
+
+
+@pytest.mark.parametrize("ratio", [3e-3, 1e-3, 1e-4])
+def test_ill_conditioned_class_means_in_float32(ratio):
+    """Where a float32 pseudo-inverse of Sb cuts directions and returns 15 % or 1.5 % of the value."""
+    c, d, n = 20, 512, 40
+    basis = torch.linalg.qr(torch.randn(d, c, dtype=torch.float64))[0].T
+    means = torch.logspace(0, math.log10(ratio), c, dtype=torch.float64)[:, None] * basis
+    y = torch.arange(c).repeat(n)
+    x = (means[y] + 1e-6 * torch.randn(c * n, d, dtype=torch.float64)).float()
+    got, want = neural_collapse(x, y, replicates=0), neural_collapse(x.double(), y, replicates=0)
+    assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-3)
+
+
+def test_nc4_uses_the_bias_and_the_training_means():
+    x, y = clouds(c=3, sd=0.1)
+    w = Moments.of(x, y).mean
+    plain = neural_collapse(x, y, weight=w, bias=-0.5 * w.square().sum(1), replicates=0)
+    assert float(plain.nc4) == 1
+    bias = torch.tensor([1000.0, 0, 0], dtype=torch.float64)
+    assert float(neural_collapse(x, y, weight=w, bias=bias, replicates=0).nc4) == pytest.approx(1 / 3)
+    assert float(neural_collapse(x, y, logits=x @ w.T + bias, replicates=0).nc4_mismatch) == pytest.approx(2 / 3)
+    swapped = (y + 1) % 3
+    reference = Moments.of(x, swapped)
+    assert float(neural_collapse(x, y, reference=reference, replicates=0).ncc_accuracy) == 0
+
+
+def test_fuzziness_from_moments_with_scatter_equals_that_from_features():
+    x, y = clouds(n=300)
+    moments = Moments.of(x, y, scatter=True)
+    got, want = neural_collapse(x, y, moments=moments, replicates=0), neural_collapse(x, y, replicates=0)
+    for name in ("nc1", "fuzziness", "quotient", "cdnv"):
+        assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-9)
+
+
+def test_exact_moments_of_all_with_features_of_some():
+    x, y = clouds(n=3000)
+    part = slice(0, 300)
+    got = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True))
+    want = neural_collapse(x, y)
+    assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-9)
+    assert got.nc1.low < float(want.nc1) < got.nc1.high
+    assert got.nc1.high - got.nc1.low > want.nc1.high - want.nc1.low  # from fewer samples
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------------
+
+X, Y = torch.randn(12, 4), torch.arange(12) % 3
+NAN = X.clone()
+NAN[5, 2] = math.nan
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "options", "text"),
+    [
+        (X, Y[:7], {}, "RA201: `labels` has shape (7,) and `features` has 12 rows; wanted one label per row."),
+        (
+            X,
+            Y * 0,
+            {},
+            "RA202: `labels` has one class (0) in 12 samples; neural_collapse compares classes and needs at least 2.",
+        ),
+        (
+            NAN,
+            Y,
+            {},
+            "RA204: `features` has 1 NaN or infinite value(s) in 1 of 12 samples, the first in row 5. Drop those rows, "
+            "or find the layer that overflows.",
+        ),
+        (X[0], Y, {}, "RA206: `features` has shape (4,); wanted (n, d). Pool or flatten each sample."),
+        (X[:0], Y[:0], {}, "RA205: `features` is empty, shape (0, 4); wanted at least one sample."),
+        (X, None, {}, "RA213: this quantity compares classes and needs `labels`; none came."),
+        (X, Y + 0.5, {}, "RA203: `labels` has non-integer values such as 0.5; wanted classes (integers or strings)."),
+        (
+            X,
+            Y,
+            {"weight": torch.randn(3, 5)},
+            "RA211: `weight` has shape (3, 5); wanted (any, 4): one row per class, one column per feature.",
+        ),
+        (
+            X,
+            Y + 1,
+            {"weight": torch.randn(3, 4)},
+            "RA203: `labels` has the value 3 but `weight` has 3 classes (0 to 2). Remap the labels, or pass "
+            "`ignore_index=` for samples to leave out.",
+        ),
+        (
+            X,
+            Y - 1,
+            {"logits": torch.randn(12, 3)},
+            "RA203: `labels` has the value -1 but `logits` has 3 classes (0 to 2). Remap the labels, or pass "
+            "`ignore_index=` for samples to leave out.",
+        ),
+        (
+            X,
+            Y,
+            {"convention": "papian"},
+            "RA212: `convention` is 'papian'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'.",
+        ),
+        (X, Y, {"level": 95.0}, "RA212: `level` is 95.0; wanted a number from 0.5 to 0.9999."),
+        ("text", Y, {}, None),
+    ],
+)
+def test_refusals(features, labels, options, text):
+    with pytest.raises(InputError) as error:
+        neural_collapse(features, labels, **options)
+    if text is not None:
+        assert str(error.value) == text
+    else:
+        assert error.value.code == "RA206"
+
+
+def test_fisher_refuses_one_class():
+    with pytest.raises(InputError, match="RA202: `labels` has one class"):
+        fisher(X, Y * 0)
