@@ -30,8 +30,8 @@ def listed(names: Iterable[Any], most: int = SHOWN) -> str:
 def nearest(name: str, names: Iterable[str]) -> list[str]:
     """The names most like a mistyped one."""
     names = list(dict.fromkeys(names))
-    close = difflib.get_close_matches(name, names, SHOWN, 0.4)
-    return close or [n for n in names if name.lower() in n.lower()][:SHOWN] or names[:SHOWN]
+    close = set(difflib.get_close_matches(name, names, SHOWN, 0.4))
+    return [n for n in names if n in close] or [n for n in names if name.lower() in n.lower()][:SHOWN] or names[:SHOWN]
 
 
 # --- arrays ---------------------------------------------------------------------------------------------------------
@@ -371,20 +371,25 @@ def no_mask_key(key: str, keys: Sequence[str]) -> InputError:
     return InputError("RA210", f"`mask` names {key!r} and the batch has {listed(keys, 8)}.")
 
 
+def _bytes(size: int) -> str:
+    unit, power = ("GB", 30) if size >= 2**30 else ("MB", 20) if size >= 2**20 else ("kB", 10)
+    return f"{size / 2**power:.1f} {unit}"
+
+
 def too_large(needed: int, budget: int, layers: Sequence[tuple[str, int]]) -> InputError:
-    largest = listed([f"{name} ({size / 2**30:.2f} GB)" for name, size in layers], 3)
+    largest = listed([f"{name} ({_bytes(size)})" for name, size in layers], 3)
     return InputError(
         "RA208",
-        f"the features need {needed / 2**30:.2f} GB and the host has {budget / 2**30:.2f} GB free. Pool the largest "
+        f"the features need {_bytes(needed)} and the host has {_bytes(budget)} free. Pool the largest "
         f"({largest}), choose fewer layers, or set `max_samples=`.",
     )
 
 
 def out_of_memory(batch: int, layers: Sequence[tuple[str, int]], reason: str) -> ModelError:
-    largest = listed([f"{name} ({size / 2**20:.1f} MB so far)" for name, size in layers], 3)
+    largest = listed([f"{name} ({_bytes(size)} so far)" for name, size in layers], 3)
     return ModelError(
         "RA209",
-        f"out of memory in batch {batch} (counted from 0): {reason}. Use smaller batches, lower `memory=` so that "
+        f"out of memory in batch {batch} (counted from 0): {reason.rstrip('.')}. Use smaller batches, lower `memory=` so that "
         f"features go to the host sooner, set `max_samples=`, or pool the largest layers: {largest}.",
     )
 

@@ -114,16 +114,18 @@ def neural_collapse(
     With class means m_c, global mean g, Mc = M - g, Sw and Sb the within- and between-class scatter:
 
     - variability: `nc1` tr(Sw Sb^+)/c; `quotient` tr Sw / tr Sb; `cdnv` mean over pairs of
-      (v_i + v_j)/(2 |m_i - m_j|^2), with `cdnv_median`, `cdnv_max` and `cdnv_grid` (c, c); `vci` 1 - tr(St^+ Sb)/rank(Sb), Sb weighted by
-      class size; `fuzziness` tr(Sw Sb^+) in He & Su's form, whatever the convention.
+      (v_i + v_j)/(2 |m_i - m_j|^2), with `cdnv_median`, `cdnv_max` and `cdnv_grid` (c, c); `vci`
+      1 - tr(St^+ Sb)/rank(Sb), Sb weighted by class size, in [0, 1]; `fuzziness` tr(Sw Sb^+) in He & Su's form,
+      whatever the convention. All 0 at full collapse, unbounded above unless said.
     - geometry of the means: `equinorm` std/mean of |m_c - g|; `equiangularity` mean |cos + 1/(c-1)| over pairs;
-      `cosine_std` std of the cosines; `etf_error` |G/|G| - J/|J||_F of G = Mc Mc'; `of_error` the same of MM' to the
-      identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity` and
-      `uniformity_variance`, mean and variance of the pair energy of unit Mc (`kernel`); `one_vs_rest` min_k dist(u_k, conv of the others), of the classifier rows, or of M without one.
-    - duality with `weight` W (c, d), `bias` (c,): `self_duality` |W/|W| - Mc/|Mc||_F^2 ("papyan") or
-      |WMc'/|WMc'| - J/|J||_F ("zhu"; always in `duality_zhu`); `duality_cosine` mean cos(w_c, m_c - g) and
+      `cosine_std` std of the cosines; `etf_error` |G/|G| - J/|J||_F of G = Mc Mc', in [0, 2]; `of_error` the same of
+      MM' to the identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity` and
+      `uniformity_variance`, mean and variance of the pair energy of unit Mc (`kernel`: "log", "distance", "riesz" with
+      exponent `riesz`); `one_vs_rest` min_k dist(u_k, conv of the others), of the classifier rows, or of M without one.
+    - duality with `weight` W (c, d), `bias` (c,): `self_duality` |W/|W| - Mc/|Mc||_F^2 ("papyan"), in [0, 4], or
+      |WMc'/|WMc'| - J/|J||_F ("zhu"; always in `duality_zhu`), in [0, 2]; `duality_cosine` mean cos(w_c, m_c - g) and
       `duality_variation`, their std over mean; `classifier_equinorm` and `classifier_etf_error`, as above of W;
-      `bias_collapse` |Wg + b|.
+      `bias_collapse` |Wg + b|, in logits.
     - decisions with `logits` (n, classes), or W and b: `nc4` share of samples where the network and the nearest class
       mean agree, `nc4_mismatch` its complement; `ncc_accuracy` of the nearest class mean; `accuracy` of the network.
 

@@ -146,7 +146,7 @@ def _joined(chunks: list[Tensor]) -> Tensor:
 
 def _budget(device: torch.device, memory: int | None) -> float:
     if memory is not None:
-        return memory
+        return float(memory)
     if device.type == "cuda":
         return FREE_SHARE * torch.cuda.mem_get_info(device)[0]
     return float("inf")
