@@ -389,8 +389,8 @@ def out_of_memory(batch: int, layers: Sequence[tuple[str, int]], reason: str) ->
     largest = listed([f"{name} ({_bytes(size)} so far)" for name, size in layers], 3)
     return ModelError(
         "RA209",
-        f"out of memory in batch {batch} (counted from 0): {reason.rstrip('.')}. Use smaller batches, lower `memory=` so that "
-        f"features go to the host sooner, set `max_samples=`, or pool the largest layers: {largest}.",
+        f"out of memory in batch {batch} (counted from 0): {reason.rstrip('.')}. Use smaller batches, lower `memory=` "
+        f"so that features go to the host sooner, set `max_samples=`, or pool the largest layers: {largest}.",
     )
 
 

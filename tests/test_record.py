@@ -104,6 +104,12 @@ def test_addresses(net, wanted, found):
             "'layer2.1.conv1', 'layer2.1.conv2'. `repana layers MODEL` lists all.",
         ),
         (
+            "layer1.1.conv3",
+            "auto",
+            "RA101: no layer matches 'layer1.1.conv3'; nearest: 'layer1.0.conv2', 'layer1.1.conv1', 'layer1.1.conv2', "
+            "'layer2.1.conv1', 'layer2.1.conv2'. `repana layers MODEL` lists all.",
+        ),
+        (
             "fcc",
             "auto",
             "RA101: no layer matches 'fcc'; nearest: 'fc'. `repana layers MODEL` lists all.",

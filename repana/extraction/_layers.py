@@ -68,7 +68,7 @@ def parse(text: str, modules: Iterable[str]) -> Site | None:
             body = body[: found.start()]
             continue
         body, dot, key = body.rpartition(".")
-        if not dot:
+        if not dot or not key.isidentifier():
             return None
         part.insert(0, key)
     return Site(body, side, tuple(part), call, pool)
@@ -254,7 +254,8 @@ def _same_tensor(site: Site, leaf: Leaf, trace: Trace) -> bool:
     mine = next((x for x in side if x.path == site.part), None)
     if mine is None or mine.tensor is None or leaf.tensor is None or mine.nested or leaf.nested:
         return False
-    return mine.shape == leaf.shape and mine.tensor.data_ptr() == leaf.tensor.data_ptr()
+    same = mine.shape == leaf.shape and mine.version == leaf.version  # another version: written to in between
+    return same and mine.tensor.data_ptr() == leaf.tensor.data_ptr()
 
 
 def _blocks(trace: Trace) -> set[str]:

@@ -136,7 +136,7 @@ def _ancestors(name: str) -> list[str]:
 def _plan(site: Site, trace: Trace, pool: str | Mapping[str, str], mask: Any, batch_dim: int | None) -> Planned:
     call, module = call_of(site, trace), trace.modules[site.module]
     side = call.inputs if site.side == "in" else call.outputs
-    leaf = _leaf(site, side)
+    leaf = _leaf(site, side, trace)
     site = replace(site, part=leaf.path if len(side) > 1 or site.part else site.part)
     if not leaf.dtype.is_floating_point and not leaf.dtype.is_complex:
         raise _check.not_numbers(str(site), str(leaf.dtype).removeprefix("torch."))
@@ -174,10 +174,12 @@ def _plan(site: Site, trace: Trace, pool: str | Mapping[str, str], mask: Any, ba
     )
 
 
-def _leaf(site: Site, side: list[Leaf]) -> Leaf:
+def _leaf(site: Site, side: list[Leaf], trace: Trace) -> Leaf:
     if not side:
         raise _check.no_tensor(str(site))
     inside = [leaf for leaf in side if _same(leaf.path[: len(site.part)], site.part)]
+    if not inside and isinstance(site.part[0], str) and not any(leaf.path for leaf in side):
+        raise _check.no_layer(str(site), [name for name in trace.modules if name and trace.calls[name]])
     if not inside:
         raise _check.no_part(str(site), _parts(site, side))
     if len(inside) > 1:

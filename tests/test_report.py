@@ -1,0 +1,343 @@
+"""profile, Report, the depth figure and the page."""
+
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from networks import ResNet
+from torch import nn
+
+import repana
+from repana import FileError, InputError, Report, fisher, neural_collapse, plots, profile, record
+from repana._results import Estimate, Row, row
+from repana.plots import _style
+
+X = torch.randn(60, 3, 8, 8)
+Y = torch.arange(60) % 5
+X = X + Y[:, None, None, None]
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(1)
+    return ResNet().eval()
+
+
+@pytest.fixture(scope="module")
+def report(net):
+    return profile(net, (X, Y), held_out=(X[:30] + 0.1, Y[:30]), null=4, replicates=20, run="small")
+
+
+# --- profile ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_what_the_analyzers_give(net, report):
+    got = record(net, (X, Y))
+    nc = neural_collapse(got["layer1.0"], Y, logits=got.logits, null=4, replicates=20)
+    fd = fisher(got["layer1.0"], Y)
+    rows = {(r.layer, r.quantity): r for r in report.rows if r.split == "train"}
+    assert rows["layer1.0", "nc1"].value == pytest.approx(float(nc.nc1))
+    assert rows["layer1.0", "nc1"].low == pytest.approx(nc.nc1.low)
+    assert rows["layer1.0", "nc1"].null == pytest.approx(nc.nc1.null)
+    assert rows["layer1.0", "nc4"].value == pytest.approx(float(nc.nc4))
+    assert rows["layer1.0", "trace_ratio"].value == pytest.approx(float(fd.trace_ratio))
+    head = neural_collapse(got["fc:in"], Y, weight=got.head.weight, bias=got.head.bias, replicates=0)
+    assert rows["fc:in", "self_duality"].value == pytest.approx(float(head.self_duality))
+    assert ("layer1.0", "self_duality") not in rows
+
+
+def test_held_out_decisions_use_the_training_means(net, report):
+    train, held = record(net, (X, Y)), record(net, (X[:30] + 0.1, Y[:30]))
+    want = neural_collapse(held["fc:in"], Y[:30], reference=train.moments["fc:in"], replicates=0)
+    found = report.select("ncc_accuracy", split="held_out")
+    assert {r.layer: r.value for r in found}["fc:in"] == pytest.approx(float(want.ncc_accuracy))
+
+
+def test_layers_come_in_forward_order(report):
+    assert report.layers == ("input", "relu", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "fc:in", "fc")
+    assert [r.depth for r in report.select("nc1")] == list(range(8))
+
+
+def test_law_of_separation_is_a_row_of_the_network(report):
+    found = report.select("rho", split="train")
+    assert len(found) == 1
+    assert found[0].layer == ""
+    want = repana.separation_law([r.value for r in report.select("fuzziness", split="train")])
+    assert found[0].value == pytest.approx(float(want.rho))
+
+
+def test_activations_in_place_of_a_model(net):
+    got = record(net, (X, Y), ["layer1", "fc"])
+    assert profile(got, null=0, replicates=0).layers == ("layer1", "fc")
+    with pytest.raises(InputError, match="RA213: `held_out` is data but there is no model"):
+        profile(got, held_out=(X, Y))
+
+
+def test_values_of_a_subset_are_exact_over_all_samples(net):
+    part = profile(net, (X, Y), ["layer1", "fc"], max_samples=25, null=0, replicates=10)
+    whole = profile(net, (X, Y), ["layer1", "fc"], null=0, replicates=0)
+    for name in ("nc1", "cdnv", "etf_error", "fisher.quotient", "trace_ratio"):
+        for a, b in zip(part.select(name), whole.select(name)):
+            assert a.value == pytest.approx(b.value, rel=1e-4), name
+
+
+def test_one_layer_that_fails_does_not_stop_the_others(net):
+    got = record(net, (X, Y), ["layer1", "fc"])
+    spoilt = got["layer1"].clone()
+    spoilt[3, 0] = math.nan
+    broken = repana.Activations({"layer1": spoilt, "fc": got["fc"]}, Y, sample=got.sample, seen=60)
+    report = profile(broken, null=0, replicates=0)
+    assert report.layers == ("fc",)
+    assert len(report.failures) == 3  # two analyzers, and the law needs three layers
+    assert report.failures[0].startswith("train, layer1, neural_collapse: RA204: `features` has 1 NaN")
+
+
+def test_nothing_measured_is_an_error(net):
+    with pytest.raises(InputError, match="RA220: no quantity could be measured: train, fc, neural_collapse: RA202"):
+        profile(net, (X, Y * 0), ["fc"])
+    with pytest.raises(InputError, match="RA213: the train data gave no labels"):
+        profile(net, X, ["fc"])
+    with pytest.raises(
+        InputError, match="RA212: `analyzers` is 'nc'; wanted one of 'all', 'neural_collapse', 'fisher'"
+    ):
+        profile(net, (X, Y), analyzers="nc")
+
+
+def test_same_seed_same_numbers(net):
+    a, b = (profile(net, (X, Y), ["fc"], null=3, replicates=10, seed=5) for _ in range(2))
+    assert a.rows == b.rows
+
+
+# --- the report -------------------------------------------------------------------------------------------------------
+
+
+def same(a: Report, b: Report) -> None:
+    assert [tuple(map(str, vars(r).values())) for r in a.rows] == [tuple(map(str, vars(r).values())) for r in b.rows]
+    assert a.arrays.keys() == b.arrays.keys()
+    for name, array in a.arrays.items():
+        np.testing.assert_array_equal(array, b.arrays[name])
+        assert array.dtype == b.arrays[name].dtype
+
+
+def test_round_trip_is_lossless(report, tmp_path):
+    back = Report.load(report.save(tmp_path / "r"))
+    same(report, back)
+    assert back.provenance == json.loads(json.dumps(report.provenance))
+    same(back, Report.load(back.save(tmp_path / "again")))
+
+
+def test_frame_has_the_promised_columns(report):
+    frame = report.frame()
+    assert set(frame.columns) >= {"run", "layer", "depth", "analyzer", "quantity", "value", "low", "high", "n", "note"}
+    assert len(frame) == len(report.rows)
+
+
+def test_table_and_series(report):
+    table = report.table("nc1", "fisher.quotient")
+    assert table.columns.tolist() == ["nc1", "quotient"]
+    assert table.index.tolist() == list(report.layers)
+    both = report.table("neural_collapse.quotient", "fisher.quotient")
+    assert both.columns.tolist() == ["neural_collapse.quotient", "fisher.quotient"]
+    series = report.series("nc1", split="held_out")
+    assert series.columns.tolist() == ["value", "low", "high", "null", "null_low", "null_high", "n", "note"]
+    assert len(report.table().columns) > 20
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda r: r.series("nc11"), "RA214: no quantity 'nc11' in this report; nearest: 'nc1', 'nc4'."),
+        (
+            lambda r: r.series("quotient"),
+            "RA215: 2 analyzers have a quantity 'quotient'; choose one of 'neural_collapse.quotient', "
+            "'fisher.quotient'.",
+        ),
+        (
+            lambda r: r.series("nc1", split="test"),
+            "RA216: 'nc1' has no rows for run 'small', split 'test'; this report has runs 'small' and splits 'train', "
+            "'held_out'.",
+        ),
+        (lambda r: r + r, "RA217: both reports have a run named 'small'; profile with another `run=` name."),
+    ],
+)
+def test_refusals(report, call, text):
+    with pytest.raises(InputError) as error:
+        call(report)
+    assert str(error.value) == text
+
+
+def test_files_that_are_no_report(report, tmp_path):
+    with pytest.raises(FileError) as error:
+        Report.load(tmp_path)
+    text = (
+        f"RA307: {str(tmp_path)!r} is not a saved report: 'rows.parquet', 'arrays.safetensors', 'provenance.json' not "
+    )
+    assert str(error.value) == text + "found in it."
+    report.save(tmp_path)
+    (tmp_path / "provenance.json").write_text('{"format": 99}')
+    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 1"):
+        Report.load(tmp_path)
+
+
+def test_reports_of_many_checkpoints_add(net, report, tmp_path):
+    other = profile(net, (X, Y), null=0, replicates=0, run="later")
+    both = report + other
+    assert both.runs == ("small", "later")
+    same(both, Report.load(both.save(tmp_path / "both")))
+    assert len(plots.depth_profile(both, "nc1")[0].lines) >= 3
+
+
+# --- the figure -------------------------------------------------------------------------------------------------------
+
+
+def test_the_figure_draws_the_numbers_of_the_report(report):
+    ax = Figure().subplots()
+    assert plots.depth_profile(report, "nc1", ax=ax) == [ax]
+    train, held = ax.lines[0], next(line for line in ax.lines if line.get_label() == "held out")
+    np.testing.assert_allclose(train.get_ydata(), [r.value for r in report.select("nc1", split="train")])
+    np.testing.assert_allclose(held.get_ydata(), [r.value for r in report.select("nc1", split="held_out")])
+    null = next(line for line in ax.lines if line.get_label() == "no class structure")
+    np.testing.assert_allclose(null.get_ydata(), [r.null for r in report.select("nc1", split="train")])
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx(max(r.high for r in report.select("nc1", split="train")))
+    assert ax.get_yscale() == "log"
+
+
+def test_the_figure_changes_nothing_global(report):
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+
+    before, open_figures = dict(mpl.rcParams), plt.get_fignums()
+    report.plot("nc1", "cdnv")
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == open_figures
+
+
+def test_same_report_same_bytes(report, tmp_path):
+    from repana.report import svg
+
+    assert svg(report.plot("nc1"), "a") == svg(report.plot("nc1"), "a")
+    for name in ("a.pdf", "b.pdf"):
+        report.plot("nc1").savefig(tmp_path / name, metadata={"CreationDate": None})
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+
+
+def planted(layers: list[str], values: list[float], name: str = "nc1") -> Report:
+    rows = [
+        row("run", "train", layer, i, "neural_collapse", name, Estimate(v))
+        for i, (layer, v) in enumerate(zip(layers, values))
+    ]
+    return Report(tuple(rows))
+
+
+@pytest.mark.parametrize("layers", [1, 2, 7, 24, 120])
+def test_layer_names_do_not_overlap(layers):
+    names = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(layers)]
+    figure = planted(names, [1.0 + i for i in range(layers)]).plot("nc1")
+    figure.canvas.draw()
+    labels = [t for t in figure.axes[0].get_xticklabels() if t.get_text()]
+    assert labels[0].get_text() == _style.shortened(names[0], 16)
+    assert labels[-1].get_text() == _style.shortened(names[-1], 16)
+    angle = math.radians(labels[0].get_rotation())
+    anchors = [figure.axes[0].transData.transform((t.get_position()[0], 0))[0] for t in labels]
+    height = labels[0].get_fontsize() * figure.dpi / 72
+    if angle:
+        gaps = np.diff(anchors) * math.sin(angle)
+        assert (gaps > 0.9 * height).all()
+
+
+def test_infinite_and_missing_values_are_marked_not_lost():
+    figure = planted(["a", "b", "c", "d"], [1.0, math.inf, math.nan, 2.0]).plot("nc1")
+    markers = [line for line in figure.axes[0].lines if line.get_marker() == "^"]
+    assert [line.get_xdata().tolist() for line in markers] == [[1.0]]
+
+
+@pytest.mark.parametrize(("name", "short"), [("short", "short"), ("a.very.long.layer.name", "a.very.\u2026yer.name")])
+def test_names_are_cut_in_the_middle(name, short):
+    assert _style.shortened(name, 16) == short
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_self_contained(report, tmp_path):
+    text = report.to_html(tmp_path / "deep" / "page.html").read_text(encoding="utf-8")
+    assert "<script" not in text
+    links = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert all(link.startswith(("#", "data:text/csv;base64,")) for link in links), links
+    assert not re.findall(r"url\((?!#)", text)
+    for needed in ("Depth profile", "Methods", "Papyan", "95", "sha256", 'role="img"', "held_out"):
+        assert needed in text
+    value = repana.report.number(report.select("nc1")[0].value)
+    assert value in text
+
+
+def test_the_page_carries_all_rows_as_csv(report):
+    import base64
+    import io
+
+    import pandas as pd
+
+    from repana.report import page
+
+    encoded = re.search(r"base64,([^\"]*)", page(report))[1]
+    frame = pd.read_csv(io.BytesIO(base64.b64decode(encoded)), keep_default_na=True)
+    assert len(frame) == len(report.rows)
+    np.testing.assert_allclose(frame["value"], report.frame()["value"])
+
+
+def test_names_with_html_in_them_do_not_execute():
+    from repana.report import fragment, markdown, page
+
+    hostile = planted(["<script>alert(1)</script>", "a|b", '"><img src=x onerror=alert(1)>'], [1.0, 2.0, 3.0])
+    for text in (page(hostile), fragment(hostile)):
+        assert "<script>" not in text
+        assert "<img" not in text
+    assert "a\\|b" in markdown(hostile)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (math.nan, "\u2013"),
+        (math.inf, "\u221e"),
+        (0.0, "0"),
+        (1.0, "1.00"),
+        (0.012345, "0.0123"),
+        (12345.6, "12346"),
+        (-2.5, "\u22122.50"),
+        (1.234e-7, "1.23\u00d710\u207b\u2077"),
+        (5e9, "5.00\u00d710\u2079"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    from repana.report import number
+
+    assert number(value) == text
+
+
+def test_notebook_and_markdown(report):
+    html = report._repr_html_()
+    assert html.count("<svg") == 1
+    assert html.count("<table>") == 2
+    lines = report.to_markdown("nc1", split="held_out").splitlines()
+    assert lines[0] == "| layer | NC1 |"
+    assert len(lines) == 2 + len(report.layers)
+    assert repr(report).startswith("Report(")
+
+
+def test_row_and_estimate_have_the_same_fields():
+    e = Estimate(1.0, 0.5, 2.0, 7, "note", 3.0, 2.5, 3.5)
+    r = row("a", "b", "c", 1, "neural_collapse", "nc1", e)
+    assert r == Row("a", "b", "c", 1, "neural_collapse", "nc1", 0, 1.0, 0.5, 2.0, 3.0, 2.5, 3.5, 7, "note")
+    assert float(e) == 1.0
+    assert str(e) == "1 [0.5, 2] (note)"
+
+
+def test_a_plain_network_is_profiled():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 5))
+    assert profile(net, (X, Y), null=0, replicates=0).layers == ("input", "3:in", "3")
