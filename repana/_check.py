@@ -37,8 +37,8 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def features_of(features: Any) -> Tensor:
-    """A finite (n, d) floating-point tensor on its own device."""
+def features_of(features: Any, *, finite: bool = True) -> Tensor:
+    """A finite (n, d) floating-point tensor on its own device; `finite=False` leaves that to whoever sums it first."""
     x = _tensor(features, "features")
     if x.ndim != 2:
         raise InputError("RA206", f"`features` has shape {tuple(x.shape)}; wanted (n, d). Pool or flatten each sample.")
@@ -47,7 +47,7 @@ def features_of(features: Any) -> Tensor:
     if not x.shape[0] or not x.shape[1]:
         raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; wanted at least one sample.")
     x = x.detach()
-    if not bool(torch.isfinite(x.sum(dtype=torch.float64))):
+    if finite and not bool(torch.isfinite(x.sum())):
         bad = ~torch.isfinite(x)
         if bool(bad.any()):
             rows = int(bad.any(1).sum())

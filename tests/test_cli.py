@@ -53,12 +53,8 @@ def test_unseen_model_from_the_command_line(tmp_path):
         first = torch.relu(norm)
         second = torch.relu(net.shared(first))
         h = second + net.shared(second)
-    for layer, features in {
-        "norm": norm,
-        "act@2": second,
-        "shared@2": net.shared(second).detach(),
-        "out:in": h,
-    }.items():
+    last = net.shared(second).detach()
+    for layer, features in {"act@1": first, "act@2": second, "shared@2": last, "out:in": h}.items():
         want = repana.neural_collapse(features, y, replicates=0)
         got = {r.layer: r.value for r in report.select("nc1")}[layer]
         assert got == pytest.approx(float(want.nc1), rel=1e-4), layer

@@ -101,10 +101,11 @@ def test_perfect_collapse():
 def test_geometry_of_known_configurations(c):
     ident = torch.eye(c, dtype=torch.float64)
     etf = simplex(c, c)
-    assert formulas.uniformity(etf, "log", 1.0)[0] == pytest.approx(-0.5 * math.log(2 * c / (c - 1)))
-    assert formulas.uniformity(etf, "distance", 1.0)[0] == pytest.approx(math.sqrt(2 * c / (c - 1)))
-    assert formulas.uniformity(etf, "riesz", 2.0)[0] == pytest.approx((c - 1) / (2 * c))
-    assert formulas.uniformity(etf, "riesz", 510.0)[0] == pytest.approx((2 * c / (c - 1)) ** -255)
+    pairs = formulas.off_diagonal(formulas.cosines(etf @ etf.T))
+    assert formulas.uniformity(pairs, "log", 1.0)[0] == pytest.approx(-0.5 * math.log(2 * c / (c - 1)))
+    assert formulas.uniformity(pairs, "distance", 1.0)[0] == pytest.approx(math.sqrt(2 * c / (c - 1)))
+    assert formulas.uniformity(pairs, "riesz", 2.0)[0] == pytest.approx((c - 1) / (2 * c))
+    assert formulas.uniformity(pairs, "riesz", 510.0)[0] == pytest.approx((2 * c / (c - 1)) ** -255)
     assert formulas.one_vs_rest(etf) == pytest.approx(c / (c - 1), abs=1e-9)
     # an uncentred orthonormal set against the simplex
     expected = math.sqrt(2 - 2 * math.sqrt((c - 1) / c))

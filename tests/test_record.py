@@ -125,12 +125,12 @@ def test_addresses(net, wanted, found):
         (
             "fc",
             "avg",
-            "RA111: 'fc' is a vector of shape (4, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
+            "RA111: 'fc' is a vector of shape (3, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
         ),
         (
             "layer1|mean",
             "auto",
-            "RA111: 'layer1|mean' is a map of shape (4, 8, 8, 8); 'mean' does not apply. Choose one of 'avg', 'max', "
+            "RA111: 'layer1|mean' is a map of shape (3, 8, 8, 8); 'mean' does not apply. Choose one of 'avg', 'max', "
             "'flatten', 'grid'.",
         ),
         (
@@ -139,7 +139,7 @@ def test_addresses(net, wanted, found):
             "RA111: 'layer1|average' asks for the pooling 'average'; wanted one of 'auto', 'none', 'avg', 'max', "
             "'flatten', 'grid', 'mean', 'cls', 'last', 'tokens'.",
         ),
-        ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 4x5'."),
+        ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 3x5'."),
     ],
 )
 def test_refused_layers(net, layers, pool, text):
@@ -284,13 +284,13 @@ def test_too_large_for_the_host_is_refused_before_the_run(net, monkeypatch):
 
 def test_out_of_memory_says_what_to_do():
     def forward(model, batch):
-        if len(batch) == 2:
+        if len(batch) == 4:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
         return model(batch)
 
     net = nn.Sequential(nn.Linear(4, 2))
     with pytest.raises(ModelError) as error:
-        record(net, [torch.randn(5, 4), torch.randn(2, 4)], ["0"], forward=forward)
+        record(net, [torch.randn(5, 4), torch.randn(4, 4)], ["0"], forward=forward)
     assert str(error.value) == (
         "RA209: out of memory in batch 1 (counted from 0): CUDA out of memory. Tried to allocate 2.00 GiB. Use "
         "smaller batches, lower `memory=` so that features go to the host sooner, set `max_samples=`, or pool the "

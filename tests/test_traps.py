@@ -69,7 +69,7 @@ def test_lstm_parts():
     with pytest.raises(ModelError) as error:
         record(net, x, ["rnn"])
     assert str(error.value) == (
-        "RA103: 'rnn' holds 3 tensors; choose one of 'rnn[0] 4x3x7', 'rnn[1][0] 1x4x7', 'rnn[1][1] 1x4x7'."
+        "RA103: 'rnn' holds 3 tensors; choose one of 'rnn[0] 3x3x7', 'rnn[1][0] 1x3x7', 'rnn[1][1] 1x3x7'."
     )
     out, (h, _) = net.rnn(x)
     got = record(net, x, ["rnn[0]", "rnn[1][0]"], {"rnn[0]": "mean", "rnn[1][0]": "flatten"}, mask=False, batch_size=4)
@@ -134,7 +134,7 @@ def test_rows_that_are_not_samples():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(4, 7, 5), ["a"])
     assert str(error.value) == (
-        "RA106: 'a' has shape (28, 3) for 4 samples, and no axis that has one entry per sample. Record the layer "
+        "RA106: 'a' has shape (21, 3) for 3 samples, and no axis that has one entry per sample. Record the layer "
         "before it, set `batch_dim=`, or give a `forward=` that keeps samples apart."
     )
 
@@ -227,7 +227,7 @@ def test_sequence_without_mask_is_refused():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(6, 5, 4), ["0"])
     assert str(error.value) == (
-        "RA107: '0' is a sequence of shape (4, 5, 4) and no attention mask came with it, so 'mean' would mix in "
+        "RA107: '0' is a sequence of shape (3, 5, 4) and no attention mask came with it, so 'mean' would mix in "
         "padding. Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is "
         "padded."
     )
@@ -322,7 +322,7 @@ def test_stops_after_the_deepest_wanted_layer():
 
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), Last(), nn.Linear(4, 2))
     got = record(net, torch.randn(64, 4), ["0"], batch_size=8)
-    assert ran == [4, 3]  # the probe alone
+    assert ran == [3, 2]  # the probe alone
     assert got.logits is None
     ran.clear()
     got = record(net, torch.randn(64, 4), ["0"], batch_size=8, logits=True)

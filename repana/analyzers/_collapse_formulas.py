@@ -13,7 +13,6 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from repana._typing import Means, PerClass
-from repana.summaries.resampling import Sample
 
 NAN = float("nan")
 
@@ -39,13 +38,38 @@ CONVENTIONS = {
 }
 
 
-class Between(NamedTuple):
-    """The between-class scatter by its square root, and A with A'A = Sb^+."""
+class Geometry(NamedTuple):
+    """Class means through one (c, c) Gram matrix, around the mean of class means; everything else is derived from it.
 
-    root: Float[Tensor, "c d"]
-    inverse: Float[Tensor, "r d"]
-    trace: float
-    rank: int
+    `basis` (r, d) spans the centred means; `spectrum` (r,) are the squared singular values along it.
+    """
+
+    mean: Means
+    count: PerClass
+    centre: Float[Tensor, " d"]
+    gram: Float[Tensor, "c c"]
+    vectors: Float[Tensor, "c r"]
+    spectrum: Float[Tensor, " r"]
+
+    @property
+    def basis(self) -> Float[Tensor, "r d"]:
+        return (self.vectors / self.spectrum.sqrt()).T @ (self.mean - self.centre)
+
+
+def geometry_of(mean: Means, trace: PerClass, count: PerClass) -> Geometry:
+    """The Gram matrix of centred means in float64, and its eigenvectors of non-zero length.
+
+    Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps; so are
+    those that differences of equal means can have, given the spread within classes and the distance from the origin.
+    """
+    g = mean.mean(0)
+    centred = mean - g
+    gram = centred @ centred.T
+    values, vectors = torch.linalg.eigh(gram)
+    eps = torch.finfo(torch.float64).eps
+    floor = len(mean) * (1e-20 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum()))
+    kept = values > max(10 * len(values) * eps * float(values[-1]), floor, 1e-300)
+    return Geometry(mean, count, g, gram if bool(kept.any()) else gram * 0, vectors[:, kept], values[kept])
 
 
 def class_weights(count: Tensor, kind: str) -> PerClass:
@@ -58,47 +82,59 @@ def global_mean(mean: Means, count: Tensor, convention: Convention) -> Float[Ten
     return class_weights(count, convention.centre) @ mean
 
 
-def between_scatter(mean: Means, trace: PerClass, count: Tensor, convention: Convention) -> Between:
-    """Through the (c, c) Gram of the weighted centred means: B = USV', Sb = B'B, A = S^-2 U'B.
+def centred_gram(geometry: Geometry, convention: Convention) -> Float[Tensor, "c c"]:
+    """(M - g)(M - g)' for the global mean g of the convention."""
+    if convention.centre == "class":
+        return geometry.gram
+    p = class_weights(geometry.count, convention.centre)
+    row = geometry.gram @ p
+    return geometry.gram - row[:, None] - row + p @ row
 
-    Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps; so are
-    those that differences of equal means can have, given the spread within classes and the distance from the origin.
+
+def raw_gram(geometry: Geometry) -> Float[Tensor, "c c"]:
+    """MM', around the origin."""
+    along = (geometry.mean - geometry.centre) @ geometry.centre
+    return geometry.gram + along[:, None] + along + geometry.centre @ geometry.centre
+
+
+def trace_ratio(geometry: Geometry, within: Float[Tensor, "r r"], convention: Convention) -> float:
+    """tr(Sw Sb^+), divided by c where the convention says so; infinite when the class means coincide.
+
+    `within` is Sw in the coordinates of the basis, where Sb has full rank, so no pseudo-inverse of a (d, d) matrix is
+    formed; the published definition is unchanged, since Sb^+ vanishes outside the span of the centred means.
     """
-    g = global_mean(mean, count, convention)
-    b = class_weights(count, convention.between).sqrt()[:, None] * (mean - g)
-    values, vectors = torch.linalg.eigh(b @ b.T)
-    eps = torch.finfo(torch.float64).eps
-    floor = 1e-20 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum())
-    kept = values > max(10 * len(values) * eps * float(values[-1]), floor, 1e-300)
-    inverse = (vectors[:, kept] / values[kept]).T @ b
-    return Between(b, inverse, float(values[kept].sum()), int(kept.sum()))
-
-
-def trace_ratio(sample: Sample, between: Between, convention: Convention) -> float:
-    """tr(Sw Sb^+), divided by c where the convention says so; infinite when the class means coincide."""
-    if between.rank == 0:
+    if not len(geometry.spectrum):
         return math.inf
-    value = sample.along(between.inverse, class_weights(sample.count, convention.within))
-    return value / len(sample.count) if convention.per_class else value
+    weight = class_weights(geometry.count, convention.between)
+    if convention.centre == "class" and convention.between == "class":
+        value = float((within.diagonal() / geometry.spectrum).sum()) * len(weight)
+    else:
+        coordinates = geometry.vectors * geometry.spectrum.sqrt()
+        coordinates = coordinates - class_weights(geometry.count, convention.centre) @ coordinates
+        between = coordinates.T @ (weight[:, None] * coordinates)
+        value = float(torch.linalg.solve(between, within).trace())
+    return value / len(weight) if convention.per_class else value
 
 
-def trace_quotient(sample: Sample, between: Between, convention: Convention) -> float:
-    """tr Sw / tr Sb."""
-    within = float((class_weights(sample.count, convention.within) / sample.count) @ sample.trace)
-    return within / between.trace if between.trace > 0 else math.inf
+def between_trace(geometry: Geometry, convention: Convention) -> float:
+    """tr Sb."""
+    return float(class_weights(geometry.count, convention.between) @ centred_gram(geometry, convention).diagonal())
 
 
-def cdnv_grid(mean: Means, trace: PerClass, count: Tensor) -> Float[Tensor, "c c"]:
+def within_trace(trace: PerClass, count: PerClass, convention: Convention) -> float:
+    """tr Sw."""
+    return float((class_weights(count, convention.within) / count) @ trace)
+
+
+def cdnv_grid(geometry: Geometry, trace: PerClass) -> Float[Tensor, "c c"]:
     """V_ij = (v_i + v_j) / (2 |m_i - m_j|^2), v_c = trace_c / n_c; NaN on the diagonal, infinite for equal means."""
-    variance = trace / count
-    centred = mean - mean.mean(0)
-    gram = centred @ centred.T
-    squares = gram.diagonal()
-    distance = squares[:, None] + squares - 2 * gram
+    variance = trace / geometry.count
+    squares = geometry.gram.diagonal()
+    distance = squares[:, None] + squares - 2 * geometry.gram
     close = distance < 1e-6 * (squares[:, None] + squares)  # cancelled: take the differences themselves
     close.fill_diagonal_(False)
     for i, j in close.nonzero().tolist():
-        distance[i, j] = (mean[i] - mean[j]).square().sum()
+        distance[i, j] = (geometry.mean[i] - geometry.mean[j]).square().sum()
     grid = (variance[:, None] + variance) / (2 * distance)
     grid[distance == 0] = math.inf
     grid.fill_diagonal_(NAN)
@@ -116,10 +152,10 @@ def coefficient_of_variation(values: Tensor) -> float:
     return float(values.std(correction=0) / values.mean()) if float(values.mean()) != 0 else NAN
 
 
-def cosines(rows: Means) -> Float[Tensor, "c c"]:
-    """Cosines between rows; NaN for a row of length 0."""
-    unit = rows / rows.norm(dim=1, keepdim=True)
-    return unit @ unit.T
+def cosines(gram: Float[Tensor, "c c"]) -> Float[Tensor, "c c"]:
+    """Cosines between rows, from their Gram matrix; NaN for a row of length 0."""
+    length = gram.diagonal().clamp_min(0).sqrt()
+    return gram / length / length[:, None]
 
 
 def simplex(c: int, like: Tensor) -> Float[Tensor, "c c"]:
@@ -141,12 +177,12 @@ def orthogonality_error(gram: Float[Tensor, "c c"], target: PerClass | None) -> 
     return gram_distance(gram, torch.diag(target)) if float(target.norm()) > 0 else NAN
 
 
-def uniformity(rows: Means, kernel: str, s: float) -> tuple[float, float]:
+def uniformity(cosine: Tensor, kernel: str, s: float) -> tuple[float, float]:
     """Mean and population variance over pairs of an energy of unit rows: distance, -log distance, or Riesz.
 
-    Riesz energies are sign(s) |u_i - u_j|^-s.
+    Read from the cosines of the pairs: |u_i - u_j|^2 = 2 - 2 cos. Riesz energies are sign(s) |u_i - u_j|^-s.
     """
-    squared = (2 - 2 * off_diagonal(cosines(rows))).clamp_min(0)
+    squared = (2 - 2 * cosine).clamp_min(0)
     if kernel == "distance":
         energy = squared.sqrt()
     elif kernel == "log":

@@ -166,7 +166,7 @@ def neural_collapse(
     for family in families:
         _check.choice(family, "families", FAMILIES)
     _check.in_range(level, "level", 0.5, 0.9999)
-    x = _check.features_of(features)
+    x = _check.features_of(features, finite=moments is not None)
     codes, names = _check.labels_of(labels, len(x))
     z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")
     keep = _kept(codes, ignore_index, min_count)
@@ -181,6 +181,8 @@ def neural_collapse(
     _check.two_classes(codes, names, "neural_collapse")
     if moments is None:
         moments = Moments.of(x, codes)
+        if not bool(torch.isfinite(moments.trace).all()):
+            _check.features_of(x)
     moments = moments.to(x.device)
     slot = torch.searchsorted(moments.classes.cpu(), codes).to(x.device)
     w, b, empty = _classifier(weight, bias, moments, names, x)
@@ -190,6 +192,7 @@ def neural_collapse(
     subset = moments.n != len(x)
     sample = Sample.of(moments, x, slot)
     values = _measure(sample, setting)
+    rank = int(values.pop("rank", -1))
     afford = affordable(replicates, len(x), moments.d, len(moments.classes))
     generator = torch.Generator().manual_seed(seed)
     own = Moments.of(x, codes).to(x.device) if subset else moments
@@ -198,7 +201,7 @@ def neural_collapse(
     for shuffled, at in permuted(x, slot, null, generator):
         measured = _measure(shuffled, setting)
         nulls.append({**measured, "ncc_accuracy": _share(formulas.nearest_mean(x, shuffled.mean), at)})
-    notes = _notes(moments, values, setting, empty)
+    notes = _notes(moments, values, rank, empty)
     found = {
         name: from_replicates(
             value,
@@ -216,15 +219,11 @@ def neural_collapse(
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
         found |= _decisions(x, codes, z, w, b, reference or own, names, shuffled_accuracy, level)
-    if "nc1" in families:
-        grid = formulas.cdnv_grid(moments.mean, moments.trace, moments.count).cpu()
-    else:
-        grid = torch.empty(0, 0)
-    centred = moments.mean - formulas.global_mean(moments.mean, moments.count, setting.convention)
+    geometry = formulas.geometry_of(moments.mean, moments.trace, moments.count)
     return NeuralCollapse(
         **found,
-        cdnv_grid=grid,
-        class_cosines=formulas.cosines(centred).cpu(),
+        cdnv_grid=formulas.cdnv_grid(geometry, moments.trace).cpu(),
+        class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
         classes=tuple(_name(value, names) for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),
         convention=convention,
@@ -248,54 +247,59 @@ def neural_collapse(
 def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
     """Every quantity that class means, class scatter and the classifier determine."""
     values: dict[str, float] = {}
-    count, mean, how = sample.count, sample.mean, setting.convention
-    g = formulas.global_mean(mean, count, how)
-    between = formulas.between_scatter(mean, sample.trace, count, how)
-    centred = mean - g if between.rank else torch.zeros_like(mean)  # what is left of equal means is rounding
+    how, count = setting.convention, sample.count
+    geometry = formulas.geometry_of(sample.mean, sample.trace, count)
     if "nc1" in setting.families:
-        values["nc1"] = formulas.trace_ratio(sample, between, how)
-        values["quotient"] = formulas.trace_quotient(sample, between, how)
-        pairs = formulas.off_diagonal(formulas.cdnv_grid(mean, sample.trace, count))
-        values |= {"cdnv": float(pairs.mean()), "cdnv_median": float(pairs.median()), "cdnv_max": float(pairs.max())}
         law = formulas.CONVENTIONS["he_su"]
-        balanced = int(count.min()) == int(count.max()) and how.within == "sample"
-        if balanced:  # then the conventions differ by the factor c alone
-            values["fuzziness"] = values["nc1"] * (len(count) if how.per_class else 1)
-        else:
-            values["fuzziness"] = formulas.trace_ratio(
-                sample, formulas.between_scatter(mean, sample.trace, count, law), law
-            )
+        basis = geometry.basis
+        within = sample.within(basis, formulas.class_weights(count, how.within))
+        pooled = within
+        if how.within != law.within and int(count.min()) != int(count.max()):
+            pooled = sample.within(basis, formulas.class_weights(count, law.within))
+        between = formulas.between_trace(geometry, how)
+        spread = formulas.within_trace(sample.trace, count, how)
+        pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, sample.trace))
+        values |= {
+            "nc1": formulas.trace_ratio(geometry, within, how),
+            "quotient": spread / between if between > 0 else math.inf,
+            "cdnv": float(pairs.mean()),
+            "cdnv_median": float(pairs.median()),
+            "cdnv_max": float(pairs.max()),
+            "fuzziness": formulas.trace_ratio(geometry, pooled, law),
+            "rank": float(len(geometry.spectrum)),
+        }
     if "nc2" in setting.families:
-        values |= _geometry(mean, centred, setting)
+        values |= _geometry(geometry, setting)
     if "nc3" in setting.families and setting.weight is not None:
-        values |= _duality(centred, g, setting, setting.weight)
+        values |= _duality(geometry, setting, setting.weight)
     return values
 
 
-def _geometry(mean: Tensor, centred: Tensor, setting: _Setting) -> dict[str, float]:
-    c = len(mean)
-    norms = centred.norm(dim=1)
-    cosines = formulas.off_diagonal(formulas.cosines(centred))
-    simplex = formulas.simplex(c, mean)
-    energy, variance = formulas.uniformity(centred, setting.kernel, setting.riesz)
+def _geometry(geometry: formulas.Geometry, setting: _Setting) -> dict[str, float]:
+    c, d = geometry.mean.shape
+    gram, raw = formulas.centred_gram(geometry, setting.convention), formulas.raw_gram(geometry)
+    norms = gram.diagonal().clamp_min(0).sqrt()
+    cosines = formulas.off_diagonal(formulas.cosines(gram))
+    energy, variance = formulas.uniformity(cosines, setting.kernel, setting.riesz)
     spread = float(norms.std(correction=setting.ddof) / norms.mean()) if float(norms.mean()) > 0 else NAN
     values = {
         "equinorm": spread,
         "equiangularity": float((cosines + 1 / (c - 1)).abs().mean()),
         "cosine_std": float(cosines.std(correction=0)),
-        "etf_error": formulas.gram_distance(centred @ centred.T, simplex),
-        "of_error": formulas.gram_distance(mean @ mean.T, torch.eye(c, dtype=mean.dtype, device=mean.device)),
-        "gof_error": formulas.orthogonality_error(mean @ mean.T, setting.gof_target),
+        "etf_error": formulas.gram_distance(gram, formulas.simplex(c, gram)),
+        "of_error": formulas.gram_distance(raw, torch.eye(c, dtype=raw.dtype, device=raw.device)),
+        "gof_error": formulas.orthogonality_error(raw, setting.gof_target),
         "uniformity": energy,
         "uniformity_variance": variance,
     }
-    if c > mean.shape[1] + 1 and c <= WIDEST_HULL and setting.weight is None:
-        values["one_vs_rest"] = formulas.one_vs_rest(mean)
+    if d + 1 < c <= WIDEST_HULL and setting.weight is None:
+        values["one_vs_rest"] = formulas.one_vs_rest(geometry.mean)
     return values
 
 
-def _duality(centred: Tensor, g: Tensor, setting: _Setting, weight: Tensor) -> dict[str, float]:
-    c = len(centred)
+def _duality(geometry: formulas.Geometry, setting: _Setting, weight: Tensor) -> dict[str, float]:
+    g = formulas.global_mean(geometry.mean, geometry.count, setting.convention)
+    centred, c = geometry.mean - g, len(geometry.mean)
     simplex = formulas.simplex(c, centred)
     cosines = formulas.row_cosines(centred, weight)
     zhu = formulas.gram_distance(weight @ centred.T, simplex)
@@ -408,7 +412,7 @@ def _classifier(
     return w[rows].double().to(x.device), b, len(w) - len(rows)
 
 
-def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, empty: int) -> dict[str, str]:
+def _notes(moments: Moments, values: Mapping[str, float], rank: int, empty: int) -> dict[str, str]:
     """What a reader must know about a value that is formally right."""
     c, d = len(moments.classes), moments.d
     notes: dict[str, str] = {}
@@ -421,7 +425,6 @@ def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, emp
         notes |= dict.fromkeys(("nc1", "quotient", "fuzziness"), "the class means coincide (Sb = 0)")
         notes |= dict.fromkeys(geometry, "the class means coincide (Sb = 0)")
     elif values.get("nc1") is not None:
-        rank = formulas.between_scatter(moments.mean, moments.trace, moments.count, setting.convention).rank
         if rank < min(c - 1, d):
             text = f"Sb has rank {rank}, below min(c - 1, d) = {min(c - 1, d)}: class means are linearly dependent"
             notes |= dict.fromkeys(("nc1", "fuzziness"), text)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -34,7 +35,7 @@ class Planned:
     rows: int = 1  # for each sample of the probe batch; more than 1 for tokens
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def address(self) -> str:
         return str(self.site)
 

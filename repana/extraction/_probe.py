@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._session import Session
 
-SAMPLES = 4  # of the first batch; a second pass with one fewer shows which axis holds the samples
+SAMPLES = 3  # of the first batch; a second pass with one fewer shows which axis holds the samples
 
 Path = tuple[str | int, ...]
 

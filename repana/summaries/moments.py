@@ -129,13 +129,15 @@ class MomentSums:
         slots = torch.tensor([self._slot[value] for value in present.tolist()])[inverse]
         self._count.index_add_(0, slots, torch.ones_like(slots))
         slots = slots.to(self._device)
-        groups = slots
-        if len(self._slot) <= ONE_HOT_CLASSES:  # few classes: one small matrix product sums the groups of a chunk
-            groups = (slots == torch.arange(len(self._slot), device=self._device)[:, None]).to(self._work)
+        order = None
+        if len(self._slot) > ONE_HOT_CLASSES and len(features) > len(self._slot):
+            order = torch.argsort(slots, stable=True)  # then few classes meet in a chunk
+            slots = slots[order]
         norms = torch.empty(len(features), dtype=self._work, device=self._device)
         for start in range(0, len(features), rows):
             span = slice(start, start + rows)
-            self._add_chunk(features[span].to(self._work), slots[span], groups[..., span], norms[span])
+            chunk = features[span] if order is None else features[order[span]]
+            self._add_chunk(chunk.to(self._work), slots[span], norms[span], sorted=order is not None)
         self._square.index_add_(0, slots, norms.double())
 
     def _meet(self, features: Tensor, present: Tensor, inverse: Tensor, rows: int) -> None:
@@ -166,19 +168,21 @@ class MomentSums:
         self._buffer = torch.empty(0, d, dtype=self._work, device=self._device)
         self._started = True
 
-    def _add_chunk(self, chunk: Tensor, slots: Tensor, groups: Tensor, norms: Tensor) -> None:
+    def _add_chunk(self, chunk: Tensor, slots: Tensor, norms: Tensor, *, sorted: bool) -> None:
         b = len(chunk)
         if len(self._buffer) < b:
             self._buffer = self._buffer.new_empty(b, chunk.shape[1])
         e = self._buffer[:b]
         torch.index_select(self._pilot, 0, slots, out=e)
         torch.sub(chunk, e, out=e)
-        if groups.ndim == 2:
-            self._total[: len(groups)].add_(groups @ e)
+        if len(self._slot) <= ONE_HOT_CLASSES:  # a small matrix product sums the groups of a chunk
+            everyone = torch.arange(len(self._slot), device=self._device)
+            self._total[: len(everyone)].add_((slots == everyone[:, None]).to(e.dtype) @ e)
+        elif sorted:
+            present = torch.unique_consecutive(slots)
+            self._total.index_add_(0, present, ((slots == present[:, None]).to(e.dtype) @ e).double())
         else:
-            present, local = torch.unique(slots, return_inverse=True)
-            sums = e.new_zeros(len(present), e.shape[1]).index_add_(0, local, e)
-            self._total.index_add_(0, present, sums.double())
+            self._total.index_add_(0, slots, e.double())
         if self._scatter is not None:
             self._scatter.add_(e.T @ e)
         if self._wants_spread and self._scatter is None:

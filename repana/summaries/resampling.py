@@ -17,6 +17,7 @@ from repana.summaries.moments import CHUNK_BYTES, Moments
 FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
 BLOCK_BYTES = 2**28
+PRODUCT_ROWS = 2048
 
 
 @dataclass(frozen=True)
@@ -44,42 +45,46 @@ class Sample:
             return cls(m.count, m.mean, m.trace, m.scatter)
         return cls(m.count, m.mean, m.trace, rows=features, pilot=m.mean.to(working(features)), slot=slot)
 
-    def along(self, directions: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> float:
-        """sum_c class_weight_c / n_c * sum_{i in c} |directions (x_i - mean_c)|^2; NaN where rows are not at hand."""
+    def within(self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> Float[Tensor, "r r"]:
+        """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows."""
+        share = class_weight / self.count
         if self.scatter is not None:
-            share = class_weight / self.count
-            if float(share.max() - share.min()) > 1e-9 * float(share.max()):
-                return float("nan")  # a pooled scatter cannot be weighted by class afterwards
-            return float(((directions @ self.scatter) * directions).sum() * share.mean())
-        if self.rows is None or self.slot is None:
-            return float("nan")
-        squares = self._squares(directions)
+            even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
+            scatter = self.scatter if even else torch.full_like(self.scatter, torch.nan)  # pooled: cannot be weighted
+            return basis @ scatter @ basis.T * share.mean()
+        if self.rows is None or self.slot is None or self.pilot is None:
+            return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
+        here = torch.bincount(self.slot, minlength=len(self.count)).clamp_min(1)
+        weight = (class_weight / here)[self.slot]
         if self.weight is not None:
-            squares = squares * self.weight
-        here = torch.zeros_like(self.trace).index_add_(0, self.slot, torch.ones_like(squares))
-        sums = torch.zeros_like(self.trace).index_add_(0, self.slot, squares)
-        if self.pilot is not None:
-            offset = (self.mean - self.pilot.double()) @ directions.T
-            sums = (sums - here * offset.square().sum(1)).clamp_min(0)
-        return float((class_weight / here * sums).sum())
+            weight = weight * self.weight
+        total = self._products(basis, weight)
+        offset = (self.mean - self.pilot.double()) @ basis.T
+        return total - offset.T @ (class_weight[:, None] * offset)
 
-    def _squares(self, directions: Float[Tensor, "r d"]) -> Float[Tensor, " n"]:
-        """|directions (row - pilot)|^2 of every row, the differences formed where they are read."""
+    def _products(self, basis: Float[Tensor, "r d"], weight: Float[Tensor, " n"]) -> Float[Tensor, "r r"]:
+        """sum_i weight_i z_i z_i' of z = basis (row - pilot), the differences formed where they are read."""
         rows, slot, pilot = self.rows, self.slot, self.pilot
         assert rows is not None
         assert slot is not None
         assert pilot is not None
-        to = directions.T.to(pilot.dtype)
-        out = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+        to, root = basis.T.to(pilot.dtype).contiguous(), weight.sqrt().to(pilot.dtype)[:, None]
+        total = basis.new_zeros(len(basis), len(basis))
+        deep = max(PRODUCT_ROWS, len(basis))
         step = max(32, CHUNK_BYTES // (4 * rows.shape[1]))
         buffer = torch.empty(step, rows.shape[1], dtype=pilot.dtype, device=rows.device)
-        for start in range(0, len(rows), step):
-            chunk = rows[start : start + step]
-            e = buffer[: len(chunk)]
-            torch.index_select(pilot, 0, slot[start : start + step], out=e)
-            torch.sub(chunk.to(pilot.dtype), e, out=e)
-            out[start : start + step] = (e @ to).square_().sum(1)
-        return out
+        z = torch.empty(min(deep, len(rows)), len(basis), dtype=pilot.dtype, device=rows.device)
+        for outer in range(0, len(rows), deep):
+            size = min(deep, len(rows) - outer)
+            for start in range(outer, outer + size, step):
+                stop = min(start + step, outer + size)
+                e = buffer[: stop - start]
+                torch.index_select(pilot, 0, slot[start:stop], out=e)
+                torch.sub(rows[start:stop].to(pilot.dtype), e, out=e)
+                torch.mm(e, to, out=z[start - outer : stop - outer])
+            part = z[:size].mul_(root[outer : outer + size])
+            total += part.T @ part
+        return total
 
 
 def bootstrap(

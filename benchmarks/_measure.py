@@ -1,0 +1,83 @@
+"""CPU time of several functions in turn, so that a noisy machine disturbs all alike; medians of ratios."""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured ratio, and the bar that it should keep."""
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    bar: str
+    kept: bool | None
+    note: str = ""
+
+
+def alternate(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """CPU seconds (process time) of each function in every round, after one round to warm up."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for k in range(rounds + 1):
+        for name, function in functions.items():
+            began = time.process_time()
+            function()
+            if k:
+                times[name].append(time.process_time() - began)
+    return times
+
+
+def ratio(
+    name: str,
+    above: list[float],
+    below: list[float],
+    *,
+    most: float | None = None,
+    least: float | None = None,
+    note: str = "",
+) -> Line:
+    """The median of the ratios of each round, with their range."""
+    ratios = [a / b for a, b in zip(above, below)]
+    value = statistics.median(ratios)
+    bar, kept = "", None
+    if most is not None:
+        bar, kept = f"at most {most:g}", value <= most
+    if least is not None:
+        bar, kept = f"at least {least:g}", value >= least
+    return Line(name, value, min(ratios), max(ratios), bar, kept, note)
+
+
+def show(title: str, lines: list[Line]) -> None:
+    """A table for people, and a JSON line for the record."""
+    print(f"\n{title}")
+    for line in lines:
+        mark = {True: "kept", False: "MISSED", None: ""}[line.kept]
+        spread = f"[{line.low:.3g}, {line.high:.3g}]"
+        print(f"  {line.name:<58} {line.ratio:>8.3g} {spread:<18} {line.bar:<14} {mark:<7} {line.note}")
+    record = {
+        "title": title,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{_processor()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}",
+        "lines": [asdict(line) for line in lines],
+    }
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

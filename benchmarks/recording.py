@@ -1,0 +1,180 @@
+"""Recording against the plain forward pass, and beside raw hooks, captum and torchextractor."""
+
+import gc
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks._measure import Line, alternate, ratio, show
+from repana import record
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from networks import ResNet  # noqa: E402
+
+BATCHES, BATCH = 6, 16
+
+
+class Bert(nn.Module):
+    """A 6-layer encoder of width 256 on 64 tokens, with a classifier on the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(
+            hidden_size=256, num_hidden_layers=6, num_attention_heads=4, intermediate_size=1024, vocab_size=1000
+        )
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.classifier = nn.Linear(256, 10)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.bert(input_ids, attention_mask).last_hidden_state[:, 0])
+
+
+def resnet() -> tuple[nn.Module, list, list[str], list[str]]:
+    net = ResNet(blocks=8, width=32, classes=10).eval()
+    data = [(torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10) for _ in range(BATCHES)]
+    blocks = [f"layer{i}.{j}" for i in (1, 2) for j in range(4)]
+    return net, data, blocks, blocks[:4]
+
+
+def bert() -> tuple[nn.Module, list, list[str], list[str]]:
+    net = Bert().eval()
+    ids = [torch.randint(0, 1000, (BATCH, 64)) for _ in range(BATCHES)]
+    data = [{"input_ids": x, "attention_mask": torch.ones_like(x), "labels": torch.arange(BATCH) % 10} for x in ids]
+    blocks = [f"bert.encoder.layer.{i}" for i in range(6)]
+    return net, data, blocks, blocks[:3]
+
+
+def call(net: nn.Module, batch) -> object:
+    if isinstance(batch, dict):
+        return net(batch["input_ids"], batch["attention_mask"])
+    return net(batch[0])
+
+
+def pooled(x) -> torch.Tensor:
+    x = x[0] if isinstance(x, tuple) else x
+    return x.mean((2, 3)) if x.ndim == 4 else x.mean(1)
+
+
+def plain(net, data) -> None:
+    with torch.no_grad():
+        for batch in data:
+            call(net, batch)
+
+
+def raw_hooks(net, data, layers) -> dict[str, torch.Tensor]:
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    handles = [
+        net.get_submodule(name).register_forward_hook(lambda _m, _i, out, name=name: found[name].append(pooled(out)))
+        for name in layers
+    ]
+    plain(net, data)
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(chunks) for name, chunks in found.items()}
+
+
+def captum(net, data, layers) -> dict[str, torch.Tensor]:
+    from captum.attr import LayerActivation
+
+    modules = [net.get_submodule(name) for name in layers]
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    reader = LayerActivation(net, modules)
+    with torch.no_grad():
+        for batch in data:
+            inputs = (batch["input_ids"], batch["attention_mask"]) if isinstance(batch, dict) else batch[0]
+            for name, x in zip(layers, reader.attribute(inputs)):
+                found[name].append(pooled(x))
+    return {name: torch.cat(chunks) for name, chunks in found.items()}
+
+
+def torchextractor(net, data, layers) -> dict[str, torch.Tensor]:
+    import torchextractor as tx
+
+    extractor = tx.Extractor(net, layers)
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in layers}
+    with torch.no_grad():
+        for batch in data:
+            inputs = (batch["input_ids"], batch["attention_mask"]) if isinstance(batch, dict) else (batch[0],)
+            _, maps = extractor(*inputs)
+            for name in layers:
+                found[name].append(pooled(maps[name]))
+    for module in net.modules():
+        module._forward_hooks.clear()  # it leaves its hooks behind
+        vars(module).pop("_extractor_fullname", None)
+    return {name: torch.cat(chunks) for name, chunks in found.items()}
+
+
+def growth(function: Callable[[int], object], sizes: tuple[int, int]) -> tuple[float, float]:
+    """How much the peak of the process rises, in MB, for the smaller and then for the larger number of batches."""
+    rises = []
+    for size in sizes:
+        gc.collect()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function(size)
+        rises.append((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    return rises[0], rises[1]
+
+
+def run(rounds: int = 11) -> list[Line]:
+    torch.set_num_threads(1)
+    lines: list[Line] = []
+    for title, make in (("ResNet", resnet), ("BERT", bert)):
+        torch.manual_seed(0)
+        net, data, blocks, half = make()
+        functions: dict[str, Callable[[], object]] = {
+            "plain": lambda net=net, data=data: plain(net, data),
+            "repana": lambda net=net, data=data, b=blocks: record(net, data, b, logits=True),
+            "moments": lambda net=net, data=data, b=blocks: record(net, data, b, logits=True, max_samples=10**6),
+            "half": lambda net=net, data=data, h=half: record(net, data, h),
+            "raw": lambda net=net, data=data, b=blocks: raw_hooks(net, data, b),
+            "captum": lambda net=net, data=data, b=blocks: captum(net, data, b),
+            "torchextractor": lambda net=net, data=data, b=blocks: torchextractor(net, data, b),
+        }
+        same = record(net, data, blocks, logits=True)
+        for name in ("raw", "captum", "torchextractor"):
+            other = functions[name]()
+            worst = max(float((same[k] - other[k]).abs().max()) for k in blocks)  # type: ignore[index]
+            assert worst < 1e-5, (name, worst)
+        times = alternate(functions, rounds)
+        base = times["plain"]
+        lines += [
+            ratio(f"{title}: pooled capture of all blocks / plain forward", times["repana"], base, most=1.05),
+            ratio(f"{title}: the same with exact class moments / plain forward", times["moments"], base, most=1.10),
+            ratio(f"{title}: early stop at half depth / plain forward", times["half"], base, most=0.7),
+            ratio(f"{title}: raw hooks / plain forward", times["raw"], base),
+            ratio(f"{title}: captum LayerActivation / plain forward", times["captum"], base),
+            ratio(f"{title}: torchextractor / plain forward", times["torchextractor"], base),
+        ]
+    lines.append(memory())
+    return lines
+
+
+def memory() -> Line:
+    """Peak growth with moments alone, for 20 and for 400 batches made as they are read."""
+    net = ResNet(blocks=4, width=32, classes=10).eval()
+
+    def moments(batches: int) -> None:
+        stream = ((torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10) for _ in range(batches))
+        record(net, stream, "auto", max_samples=0)
+
+    moments(20)
+    few, many = growth(moments, (20, 400))
+    return Line(
+        "memory: rise of the peak from 20 to 400 batches, MB", few + many, few, many, "at most 5", few + many <= 5
+    )
+
+
+def main() -> None:
+    began = time.time()
+    show("Recording (CPU time, one thread)", run())
+    print(f"  ({time.time() - began:.0f} s)")
+
+
+__all__ = ["main", "run"]
