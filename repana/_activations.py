@@ -215,5 +215,5 @@ def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
         raise _check.column_missing(source, "labels", list(arrays))
     codes, names = _check.labels_of(labels, count)
     z = None if logits is None else _check.matrix(logits, "logits", count, None, "one row per sample")
-    provenance = {"data": source, "samples": count, "class_names": list(names)}
+    provenance = {"data": source, "samples": count, "class_names": list(names) or sorted(set(codes.tolist()))}
     return Activations(layers, codes, z, None, torch.arange(count), count, {}, provenance)

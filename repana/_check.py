@@ -60,8 +60,8 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
     return x
 
 
-def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tuple[Any, ...]]:
-    """Codes (n,) on the host and the class each code stands for. Integers stand for themselves."""
+def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tuple[str, ...]]:
+    """Codes (n,) on the host, and the name of each code; no names for integers, which stand for themselves."""
     if labels is None:
         raise InputError("RA213", "this quantity compares classes and needs `labels`; none came.")
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
@@ -80,16 +80,15 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
             )
         values = values.astype(np.int64)
     if values.dtype.kind in "iub":
-        codes = torch.from_numpy(values.astype(np.int64))
-        return codes, tuple(int(v) for v in np.unique(values))
+        return torch.from_numpy(values.astype(np.int64)), ()
     names, codes = np.unique(values.astype(str), return_inverse=True)
     return torch.from_numpy(codes.astype(np.int64)), tuple(str(name) for name in names)
 
 
-def two_classes(codes: Tensor, classes: Sequence[Any], quantity: str) -> None:
-    present = torch.unique(codes)
-    if len(present) < 2:
-        one = classes[0] if len(classes) == 1 else (int(present[0]) if len(present) else "none left")
+def two_classes(codes: Tensor, names: Sequence[str], quantity: str) -> None:
+    if not len(codes) or int(codes.min()) == int(codes.max()):
+        code = int(codes[0]) if len(codes) else None
+        one = "none left" if code is None else names[code] if names else code
         raise InputError(
             "RA202",
             f"`labels` has one class ({one}) in {len(codes)} samples; "

@@ -64,10 +64,10 @@ def _interval(
     at, around = (math.log(value), np.log(others)) if log else (value, others)
     centre = at - bias * (float(around.mean()) - at)
     half = quantile * spread * float(around.std(ddof=1))
-    low, high = min(centre - half, at), max(centre + half, at)
+    low, high = centre - half, centre + half
     if log:
         low, high = math.exp(low), math.exp(min(high, 700.0))
-    return max(low, bounds[0]), min(high, bounds[1])
+    return max(min(low, value), bounds[0]), min(max(high, value), bounds[1])
 
 
 def _null(values: Sequence[float], level: float) -> tuple[float, float, float]:

@@ -180,7 +180,7 @@ def neural_collapse(
         moments = None  # of other classes than these samples have
     _check.two_classes(codes, names, "neural_collapse")
     if moments is None:
-        moments = Moments.of(x, codes)
+        moments = Moments.of(x, codes, spread=False)
         if not bool(torch.isfinite(moments.trace).all()):
             _check.features_of(x)
     moments = moments.to(x.device)
@@ -386,6 +386,8 @@ def _vci(
 
 def _kept(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
     keep = torch.ones(len(codes), dtype=torch.bool) if ignore_index is None else codes != ignore_index
+    if min_count <= 1:
+        return keep
     _, inverse = torch.unique(codes, return_inverse=True)
     counts = torch.zeros(int(inverse.max()) + 1, dtype=torch.int64).index_add_(0, inverse, keep.long())
     return keep & (counts[inverse] >= min_count)
@@ -399,7 +401,7 @@ def _classifier(
         return None, None, 0
     w = _check.matrix(weight, "weight", None, moments.d, "one row per class, one column per feature")
     classes = moments.classes.cpu()
-    if len(w) != len(classes) or not isinstance(names[0], str):
+    if len(w) != len(classes) or not names:
         _check.class_columns(classes, len(w), "weight")
         rows = classes
     else:
@@ -455,4 +457,4 @@ def _share(guess: Tensor, truth: Tensor) -> float:
 
 
 def _name(value: int, names: tuple[Any, ...]) -> Any:
-    return names[value] if isinstance(names[0], str) else value
+    return names[value] if names else value

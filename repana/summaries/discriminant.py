@@ -94,7 +94,8 @@ def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
     between = (moments.count[:, None] * (moments.mean - g).square()).sum(0)
     rounding = 100 * torch.finfo(torch.float64).eps ** 2 * moments.n * g.square()
     between = torch.where(between > rounding, between, 0.0)  # of a constant feature
-    ratio = torch.where(between > 0, between / moments.spread, 0.0)
+    spread = torch.full_like(between, torch.nan) if moments.spread is None else moments.spread
+    ratio = torch.where(between > 0, between / spread, 0.0)
     total = float(moments.trace.sum())
     return float(between.sum()) / total if total > 0 else float("inf"), ratio.cpu()
 

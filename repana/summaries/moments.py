@@ -1,7 +1,8 @@
 """Per-class counts, means and scatter of a layer: one read of the features, values that add.
 
-Sums run around a pilot per class (the median of its first few samples), so that the error is relative to the spread
-within a class, not to the distance from the origin; totals are float64. Two `Moments` add by the pairwise
+Sums run around a pilot per class: the median of its first few samples, or the origin where those lie within a few
+spreads of it. So the error is relative to the spread within a class, not to its distance from the origin; totals are
+float64. Two `Moments` add by the pairwise
 formula of Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115), so any split of the data, in any order,
 gives the same value.
 """
@@ -16,11 +17,12 @@ from torch import Tensor
 from repana._typing import Features, Labels
 
 CHUNK_BYTES = 2**20  # a chunk and its two buffers stay in a core's second-level cache
-MOST_ROWS = 512  # that are summed in float32 before the float64 totals
+MOST_ROWS = 512  # that are summed in float32 before the float64 totals take them, or 4 per class where that is more
 SCATTER_ROWS = 4096  # a matrix product this deep hides the addition to the (d, d) total
 FLOAT32_SAFE = (1e-15, 1e15)  # outside, squares leave the range of float32
 PILOT_SAMPLES = 9  # whose median is the pilot of a class: one outlier among them does no harm
-ONE_HOT_CLASSES = 64  # up to here a small matrix product sums groups faster than index_add
+NEAR = 16.0  # squared distance of the pilot from the origin, in squared spreads, up to which the origin serves
+FAR = 1e3  # the same for the means that were found, above which one array is summed again around its medians
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,22 @@ class Moments:
     count: Int[Tensor, " c"]
     mean: Float[Tensor, "c d"]
     trace: Float[Tensor, " c"]
-    spread: Float[Tensor, " d"]
+    spread: Float[Tensor, " d"] | None = None
     scatter: Float[Tensor, "d d"] | None = None
 
     @classmethod
-    def of(cls, features: Features, labels: Labels | None = None, *, scatter: bool = False) -> "Moments":
+    def of(
+        cls, features: Features, labels: Labels | None = None, *, scatter: bool = False, spread: bool = True
+    ) -> "Moments":
         """The moments of one array; without labels all samples are one class, numbered 0."""
-        sums = MomentSums(scatter=scatter)
+        sums = MomentSums(scatter=scatter, spread=spread)
         sums.add(features, labels)
-        return sums.value()
+        found = sums.value()
+        if sums.direct and bool((found.count * found.mean.square().sum(1) > FAR * found.trace).any()):
+            sums = MomentSums(scatter=scatter, spread=spread, near=0.0)
+            sums.add(features, labels)
+            found = sums.value()
+        return found
 
     @cached_property
     def n(self) -> int:
@@ -82,8 +91,9 @@ class Moments:
         weight = ours * share  # n_a n_b / (n_a + n_b), negative when a part is taken away
         trace = zeros[:, 0].index_add(0, mine, self.trace).index_add_(0, theirs, sign * other.trace)
         trace = (trace + weight * gap.square().sum(1)).clamp_min(0)
-        spread = (self.spread + sign * other.spread + weight @ gap.square()).clamp_min(0)
-        scatter = None
+        spread = scatter = None
+        if self.spread is not None and other.spread is not None:
+            spread = (self.spread + sign * other.spread + weight @ gap.square()).clamp_min(0)
         if self.scatter is not None and other.scatter is not None:
             scatter = self.scatter + sign * other.scatter + gap.T @ (weight[:, None] * gap)
         keep = count > 0
@@ -108,8 +118,9 @@ class Moments:
 class MomentSums:
     """The buffer that a stream fills: `add` batches, read `value()`. It holds O(c d) numbers, whatever n is."""
 
-    def __init__(self, *, scatter: bool = False, spread: bool = True) -> None:
-        self._wants_scatter, self._wants_spread = scatter, spread
+    def __init__(self, *, scatter: bool = False, spread: bool = True, near: float = NEAR) -> None:
+        self._wants_scatter, self._wants_spread, self._near = scatter, spread, near
+        self.direct = True  # as long as every pilot is the origin
         self._slot: dict[int, int] = {}
         self._started = False
 
@@ -129,15 +140,10 @@ class MomentSums:
         slots = torch.tensor([self._slot[value] for value in present.tolist()])[inverse]
         self._count.index_add_(0, slots, torch.ones_like(slots))
         slots = slots.to(self._device)
-        order = None
-        if len(self._slot) > ONE_HOT_CLASSES and len(features) > len(self._slot):
-            order = torch.argsort(slots, stable=True)  # then few classes meet in a chunk
-            slots = slots[order]
         norms = torch.empty(len(features), dtype=self._work, device=self._device)
         for start in range(0, len(features), rows):
             span = slice(start, start + rows)
-            chunk = features[span] if order is None else features[order[span]]
-            self._add_chunk(chunk.to(self._work), slots[span], norms[span], sorted=order is not None)
+            self._add_chunk(features[span].to(self._work), slots[span], norms[span])
         self._square.index_add_(0, slots, norms.double())
 
     def _meet(self, features: Tensor, present: Tensor, inverse: Tensor, rows: int) -> None:
@@ -150,7 +156,12 @@ class MomentSums:
         starts = torch.searchsorted(inverse[order], torch.arange(len(present) + 1))
         for i, value in fresh:
             first = order[starts[i] : min(int(starts[i + 1]), int(starts[i]) + PILOT_SAMPLES)]
-            self._pilot[self._slot[value]] = features[first.to(self._device)].to(self._work).median(0).values
+            few = features[first.to(self._device)].to(self._work)
+            pilot = few.median(0).values
+            spread = (few - pilot).square().sum(1).median()
+            if len(few) < 3 or float(pilot.square().sum()) > self._near * float(spread):
+                self._pilot[self._slot[value]] = pilot
+                self.direct = False
 
     def _start(self, features: Tensor) -> None:
         self._work = torch.float64 if features.dtype == torch.float64 else torch.float32
@@ -160,6 +171,7 @@ class MomentSums:
                 self._work = torch.float64
         d, self._device = features.shape[1], features.device
         self._pilot = torch.zeros(0, d, dtype=self._work, device=self._device)
+        self._part, self._pending = torch.zeros(0, d, dtype=self._work, device=self._device), 0
         self._total = torch.zeros(0, d, dtype=torch.float64, device=self._device)
         self._square = torch.zeros(0, dtype=torch.float64, device=self._device)
         self._spread = torch.zeros(d, dtype=torch.float64, device=self._device)
@@ -168,30 +180,34 @@ class MomentSums:
         self._buffer = torch.empty(0, d, dtype=self._work, device=self._device)
         self._started = True
 
-    def _add_chunk(self, chunk: Tensor, slots: Tensor, norms: Tensor, *, sorted: bool) -> None:
+    def _add_chunk(self, chunk: Tensor, slots: Tensor, norms: Tensor) -> None:
         b = len(chunk)
         if len(self._buffer) < b:
             self._buffer = self._buffer.new_empty(b, chunk.shape[1])
-        e = self._buffer[:b]
-        torch.index_select(self._pilot, 0, slots, out=e)
-        torch.sub(chunk, e, out=e)
-        if len(self._slot) <= ONE_HOT_CLASSES:  # a small matrix product sums the groups of a chunk
-            everyone = torch.arange(len(self._slot), device=self._device)
-            self._total[: len(everyone)].add_((slots == everyone[:, None]).to(e.dtype) @ e)
-        elif sorted:
-            present = torch.unique_consecutive(slots)
-            self._total.index_add_(0, present, ((slots == present[:, None]).to(e.dtype) @ e).double())
-        else:
-            self._total.index_add_(0, slots, e.double())
+        e = chunk
+        if not self.direct:
+            e = self._buffer[:b]
+            torch.index_select(self._pilot, 0, slots, out=e)
+            torch.sub(chunk, e, out=e)
+        self._part.index_add_(0, slots, e)
+        self._pending += b
+        if self._pending >= max(MOST_ROWS, 4 * len(self._part)):
+            self._flush()
         if self._scatter is not None:
             self._scatter.add_(e.T @ e)
         if self._wants_spread and self._scatter is None:
-            e.square_()
+            e = torch.square(e, out=self._buffer[:b])
             self._spread.add_(torch.mv(e.T, e.new_ones(b)))
             torch.mv(e, e.new_ones(e.shape[1]), out=norms)
         else:
             torch.linalg.vector_norm(e, dim=1, out=norms)
             norms.square_()
+
+    def _flush(self) -> None:
+        """The sums of the last rows, from the working precision into the float64 totals."""
+        self._total.add_(self._part)
+        self._part.zero_()
+        self._pending = 0
 
     def _grow(self, fresh: list[int]) -> None:
         """Room for more classes: doubled, so that a stream of new classes costs no more than twice its size."""
@@ -201,7 +217,7 @@ class MomentSums:
         if short <= 0:
             return
         extra = max(short, len(self._total))
-        for name in ("_pilot", "_total", "_square", "_count"):
+        for name in ("_pilot", "_part", "_total", "_square", "_count"):
             old = getattr(self, name)
             setattr(self, name, torch.cat([old, old.new_zeros(extra, *old.shape[1:])]))
 
@@ -209,6 +225,7 @@ class MomentSums:
         """The moments of everything added so far."""
         if not self._started:
             raise ValueError("no features were added")
+        self._flush()
         values = torch.tensor(sorted(self._slot), dtype=torch.int64)
         order = torch.tensor([self._slot[int(v)] for v in values], dtype=torch.int64)
         count = self._count[order]
@@ -218,11 +235,12 @@ class MomentSums:
         shift = total / n[:, None]
         trace = (self._square[order] - n * shift.square().sum(1)).clamp_min(0)
         scatter = None
+        spread = None
         if self._scatter is not None:
             scatter = self._scatter - total.T @ shift
             scatter = (scatter + scatter.T) / 2
             spread = scatter.diagonal().clamp_min(0).clone()
-        else:
+        elif self._wants_spread:
             spread = (self._spread - (total * shift).sum(0)).clamp_min(0)
         return Moments(
             classes=values.to(self._device),

@@ -18,6 +18,7 @@ FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
 BLOCK_BYTES = 2**28
 PRODUCT_ROWS = 2048
+DIRECT = 2.5e7  # squared length of rows over variance, up to which float32 rounding stays below 1e-7 of the variance
 
 
 @dataclass(frozen=True)
@@ -58,33 +59,48 @@ class Sample:
         weight = (class_weight / here)[self.slot]
         if self.weight is not None:
             weight = weight * self.weight
-        total = self._products(basis, weight)
-        offset = (self.mean - self.pilot.double()) @ basis.T
-        return total - offset.T @ (class_weight[:, None] * offset)
+        centre = self.mean @ basis.T
+        total = self._products(basis, weight, centre)
+        length = float(self.mean.square().sum(1).max())
+        if not bool((total.diagonal() * DIRECT >= length).all()):
+            total = self._products(basis, weight, None)
+        return total
 
-    def _products(self, basis: Float[Tensor, "r d"], weight: Float[Tensor, " n"]) -> Float[Tensor, "r r"]:
-        """sum_i weight_i z_i z_i' of z = basis (row - pilot), the differences formed where they are read."""
+    def _products(
+        self, basis: Float[Tensor, "r d"], weight: Float[Tensor, " n"], centre: Float[Tensor, "c r"] | None
+    ) -> Float[Tensor, "r r"]:
+        """sum_i weight_i z_i z_i' less its class means, of z = basis row - centre, or z = basis (row - pilot).
+
+        The first needs one matrix product; its rounding grows with the length of the rows. The second forms the
+        differences first, and is as exact as they are.
+        """
         rows, slot, pilot = self.rows, self.slot, self.pilot
         assert rows is not None
         assert slot is not None
         assert pilot is not None
-        to, root = basis.T.to(pilot.dtype).contiguous(), weight.sqrt().to(pilot.dtype)[:, None]
-        total = basis.new_zeros(len(basis), len(basis))
-        deep = max(PRODUCT_ROWS, len(basis))
+        to, c = basis.T.to(pilot.dtype).contiguous(), len(self.count)
+        shift = None if centre is None else centre.to(pilot.dtype)
+        total, sums = basis.new_zeros(len(basis), len(basis)), basis.new_zeros(c, len(basis))
         step = max(32, CHUNK_BYTES // (4 * rows.shape[1]))
+        deep = max(PRODUCT_ROWS, len(basis))
         buffer = torch.empty(step, rows.shape[1], dtype=pilot.dtype, device=rows.device)
-        z = torch.empty(min(deep, len(rows)), len(basis), dtype=pilot.dtype, device=rows.device)
         for outer in range(0, len(rows), deep):
-            size = min(deep, len(rows) - outer)
-            for start in range(outer, outer + size, step):
-                stop = min(start + step, outer + size)
-                e = buffer[: stop - start]
-                torch.index_select(pilot, 0, slot[start:stop], out=e)
-                torch.sub(rows[start:stop].to(pilot.dtype), e, out=e)
-                torch.mm(e, to, out=z[start - outer : stop - outer])
-            part = z[:size].mul_(root[outer : outer + size])
-            total += part.T @ part
-        return total
+            part, at = rows[outer : outer + deep].to(pilot.dtype), slot[outer : outer + deep]
+            if shift is not None:
+                z = (part @ to).sub_(shift[at])
+            else:
+                z = torch.empty(len(part), len(basis), dtype=pilot.dtype, device=rows.device)
+                for start in range(0, len(part), step):
+                    e = buffer[: len(part[start : start + step])]
+                    torch.index_select(pilot, 0, at[start : start + step], out=e)
+                    torch.sub(part[start : start + step], e, out=e)
+                    torch.mm(e, to, out=z[start : start + step])
+            w = weight[outer : outer + deep, None]
+            sums.index_add_(0, at, z * w)
+            z.mul_(w.sqrt())
+            total += z.T @ z
+        mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
+        return total - sums.T @ (sums / mass.clamp_min(1e-300)[:, None])
 
 
 def bootstrap(
