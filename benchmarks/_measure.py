@@ -1,10 +1,12 @@
 """CPU time of several functions in turn, so that a noisy machine disturbs all alike; medians of ratios."""
 
+import ctypes
 import json
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,6 +26,14 @@ class Line:
     bar: str
     kept: bool | None
     note: str = ""
+
+
+def steady_memory() -> None:
+    """Keep freed memory in the process, so that page faults, which depend on the heap's history, do not blur ratios."""
+    with suppress(OSError, AttributeError):  # not glibc
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
 def alternate(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:

@@ -84,5 +84,7 @@ def _sequence(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
     if mask is None:
         return x.mean(1)
     weight = mask.to(x.dtype)
-    total = torch.bmm(weight[:, None], torch.where(mask[..., None], x, 0))[:, 0]
+    total = torch.bmm(weight[:, None], x)[:, 0]
+    if x.device.type != "cpu" or not bool(torch.isfinite(total.sum())):  # NaN in the padding must not count
+        total = torch.bmm(weight[:, None], torch.where(mask[..., None], x, 0))[:, 0]
     return total / weight.sum(1, keepdim=True).clamp_min(1)
