@@ -21,7 +21,7 @@ NAN = float("nan")
 FORMAT = 1  # of a saved report; a reader refuses a newer one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
 
@@ -39,6 +39,9 @@ class Estimate:
 
     def __float__(self) -> float:
         return self.value
+
+    def __repr__(self) -> str:
+        return f"Estimate({self})" if not self.n else f"Estimate({self}, n={self.n})"
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"

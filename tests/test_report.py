@@ -330,12 +330,40 @@ def test_notebook_and_markdown(report):
     assert repr(report).startswith("Report(")
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_every_object_shows_itself_in_a_notebook():
+    import nbclient
+    import nbformat
+
+    setup = """import torch, repana
+net = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
+data = torch.randn(60, 8), torch.arange(60) % 3
+report = repana.profile(net, data, null=2, replicates=5)"""
+    cells = [
+        setup,
+        "report",
+        "report.plot('nc1')",
+        "repana.plan(net, data)",
+        "repana.record(net, data, progress=False)",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in cells])
+    nbclient.NotebookClient(book, kernel_name="python3", timeout=120).execute()
+    shown = [
+        {kind for out in cell.outputs if out.output_type == "execute_result" for kind in out.data}
+        for cell in book.cells
+    ]
+    assert shown[1] == shown[3] == shown[4] == {"text/plain", "text/html"}
+    assert shown[2] == {"text/plain", "image/png"}
+
+
 def test_row_and_estimate_have_the_same_fields():
     e = Estimate(1.0, 0.5, 2.0, 7, "note", 3.0, 2.5, 3.5)
     r = row("a", "b", "c", 1, "neural_collapse", "nc1", e)
     assert r == Row("a", "b", "c", 1, "neural_collapse", "nc1", 0, 1.0, 0.5, 2.0, 3.0, 2.5, 3.5, 7, "note")
     assert float(e) == 1.0
     assert str(e) == "1 [0.5, 2] (note)"
+    assert repr(e) == "Estimate(1 [0.5, 2] (note), n=7)"
 
 
 def test_a_plain_network_is_profiled():

@@ -16,7 +16,7 @@ from repana import Discriminant, InputError, Moments, fisher, neural_collapse, s
 def test_equals_the_reference(counts, d):
     x, y = clouds(d=d, counts=counts)
     got, want = fisher(x, y), slow.fisher(x.numpy(), y.numpy())
-    for name in ("trace_ratio", "quotient", "max_eigenvalue", "bounded"):
+    for name in ("trace_ratio", "quotient", "max_eigenvalue", "bounded", "explained"):
         assert float(getattr(got, name)) == pytest.approx(want[name], rel=1e-8), name
     np.testing.assert_allclose(got.per_feature.numpy(), want["per_feature"], rtol=1e-9)
     assert float(got.feature_mean) == pytest.approx(want["per_feature"].mean())
@@ -57,6 +57,7 @@ def test_null_has_its_closed_form(n, d, c):
         ("quotient", d * (c - 1) / (n - c - d - 1)),
         ("trace_ratio", (c - 1) / (n - c)),
         ("bounded", d * (c - 1) / (n - 1)),
+        ("explained", (c - 1) / (n - 1)),
     ):
         assert np.mean([float(getattr(f, name)) for f in found]) == pytest.approx(expected, rel=0.1), name
         assert getattr(found[0], name).null == pytest.approx(expected), name

@@ -1,6 +1,7 @@
 """Checkpoints, model specs and data specs: what is loaded, and what is refused with which words."""
 
 import pickle
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,6 +145,19 @@ def test_refused_models(spec, text):
     with pytest.raises(FileError) as error:
         model_from(spec)
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize(
+    ("spec", "package", "extra"), [("timm:resnet18", "timm", "timm"), ("hf:x", "transformers", "hf")]
+)
+def test_an_optional_package_that_is_missing(monkeypatch, spec, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(FileError) as error:
+        model_from(spec)
+    assert str(error.value) == (
+        f"RA305: {package} cannot be imported (ModuleNotFoundError: import of {package} halted; None in sys.modules); "
+        f"install it with `pip install 'repana[{extra}]'`."
+    )
 
 
 def test_a_factory_that_is_not_there():

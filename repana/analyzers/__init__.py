@@ -151,6 +151,7 @@ ANALYZERS: dict[str, Analyzer] = {
                 Quantity("quotient", "tr(Sw^-1 Sb)", "higher", source="Lawley 1938; Hotelling 1951", invariant=_LINEAR),
                 Quantity("max_eigenvalue", "max lambda(Sw^-1 Sb)", "higher", source="Roy 1953", invariant=_LINEAR),
                 Quantity("bounded", "tr(St^+ Sb)", "higher", source="Pillai 1955", invariant=_LINEAR),
+                Quantity("explained", "tr Sb / tr St", "higher", "share", source="Fisher 1925 (eta squared)"),
                 Quantity(
                     "feature_mean",
                     "mean_f between_f / within_f",

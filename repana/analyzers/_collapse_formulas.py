@@ -4,6 +4,7 @@ M (c, d) are class means, Mc = M - g the centred ones, W (c, d) classifier rows,
 """
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,8 @@ CONVENTIONS = {
 }
 
 
-class Geometry(NamedTuple):
+@dataclass(frozen=True)
+class Geometry:
     """Class means through one (c, c) Gram matrix, around the mean of class means; everything else is derived from it.
 
     `basis` (r, d) spans the centred means; `spectrum` (r,) are the squared singular values along it.

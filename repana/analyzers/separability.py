@@ -26,6 +26,7 @@ class Fisher:
     quotient: Estimate
     max_eigenvalue: Estimate
     bounded: Estimate
+    explained: Estimate
     feature_mean: Estimate
     feature_max: Estimate
     per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
@@ -45,6 +46,8 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
       class structure, d(c - 1)/(n - c - d - 1) for Gaussian features, stands beside it as its null.
     - `max_eigenvalue` max lambda (Roy).
     - `bounded` tr(St^+ Sb) = sum lambda/(1 + lambda) (Pillai), in [0, min(c - 1, d)]; null d(c - 1)/(n - 1).
+    - `explained` tr Sb / tr St (eta squared), the share of the variance that lies between classes, in [0, 1]; null
+      (c - 1)/(n - 1).
     - `per_feature` (d,) sum_c n_c (m_cf - m_f)^2 / sum_i (x_if - m_yf)^2, with `feature_mean` and `feature_max`;
       constant features count 0, features without spread in any class are infinite.
 
@@ -82,12 +85,18 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         bounded=estimate(
             lambda s: s.canonical.sum(), d * (c - 1) / (n - 1) if d < n - 1 else NAN, unknown, float(min(c - 1, d))
         ),
+        explained=estimate(lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), "", 1.0),
         feature_mean=estimate(lambda s: s.per_feature.mean(), chance),
         feature_max=estimate(lambda s: s.per_feature.max(), NAN, f"feature {best}"),
         per_feature=discriminant.per_feature,
         eigenvalues=discriminant.quotient,
         settings={"shrinkage": discriminant.shrinkage, "jackknife_groups": len(discriminant.deleted), "level": level},
     )
+
+
+def _share(ratio: float) -> float:
+    """b / (b + w) of b / w."""
+    return ratio / (1 + ratio) if math.isfinite(ratio) else 1.0
 
 
 @dataclass(frozen=True)

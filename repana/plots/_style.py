@@ -1,5 +1,7 @@
 """The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
 
+import io
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,8 +65,20 @@ def shortened(name: str, most: int) -> str:
 
 
 def in_notebook() -> None:
-    """Let a notebook's display hook know about figures, as importing pyplot does."""
-    import sys
+    """Let a notebook show figures that were made without pyplot, as pyplot's own figures are shown."""
+    if "ipykernel" not in sys.modules:
+        return
+    shell: Any = sys.modules["IPython"].get_ipython()  # ipykernel has loaded it
+    if shell is None:
+        return
+    formatter = shell.display_formatter.formatters["image/png"]
+    try:
+        formatter.lookup_by_type(Figure)
+    except KeyError:
+        formatter.for_type(Figure, _png)
 
-    if "ipykernel" in sys.modules:
-        import matplotlib.pyplot  # noqa: F401, ICN001
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    return buffer.getvalue()

@@ -108,5 +108,6 @@ def fisher(x, y):
         "quotient": np.trace(product),
         "max_eigenvalue": np.linalg.eigvals(product).real.max(),
         "bounded": np.trace(np.linalg.solve(sw + sb, sb)),
+        "explained": np.trace(sb) / np.trace(sw + sb),
         "per_feature": np.diag(sb) / np.diag(sw),
     }
