@@ -88,3 +88,8 @@ def test_functions_without_an_end_are_not_shipped():
     for path in (ROOT / "repana").rglob("*.py"):
         text = path.read_text()
         assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text), path
+
+
+def test_every_error_code_is_tested():
+    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    assert {code for code in codes_raised() if f"{code}: " not in tests} == set()

@@ -348,3 +348,32 @@ def test_session_restores_when_setup_fails(monkeypatch):
         record(net, torch.randn(4, 2), ["output"])
     assert net.training
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_distributed_data_parallel_is_unwrapped(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        net, x = nn.Sequential(nn.Linear(4, 3)), torch.randn(8, 4)
+        got = record(nn.parallel.DistributedDataParallel(net), x, ["0"])
+        torch.testing.assert_close(got["0"], net(x).detach())
+        assert got.provenance["unwrapped"] == ["DistributedDataParallel"]
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_mask_of_another_length_than_the_layer():
+    class Shorter(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(4, 4)
+
+        def forward(self, x, attention_mask):
+            return self.lin(x[:, ::2])
+
+    with pytest.raises(ModelError) as error:
+        record(Shorter(), {"x": torch.randn(6, 5, 4), "attention_mask": torch.ones(6, 5)}, ["lin"])
+    assert str(error.value) == (
+        "RA113: 'lin' has shape (3, 3, 4) and the mask (3, 5); their first two axes must agree. Give the mask of this "
+        "layer with `mask=`, or choose 'lin|flatten'."
+    )

@@ -119,9 +119,15 @@ ANALYZERS: dict[str, Analyzer] = {
                 ),
                 Quantity("bias_collapse", "|Wg + b|", "lower", unit="logits", source=_ZHU, invariant=()),
                 Quantity(
-                    "nc4", "share argmax logits = nearest class mean", "higher", "share", "NC4 agreement", _PAPYAN
+                    "nc4",
+                    "share argmax logits = nearest class mean",
+                    "higher",
+                    "share",
+                    "NC4 agreement",
+                    _PAPYAN,
+                    ("rotation",),
                 ),
-                Quantity("nc4_mismatch", "1 - nc4", "lower", "share", source=_PAPYAN),
+                Quantity("nc4_mismatch", "1 - nc4", "lower", "share", source=_PAPYAN, invariant=("rotation",)),
                 Quantity(
                     "ncc_accuracy",
                     "share nearest class mean = label",
@@ -131,7 +137,14 @@ ANALYZERS: dict[str, Analyzer] = {
                     _PAPYAN,
                     headline=True,
                 ),
-                Quantity("accuracy", "share argmax logits = label", "higher", "share", source="by definition"),
+                Quantity(
+                    "accuracy",
+                    "share argmax logits = label",
+                    "higher",
+                    "share",
+                    source="by definition",
+                    invariant=("rotation",),
+                ),
             ),
         ),
         Analyzer(

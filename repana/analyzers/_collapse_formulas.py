@@ -16,6 +16,7 @@ from torch import Tensor
 from repana._typing import Means, PerClass
 
 NAN = float("nan")
+EQUAL = 1e-14  # squared distance of two class means, in variances, below which only rounding sets them apart
 
 
 class Convention(NamedTuple):
@@ -69,7 +70,7 @@ def geometry_of(mean: Means, trace: PerClass, count: PerClass) -> Geometry:
     gram = centred @ centred.T
     values, vectors = torch.linalg.eigh(gram)
     eps = torch.finfo(torch.float64).eps
-    floor = len(mean) * (1e-20 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum()))
+    floor = len(mean) * (1e-14 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum()))
     kept = values > max(10 * len(values) * eps * float(values[-1]), floor, 1e-300)
     return Geometry(mean, count, g, gram if bool(kept.any()) else gram * 0, vectors[:, kept], values[kept])
 
@@ -138,7 +139,7 @@ def cdnv_grid(geometry: Geometry, trace: PerClass) -> Float[Tensor, "c c"]:
     for i, j in close.nonzero().tolist():
         distance[i, j] = (geometry.mean[i] - geometry.mean[j]).square().sum()
     grid = (variance[:, None] + variance) / (2 * distance)
-    grid[distance == 0] = math.inf
+    grid[distance <= EQUAL * (variance[:, None] + variance)] = math.inf
     grid.fill_diagonal_(NAN)
     return grid
 
@@ -202,6 +203,8 @@ def one_vs_rest(rows: Means) -> float:
     The nearest point of a hull to 0 minimises |Pb|^2 + (1'b - 1)^2 over b >= 0 up to scale, a non-negative
     least-squares problem (Lawson & Hanson 1974, chapter 23); it is solved on at most c coordinates of the rows.
     """
+    if not float(rows.norm(dim=1).min()) > 0:
+        return NAN
     unit = (rows / rows.norm(dim=1, keepdim=True)).cpu().numpy()
     if unit.shape[1] > len(unit):
         unit = np.linalg.qr(unit.T)[1].T
@@ -222,6 +225,12 @@ def self_duality(centred: Means, weight: Means) -> float:
 def row_cosines(centred: Means, weight: Means) -> Tensor:
     """cos(w_c, m_c - g) of every class."""
     return torch.nn.functional.cosine_similarity(centred, weight, dim=1)
+
+
+def equal_means(mean: Means) -> Tensor:
+    """Which classes share their mean exactly with another class."""
+    _, inverse, count = torch.unique(mean, dim=0, return_inverse=True, return_counts=True)
+    return count[inverse] > 1
 
 
 def nearest_mean(features: Tensor, mean: Means) -> Tensor:

@@ -10,13 +10,14 @@ from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
 R = TypeVar("R")
+IGNORED = -100  # the label that loss functions skip
 OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("groups", "shrinkage", "seed")}
 
 
 def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The function takes these summaries first; called with `(features, labels)`, it builds them.
 
-    Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
+    Samples labelled -100 are left out. Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
     """
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
@@ -29,6 +30,10 @@ def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
                 return function(*given, **options)
             x = _check.features_of(features)
             codes, names = _check.labels_of(labels, len(x))
+            keep = codes != IGNORED
+            if not bool(keep.all()):
+                rows = keep.nonzero()[:, 0]
+                x, codes = x[rows.to(x.device)], codes[rows]
             _check.two_classes(codes, names, function.__name__)
             built = []
             for summary in summaries:

@@ -138,21 +138,28 @@ def neural_collapse(
 
     All divide variances by n_c. `settings` in the result stores the choice.
 
+    `families` chooses among "nc1", "nc2", "nc3", "nc4" and "vci". `moments` and `discriminant` are summaries of the same
+    samples, if at hand; `moments` may be those of more samples than `features` has: then values are exact over all of
+    them, intervals come from the rows that are there, and nulls are scaled to the larger number. `ddof` is that of the
+    standard deviation in `equinorm` (Papyan's code: 1).
+
     `reference` are the `Moments` of the training split: then the nearest-mean rule uses its class means, while scatter
-    is always taken around this split's own. `null` label permutations give each quantity its value without class
-    structure. Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
-    delete-a-group jackknife for `vci`. Samples labelled `ignore_index` are left out, classes with fewer than
+    is always taken around this split's own. `null` label permutations give each quantity of the features its
+    median without class structure (`vci` has it in closed form). Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
+    delete-a-group jackknife for `vci`; `level` is their confidence. Samples labelled `ignore_index` are left out, classes with fewer than
     `min_count` samples too.
 
     Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
-    with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists. Notes say so.
+    with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for up
+    to 200 classes. Notes say so.
 
     Raises InputError for one class, wrong lengths or shapes, NaN or infinite features, labels outside the classifier.
 
     Sources: Papyan, Han & Donoho 2020, doi:10.1073/pnas.2015509117. Zhu et al. 2021, arXiv:2105.02375, eqs. 9-12.
     Galanti, Gyorgy & Hutter 2022, arXiv:2112.15121, def. 1. Xu & Liu 2023, arXiv:2306.03440 (VCI). He & Su 2023,
     doi:10.1073/pnas.2221704120. Dang et al. 2023, arXiv:2301.00437 (orthogonal frames). Liu et al. 2023,
-    arXiv:2303.06484 and Jiang et al. 2023, arXiv:2310.05351 (more classes than dimensions).
+    arXiv:2303.06484 and Jiang et al. 2023, arXiv:2310.05351 (more classes than dimensions). Tirer, Huang & Niles-Weed
+    2023, arXiv:2210.05959 (quotient). Wu & Papyan 2024, arXiv:2405.17767 (variation of duality).
 
     >>> import torch
     >>> from repana import neural_collapse
@@ -185,8 +192,15 @@ def neural_collapse(
             _check.features_of(x)
     moments = moments.to(x.device)
     slot = torch.searchsorted(moments.classes.cpu(), codes).to(x.device)
-    w, b, empty = _classifier(weight, bias, moments, names, x)
-    target = None if gof_target is None else torch.as_tensor(gof_target, dtype=torch.float64, device=x.device)
+    w, b, empty, decision = _classifier(weight, bias, moments, names, x)
+    if z is not None:
+        _check.class_columns(codes, z.shape[1], "logits")
+        decision = z.argmax(1).to(x.device)
+    target = None
+    if gof_target is not None:
+        column = torch.as_tensor(gof_target).reshape(-1, 1)
+        target = _check.matrix(column, "gof_target", len(moments.classes), 1, "one value per class")[:, 0]
+        target = target.double().to(x.device)
     setting = _Setting(formulas.CONVENTIONS[convention], families, w, b, target, kernel, riesz, ddof)
 
     subset = moments.n != len(x)
@@ -200,8 +214,10 @@ def neural_collapse(
     nulls = []
     for shuffled, at in permuted(x, slot, null, generator):
         measured = _measure(shuffled, setting)
-        nulls.append({**measured, "ncc_accuracy": _share(formulas.nearest_mean(x, shuffled.mean), at)})
-    notes = _notes(moments, values, rank, empty)
+        guess = formulas.nearest_mean(x, shuffled.mean)
+        chance = NAN if subset or reference is not None else _share(guess, at)
+        nulls.append({**_rescaled(measured, moments, len(x)), "ncc_accuracy": chance})
+    notes = _notes(moments, values, setting, rank, empty)
     found = {
         name: from_replicates(
             value,
@@ -218,7 +234,7 @@ def neural_collapse(
         found["vci"] = _vci(x, codes, moments, discriminant, replicates > 0, level, seed)
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
-        found |= _decisions(x, codes, z, w, b, reference or own, names, shuffled_accuracy, level)
+        found |= _decisions(x, codes, decision, reference or moments, shuffled_accuracy, level)
     geometry = formulas.geometry_of(moments.mean, moments.trace, moments.count)
     return NeuralCollapse(
         **found,
@@ -263,7 +279,7 @@ def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
             "nc1": formulas.trace_ratio(geometry, within, how),
             "quotient": spread / between if between > 0 else math.inf,
             "cdnv": float(pairs.mean()),
-            "cdnv_median": float(pairs.median()),
+            "cdnv_median": _median(pairs),
             "cdnv_max": float(pairs.max()),
             "fuzziness": formulas.trace_ratio(geometry, pooled, law),
             "rank": float(len(geometry.spectrum)),
@@ -319,37 +335,36 @@ def _duality(geometry: formulas.Geometry, setting: _Setting, weight: Tensor) -> 
     return values
 
 
+def _rescaled(null: dict[str, float], moments: Moments, kept: int) -> dict[str, float]:
+    """A null of the kept rows, for values of all rows: without class structure Sb shrinks as 1 / (n - c)."""
+    c = len(moments.classes)
+    factor = (moments.n - c) / max(kept - c, 1)
+    grows = ("nc1", "quotient", "fuzziness", "cdnv", "cdnv_median", "cdnv_max")
+    return {name: value * factor if name in grows else value for name, value in null.items()}
+
+
 def _decisions(
-    x: Tensor,
-    codes: Tensor,
-    logits: Tensor | None,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    reference: Moments,
-    names: tuple[Any, ...],
-    null: list[float],
-    level: float,
+    x: Tensor, codes: Tensor, decision: Tensor | None, reference: Moments, null: list[float], level: float
 ) -> dict[str, Estimate]:
-    """What the network says against what the nearest class mean says. Classes without a mean are no candidates."""
+    """What the network says against what the nearest class mean says.
+
+    Classes without a mean are no candidates, and samples whose nearest mean two classes share are left out.
+    """
     reference = reference.to(x.device)
-    candidates = reference.classes
-    nearest = candidates[formulas.nearest_mean(x, reference.mean)]
-    truth = codes.to(x.device)
-    n = len(truth)
-    by_chance = sum(null) / len(null) if null else NAN
-    found = {"ncc_accuracy": proportion(int((nearest == truth).sum()), n, level=level, null=by_chance)}
-    if logits is None and weight is not None and len(candidates) == len(weight):
-        z = x.to(weight.dtype) @ weight.T
-        decision = candidates[(z if bias is None else z + bias).argmax(1)]
-    elif logits is not None:
-        _check.class_columns(codes, logits.shape[1], "logits")
-        decision = logits.argmax(1).to(x.device)
-    else:
+    at = formulas.nearest_mean(x, reference.mean)
+    tied = formulas.equal_means(reference.mean)[at]
+    nearest, truth, clear = reference.classes[at], codes.to(x.device), ~tied
+    n, decided = len(truth), int(clear.sum())
+    note = f"{n - decided} samples left out: their nearest class mean is that of two classes" if decided < n else ""
+    by_chance = math.fsum(null) / len(null) if null else NAN
+    hits = int((nearest == truth)[clear].sum())
+    found = {"ncc_accuracy": proportion(hits, decided, level=level, note=note, null=by_chance)}
+    if decision is None:
         return found
-    agree = int((decision == nearest).sum())
+    agree = int((decision == nearest)[clear].sum())
     return found | {
-        "nc4": proportion(agree, n, level=level),
-        "nc4_mismatch": proportion(n - agree, n, level=level),
+        "nc4": proportion(agree, decided, level=level, note=note),
+        "nc4_mismatch": proportion(decided - agree, decided, level=level, note=note),
         "accuracy": proportion(int((decision == truth).sum()), n, level=level),
     }
 
@@ -366,8 +381,7 @@ def _vci(
     """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes."""
     if discriminant is None:
         discriminant = Discriminant.of(x, codes, groups=20 if interval else 0, seed=seed)
-    n, d, c = discriminant.n, discriminant.d, len(moments.classes)
-    rank = min(c - 1, d)
+    n, c = discriminant.n, len(moments.classes)
 
     def index(canonical: Tensor) -> float:
         kept = canonical[canonical > 1e-12]
@@ -377,9 +391,9 @@ def _vci(
     note = ""
     if math.isnan(value):
         note = discriminant.reason or "the class means coincide: rank(Sb) = 0"
-    elif n - 1 <= d:
-        note = f"trivial: n = {n} <= d + 1 = {d + 1}, so any labels give 0"
-    null = [1 - d / (n - 1)] if rank <= d < n - 1 else []
+    elif n - 1 <= discriminant.rank:
+        note = f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0"
+    null = [1 - max(c - 1, discriminant.rank) / (n - 1)] if 0 < discriminant.rank < n - 1 else []
     deleted = [index(part.canonical) for part in discriminant.deleted]
     return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null)
 
@@ -395,31 +409,31 @@ def _kept(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
 
 def _classifier(
     weight: Array | None, bias: Array | None, moments: Moments, names: tuple[Any, ...], x: Tensor
-) -> tuple[Tensor | None, Tensor | None, int]:
-    """The rows of W and b for the classes at hand, in float64, and how many rows have no samples."""
+) -> tuple[Tensor | None, Tensor | None, int, Tensor | None]:
+    """The rows of W and b for the classes at hand, how many rows have no samples, and the decisions of all rows."""
     if weight is None:
-        return None, None, 0
+        return None, None, 0, None
     w = _check.matrix(weight, "weight", None, moments.d, "one row per class, one column per feature")
-    classes = moments.classes.cpu()
-    if len(w) != len(classes) or not names:
-        _check.class_columns(classes, len(w), "weight")
-        rows = classes
-    else:
-        rows = torch.arange(len(w))
-    rows = rows.to(w.device)
+    w = w.double().to(x.device)
+    rows = moments.classes.to(x.device)
+    _check.class_columns(rows, len(w), "weight")
     b = None
     if bias is not None:
         column = torch.as_tensor(bias).reshape(-1, 1)
-        b = _check.matrix(column, "bias", len(w), 1, "one value per class")[rows, 0].double().to(x.device)
-    return w[rows].double().to(x.device), b, len(w) - len(rows)
+        b = _check.matrix(column, "bias", len(w), 1, "one value per class")[:, 0].double().to(x.device)
+    decision = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    for start in range(0, len(x), 4096):
+        z = x[start : start + 4096].double() @ w.T
+        decision[start : start + 4096] = (z if b is None else z + b).argmax(1)
+    return w[rows], None if b is None else b[rows], len(w) - len(rows), decision
 
 
-def _notes(moments: Moments, values: Mapping[str, float], rank: int, empty: int) -> dict[str, str]:
+def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, rank: int, empty: int) -> dict[str, str]:
     """What a reader must know about a value that is formally right."""
     c, d = len(moments.classes), moments.d
     notes: dict[str, str] = {}
-    geometry = ("equinorm", "equiangularity", "cosine_std", "etf_error")
-    if c == 2:
+    geometry = ("equinorm", "equiangularity", "cosine_std", "etf_error", "uniformity", "uniformity_variance")
+    if c == 2 and (setting.convention.centre == "class" or int(moments.count[0]) == int(moments.count[1])):
         notes |= dict.fromkeys(geometry, "trivial: any two centred means are a simplex frame")
     if c > d + 1:
         notes |= dict.fromkeys(geometry, f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
@@ -450,6 +464,13 @@ def _centred(replicates: list[float], value: float) -> list[float]:
         return replicates
     middle = math.fsum(map(math.log, finite)) / len(finite)
     return [value * math.exp(math.log(r) - middle) for r in finite]
+
+
+def _median(values: Tensor) -> float:
+    """The mean of the two middle values of an even number; infinite where those are."""
+    ordered = values.sort().values
+    middle = len(ordered) // 2
+    return float(ordered[middle]) if len(ordered) % 2 else float(ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _share(guess: Tensor, truth: Tensor) -> float:

@@ -43,9 +43,9 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
 
     - `trace_ratio` tr Sb / tr Sw: needs no inverse; n -> infinity without class structure gives (c - 1)/(n - c).
     - `quotient` tr(Sw^-1 Sb) = sum lambda (Lawley-Hotelling): invariant to invertible linear maps; the value without
-      class structure, d(c - 1)/(n - c - d - 1) for Gaussian features, stands beside it as its null.
+      class structure, r(c - 1)/(n - c - r - 1) for Gaussian features of rank r, stands beside it as its null.
     - `max_eigenvalue` max lambda (Roy).
-    - `bounded` tr(St^+ Sb) = sum lambda/(1 + lambda) (Pillai), in [0, min(c - 1, d)]; null d(c - 1)/(n - 1).
+    - `bounded` tr(St^+ Sb) = sum lambda/(1 + lambda) (Pillai), in [0, min(c - 1, r)]; null r(c - 1)/(n - 1).
     - `explained` tr Sb / tr St (eta squared), the share of the variance that lies between classes, in [0, 1]; null
       (c - 1)/(n - 1).
     - `per_feature` (d,) sum_c n_c (m_cf - m_f)^2 / sum_i (x_if - m_yf)^2, with `feature_mean` and `feature_max`;
@@ -59,6 +59,7 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
     Sources: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x; Rao 1948, doi:10.1111/j.2517-6161.1948.tb00008.x;
+    Lawley 1938, Hotelling 1951, Roy 1953 and Pillai 1955 (the four statistics, see Muirhead 1982, section 10.6);
     Fukunaga 1990, Introduction to Statistical Pattern Recognition, section 10.2; nulls from the moments of the
     multivariate F distribution (Muirhead 1982, Aspects of Multivariate Statistical Theory, chapter 10).
 
@@ -66,9 +67,9 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     >>> float(fisher([[0.0], [2.0], [4.0], [6.0]], [0, 0, 1, 1]).trace_ratio)
     4.0
     """
-    n, d, c = discriminant.n, discriminant.d, discriminant.classes
+    n, d, c = discriminant.n, discriminant.rank, discriminant.classes
     chance = (c - 1) / (n - c) if n > c else NAN
-    regular = n - c - d - 1 > 0 and discriminant.shrinkage == 0
+    regular = d > 0 and n - c - d - 1 > 0 and discriminant.shrinkage == 0
     singular = discriminant.reason if bool(discriminant.quotient.isnan().any()) else ""
     unknown = discriminant.reason if bool(discriminant.canonical.isnan().any()) else ""
 
@@ -77,15 +78,20 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=[null])
 
     still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
+    if math.isnan(discriminant.trace_ratio):
+        still = "every feature is constant"
     best = int(discriminant.per_feature.argmax())
     return Fisher(
         trace_ratio=estimate(lambda s: s.trace_ratio, chance, still),
         quotient=estimate(lambda s: s.quotient.sum(), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular),
         max_eigenvalue=estimate(lambda s: s.quotient[0], NAN, singular),
         bounded=estimate(
-            lambda s: s.canonical.sum(), d * (c - 1) / (n - 1) if d < n - 1 else NAN, unknown, float(min(c - 1, d))
+            lambda s: s.canonical.sum(),
+            d * (c - 1) / (n - 1) if 0 < d < n - 1 else NAN,
+            unknown,
+            float(max(1, min(c - 1, d))),
         ),
-        explained=estimate(lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), "", 1.0),
+        explained=estimate(lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), still, 1.0),
         feature_mean=estimate(lambda s: s.per_feature.mean(), chance),
         feature_max=estimate(lambda s: s.per_feature.max(), NAN, f"feature {best}"),
         per_feature=discriminant.per_feature,
@@ -96,7 +102,7 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
 
 def _share(ratio: float) -> float:
     """b / (b + w) of b / w."""
-    return ratio / (1 + ratio) if math.isfinite(ratio) else 1.0
+    return ratio if math.isnan(ratio) else 1.0 if math.isinf(ratio) else ratio / (1 + ratio)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,8 @@ def separation_law(
     """The law of data separation: D_l = rho^l D_0, fitted as a straight line through log D_l against the layer number.
 
     D = tr(Sw Sb^+), both scatters over samples (`neural_collapse(...).fuzziness`), given for the layers in forward
-    order, or as a `Report`, where layers that are the model's input or its logits count like any other. `rho` is
+    order, or as a `Report`, where the model's input and logits count like any other layer, and a layer whose D is not
+    positive and finite is left out without moving the others. `rho` is
     exp(slope), below 1 when layers separate; `correlation` Pearson's r of log D and depth; `half_life` the layers that
     halve D. Intervals: Student's t of the slope, Fisher's z of r. For a residual net He & Su first reduce features to
     100 principal components; give such values to follow them.
@@ -129,11 +136,13 @@ def separation_law(
     >>> round(float(separation_law([8.0, 4.0, 2.0, 1.0]).rho), 6)
     0.5
     """
+    place: Sequence[int] | None = None
     if isinstance(fuzziness_by_layer, Report):
         rows = [
             r for r in fuzziness_by_layer.select("fuzziness", split=split) if math.isfinite(r.value) and r.value > 0
         ]
         named: Mapping[str, float] = {r.layer: r.value for r in rows}
+        place = [r.depth for r in rows]
     elif isinstance(fuzziness_by_layer, Mapping):
         named = {str(name): float(value) for name, value in fuzziness_by_layer.items()}
     else:
@@ -145,7 +154,7 @@ def separation_law(
     if bad:
         raise _check.not_positive("separation fuzziness", bad)
     n, log = len(values), np.log(values)
-    fit: Any = stats.linregress(np.arange(n), log)
+    fit: Any = stats.linregress(np.arange(n) if place is None else np.array(place), log)
     t = float(stats.t.ppf(0.5 + level / 2, n - 2))
     slope, error = float(fit.slope), float(fit.stderr)
     low, high = slope - t * error, slope + t * error

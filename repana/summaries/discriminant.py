@@ -20,13 +20,14 @@ from repana.summaries.moments import Moments
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
+SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter summed in matrix products of that precision, times sqrt(d)
 
 
 @dataclass(frozen=True)
 class Discriminant:
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
-    `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all of these for each
+    `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all of these for each
     group left out; `reason` says why values are NaN.
     """
 
@@ -36,6 +37,7 @@ class Discriminant:
     d: int
     shrinkage: float
     classes: int
+    rank: int
     trace_ratio: float
     per_feature: Float[Tensor, " d"]
     reason: str = ""
@@ -47,26 +49,33 @@ class Discriminant:
     ) -> "Discriminant":
         """From arrays, with `groups` leave-one-group-out values (0 for none)."""
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
-        found = cls.from_moments(total, shrinkage=shrinkage)
+        tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
+        found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
         if groups < 2:
             return found
         parts = leave_out(features, labels, total, groups, seed)
-        return replace(found, deleted=tuple(cls.from_moments(part, shrinkage=shrinkage) for part in parts))
+        return replace(
+            found, deleted=tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
+        )
 
     @classmethod
-    def from_moments(cls, moments: Moments, *, shrinkage: float = 0.0) -> "Discriminant":
+    def from_moments(cls, moments: Moments, *, shrinkage: float = 0.0, tolerance: float = SINGLE) -> "Discriminant":
         """From moments; without their scatter the eigenvalues are NaN, with the reason."""
         n, d, c = moments.n, moments.d, len(moments.classes)
         trace_ratio, per_feature = _ratios(moments)
         if moments.scatter is None:
             nan = torch.full((max(1, min(c - 1, d)),), torch.nan, dtype=torch.float64)
             reason = f"needs the ({d}, {d}) pooled scatter, kept up to d = {WIDEST} and where features are at hand"
-            return cls(nan, nan, n, d, shrinkage, c, trace_ratio, per_feature, reason)
+            return cls(nan, nan, n, d, shrinkage, c, 0, trace_ratio, per_feature, reason)
         p = moments.count.double() / n
         b = p.sqrt()[:, None] * (moments.mean - p @ moments.mean)
         within, reason = moments.scatter / n, ""
         variance = within.diagonal() + b.square().sum(0)
         alive = variance > 1e-24 * variance.max().clamp_min(1e-300)
+        if not bool(alive.any()) or not float(variance.max()) > 0:
+            nothing = torch.zeros(max(1, min(c - 1, d)), dtype=torch.float64)
+            reason = "every feature is constant"
+            return cls(nothing + torch.nan, nothing, n, d, shrinkage, c, 0, trace_ratio, per_feature, reason)
         scale = variance[alive].rsqrt()
         b, within = b[:, alive] * scale, scale[:, None] * within[alive][:, alive] * scale
         quotient = canonical = None
@@ -83,9 +92,11 @@ class Discriminant:
             )
         if n - 1 > within.shape[0]:
             canonical = _against(within + b.T @ b, b)
+        rank = len(within)
         if canonical is None:
-            canonical = _against_singular(within + b.T @ b, b)
-        return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, trace_ratio, per_feature, reason)
+            canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5)
+        rank = min(rank, n - 1)
+        return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
 
 
 def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
@@ -97,7 +108,9 @@ def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
     spread = torch.full_like(between, torch.nan) if moments.spread is None else moments.spread
     ratio = torch.where(between > 0, between / spread, 0.0)
     total = float(moments.trace.sum())
-    return float(between.sum()) / total if total > 0 else float("inf"), ratio.cpu()
+    if total > 0:
+        return float(between.sum()) / total, ratio.cpu()
+    return float("inf") if float(between.sum()) > 0 else float("nan"), ratio.cpu()
 
 
 def _against(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"]) -> Tensor | None:
@@ -109,11 +122,11 @@ def _against(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"]) -> Tensor |
     return _eigenvalues(torch.linalg.solve_triangular(factor, b.T, upper=False))
 
 
-def _against_singular(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"]) -> Tensor:
-    """The same with a pseudo-inverse; directions below the rounding of float32 features are dropped."""
+def _against_singular(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"], tolerance: float) -> tuple[Tensor, int]:
+    """The same with a pseudo-inverse, and the rank; directions below the rounding of the scatter are dropped."""
     values, vectors = torch.linalg.eigh(scatter)
-    kept = values > len(values) * 1.2e-7 * values[-1]
-    return _eigenvalues((b @ (vectors[:, kept] * values[kept].rsqrt())).T)
+    kept = values > tolerance * values[-1]
+    return _eigenvalues((b @ (vectors[:, kept] * values[kept].rsqrt())).T), int(kept.sum())
 
 
 def _eigenvalues(t: Float[Tensor, "r c"]) -> Tensor:

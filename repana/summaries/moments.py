@@ -22,6 +22,7 @@ SCATTER_ROWS = 4096  # a matrix product this deep hides the addition to the (d, 
 FLOAT32_SAFE = (1e-15, 1e15)  # outside, squares leave the range of float32
 PILOT_SAMPLES = 9  # whose median is the pilot of a class: one outlier among them does no harm
 NEAR = 16.0  # squared distance of the pilot from the origin, in squared spreads, up to which the origin serves
+NEAR_FEATURE = 100.0  # the same for each feature, from the mean square of few samples
 FAR = 1e3  # the same for the means that were found, above which one array is summed again around its medians
 
 
@@ -48,11 +49,23 @@ class Moments:
         sums = MomentSums(scatter=scatter, spread=spread)
         sums.add(features, labels)
         found = sums.value()
-        if sums.direct and bool((found.count * found.mean.square().sum(1) > FAR * found.trace).any()):
+        if sums.direct and found._far():
             sums = MomentSums(scatter=scatter, spread=spread, near=0.0)
             sums.add(features, labels)
             found = sums.value()
+        if features.dtype != torch.float64 and not bool(torch.isfinite(found.trace).all()):
+            sums = MomentSums(scatter=scatter, spread=spread)  # squares beyond float32
+            sums.add(features.double(), labels)
+            found = sums.value()
         return found
+
+    def _far(self) -> bool:
+        """Whether a class or, where it is kept, a feature lies too far from the origin for sums around it."""
+        squares = self.mean.square()
+        far = bool((self.count * squares.sum(1) > FAR * self.trace).any())
+        if self.spread is not None:
+            far |= bool((self.count.double() @ squares > FAR * self.spread).any())
+        return far
 
     @cached_property
     def n(self) -> int:
@@ -158,8 +171,11 @@ class MomentSums:
             first = order[starts[i] : min(int(starts[i + 1]), int(starts[i]) + PILOT_SAMPLES)]
             few = features[first.to(self._device)].to(self._work)
             pilot = few.median(0).values
-            spread = (few - pilot).square().sum(1).median()
-            if len(few) < 3 or float(pilot.square().sum()) > self._near * float(spread):
+            squares = (few - pilot).square()
+            far = len(few) < 3 or float(pilot.square().sum()) > self._near * float(squares.sum(1).median())
+            if not far and (self._wants_spread or self._wants_scatter):  # then every feature counts for itself
+                far = self._near == 0 or bool((pilot.square() > NEAR_FEATURE * squares.mean(0)).any())
+            if far:
                 self._pilot[self._slot[value]] = pilot
                 self.direct = False
 

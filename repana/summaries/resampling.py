@@ -42,17 +42,16 @@ class Sample:
     def of(cls, moments: Moments, features: Features | None = None, slot: Labels | None = None) -> "Sample":
         """The data as they are, from their moments, and from the features where the moments have no scatter."""
         m = moments
-        if m.scatter is not None or features is None:
+        if features is None:
             return cls(m.count, m.mean, m.trace, m.scatter)
-        return cls(m.count, m.mean, m.trace, rows=features, pilot=m.mean.to(working(features)), slot=slot)
+        return cls(m.count, m.mean, m.trace, m.scatter, features, m.mean.to(working(features)), slot)
 
     def within(self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> Float[Tensor, "r r"]:
         """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows."""
         share = class_weight / self.count
-        if self.scatter is not None:
-            even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
-            scatter = self.scatter if even else torch.full_like(self.scatter, torch.nan)  # pooled: cannot be weighted
-            return basis @ scatter @ basis.T * share.mean()
+        even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
+        if self.scatter is not None and even:  # pooled: it cannot be weighted by class afterwards
+            return basis @ self.scatter @ basis.T * share.mean()
         if self.rows is None or self.slot is None or self.pilot is None:
             return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
         here = torch.bincount(self.slot, minlength=len(self.count)).clamp_min(1)
