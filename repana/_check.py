@@ -494,3 +494,44 @@ def no_example(model: str) -> FileError:
     return FileError(
         "RA304", f"{model!r} does not say what it takes; give --data, or the shape of one input: --input 3x32x32."
     )
+
+
+def not_a_folder(path: Path) -> FileError:
+    return FileError("RA307", f"{str(path)!r} is a file; a report is saved as a folder.")
+
+
+def pool_without_layer(keys: Sequence[str], layers: Sequence[str]) -> ModelError:
+    return ModelError("RA111", f"`pool` names {listed(keys)}, which matches none of the layers {listed(layers, 9)}.")
+
+
+def no_device(device: str, reason: str) -> InputError:
+    return InputError("RA212", f"`device` {device!r} cannot be used here: {reason}.")
+
+
+def not_numeric(dtype: str) -> InputError:
+    return InputError(
+        "RA203",
+        f"the data hold labels or inputs of type {dtype}; wanted numbers. Number the classes from 0 first.",
+    )
+
+
+def moments_alone() -> InputError:
+    return InputError(
+        "RA205",
+        "there are no features: max_samples=0 keeps moments alone, for `record`. Give `profile` at least a few samples "
+        "of every class.",
+    )
+
+
+def subset_too_small(kept: int, classes: int, short: Sequence[Any]) -> InputError:
+    return InputError(
+        "RA221",
+        f"`max_samples` kept {kept} samples of {classes} classes, and fewer than 2 of class(es) {listed(short)}; such "
+        f"a subset looks collapsed whatever the network does. Keep at least {10 * classes}, ten of every class.",
+    )
+
+
+def no_depth(quantity: str) -> InputError:
+    return InputError(
+        "RA222", f"{quantity!r} is one number for the whole network and has no depth profile; see `report.select`."
+    )

@@ -13,6 +13,7 @@ from repana import _check
 from repana._activations import Activations
 from repana._results import Report, Row, estimates, row
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
+from repana.analyzers._collapse_formulas import CONVENTIONS
 from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.summaries.discriminant import Discriminant
@@ -50,6 +51,13 @@ def profile(
     Raises InputError when there are no labels or nothing could be measured, and all that `record` raises.
     """
     chosen = _chosen(analyzers)
+    _check.choice(convention, "convention", CONVENTIONS)
+    _check.in_range(level, "level", 0.5, 0.9999)
+    for name, value in (("null", null), ("replicates", replicates)):
+        if value < 0:
+            raise _check.negative(name, value)
+    if recording.get("max_samples") == 0:
+        raise _check.moments_alone()
     began = time.perf_counter()
     train = _recorded(model, data, layers, seed, recording)
     splits = {split: train}
@@ -64,8 +72,11 @@ def profile(
     failures: list[str] = []
     details: dict[str, Any] = {}
     for name, activations in splits.items():
+        if not len(activations.sample):
+            raise _check.moments_alone()
         if activations.labels is None:
             raise _check.no_labels(name)
+        _check_kept(activations)
         for depth, layer in enumerate(activations.layers):
             reference = train.moments[layer] if activations is not train and layer in train else None
             measured = _measure(activations, layer, chosen, settings, reference)
@@ -95,6 +106,19 @@ def profile(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(rows), arrays, provenance)
+
+
+def _check_kept(activations: Activations) -> None:
+    """A subset needs two samples of every class that the data have, or it shows collapse where there is none."""
+    assert activations.labels is not None
+    if not activations.exact:
+        return
+    classes = next(iter(activations.exact.values())).classes.tolist()
+    kept = [int((activations.labels == value).sum()) for value in classes]
+    counts = next(iter(activations.exact.values())).count.tolist()
+    short = [value for value, k, n in zip(classes, kept, counts) if k < min(2, n)]
+    if short:
+        raise _check.subset_too_small(len(activations.sample), len(classes), short)
 
 
 def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
@@ -206,7 +230,7 @@ def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:
 def _across(report: Report, run: str, failures: list[str]) -> list[Row]:
     """Quantities of the whole network, read from the rows of its layers."""
     rows: list[Row] = []
-    if "fuzziness" not in report.quantities:
+    if "fuzziness" not in report.quantities or len(report.layers) < 3:  # no law is read from two layers
         return rows
     for split in report.splits:
         for name, analyzer in ACROSS_LAYERS.items():

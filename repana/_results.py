@@ -100,8 +100,18 @@ class Report:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """The layers in forward order; a quantity of the whole network has the layer ''."""
-        return _unique(row.layer for row in sorted(self.rows, key=lambda row: row.depth) if row.layer)
+        """The layers in forward order, those of several runs merged; what is of the whole network has the layer ''."""
+        merged: list[str] = []
+        for run in self.runs:
+            rows = sorted((r for r in self.rows if r.run == run and r.layer), key=lambda r: r.depth)
+            at = 0
+            for layer in _unique(r.layer for r in rows):
+                if layer in merged:
+                    at = merged.index(layer) + 1
+                else:
+                    merged.insert(at, layer)
+                    at += 1
+        return tuple(merged)
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -199,6 +209,8 @@ class Report:
 
     def __add__(self, other: "Report") -> "Report":
         """Rows of both; use it, or `sum`, to put many checkpoints into one report."""
+        if not isinstance(other, Report):
+            return NotImplemented
         clash = set(self.runs) & set(other.runs)
         if clash:
             raise _check.same_run(sorted(clash))
@@ -213,6 +225,8 @@ class Report:
         from safetensors.numpy import save_file
 
         folder = Path(path)
+        if folder.is_file():
+            raise _check.not_a_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         table = pa.table({name: [getattr(row, name) for row in self.rows] for name in COLUMNS}, schema=_schema())
         pq.write_table(table, folder / "rows.parquet")

@@ -137,6 +137,7 @@ def _table(report: Report, names: Sequence[str], run: str, split: str) -> dict[s
     full = [_full(report, name) for name in names]
     lines = [quantity(*name.split(".")) for name in full]
     body = [(layer, [by_place.get((layer, name)) for name in full]) for layer in report.layers]
+    body = [(layer, cells) for layer, cells in body if any(cells)]  # not the layers of other runs
     counts = [r.n for r in by_place.values()]
     caption = f"{run}, {split}" + (f", n = {max(counts)}" if counts else "")
     return {"caption": caption, "titles": [q.title or q.name for q in lines], "quantities": lines, "body": body}

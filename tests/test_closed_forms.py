@@ -135,7 +135,7 @@ def test_cross_entropy_optimum_is_collapsed(c, n, lw, lh, scale):
 
 @pytest.mark.slow
 def test_multi_label_optimum_has_simplex_means_and_classifier():
-    """Pick-all-label cross-entropy: single-tag means form a simplex frame; a pair's mean is 1.794689 of their average."""
+    """Pick-all-label cross-entropy: single tags form a simplex frame; a pair's mean is 1.794689 of their average."""
     c, each, lw, lh = 4, 10, 5e-3, 1e-4
     sets = [(k,) for k in range(c)] + [(i, j) for i in range(c) for j in range(i)]
     group = torch.arange(len(sets)).repeat_interleave(each)

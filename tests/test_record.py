@@ -123,9 +123,9 @@ def test_addresses(net, wanted, found):
         ),
         ([], "auto", "RA112: `layers` is empty; wanted 'auto' or at least one name or pattern."),
         (
-            "fc",
-            "avg",
-            "RA111: 'fc' is a vector of shape (3, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
+            "fc|avg",
+            "auto",
+            "RA111: 'fc|avg' is a vector of shape (3, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
         ),
         (
             "layer1|mean",

@@ -14,6 +14,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from repana._typing import Means, PerClass
+from repana.summaries.resampling import working
 
 NAN = float("nan")
 EQUAL = 1e-14  # squared distance of two class means, in variances, below which only rounding sets them apart
@@ -239,7 +240,9 @@ def nearest_mean(features: Tensor, mean: Means) -> Tensor:
     Centring first keeps float32 features exact enough when they sit far from the origin.
     """
     g = mean.mean(0)
-    work = torch.float64 if features.dtype == torch.float64 else torch.float32
+    work = working(features)
+    if not 1e-12 < float((mean - g).abs().max()) < 1e12:  # products would leave float32
+        work = torch.float64
     centred = (mean - g).to(work)
     bias = -0.5 * (mean - g).square().sum(1).to(work)
     shift = g.to(work)

@@ -17,7 +17,8 @@ OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("g
 def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The function takes these summaries first; called with `(features, labels)`, it builds them.
 
-    Samples labelled -100 are left out. Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
+    Samples labelled -100 are left out. Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the
+    summary.
     """
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:

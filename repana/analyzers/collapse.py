@@ -138,20 +138,20 @@ def neural_collapse(
 
     All divide variances by n_c. `settings` in the result stores the choice.
 
-    `families` chooses among "nc1", "nc2", "nc3", "nc4" and "vci". `moments` and `discriminant` are summaries of the same
-    samples, if at hand; `moments` may be those of more samples than `features` has: then values are exact over all of
-    them, intervals come from the rows that are there, and nulls are scaled to the larger number. `ddof` is that of the
-    standard deviation in `equinorm` (Papyan's code: 1).
+    `families` chooses among "nc1", "nc2", "nc3", "nc4" and "vci". `moments` and `discriminant` are summaries of the
+    same samples, if at hand; `moments` may be those of more samples than `features` has: then values are exact over all
+    of them, intervals come from the rows that are there, and nulls are scaled to the larger number. `ddof` is that of
+    the standard deviation in `equinorm` (Papyan's code: 1).
 
     `reference` are the `Moments` of the training split: then the nearest-mean rule uses its class means, while scatter
-    is always taken around this split's own. `null` label permutations give each quantity of the features its
-    median without class structure (`vci` has it in closed form). Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
-    delete-a-group jackknife for `vci`; `level` is their confidence. Samples labelled `ignore_index` are left out, classes with fewer than
-    `min_count` samples too.
+    is always taken around this split's own. `null` label permutations give each quantity of the features its median
+    without class structure (`vci` has it in closed form). Intervals: bootstrap within classes (`replicates`, fewer
+    where the layer is large), Wilson for shares, delete-a-group jackknife for `vci`; `level` is their confidence.
+    Samples labelled `ignore_index` are left out, classes with fewer than `min_count` samples too.
 
     Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
-    with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for up
-    to 200 classes. Notes say so.
+    with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for
+    up to 200 classes. Notes say so.
 
     Raises InputError for one class, wrong lengths or shapes, NaN or infinite features, labels outside the classifier.
 
@@ -173,6 +173,9 @@ def neural_collapse(
     for family in families:
         _check.choice(family, "families", FAMILIES)
     _check.in_range(level, "level", 0.5, 0.9999)
+    for name, count in (("null", null), ("replicates", replicates)):
+        if count < 0:
+            raise _check.negative(name, count)
     x = _check.features_of(features, finite=moments is not None)
     codes, names = _check.labels_of(labels, len(x))
     z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")

@@ -133,6 +133,8 @@ def _is_batches(data: Any) -> bool:
 
 def _as_tensors(tree: Any) -> Any:
     if isinstance(tree, np.ndarray):
+        if tree.dtype.kind not in "biufc":
+            raise _check.not_numeric(str(tree.dtype))
         return torch.from_numpy(tree)
     if isinstance(tree, Mapping):
         return {key: _as_tensors(value) for key, value in tree.items()}
@@ -185,19 +187,19 @@ def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any) -> Ba
 
 
 def _is_label(value: Any) -> bool:
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
-    if isinstance(value, Tensor):
+    if isinstance(value, (np.ndarray, Tensor)):
         return value.ndim <= 2
-    return (
-        isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(v, (int, float)) for v in value)
-    )
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(np.ndim(v) == 0 for v in value)
 
 
 def _labels(labels: Any) -> Tensor | None:
     if labels is None:
         return None
-    tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    if not isinstance(labels, Tensor):
+        labels = np.asarray(labels)
+        if labels.dtype.kind not in "biuf":
+            raise _check.not_numeric(str(labels.dtype))
+    tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
     tensor = tensor.detach()
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
@@ -234,7 +236,16 @@ def _call(inputs: Mapping[str, Any], model: nn.Module) -> tuple[tuple[Any, ...],
 
 
 def run(model: nn.Module, batch: Batch, forward: Forward | None) -> Any:
-    """One forward pass."""
-    if forward is not None:
-        return forward(model, batch.raw)
-    return model(*batch.args, **batch.kwargs)
+    """One forward pass; an error of the model's own says with what it was called."""
+    try:
+        if forward is not None:
+            return forward(model, batch.raw)
+        return model(*batch.args, **batch.kwargs)
+    except Exception as error:
+        given = [
+            f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in _tensors((batch.args, batch.kwargs))
+        ]
+        error.add_note(
+            f"repana: {type(model).__name__} was called with {', '.join(given) or 'a batch of its own form'}."
+        )
+        raise

@@ -26,6 +26,7 @@ ELEMENTWISE = frozenset(
         *("GroupNorm", "LayerNorm", "RMSNorm"),
     ]
 )
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _SUFFIX = re.compile(r"(?P<call>@\d+)$|(?P<side>:in|:out)$|(?P<item>\[(?:\w+)\])$")
 
 
@@ -38,6 +39,7 @@ class Site:
     part: Path = ()
     call: int | None = None
     pool: str | None = None
+    loose: bool = False  # found by a pattern: stands for each of its tensors that can be recorded
 
     def __str__(self) -> str:
         name = self.module or ("input" if self.side == "in" else "output")
@@ -144,7 +146,8 @@ def _glob(wanted: str, trace: Trace) -> list[Site]:
         suffix, body = found[0] + suffix, body[: found.start()]
     pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in body) + r"\Z")
     matched = _ran((n for n in trace.modules if n and pattern.match(n)), trace, wanted, pool)
-    return [replace(parse(site.module + suffix, trace.modules) or site, pool=pool) for site in matched]
+    sites = [replace(parse(site.module + suffix, trace.modules) or site, pool=pool) for site in matched]
+    return [replace(site, loose=not site.part) for site in sites]
 
 
 def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
@@ -154,7 +157,7 @@ def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> l
     ran = [name for name in names if trace.calls[name]]
     if not ran:
         raise _check.never_ran(wanted, names, _neighbours(names[0], trace))
-    return [Site(name, pool=pool) for name in ran]
+    return [Site(name, pool=pool, loose=True) for name in ran]
 
 
 def _neighbours(name: str, trace: Trace) -> list[str]:
@@ -265,16 +268,12 @@ def _blocks(trace: Trace) -> set[str]:
         children = [(_join(parent, key), child) for key, child in module.named_children()]
         composite = [(n, c) for n, c in children if trace.calls.get(n) and any(True for _ in c.children())]
         composite = [(n, c) for n, c in composite if _per_sample(trace.calls[n])]
-        if isinstance(module, (nn.Sequential, nn.ModuleList)):
+        if isinstance(module, CONTAINERS):
             if len(composite) >= 2 or (composite and len(children) == 1):
-                blocks |= {n for n, c in composite if not isinstance(c, nn.ModuleList)}
+                blocks |= {n for n, c in composite if not isinstance(c, (nn.ModuleList, nn.ModuleDict))}
         else:
             kinds = [type(c) for _, c in composite]
-            blocks |= {
-                n
-                for n, c in composite
-                if kinds.count(type(c)) >= 2 and not isinstance(c, (nn.Sequential, nn.ModuleList))
-            }
+            blocks |= {n for n, c in composite if kinds.count(type(c)) >= 2 and not isinstance(c, CONTAINERS)}
     return {b for b in blocks if not any(other.startswith(b + ".") for other in blocks)}
 
 
@@ -288,7 +287,7 @@ def _units(parent: str, trace: Trace, blocks: set[str]) -> list[tuple[str, int]]
     plain: list[tuple[int, str, int]] = []
     for key, child in trace.modules[parent].named_children():
         name = _join(parent, key)
-        if name not in trace.modules or (not trace.calls[name] and not isinstance(child, nn.ModuleList)):
+        if name not in trace.modules or not _ran_inside(name, trace):
             continue
         holds_blocks = any(b.startswith(name + ".") for b in blocks)
         leaf = not any(True for _ in child.children())
@@ -299,6 +298,11 @@ def _units(parent: str, trace: Trace, blocks: set[str]) -> list[tuple[str, int]]
         else:
             found += _units(name, trace, blocks)
     return found + _groups(sorted(plain), trace)
+
+
+def _ran_inside(name: str, trace: Trace) -> bool:
+    """Whether a module ran, or something in it did: lists and dicts of modules are seldom called themselves."""
+    return any(calls for other, calls in trace.calls.items() if other == name or other.startswith(name + "."))
 
 
 def _groups(plain: list[tuple[int, str, int]], trace: Trace) -> list[tuple[str, int]]:

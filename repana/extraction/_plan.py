@@ -1,6 +1,7 @@
 """From addresses and the probe to a plan: which tensor, how pooled, how wide, how large. Every refusal is made here."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from repana import _check
+from repana.errors import ModelError
 from repana.extraction._layers import Head, Site, call_of
 from repana.extraction._pooling import GRID, MAPS, SEQUENCES, Pooling
 from repana.extraction._probe import Call, Leaf, Trace
@@ -102,11 +104,18 @@ def resolve(
 ) -> tuple[Planned, ...]:
     """Plan every site, in forward order."""
     planned: dict[str, Planned] = {}
+    skipped: list[ModelError] = []
     for site in sites:
         for one, note in _calls(site, trace):
-            layer = _plan(one, trace, pool, mask, batch_dim)
-            layer = replace(layer, notes=(*note, *layer.notes))
-            planned.setdefault(layer.address, layer)
+            for layer in _planned(one, trace, pool, mask, batch_dim, skipped):
+                layer = replace(layer, notes=(*note, *layer.notes))
+                planned.setdefault(layer.address, layer)
+    if not planned:
+        raise skipped[0]
+    if not isinstance(pool, str):
+        unused = [key for key in pool if not any(_named(key, p.site) for p in planned.values())]
+        if unused:
+            raise _check.pool_without_layer(unused, list(planned))
     rows = {p.address: p.rows for p in planned.values()}
     if len({r > 1 for r in rows.values()}) > 1:
         raise _check.mixed_rows(rows)
@@ -127,6 +136,30 @@ def _calls(site: Site, trace: Trace) -> list[tuple[Site, tuple[str, ...]]]:
         return [(site, ())]
     note = f"RA104: ran {len(calls)} times per forward"
     return [(replace(site, call=k + 1), (note,)) for k in range(len(calls))]
+
+
+def _planned(
+    site: Site,
+    trace: Trace,
+    pool: str | Mapping[str, str],
+    mask: Any,
+    batch_dim: int | None,
+    skipped: list[ModelError],
+) -> list[Planned]:
+    """One layer, or, for what a pattern found, one for each tensor that holds numbers by sample."""
+    if not site.loose:
+        return [_plan(site, trace, pool, mask, batch_dim)]
+    call = call_of(site, trace)
+    side = call.inputs if site.side == "in" else call.outputs
+    found = []
+    for part in [leaf.path for leaf in side]:
+        try:
+            found.append(_plan(replace(site, part=part, loose=False), trace, pool, mask, batch_dim))
+        except ModelError as error:
+            if error.code not in ("RA106", "RA115"):
+                raise
+            skipped.append(error)
+    return found
 
 
 def _ancestors(name: str) -> list[str]:
@@ -154,6 +187,8 @@ def _plan(site: Site, trace: Trace, pool: str | Mapping[str, str], mask: Any, ba
     shape = tuple(s for i, s in enumerate(leaf.shape) if i != axis)
     kind, channels_last = _kind(shape, module, leaf, trace)
     method = site.pool or _option(pool, site) or "auto"
+    if isinstance(pool, str) and site.pool is None and kind == "vector":
+        method = "auto"  # a pooling for all layers is one for all that have something to pool
     method = _default(kind, shape, site) if method == "auto" else method
     _check_pooling(str(site), method, kind, leaf.shape)
     has_mask = trace.batch.mask is not None
@@ -201,7 +236,15 @@ def _option(pool: str | Mapping[str, str], site: Site) -> str | None:
     """The pooling that an argument names: one for all, or by address or module."""
     if isinstance(pool, str):
         return pool
-    return pool.get(str(site)) or pool.get(site.module)
+    exact = pool.get(str(site)) or pool.get(site.module)
+    return exact or next((method for key, method in pool.items() if _named(key, site)), None)
+
+
+def _named(key: str, site: Site) -> bool:
+    """Whether a key of the poolings names the site, by address, by module or by a pattern with * and ?."""
+    names = (str(replace(site, pool=None)), site.module)
+    pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in key) + r"\Z")
+    return any(key == name or pattern.match(name) for name in (str(site), *names))
 
 
 def _kind(shape: tuple[int, ...], module: nn.Module, leaf: Leaf, trace: Trace) -> tuple[str, bool]:

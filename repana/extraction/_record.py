@@ -54,7 +54,7 @@ def plan(
     pool: str | Mapping[str, str] = "auto",
     *,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     forward: Forward | None = None,
     mask: Any = None,
     head: str | bool = "auto",
@@ -66,9 +66,9 @@ def plan(
     Raises everything that `record` would raise before its long run. See `record` for the arguments.
     """
     inner, taken = unwrap(model)
-    options = _Options(layers, pool, _device(inner, device), dtype, forward, mask, head, None, batch_dim)
+    options = _Options(layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, None, batch_dim)
     first, _, _ = stream(data, batch_size)
-    with session(inner, options.device, dtype) as live:
+    with session(inner, options.device, options.dtype) as live:
         return _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
 
 
@@ -79,7 +79,7 @@ def record(
     pool: str | Mapping[str, str] = "auto",
     max_samples: int | None = None,
     device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     forward: Forward | None = None,
     *,
     mask: Any = None,
@@ -118,9 +118,9 @@ def record(
     if max_samples is not None and max_samples < 0:
         raise _check.negative("max_samples", max_samples)
     inner, taken = unwrap(model)
-    options = _Options(layers, pool, _device(inner, device), dtype, forward, mask, head, logits, batch_dim)
+    options = _Options(layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, logits, batch_dim)
     first, raws, count = stream(data, batch_size)
-    with session(inner, options.device, dtype) as live:
+    with session(inner, options.device, options.dtype) as live:
         planned = _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
     _check_room(planned, max_samples, options.device)
     store = FeatureStore(
@@ -130,7 +130,7 @@ def record(
     if max_samples is not None:
         sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
     finite = _FiniteCheck(options.device)
-    with session(inner, options.device, dtype) as live:
+    with session(inner, options.device, options.dtype) as live:
         taps = _Taps(live, planned, options)
         for number, raw in enumerate(_progress(raws, count, progress)):
             batch = unpack(raw, inner, forward, mask)
@@ -180,6 +180,10 @@ def _plan(live: Session, batch: Batch, options: _Options, taken: list[str], samp
     if found and head is not None and _head_input(head, trace, planned) is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
     facts["head_layer"] = None if head is None else _head_input(head, trace, planned)
+    columns = [leaf.shape[1] for leaf in trace.root.outputs if len(leaf.shape) == 2 and leaf.axis == 0]
+    if leaf is None and len(trace.root.outputs) == 1 and columns and batch.labels is not None and len(batch.labels):
+        top = int(batch.labels.max())
+        notes.append(f"labels reach {top} but the output has {columns[0]} columns: it is not taken for logits")
     release(trace)
     return Plan(planned, samples, tuple(notes), head, facts)
 
@@ -227,7 +231,22 @@ def _samples(data: Any) -> int | None:
 
 
 def _device(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    return torch.device(device) if device is not None else device_of(model) or torch.device("cpu")
+    if device is None:
+        return device_of(model) or torch.device("cpu")
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise _check.no_device(str(device), str(error).splitlines()[0]) from None
+    return found
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A floating-point type, also by its name."""
+    found = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
+    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
+        _check.choice(str(dtype), "dtype", ("float16", "bfloat16", "float32"))
+    return found  # type: ignore[return-value]
 
 
 # --- the long run -----------------------------------------------------------------------------------------------------

@@ -54,9 +54,12 @@ def _hugging_face(path: str) -> nn.Module:
     folder = Path(path)
     if path.startswith((".", "/", "~")) and not folder.expanduser().exists():
         raise _check.file_missing(path, "model folder")
-    config = transformers.AutoConfig.from_pretrained(path)
-    name = (getattr(config, "architectures", None) or ["AutoModel"])[0]
-    return getattr(transformers, name, transformers.AutoModel).from_pretrained(path)
+    try:
+        config = transformers.AutoConfig.from_pretrained(path)
+        name = (getattr(config, "architectures", None) or ["AutoModel"])[0]
+        return getattr(transformers, name, transformers.AutoModel).from_pretrained(path)
+    except OSError as error:
+        raise _check.unreadable(f"hf:{path}", str(error).splitlines()[0]) from error
 
 
 def _imported(package: str, extra: str) -> ModuleType:
@@ -106,6 +109,9 @@ def _module(where: str, what: str, spec: str, forms: tuple[str, ...]) -> ModuleT
         assert found.loader is not None
         module = importlib.util.module_from_spec(found)
         sys.modules[name] = module  # dataclasses and pickles look their module up
+        beside = str(path.resolve().parent)
+        if beside not in sys.path:
+            sys.path.insert(0, beside)
         found.loader.exec_module(module)
         return module
     if not re.fullmatch(r"[\w.]+", where):
@@ -247,7 +253,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         loaded = np.load(file, allow_pickle=False)
         return {"features": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except ValueError as error:
-        if "allow_pickle" in str(error):
+        if "allow_pickle" in str(error) and file.read_bytes()[:2] in (b"PK", b"\x93N"):
             raise _check.unsafe(file, ["pickled objects"]) from error
         raise _check.unreadable(file, str(error)) from error
     except Exception as error:

@@ -8,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
+from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
 from repana.plots import _style
@@ -35,6 +36,9 @@ def depth_profile(
     """
     names = quantities or headline(report)
     rows = {name: _curves(report, name, runs, splits) for name in names}
+    for name, curves in rows.items():
+        if not any(r.layer for found in curves.values() for r in found):
+            raise _check.no_depth(name)
     with _style.style():
         if ax is None:
             _style.in_notebook()

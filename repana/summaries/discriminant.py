@@ -15,20 +15,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from repana import _check
 from repana._typing import Features, Labels
 from repana.summaries.moments import Moments
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
-SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter summed in matrix products of that precision, times sqrt(d)
+SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter from products of that precision, to be times sqrt(d)
 
 
 @dataclass(frozen=True)
 class Discriminant:
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
-    `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all of these for each
-    group left out; `reason` says why values are NaN.
+    `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all
+    of these for each group left out; `reason` says why values are NaN.
     """
 
     quotient: Float[Tensor, " r"]
@@ -48,6 +49,7 @@ class Discriminant:
         cls, features: Features, labels: Labels, *, groups: int = GROUPS, shrinkage: float = 0.0, seed: int = 0
     ) -> "Discriminant":
         """From arrays, with `groups` leave-one-group-out values (0 for none)."""
+        _check.in_range(shrinkage, "shrinkage", 0.0, 1.0)
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
@@ -62,18 +64,21 @@ class Discriminant:
     def from_moments(cls, moments: Moments, *, shrinkage: float = 0.0, tolerance: float = SINGLE) -> "Discriminant":
         """From moments; without their scatter the eigenvalues are NaN, with the reason."""
         n, d, c = moments.n, moments.d, len(moments.classes)
+        size = max(1, min(c - 1, d))
         trace_ratio, per_feature = _ratios(moments)
         if moments.scatter is None:
-            nan = torch.full((max(1, min(c - 1, d)),), torch.nan, dtype=torch.float64)
+            nan = torch.full((size,), torch.nan, dtype=torch.float64)
             reason = f"needs the ({d}, {d}) pooled scatter, kept up to d = {WIDEST} and where features are at hand"
             return cls(nan, nan, n, d, shrinkage, c, 0, trace_ratio, per_feature, reason)
         p = moments.count.double() / n
         b = p.sqrt()[:, None] * (moments.mean - p @ moments.mean)
         within, reason = moments.scatter / n, ""
+        g = p @ moments.mean
         variance = within.diagonal() + b.square().sum(0)
-        alive = variance > 1e-24 * variance.max().clamp_min(1e-300)
-        if not bool(alive.any()) or not float(variance.max()) > 0:
-            nothing = torch.zeros(max(1, min(c - 1, d)), dtype=torch.float64)
+        rounding = 100 * torch.finfo(torch.float64).eps ** 2 * g.square()
+        alive = variance > (1e-24 * variance.max()).clamp_min(rounding)
+        if not bool(alive.any()):
+            nothing = torch.zeros(size, dtype=torch.float64)
             reason = "every feature is constant"
             return cls(nothing + torch.nan, nothing, n, d, shrinkage, c, 0, trace_ratio, per_feature, reason)
         scale = variance[alive].rsqrt()
@@ -84,17 +89,17 @@ class Discriminant:
             if shrinkage > 0:
                 ridge = within.diagonal().mean() * torch.eye(len(within), dtype=within.dtype, device=within.device)
                 mixed = (1 - shrinkage) * within + shrinkage * ridge
-            quotient = _against(mixed, b)
+            quotient = _against(mixed, b, size)
         if quotient is None:
-            quotient = torch.full((min(c - 1, d),), torch.nan, dtype=torch.float64)
+            quotient = torch.full((size,), torch.nan, dtype=torch.float64)
             reason = (
                 f"the within-class scatter is singular (n = {n}, d = {d}, c = {c}); use more samples or `shrinkage=`"
             )
         if n - 1 > within.shape[0]:
-            canonical = _against(within + b.T @ b, b)
+            canonical = _against(within + b.T @ b, b, size)
         rank = len(within)
         if canonical is None:
-            canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5)
+            canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5, size)
         rank = min(rank, n - 1)
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
 
@@ -113,25 +118,28 @@ def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
     return float("inf") if float(between.sum()) > 0 else float("nan"), ratio.cpu()
 
 
-def _against(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"]) -> Tensor | None:
+def _against(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"], size: int) -> Tensor | None:
     """Non-zero eigenvalues of scatter^-1 b'b, or None where the scatter is numerically singular."""
     factor, info = torch.linalg.cholesky_ex(scatter)
     diagonal = factor.diagonal().square()
     if int(info) or float(diagonal.min()) < len(scatter) * 1e-14 * float(diagonal.max()):
         return None
-    return _eigenvalues(torch.linalg.solve_triangular(factor, b.T, upper=False))
+    return _eigenvalues(torch.linalg.solve_triangular(factor, b.T, upper=False), size)
 
 
-def _against_singular(scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"], tolerance: float) -> tuple[Tensor, int]:
+def _against_singular(
+    scatter: Float[Tensor, "d d"], b: Float[Tensor, "c d"], tolerance: float, size: int
+) -> tuple[Tensor, int]:
     """The same with a pseudo-inverse, and the rank; directions below the rounding of the scatter are dropped."""
     values, vectors = torch.linalg.eigh(scatter)
     kept = values > tolerance * values[-1]
-    return _eigenvalues((b @ (vectors[:, kept] * values[kept].rsqrt())).T), int(kept.sum())
+    return _eigenvalues((b @ (vectors[:, kept] * values[kept].rsqrt())).T, size), int(kept.sum())
 
 
-def _eigenvalues(t: Float[Tensor, "r c"]) -> Tensor:
-    size = max(1, min(t.shape[1] - 1, t.shape[0]))
-    return torch.linalg.eigvalsh(t.T @ t).flip(0)[:size].clamp_min(0).cpu()
+def _eigenvalues(t: Float[Tensor, "r c"], size: int) -> Tensor:
+    """The largest eigenvalues of t't, descending, zeros where t has a lower rank."""
+    found = torch.linalg.eigvalsh(t.T @ t).flip(0)[: min(size, t.shape[0])].clamp_min(0).cpu()
+    return torch.nn.functional.pad(found, (0, size - len(found)))
 
 
 def leave_out(features: Features, labels: Labels, total: Moments, groups: int, seed: int) -> Iterator[Moments]:

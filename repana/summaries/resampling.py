@@ -5,7 +5,7 @@ and called again on each replicate. All replicates of the means come from one ma
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
 BLOCK_BYTES = 2**28
 PRODUCT_ROWS = 2048
+SQUARES = (1e-12, 1e12)  # spreads whose products stay well inside float32
 DIRECT = 2.5e7  # squared length of rows over variance, up to which float32 rounding stays below 1e-7 of the variance
 
 
@@ -54,6 +55,10 @@ class Sample:
             return basis @ self.scatter @ basis.T * share.mean()
         if self.rows is None or self.slot is None or self.pilot is None:
             return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
+        size = float((self.trace / self.count).max()) ** 0.5
+        if self.pilot.dtype != torch.float64 and size and not SQUARES[0] < size < SQUARES[1]:
+            wide = replace(self, rows=self.rows.double(), pilot=self.pilot.double())
+            return wide.within(basis, class_weight)
         here = torch.bincount(self.slot, minlength=len(self.count)).clamp_min(1)
         weight = (class_weight / here)[self.slot]
         if self.weight is not None:
