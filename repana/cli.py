@@ -196,7 +196,8 @@ def metrics(as_json: Json = False) -> None:
 
 
 def _model(spec: str, checkpoint: Path | None, allow_pickle: bool) -> Any:
-    from repana.extraction._sources import load_checkpoint, model_from
+    from repana.extraction._checkpoints import load_checkpoint
+    from repana.extraction._sources import model_from
 
     network = model_from(spec)
     if checkpoint is not None:

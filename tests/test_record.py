@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from repana import Activations, InputError, ModelError, Moments, plan, record
 from repana.extraction import _store
-from repana.extraction._layers import Site, parse
+from repana.extraction._addresses import Site, parse
 from repana.extraction._session import unwrap
 
 N = 23

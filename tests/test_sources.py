@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from repana import FileError, ModelError
-from repana.extraction._sources import data_from, load_checkpoint, model_from, read_arrays, read_table
+from repana.extraction._checkpoints import load_checkpoint
+from repana.extraction._sources import data_from, model_from, read_arrays, read_table
 
 HERE = __file__.rpartition("/")[0]
 

@@ -13,6 +13,7 @@ from repana import _check
 from repana._results import NAN, Estimate
 from repana._typing import Array
 from repana.analyzers import _collapse_formulas as formulas
+from repana.analyzers._collapse_measures import Setting, measure
 from repana.analyzers._intervals import from_jackknife, from_replicates, proportion
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
@@ -30,7 +31,6 @@ BOUNDS = {
     "uniformity": (-math.inf, math.inf),
     "duality_variation": (-math.inf, math.inf),
 }
-WIDEST_HULL = 200  # classes for which the one-vs-rest distance is computed
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,6 @@ class NeuralCollapse:
     counts: tuple[int, ...] = ()
     convention: str = "papyan"
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Setting:
-    """What the formulas need beside a sample."""
-
-    convention: formulas.Convention
-    families: Collection[str]
-    weight: Tensor | None
-    bias: Tensor | None
-    gof_target: Tensor | None
-    kernel: str
-    riesz: float
-    ddof: int
 
 
 def neural_collapse(
@@ -204,19 +190,20 @@ def neural_collapse(
         column = torch.as_tensor(gof_target).reshape(-1, 1)
         target = _check.matrix(column, "gof_target", len(moments.classes), 1, "one value per class")[:, 0]
         target = target.double().to(x.device)
-    setting = _Setting(formulas.CONVENTIONS[convention], families, w, b, target, kernel, riesz, ddof)
+    setting = Setting(formulas.CONVENTIONS[convention], families, w, b, target, kernel, riesz, ddof)
 
     subset = moments.n != len(x)
     sample = Sample.of(moments, x, slot)
-    values = _measure(sample, setting)
+    geometry = formulas.geometry_of(moments.mean, moments.trace, moments.count)
+    values = measure(sample, setting, geometry)
     rank = int(values.pop("rank", -1))
     afford = affordable(replicates, len(x), moments.d, len(moments.classes))
     generator = torch.Generator().manual_seed(seed)
     own = Moments.of(x, codes).to(x.device) if subset else moments
-    boots = [_measure(s, setting) for s in bootstrap(x, slot, own, afford, generator)] if replicates else []
+    boots = [measure(s, setting) for s in bootstrap(x, slot, own, afford, generator)] if replicates else []
     nulls = []
     for shuffled, at in permuted(x, slot, null, generator):
-        measured = _measure(shuffled, setting)
+        measured = measure(shuffled, setting)
         guess = formulas.nearest_mean(x, shuffled.mean)
         chance = NAN if subset or reference is not None else _share(guess, at)
         nulls.append({**_rescaled(measured, moments, len(x)), "ncc_accuracy": chance})
@@ -238,7 +225,6 @@ def neural_collapse(
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
         found |= _decisions(x, codes, decision, reference or moments, shuffled_accuracy, level)
-    geometry = formulas.geometry_of(moments.mean, moments.trace, moments.count)
     return NeuralCollapse(
         **found,
         cdnv_grid=formulas.cdnv_grid(geometry, moments.trace).cpu(),
@@ -261,81 +247,6 @@ def neural_collapse(
             "single_sample_classes": int((moments.count == 1).sum()),
         },
     )
-
-
-def _measure(sample: Sample, setting: _Setting) -> dict[str, float]:
-    """Every quantity that class means, class scatter and the classifier determine."""
-    values: dict[str, float] = {}
-    how, count = setting.convention, sample.count
-    geometry = formulas.geometry_of(sample.mean, sample.trace, count)
-    if "nc1" in setting.families:
-        law = formulas.CONVENTIONS["he_su"]
-        basis = geometry.basis
-        within = sample.within(basis, formulas.class_weights(count, how.within))
-        pooled = within
-        if how.within != law.within and int(count.min()) != int(count.max()):
-            pooled = sample.within(basis, formulas.class_weights(count, law.within))
-        between = formulas.between_trace(geometry, how)
-        spread = formulas.within_trace(sample.trace, count, how)
-        pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, sample.trace))
-        values |= {
-            "nc1": formulas.trace_ratio(geometry, within, how),
-            "quotient": spread / between if between > 0 else math.inf,
-            "cdnv": float(pairs.mean()),
-            "cdnv_median": _median(pairs),
-            "cdnv_max": float(pairs.max()),
-            "fuzziness": formulas.trace_ratio(geometry, pooled, law),
-            "rank": float(len(geometry.spectrum)),
-        }
-    if "nc2" in setting.families:
-        values |= _geometry(geometry, setting)
-    if "nc3" in setting.families and setting.weight is not None:
-        values |= _duality(geometry, setting, setting.weight)
-    return values
-
-
-def _geometry(geometry: formulas.Geometry, setting: _Setting) -> dict[str, float]:
-    c, d = geometry.mean.shape
-    gram, raw = formulas.centred_gram(geometry, setting.convention), formulas.raw_gram(geometry)
-    norms = gram.diagonal().clamp_min(0).sqrt()
-    cosines = formulas.off_diagonal(formulas.cosines(gram))
-    energy, variance = formulas.uniformity(cosines, setting.kernel, setting.riesz)
-    spread = float(norms.std(correction=setting.ddof) / norms.mean()) if float(norms.mean()) > 0 else NAN
-    values = {
-        "equinorm": spread,
-        "equiangularity": float((cosines + 1 / (c - 1)).abs().mean()),
-        "cosine_std": float(cosines.std(correction=0)),
-        "etf_error": formulas.gram_distance(gram, formulas.simplex(c, gram)),
-        "of_error": formulas.gram_distance(raw, torch.eye(c, dtype=raw.dtype, device=raw.device)),
-        "gof_error": formulas.orthogonality_error(raw, setting.gof_target),
-        "uniformity": energy,
-        "uniformity_variance": variance,
-    }
-    if d + 1 < c <= WIDEST_HULL and setting.weight is None:
-        values["one_vs_rest"] = formulas.one_vs_rest(geometry.mean)
-    return values
-
-
-def _duality(geometry: formulas.Geometry, setting: _Setting, weight: Tensor) -> dict[str, float]:
-    g = formulas.global_mean(geometry.mean, geometry.count, setting.convention)
-    centred, c = geometry.mean - g, len(geometry.mean)
-    simplex = formulas.simplex(c, centred)
-    cosines = formulas.row_cosines(centred, weight)
-    zhu = formulas.gram_distance(weight @ centred.T, simplex)
-    papyan = formulas.self_duality(centred, weight)
-    values = {
-        "classifier_equinorm": formulas.coefficient_of_variation(weight.norm(dim=1)),
-        "classifier_etf_error": formulas.gram_distance(weight @ weight.T, simplex),
-        "self_duality": zhu if setting.convention.duality == "zhu" else papyan,
-        "duality_zhu": zhu,
-        "duality_cosine": float(cosines.mean()),
-        "duality_variation": formulas.coefficient_of_variation(cosines),
-    }
-    if c > centred.shape[1] + 1 and c <= WIDEST_HULL:
-        values["one_vs_rest"] = formulas.one_vs_rest(weight)
-    if setting.bias is not None:
-        values["bias_collapse"] = float((weight @ g + setting.bias).norm())
-    return values
 
 
 def _rescaled(null: dict[str, float], moments: Moments, kept: int) -> dict[str, float]:
@@ -431,7 +342,7 @@ def _classifier(
     return w[rows], None if b is None else b[rows], len(w) - len(rows), decision
 
 
-def _notes(moments: Moments, values: Mapping[str, float], setting: _Setting, rank: int, empty: int) -> dict[str, str]:
+def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank: int, empty: int) -> dict[str, str]:
     """What a reader must know about a value that is formally right."""
     c, d = len(moments.classes), moments.d
     notes: dict[str, str] = {}
@@ -467,13 +378,6 @@ def _centred(replicates: list[float], value: float) -> list[float]:
         return replicates
     middle = math.fsum(map(math.log, finite)) / len(finite)
     return [value * math.exp(math.log(r) - middle) for r in finite]
-
-
-def _median(values: Tensor) -> float:
-    """The mean of the two middle values of an even number; infinite where those are."""
-    ordered = values.sort().values
-    middle = len(ordered) // 2
-    return float(ordered[middle]) if len(ordered) % 2 else float(ordered[middle - 1] + ordered[middle]) / 2
 
 
 def _share(guess: Tensor, truth: Tensor) -> float:

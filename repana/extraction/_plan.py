@@ -11,7 +11,8 @@ from torch import nn
 
 from repana import _check
 from repana.errors import ModelError
-from repana.extraction._layers import Head, Site, call_of
+from repana.extraction._addresses import Site
+from repana.extraction._auto import Head, call_of
 from repana.extraction._pooling import GRID, MAPS, SEQUENCES, Pooling
 from repana.extraction._probe import Call, Leaf, Trace
 

@@ -1,11 +1,6 @@
 """`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
 
-import hashlib
-import platform
-import sys
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,21 +10,20 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations, Classifier
-from repana._version import __version__
-from repana.extraction._batches import Batch, Forward, run, stream, unpack
-from repana.extraction._layers import Head, Site, find_head, logits_leaf, select
+from repana.extraction._auto import Head, find_head, logits_leaf
+from repana.extraction._batches import Batch, Forward, stream, unpack
+from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
+from repana.extraction._layers import select
 from repana.extraction._plan import Plan, Planned, resolve
-from repana.extraction._probe import arguments, at, leaves, probe, release
+from repana.extraction._probe import probe, release
+from repana.extraction._provenance import provenance_of
 from repana.extraction._session import Session, device_of, session, unwrap
 from repana.extraction._store import FeatureStore, host_memory
+from repana.extraction._taps import Taps
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
 
 IGNORED = -100  # the label that loss functions skip
-
-
-class _Enough(BaseException):
-    """Everything wanted of this batch has been seen; the rest of the forward pass is not needed."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +123,12 @@ def record(
     sums: dict[str, MomentSums] = {}
     if max_samples is not None:
         sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
-    finite = _FiniteCheck(options.device)
+    finite = FiniteCheck(options.device)
     with session(inner, options.device, options.dtype) as live:
-        taps = _Taps(live, planned, options)
-        for number, raw in enumerate(_progress(raws, count, progress)):
+        taps = Taps(live, planned, forward)
+        for number, raw in enumerate(with_progress(raws, count, progress)):
             batch = unpack(raw, inner, forward, mask)
-            with _memory_errors(number, store):
+            with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
                 rows = _row_labels(batch, planned, features)
                 for address, x in features.items():
@@ -152,7 +146,7 @@ def record(
         sample=kept.sample,
         seen=store.seen,
         exact={address: s.value() for address, s in sums.items()},
-        provenance=_provenance(model, inner, planned, options, data, store.seen, seed, taken),
+        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, store.seen, seed, taken),
     )
 
 
@@ -161,7 +155,7 @@ def record(
 
 def _plan(live: Session, batch: Batch, options: _Options, taken: list[str], samples: int | None) -> Plan:
     batch = batch.to(options.device)
-    with _memory_errors(0, None):
+    with memory_errors(0, None):
         trace = probe(live, batch, options.forward)
     leaf = logits_leaf(trace, batch.labels)
     head = None if options.head is False else find_head(trace, leaf)
@@ -252,75 +246,6 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 # --- the long run -----------------------------------------------------------------------------------------------------
 
 
-class _Taps:
-    """The hooks of the planned layers. `read` runs one batch and gives their pooled features and the logits."""
-
-    def __init__(self, live: Session, planned: Plan, options: _Options) -> None:
-        self._model, self._plan, self._options = live.model, planned, options
-        self._pooled: dict[str, Tensor] = {}
-        self._seen: dict[str, int] = defaultdict(int)
-        self._mask: Tensor | None = None
-        self._stops = planned.facts["logits"] is None
-        by_module: dict[str, list[Planned]] = defaultdict(list)
-        for p in planned.layers:
-            by_module[p.site.module].append(p)
-        for name, wanted in by_module.items():
-            module = live.model.get_submodule(name)
-            live.pre_hook(module, self._before(name, [p for p in wanted if p.site.side == "in"]))
-            after = [p for p in wanted if p.site.side == "out"]
-            if after:
-                live.hook(module, self._after(name, after))
-
-    def _before(self, name: str, wanted: list[Planned]):
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._seen[name] += 1
-            if wanted:
-                self._take(wanted, self._seen[name], arguments(args, kwargs))
-
-        return hook
-
-    def _after(self, name: str, wanted: list[Planned]):
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            self._take(wanted, self._seen[name], output)
-
-        return hook
-
-    def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
-        for p in wanted:
-            if p.site.call in (None, call):
-                tensor = _tensor_at(tree, p.site)
-                self._pooled[p.address] = p.pooling(tensor, self._mask, p.address)
-        if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():
-            raise _Enough
-
-    def _all_called(self) -> bool:
-        return all(self._seen[name] >= calls for name, calls in self._plan.facts["calls"].items())
-
-    def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
-        self._pooled, self._mask = {}, batch.mask
-        self._seen.clear()
-        output = None
-        with suppress(_Enough):
-            output = run(self._model, batch, self._options.forward)
-        for p in self._plan.layers:
-            if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
-                raise _check.missed(p.address, number, p.calls, self._seen[p.site.module])
-        features = {p.address: self._pooled[p.address] for p in self._plan.layers}
-        for p in self._plan.layers:
-            if features[p.address].shape[1] != p.width:
-                raise _check.width_changed(p.address, p.width, features[p.address].shape[1], number)
-        path = self._plan.facts["logits"]
-        z = None if path is None else at(output, path)
-        return features, None if z is None else z.float().clone()
-
-
-def _tensor_at(tree: Any, site: Site) -> Tensor:
-    found = at(tree, site.part) if site.part else next((tensor for _, tensor in leaves(tree)), None)
-    if found is None:
-        raise _check.no_part(str(site), [])
-    return found
-
-
 @dataclass(frozen=True)
 class _Rows:
     labels: Tensor | None
@@ -353,56 +278,6 @@ def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
         sums.add(x, labels.long())
 
 
-class _FiniteCheck:
-    """NaN and infinity named with layer and batch; on a GPU only looked at in the end, so that nothing waits."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._late = device.type != "cpu"
-        self._found: list[tuple[str, int, Tensor, int]] = []
-
-    def add(self, address: str, number: int, x: Tensor) -> None:
-        if self._late:
-            self._found.append((address, number, (~torch.isfinite(x)).sum(), x.numel()))
-        elif not bool(torch.isfinite(x.sum())):
-            bad = int((~torch.isfinite(x)).sum())
-            if bad:
-                raise _check.not_finite(address, number, bad, x.numel())
-
-    def close(self) -> None:
-        if not self._found:
-            return
-        counts = torch.stack([count for _, _, count, _ in self._found]).tolist()
-        for (address, number, _, size), bad in zip(self._found, counts):
-            if bad:
-                raise _check.not_finite(address, number, bad, size)
-
-
-@contextmanager
-def _memory_errors(number: int, store: FeatureStore | None) -> Iterator[None]:
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
-        raise
-
-
-def _progress(raws: Iterator[Any], count: int | None, progress: bool | None) -> Iterator[Any]:
-    """A bar with an ETA on a terminal or in a notebook, silence elsewhere."""
-    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
-    if not shown:
-        return raws
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # no ipywidgets: tqdm falls back to text
-        from tqdm.auto import tqdm
-
-    return iter(tqdm(raws, total=count, desc="recording", unit="batch", leave=False))
-
-
 # --- what came of it --------------------------------------------------------------------------------------------------
 
 
@@ -415,47 +290,3 @@ def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
     weight = module.weight
     assert isinstance(weight, Tensor)
     return Classifier(weight.detach().clone(), None if bias is None else bias.detach().clone(), layer)
-
-
-def _provenance(
-    outer: nn.Module,
-    model: nn.Module,
-    planned: Plan,
-    options: _Options,
-    data: Any,
-    seen: int,
-    seed: int,
-    taken: list[str],
-) -> dict[str, Any]:
-    return {
-        "model": type(model).__name__,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "weights_sha256": weights_hash(model),
-        "unwrapped": taken,
-        "data": type(getattr(data, "dataset", data)).__name__,
-        "samples": seen,
-        "layers": [p.address for p in planned.layers],
-        "pooling": {p.address: p.pooling.method for p in planned.layers},
-        "depth_share": {p.address: round(p.share, 4) for p in planned.layers},
-        "notes": [*planned.notes, *(f"{p.address}: {note}" for p in planned.layers for note in p.notes)],
-        "head": None if planned.head is None else planned.head.module,
-        "device": str(options.device),
-        "autocast": None if options.dtype is None else str(options.dtype).removeprefix("torch."),
-        "seed": seed,
-        "versions": {
-            "repana": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-    }
-
-
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of all parameters and buffers, in name order."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        if isinstance(tensor, Tensor):
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Per-class counts, means and scatter of a layer: one read of the features, values that add.
 
-Sums run around a pilot per class: the median of its first few samples, or the origin where those lie within a few
+Sums run around a pilot per class: the median of its first samples, or the origin where those lie within a few
 spreads of it. So the error is relative to the spread within a class, not to its distance from the origin; totals are
 float64. Two `Moments` add by the pairwise
 formula of Chan, Golub & LeVeque 1983 (doi:10.1080/00031305.1983.10483115), so any split of the data, in any order,
@@ -20,7 +20,7 @@ CHUNK_BYTES = 2**20  # a chunk and its two buffers stay in a core's second-level
 MOST_ROWS = 512  # that are summed in float32 before the float64 totals take them, or 4 per class where that is more
 SCATTER_ROWS = 4096  # a matrix product this deep hides the addition to the (d, d) total
 FLOAT32_SAFE = (1e-15, 1e15)  # outside, squares leave the range of float32
-PILOT_SAMPLES = 9  # whose median is the pilot of a class: one outlier among them does no harm
+PILOT_SAMPLES = 9  # that say how far a class lies from the origin; the median of three of them is its pilot
 NEAR = 16.0  # squared distance of the pilot from the origin, in squared spreads, up to which the origin serves
 NEAR_FEATURE = 100.0  # the same for each feature, from the mean square of few samples
 FAR = 1e3  # the same for the means that were found, above which one array is summed again around its medians
@@ -128,6 +128,14 @@ class Moments:
         return {name: getattr(self, name) for name in ("classes", "count", "mean", "trace", "spread", "scatter")}
 
 
+def _middle(few: Tensor) -> Tensor:
+    """The median of the first three rows, or the first: one outlier among them does no harm."""
+    if len(few) < 3:
+        return few[0]
+    a, b, c = few[:3]
+    return torch.maximum(torch.minimum(a, b), torch.minimum(torch.maximum(a, b), c))
+
+
 class MomentSums:
     """The buffer that a stream fills: `add` batches, read `value()`. It holds O(c d) numbers, whatever n is."""
 
@@ -170,7 +178,7 @@ class MomentSums:
         for i, value in fresh:
             first = order[starts[i] : min(int(starts[i + 1]), int(starts[i]) + PILOT_SAMPLES)]
             few = features[first.to(self._device)].to(self._work)
-            pilot = few.median(0).values
+            pilot = _middle(few)
             squares = (few - pilot).square()
             far = len(few) < 3 or float(pilot.square().sum()) > self._near * float(squares.sum(1).median())
             if not far and (self._wants_spread or self._wants_scatter):  # then every feature counts for itself
@@ -213,7 +221,7 @@ class MomentSums:
             self._scatter.add_(e.T @ e)
         if self._wants_spread and self._scatter is None:
             e = torch.square(e, out=self._buffer[:b])
-            self._spread.add_(torch.mv(e.T, e.new_ones(b)))
+            self._spread.add_(e.sum(0))
             torch.mv(e, e.new_ones(e.shape[1]), out=norms)
         else:
             torch.linalg.vector_norm(e, dim=1, out=norms)

@@ -100,9 +100,12 @@ class Sample:
                     torch.sub(part[start : start + step], e, out=e)
                     torch.mm(e, to, out=z[start : start + step])
             w = weight[outer : outer + deep, None]
-            sums.index_add_(0, at, z * w)
-            z.mul_(w.sqrt())
+            if shift is None:
+                sums.index_add_(0, at, z * w)
+            z.mul_(w.sqrt().to(z.dtype))
             total += z.T @ z
+        if shift is not None:  # rows lie around their means up to rounding, whose square DIRECT keeps negligible
+            return total
         mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
         return total - sums.T @ (sums / mass.clamp_min(1e-300)[:, None])
 

@@ -1,0 +1,62 @@
+"""What watches a long run: values that are not finite, memory, progress."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repana import _check
+from repana.extraction._store import FeatureStore
+
+
+class FiniteCheck:
+    """NaN and infinity named with layer and batch; on a GPU only looked at in the end, so that nothing waits."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._late = device.type != "cpu"
+        self._found: list[tuple[str, int, Tensor, int]] = []
+
+    def add(self, address: str, number: int, x: Tensor) -> None:
+        if self._late:
+            self._found.append((address, number, (~torch.isfinite(x)).sum(), x.numel()))
+        elif not bool(torch.isfinite(x.sum())):
+            bad = int((~torch.isfinite(x)).sum())
+            if bad:
+                raise _check.not_finite(address, number, bad, x.numel())
+
+    def close(self) -> None:
+        if not self._found:
+            return
+        counts = torch.stack([count for _, _, count, _ in self._found]).tolist()
+        for (address, number, _, size), bad in zip(self._found, counts):
+            if bad:
+                raise _check.not_finite(address, number, bad, size)
+
+
+@contextmanager
+def memory_errors(number: int, store: FeatureStore | None) -> Iterator[None]:
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):
+            raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+        raise
+
+
+def with_progress(raws: Iterator[Any], count: int | None, progress: bool | None) -> Iterator[Any]:
+    """A bar with an ETA on a terminal or in a notebook, silence elsewhere."""
+    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
+    if not shown:
+        return raws
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no ipywidgets: tqdm falls back to text
+        from tqdm.auto import tqdm
+
+    return iter(tqdm(raws, total=count, desc="recording", unit="batch", leave=False))

@@ -1,0 +1,87 @@
+"""The hooks of the planned layers, and one batch read through them."""
+
+from collections import defaultdict
+from contextlib import suppress
+from typing import Any
+
+from torch import Tensor, nn
+
+from repana import _check
+from repana.extraction._addresses import Site
+from repana.extraction._batches import Batch, Forward, run
+from repana.extraction._plan import Plan, Planned
+from repana.extraction._probe import arguments, at, leaves
+from repana.extraction._session import Session
+
+
+class _Enough(BaseException):
+    """Everything wanted of this batch has been seen; the rest of the forward pass is not needed."""
+
+
+class Taps:
+    """The hooks of the planned layers. `read` runs one batch and gives their pooled features and the logits."""
+
+    def __init__(self, live: Session, planned: Plan, forward: Forward | None) -> None:
+        self._model, self._plan, self._forward = live.model, planned, forward
+        self._pooled: dict[str, Tensor] = {}
+        self._seen: dict[str, int] = defaultdict(int)
+        self._mask: Tensor | None = None
+        self._stops = planned.facts["logits"] is None
+        by_module: dict[str, list[Planned]] = defaultdict(list)
+        for p in planned.layers:
+            by_module[p.site.module].append(p)
+        for name, wanted in by_module.items():
+            module = live.model.get_submodule(name)
+            live.pre_hook(module, self._before(name, [p for p in wanted if p.site.side == "in"]))
+            after = [p for p in wanted if p.site.side == "out"]
+            if after:
+                live.hook(module, self._after(name, after))
+
+    def _before(self, name: str, wanted: list[Planned]):
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._seen[name] += 1
+            if wanted:
+                self._take(wanted, self._seen[name], arguments(args, kwargs))
+
+        return hook
+
+    def _after(self, name: str, wanted: list[Planned]):
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            self._take(wanted, self._seen[name], output)
+
+        return hook
+
+    def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
+        for p in wanted:
+            if p.site.call in (None, call):
+                tensor = _tensor_at(tree, p.site)
+                self._pooled[p.address] = p.pooling(tensor, self._mask, p.address)
+        if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():
+            raise _Enough
+
+    def _all_called(self) -> bool:
+        return all(self._seen[name] >= calls for name, calls in self._plan.facts["calls"].items())
+
+    def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
+        self._pooled, self._mask = {}, batch.mask
+        self._seen.clear()
+        output = None
+        with suppress(_Enough):
+            output = run(self._model, batch, self._forward)
+        for p in self._plan.layers:
+            if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
+                raise _check.missed(p.address, number, p.calls, self._seen[p.site.module])
+        features = {p.address: self._pooled[p.address] for p in self._plan.layers}
+        for p in self._plan.layers:
+            if features[p.address].shape[1] != p.width:
+                raise _check.width_changed(p.address, p.width, features[p.address].shape[1], number)
+        path = self._plan.facts["logits"]
+        z = None if path is None else at(output, path)
+        return features, None if z is None else z.float().clone()
+
+
+def _tensor_at(tree: Any, site: Site) -> Tensor:
+    found = at(tree, site.part) if site.part else next((tensor for _, tensor in leaves(tree)), None)
+    if found is None:
+        raise _check.no_part(str(site), [])
+    return found
