@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from repana import _check
 from repana._activations import Activations
 from repana._results import Report, Row, estimates, row
+from repana._typing import IGNORED
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
 from repana.analyzers._collapse_formulas import CONVENTIONS
 from repana.errors import RepanaError
@@ -154,7 +155,7 @@ def _measure(
         codes, _ = _check.labels_of(activations.labels, len(x), layer)
     except RepanaError as error:
         return dict.fromkeys([a.name for a in chosen], error)
-    keep = codes != -100
+    keep = codes != IGNORED
     if not bool(keep.all()):
         at = keep.nonzero()[:, 0]
         x, codes = x[at.to(x.device)], codes[at]

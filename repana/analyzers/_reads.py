@@ -6,11 +6,11 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from repana import _check
+from repana._typing import IGNORED
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
 R = TypeVar("R")
-IGNORED = -100  # the label that loss functions skip
 OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("groups", "shrinkage", "seed")}
 
 

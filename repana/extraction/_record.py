@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations, Classifier
+from repana._typing import IGNORED
 from repana.extraction._auto import Head, find_head, logits_leaf
 from repana.extraction._batches import Batch, Forward, stream, unpack
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
@@ -22,8 +23,6 @@ from repana.extraction._store import FeatureStore, host_memory
 from repana.extraction._taps import Taps
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
-
-IGNORED = -100  # the label that loss functions skip
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def record(
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
         planned = _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
-    _check_room(planned, max_samples, options.device)
+    _check_room(planned, max_samples)
     store = FeatureStore(
         [p.address for p in planned.layers], options.device, max_samples=max_samples, memory=memory, seed=seed
     )
@@ -201,7 +200,7 @@ def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
     return {p.site.module: p.calls for p in planned}
 
 
-def _check_room(planned: Plan, max_samples: int | None, device: torch.device) -> None:
+def _check_room(planned: Plan, max_samples: int | None) -> None:
     rows = planned.samples if max_samples is None else min(2 * max_samples, planned.samples or 2 * max_samples)
     if rows is None:
         return
