@@ -18,6 +18,7 @@ FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
 BLOCK_BYTES = 2**28
 PRODUCT_ROWS = 2048
+OUTER_ROWS = 256  # of a symmetric product at a time: only one half of it is formed
 SQUARES = (1e-12, 1e12)  # spreads whose products stay well inside float32
 DIRECT = 2.5e7  # squared length of rows over variance, up to which float32 rounding stays below 1e-7 of the variance
 
@@ -82,32 +83,40 @@ class Sample:
         assert rows is not None
         assert slot is not None
         assert pilot is not None
-        to, c = basis.T.to(pilot.dtype).contiguous(), len(self.count)
-        shift = None if centre is None else centre.to(pilot.dtype)
-        total, sums = basis.new_zeros(len(basis), len(basis)), basis.new_zeros(c, len(basis))
+        to, c = basis.to(pilot.dtype).contiguous(), len(self.count)
+        shift = None if centre is None else centre.T.to(pilot.dtype).contiguous()
+        total, sums = basis.new_zeros(len(basis), len(basis)), basis.new_zeros(len(basis), c)
         step = max(32, CHUNK_BYTES // (4 * rows.shape[1]))
         deep = max(PRODUCT_ROWS, len(basis))
         buffer = torch.empty(step, rows.shape[1], dtype=pilot.dtype, device=rows.device)
         for outer in range(0, len(rows), deep):
             part, at = rows[outer : outer + deep].to(pilot.dtype), slot[outer : outer + deep]
             if shift is not None:
-                z = (part @ to).sub_(shift[at])
+                z = (to @ part.T).sub_(shift.index_select(1, at))  # a few rows times many columns: the order that BLAS is quick at
             else:
-                z = torch.empty(len(part), len(basis), dtype=pilot.dtype, device=rows.device)
+                z = torch.empty(len(basis), len(part), dtype=pilot.dtype, device=rows.device)
                 for start in range(0, len(part), step):
                     e = buffer[: len(part[start : start + step])]
                     torch.index_select(pilot, 0, at[start : start + step], out=e)
                     torch.sub(part[start : start + step], e, out=e)
-                    torch.mm(e, to, out=z[start : start + step])
-            w = weight[outer : outer + deep, None]
+                    z[:, start : start + step] = to @ e.T
+            w = weight[outer : outer + deep]
             if shift is None:
-                sums.index_add_(0, at, z * w)
+                sums.index_add_(1, at, z * w)
             z.mul_(w.sqrt().to(z.dtype))
-            total += z.T @ z
+            _add_outer(total, z)
+        total = total.tril() + total.tril(-1).T
         if shift is not None:  # rows lie around their means up to rounding, whose square DIRECT keeps negligible
             return total
         mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
-        return total - sums.T @ (sums / mass.clamp_min(1e-300)[:, None])
+        return total - (sums / mass.clamp_min(1e-300)) @ sums.T
+
+
+def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:
+    """Add the lower half of zz' to the lower half of the total."""
+    for start in range(0, len(z), OUTER_ROWS):
+        stop = min(start + OUTER_ROWS, len(z))
+        total[start:stop, :stop] += z[start:stop] @ z[:stop].T
 
 
 def bootstrap(
