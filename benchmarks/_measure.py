@@ -41,11 +41,38 @@ def alternate(functions: dict[str, Callable[[], object]], rounds: int) -> dict[s
     times: dict[str, list[float]] = {name: [] for name in functions}
     for k in range(rounds + 1):
         for name, function in functions.items():
-            began = time.process_time()
-            function()
+            seconds = _clock(function)
             if k:
-                times[name].append(time.process_time() - began)
+                times[name].append(seconds)
     return times
+
+
+def beside(
+    functions: dict[str, Callable[[], object]], base: str, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """CPU seconds of each function, and of the base run just before and just after it, averaged.
+
+    A machine whose speed drifts over seconds then changes both sides of a ratio alike.
+    """
+    for function in functions.values():
+        function()
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    around: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        before = _clock(functions[base])
+        for name, function in functions.items():
+            if name != base:
+                times[name].append(_clock(function))
+                after = _clock(functions[base])
+                around[name].append((before + after) / 2)
+                before = after
+    return times, around
+
+
+def _clock(function: Callable[[], object]) -> float:
+    began = time.process_time()
+    function()
+    return time.process_time() - began
 
 
 def ratio(

@@ -60,6 +60,34 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
     return x
 
 
+def finite_rows(features: Any, nan_policy: str) -> Tensor | None:
+    """The rows without NaN or infinite values, to be kept under the policy "omit"; None where all are kept."""
+    choice(nan_policy, "nan_policy", ("raise", "omit"))
+    if nan_policy == "raise":
+        return None
+    x = features_of(features, finite=False)
+    if bool(torch.isfinite(x.sum())):
+        return None
+    keep = torch.isfinite(x).all(1)
+    if not bool(keep.any()):
+        raise InputError(
+            "RA204", f"`features` has NaN or infinite values in all of its {len(x)} samples; none is left."
+        )
+    return None if bool(keep.all()) else keep.nonzero()[:, 0]
+
+
+def reference_missing() -> InputError:
+    return InputError(
+        "RA212", "`around` is 'reference' and no `reference` came; give the Moments of the training split."
+    )
+
+
+def reference_classes(missing: Sequence[Any]) -> InputError:
+    return InputError(
+        "RA203", f"`labels` has class(es) {listed(missing)} that `reference` has no mean of; leave their samples out."
+    )
+
+
 def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tuple[str, ...]]:
     """Codes (n,) on the host, and the name of each code; no names for integers, which stand for themselves."""
     if labels is None:
@@ -67,6 +95,18 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.ndim == 2 and 1 in values.shape:
         values = values.reshape(-1)
+    if values.ndim == 2 and values.shape[0] == n and set(np.unique(values)) <= {0, 1}:
+        raise InputError(
+            "RA201",
+            f"`labels` has shape {tuple(values.shape)} and looks one-hot (or multi-label); wanted one class per row: "
+            "`labels.argmax(1)` for one-hot rows.",
+        )
+    if values.ndim > 2 and values.shape[0] == n:
+        raise InputError(
+            "RA201",
+            f"`labels` has shape {tuple(values.shape)}, one class per position (a segmentation map?), and `{what}` has "
+            f"{n} rows; wanted one label per row: keep every position as a row, or give one label per sample.",
+        )
     if values.ndim != 1 or len(values) != n:
         raise InputError(
             "RA201", f"`labels` has shape {tuple(values.shape)} and `{what}` has {n} rows; wanted one label per row."

@@ -300,6 +300,40 @@ NAN[5, 2] = math.nan
         (X, Y[:7], {}, "RA201: `labels` has shape (7,) and `features` has 12 rows; wanted one label per row."),
         (
             X,
+            torch.nn.functional.one_hot(Y),
+            {},
+            "RA201: `labels` has shape (12, 3) and looks one-hot (or multi-label); wanted one class per row: "
+            "`labels.argmax(1)` for one-hot rows.",
+        ),
+        (
+            X,
+            torch.zeros(12, 4, 5).long(),
+            {},
+            "RA201: `labels` has shape (12, 4, 5), one class per position (a segmentation map?), and `features` has "
+            "12 rows; wanted one label per row: keep every position as a row, or give one label per sample.",
+        ),
+        (
+            torch.full_like(X, torch.nan),
+            Y,
+            {"nan_policy": "omit"},
+            "RA204: `features` has NaN or infinite values in all of its 12 samples; none is left.",
+        ),
+        (X, Y, {"nan_policy": "drop"}, "RA212: `nan_policy` is 'drop'; wanted one of 'raise', 'omit'."),
+        (X, Y, {"around": "theirs"}, "RA212: `around` is 'theirs'; wanted one of 'own', 'reference'."),
+        (
+            X,
+            Y,
+            {"around": "reference"},
+            "RA212: `around` is 'reference' and no `reference` came; give the Moments of the training split.",
+        ),
+        (
+            X,
+            Y,
+            {"around": "reference", "reference": Moments.of(X, Y % 2)},
+            "RA203: `labels` has class(es) 2 that `reference` has no mean of; leave their samples out.",
+        ),
+        (
+            X,
             Y * 0,
             {},
             "RA202: `labels` has one class (0) in 12 samples; neural_collapse compares classes and needs at least 2.",
@@ -357,3 +391,45 @@ def test_refusals(features, labels, options, text):
 def test_fisher_refuses_one_class():
     with pytest.raises(InputError, match="RA202: `labels` has one class"):
         fisher(X, Y * 0)
+
+
+def test_omits_what_is_not_finite():
+    """The values are those of the rows that are left, and the result says how many were not."""
+    x, y = clouds(n=100, d=8)
+    w = torch.randn(5, 8, dtype=torch.float64)
+    broken = x.clone()
+    broken[3, 2], broken[50, 0] = torch.nan, torch.inf
+    rest = torch.tensor([i for i in range(100) if i not in (3, 50)])
+    logits = x @ w.T
+    got = neural_collapse(broken, y, logits=logits, nan_policy="omit", replicates=20)
+    want = neural_collapse(x[rest], y[rest], logits=logits[rest], replicates=20)
+    assert estimates(got) == estimates(want)
+    assert (got.settings["omitted"], want.settings["omitted"]) == (2, 0)
+    assert estimates(fisher(broken, y, nan_policy="omit")) == estimates(fisher(x[rest], y[rest]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("far", [0.0, 30.0])
+def test_scatter_around_the_training_means(dtype, far):
+    """Held-out samples around the training means: every definition written out with those means."""
+    x, y = clouds(n=200, d=8, dtype=torch.float64)
+    test, labels = clouds(n=90, d=8, sd=0.7, seed=0, dtype=torch.float64)
+    x, test = (x + far).to(dtype), (test + far + 0.05).to(dtype)
+    train = Moments.of(x, y)
+    got = neural_collapse(test, labels, reference=train, around="reference", replicates=30, null=5)
+    m = torch.stack([x.double()[y == k].mean(0) for k in range(5)])
+    e = test.double() - m[labels]
+    mc = m - m.mean(0)
+    sw, sb = e.T @ e / len(e), mc.T @ mc / 5
+    nc1 = float(torch.trace(sw @ torch.linalg.pinv(sb, rcond=1e-9, hermitian=True))) / 5
+    assert float(got.nc1) == pytest.approx(nc1, rel=2e-4 if dtype == torch.float32 else 1e-8)
+    assert float(got.quotient) == pytest.approx(float(sw.trace() / sb.trace()), rel=1e-5)
+    v = torch.stack([e[labels == k].square().sum(1).mean() for k in range(5)])
+    assert float(got.cdnv_grid[0, 1]) == pytest.approx(
+        float((v[0] + v[1]) / 2 / (m[0] - m[1]).square().sum()), rel=1e-5
+    )
+    assert float(got.etf_error) == pytest.approx(float(neural_collapse(x, y, replicates=0).etf_error), rel=1e-5)
+    assert got.nc1.low < got.nc1.value < got.nc1.high < got.nc1.null
+    own = neural_collapse(test, labels, reference=train, replicates=0)
+    assert float(got.quotient) > float(own.quotient) * 0.9
+    assert got.settings["around"] == "reference"

@@ -435,3 +435,25 @@ def test_progress_is_quiet_unless_asked(net, capfd):
     assert capfd.readouterr().err == ""
     record(net, (X, Y), ["fc"], progress=True)
     assert "recording" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_finds_the_classifier_in_a_bare_tuple(order):
+    """(logits, features) and (features, logits): the logits are what the linear module gave."""
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+            self.fc = nn.Linear(8, 4)
+
+        def forward(self, x):
+            h = self.body(x)
+            both = (self.fc(h), h)
+            return both[order[0]], both[order[1]]
+
+    net, x = Pair(), torch.randn(20, 6)
+    got = record(net, (x, torch.arange(20) % 4))
+    assert got.layers[-2:] == ("fc:in", "fc")
+    torch.testing.assert_close(got.logits, net(x)[order.index(0)].detach())
+    assert got.head is not None

@@ -17,8 +17,8 @@ OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("g
 def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The function takes these summaries first; called with `(features, labels)`, it builds them.
 
-    Samples labelled -100 are left out. Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the
-    summary.
+    Samples labelled -100 are left out; `nan_policy="omit"` leaves out those with NaN or infinite features too.
+    Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
     """
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
@@ -29,8 +29,11 @@ def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
             if isinstance(features, summaries[0]):
                 given = (features, *((labels,) if labels is not None else ()), *more)
                 return function(*given, **options)
-            x = _check.features_of(features)
+            sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
+            x = _check.features_of(features, finite=sound is None)
             codes, names = _check.labels_of(labels, len(x))
+            if sound is not None:
+                x, codes = x[sound], codes[sound.cpu()]
             keep = codes != IGNORED
             if not bool(keep.all()):
                 rows = keep.nonzero()[:, 0]

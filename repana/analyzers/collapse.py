@@ -13,6 +13,7 @@ from repana import _check
 from repana._results import NAN, Estimate
 from repana._typing import Array
 from repana.analyzers import _collapse_formulas as formulas
+from repana.analyzers._collapse_inputs import centres_of, per_class, prepare
 from repana.analyzers._collapse_measures import Setting, measure
 from repana.analyzers._intervals import from_jackknife, from_replicates, proportion
 from repana.summaries.discriminant import Discriminant
@@ -82,6 +83,7 @@ def neural_collapse(
     convention: str = "papyan",
     families: Collection[str] = FAMILIES,
     reference: Moments | None = None,
+    around: str = "own",
     moments: Moments | None = None,
     discriminant: Discriminant | None = None,
     gof_target: Array | None = None,
@@ -90,6 +92,7 @@ def neural_collapse(
     ddof: int = 0,
     ignore_index: int | None = -100,
     min_count: int = 1,
+    nan_policy: str = "raise",
     replicates: int = 100,
     null: int = 0,
     level: float = 0.95,
@@ -129,11 +132,16 @@ def neural_collapse(
     of them, intervals come from the rows that are there, and nulls are scaled to the larger number. `ddof` is that of
     the standard deviation in `equinorm` (Papyan's code: 1).
 
-    `reference` are the `Moments` of the training split: then the nearest-mean rule uses its class means, while scatter
-    is always taken around this split's own. `null` label permutations give each quantity of the features its median
-    without class structure (`vci` has it in closed form). Intervals: bootstrap within classes (`replicates`, fewer
-    where the layer is large), Wilson for shares, delete-a-group jackknife for `vci`; `level` is their confidence.
-    Samples labelled `ignore_index` are left out, classes with fewer than `min_count` samples too.
+    `reference` are the `Moments` of the training split: then the nearest-mean rule uses its class means. With
+    `around="reference"` they are also the class means of every other quantity, so that Sw is the scatter of these
+    samples around the training means (the stronger sense of Hui, Belkin & Nakkiran 2022, arXiv:2202.08384); with "own",
+    the default, they are not. `vci` always takes the samples' own.
+
+    `null` label permutations give each quantity of the features its median without class structure (`vci` has it in
+    closed form). Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
+    delete-a-group jackknife for `vci`; `level` is their confidence.
+    Samples labelled `ignore_index` are left out, classes with fewer than `min_count` samples too, and with
+    `nan_policy="omit"` samples with NaN or infinite features; `settings` has their numbers.
 
     Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
     with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for
@@ -154,60 +162,34 @@ def neural_collapse(
     >>> float(result.nc1), round(float(result.etf_error), 6)
     (0.0, 0.0)
     """
-    _check.choice(convention, "convention", formulas.CONVENTIONS)
-    _check.choice(kernel, "kernel", ("log", "distance", "riesz"))
-    for family in families:
-        _check.choice(family, "families", FAMILIES)
-    _check.in_range(level, "level", 0.5, 0.9999)
-    for name, count in (("null", null), ("replicates", replicates)):
-        if count < 0:
-            raise _check.negative(name, count)
-    x = _check.features_of(features, finite=moments is not None)
-    codes, names = _check.labels_of(labels, len(x))
-    z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")
-    keep = _kept(codes, ignore_index, min_count)
-    total = int(keep.sum())
-    if total < len(codes):
-        at = keep.nonzero()[:, 0]
-        x, codes = x[at.to(x.device)], codes[at]
-        z = None if z is None else z[at.to(z.device)]
+    _check_options(convention, kernel, families, level, null, replicates)
+    given = prepare(
+        features, labels, weight, bias, logits, moments,
+        ignore_index=ignore_index, min_count=min_count, nan_policy=nan_policy,
+    )  # fmt: skip
+    x, slot, moments = given.x, given.slot, given.moments
+    if len(x) < given.rows:
         discriminant = None
-    if moments is not None and not torch.equal(moments.classes.cpu(), torch.unique(codes)):
-        moments = None  # of other classes than these samples have
-    _check.two_classes(codes, names, "neural_collapse")
-    if moments is None:
-        moments = Moments.of(x, codes, spread=False)
-        if not bool(torch.isfinite(moments.trace).all()):
-            _check.features_of(x)
-    moments = moments.to(x.device)
-    slot = torch.searchsorted(moments.classes.cpu(), codes).to(x.device)
-    w, b, empty, decision = _classifier(weight, bias, moments, names, x)
-    if z is not None:
-        _check.class_columns(codes, z.shape[1], "logits")
-        decision = z.argmax(1).to(x.device)
-    target = None
-    if gof_target is not None:
-        column = torch.as_tensor(gof_target).reshape(-1, 1)
-        target = _check.matrix(column, "gof_target", len(moments.classes), 1, "one value per class")[:, 0]
-        target = target.double().to(x.device)
-    setting = Setting(formulas.CONVENTIONS[convention], families, w, b, target, kernel, riesz, ddof)
+    centres = centres_of(reference, around, given)
+    target = None if gof_target is None else per_class(gof_target, "gof_target", len(moments.classes), x.device)
+    setting = Setting(formulas.CONVENTIONS[convention], families, given.weight, given.bias, target, kernel, riesz, ddof)
 
     subset = moments.n != len(x)
-    sample = Sample.of(moments, x, slot)
-    geometry = formulas.geometry_of(moments.mean, moments.trace, moments.count)
+    sample = Sample.of(moments, x, slot, centres)
+    geometry = formulas.geometry_of(sample.mean, sample.trace, sample.count)
     values = measure(sample, setting, geometry)
     rank = int(values.pop("rank", -1))
     afford = affordable(replicates, len(x), moments.d, len(moments.classes))
     generator = torch.Generator().manual_seed(seed)
-    own = Moments.of(x, codes).to(x.device) if subset else moments
-    boots = [measure(s, setting) for s in bootstrap(x, slot, own, afford, generator)] if replicates else []
+    own = Moments.of(x, given.codes).to(x.device) if subset else moments
+    boots = [measure(s, setting) for s in bootstrap(x, slot, own, afford, generator, centres)] if replicates else []
     nulls = []
-    for shuffled, at in permuted(x, slot, null, generator):
+    for shuffled, at in permuted(x, slot, null, generator, centres):
         measured = measure(shuffled, setting)
         guess = formulas.nearest_mean(x, shuffled.mean)
         chance = NAN if subset or reference is not None else _share(guess, at)
         nulls.append({**_rescaled(measured, moments, len(x)), "ncc_accuracy": chance})
-    notes = _notes(moments, values, setting, rank, empty)
+    notes = _notes(moments, values, setting, rank, given.empty)
     found = {
         name: from_replicates(
             value,
@@ -221,32 +203,47 @@ def neural_collapse(
         for name, value in values.items()
     }
     if "vci" in families:
-        found["vci"] = _vci(x, codes, moments, discriminant, replicates > 0, level, seed)
+        found["vci"] = _vci(x, given.codes, moments, discriminant, replicates > 0, level, seed)
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
-        found |= _decisions(x, codes, decision, reference or moments, shuffled_accuracy, level)
+        found |= _decisions(x, given.codes, given.decision, reference or moments, shuffled_accuracy, level)
     return NeuralCollapse(
         **found,
-        cdnv_grid=formulas.cdnv_grid(geometry, moments.trace).cpu(),
+        cdnv_grid=formulas.cdnv_grid(geometry, sample.trace).cpu(),
         class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
-        classes=tuple(_name(value, names) for value in moments.classes.tolist()),
+        classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),
         convention=convention,
         settings={
             **setting.convention._asdict(),
             "convention": convention,
             "variance": "population (ddof 0)",
+            "around": around,
             "equinorm_ddof": ddof,
             "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
             "replicates": len(boots),
             "null": len(nulls),
             "level": level,
             "seed": seed,
-            "ignored": len(keep) - total,
-            "empty_classes": empty,
+            "ignored": given.ignored,
+            "omitted": given.omitted,
+            "empty_classes": given.empty,
             "single_sample_classes": int((moments.count == 1).sum()),
         },
     )
+
+
+def _check_options(
+    convention: str, kernel: str, families: Collection[str], level: float, null: int, replicates: int
+) -> None:
+    _check.choice(convention, "convention", formulas.CONVENTIONS)
+    _check.choice(kernel, "kernel", ("log", "distance", "riesz"))
+    for family in families:
+        _check.choice(family, "families", FAMILIES)
+    _check.in_range(level, "level", 0.5, 0.9999)
+    for name, count in (("null", null), ("replicates", replicates)):
+        if count < 0:
+            raise _check.negative(name, count)
 
 
 def _rescaled(null: dict[str, float], moments: Moments, kept: int) -> dict[str, float]:
@@ -312,36 +309,6 @@ def _vci(
     return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null)
 
 
-def _kept(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
-    keep = torch.ones(len(codes), dtype=torch.bool) if ignore_index is None else codes != ignore_index
-    if min_count <= 1:
-        return keep
-    _, inverse = torch.unique(codes, return_inverse=True)
-    counts = torch.zeros(int(inverse.max()) + 1, dtype=torch.int64).index_add_(0, inverse, keep.long())
-    return keep & (counts[inverse] >= min_count)
-
-
-def _classifier(
-    weight: Array | None, bias: Array | None, moments: Moments, names: tuple[Any, ...], x: Tensor
-) -> tuple[Tensor | None, Tensor | None, int, Tensor | None]:
-    """The rows of W and b for the classes at hand, how many rows have no samples, and the decisions of all rows."""
-    if weight is None:
-        return None, None, 0, None
-    w = _check.matrix(weight, "weight", None, moments.d, "one row per class, one column per feature")
-    w = w.double().to(x.device)
-    rows = moments.classes.to(x.device)
-    _check.class_columns(rows, len(w), "weight")
-    b = None
-    if bias is not None:
-        column = torch.as_tensor(bias).reshape(-1, 1)
-        b = _check.matrix(column, "bias", len(w), 1, "one value per class")[:, 0].double().to(x.device)
-    decision = torch.empty(len(x), dtype=torch.int64, device=x.device)
-    for start in range(0, len(x), 4096):
-        z = x[start : start + 4096].double() @ w.T
-        decision[start : start + 4096] = (z if b is None else z + b).argmax(1)
-    return w[rows], None if b is None else b[rows], len(w) - len(rows), decision
-
-
 def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank: int, empty: int) -> dict[str, str]:
     """What a reader must know about a value that is formally right."""
     c, d = len(moments.classes), moments.d
@@ -382,7 +349,3 @@ def _centred(replicates: list[float], value: float) -> list[float]:
 
 def _share(guess: Tensor, truth: Tensor) -> float:
     return float((guess == truth).double().mean())
-
-
-def _name(value: int, names: tuple[Any, ...]) -> Any:
-    return names[value] if names else value

@@ -30,16 +30,24 @@ class Head:
 
 
 def logits_leaf(trace: Trace, labels: Tensor | None) -> Leaf | None:
-    """The (b, classes) output of the model: named logits, or the only tensor of two axes with enough columns."""
+    """The (b, classes) output of the model with a column for every label: named logits, or the only such tensor.
+
+    Of several without a name, as in a tuple (logits, features), the only one that a linear module gave.
+    """
     outputs = trace.root.outputs
     named = [leaf for leaf in outputs if leaf.path and leaf.path[-1] == "logits"]
-    candidates = named or (list(outputs) if len(outputs) == 1 else [])
-    for leaf in candidates:
-        if len(leaf.shape) == 2 and leaf.axis == 0 and leaf.dtype.is_floating_point and not leaf.nested:
-            integers = labels is not None and not labels.is_floating_point() and labels.ndim == 1 and len(labels) > 0
-            if not integers or labels is not None and int(labels.max()) < leaf.shape[1]:
-                return leaf
-    return None
+    fit = [leaf for leaf in named or outputs if _could_be_logits(leaf, labels)]
+    if named or len(outputs) == 1:
+        return fit[0] if fit else None
+    linear = [leaf for leaf in fit if find_head(trace, leaf) is not None]
+    return linear[0] if len(linear) == 1 else None
+
+
+def _could_be_logits(leaf: Leaf, labels: Tensor | None) -> bool:
+    if len(leaf.shape) != 2 or leaf.axis != 0 or not leaf.dtype.is_floating_point or leaf.nested:
+        return False
+    classes = labels is not None and not labels.is_floating_point() and labels.ndim == 1 and len(labels) > 0
+    return not classes or labels is not None and int(labels.max()) < leaf.shape[1]
 
 
 def find_head(trace: Trace, leaf: Leaf | None) -> Head | None:

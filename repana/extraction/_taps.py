@@ -32,10 +32,13 @@ class Taps:
             by_module[p.site.module].append(p)
         for name, wanted in by_module.items():
             module = live.model.get_submodule(name)
-            live.pre_hook(module, self._before(name, [p for p in wanted if p.site.side == "in"]))
+            before = [p for p in wanted if p.site.side == "in"]
             after = [p for p in wanted if p.site.side == "out"]
+            early = bool(before) or wanted[0].calls > 1  # calls are counted as they begin, or else as they end
+            if early:
+                live.pre_hook(module, self._before(name, before))
             if after:
-                live.hook(module, self._after(name, after))
+                live.hook(module, self._after(name, after, counts=not early))
 
     def _before(self, name: str, wanted: list[Planned]):
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -45,8 +48,9 @@ class Taps:
 
         return hook
 
-    def _after(self, name: str, wanted: list[Planned]):
+    def _after(self, name: str, wanted: list[Planned], *, counts: bool):
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            self._seen[name] += counts
             self._take(wanted, self._seen[name], output)
 
         return hook

@@ -119,6 +119,18 @@ class Moments:
             scatter=scatter,
         )
 
+    def around(self, mean: Float[Tensor, "c d"]) -> "Moments":
+        """The scatter of the same samples around other centres, which take the place of the means."""
+        gap, n = self.mean - mean, self.count.double()
+        return Moments(
+            classes=self.classes,
+            count=self.count,
+            mean=mean,
+            trace=self.trace + n * gap.square().sum(1),
+            spread=None if self.spread is None else self.spread + n @ gap.square(),
+            scatter=None if self.scatter is None else self.scatter + gap.T @ (n[:, None] * gap),
+        )
+
     def to(self, device: torch.device | str) -> "Moments":
         fields = {name: None if value is None else value.to(device) for name, value in self.tensors().items()}
         return Moments(**fields)  # type: ignore[arg-type]

@@ -28,7 +28,8 @@ class Sample:
     """Weighted samples by class: the class statistics, and the within-class scatter along chosen directions.
 
     The scatter is read from the (d, d) matrix where there is one, else from the rows: `rows` less `pilot` of their
-    class, the classes given by `slot`, each row counted `weight` times.
+    class, the classes given by `slot`, each row counted `weight` times. With `fixed`, `mean` are given centres and not
+    the means of the rows.
     """
 
     count: Int[Tensor, " c"]
@@ -39,14 +40,21 @@ class Sample:
     pilot: Float[Tensor, "c d"] | None = None
     slot: Labels | None = None
     weight: Float[Tensor, " n"] | None = None
+    fixed: bool = False
 
     @classmethod
-    def of(cls, moments: Moments, features: Features | None = None, slot: Labels | None = None) -> "Sample":
+    def of(
+        cls,
+        moments: Moments,
+        features: Features | None = None,
+        slot: Labels | None = None,
+        centres: Float[Tensor, "c d"] | None = None,
+    ) -> "Sample":
         """The data as they are, from their moments, and from the features where the moments have no scatter."""
-        m = moments
+        m, fixed = moments if centres is None else moments.around(centres), centres is not None
         if features is None:
-            return cls(m.count, m.mean, m.trace, m.scatter)
-        return cls(m.count, m.mean, m.trace, m.scatter, features, m.mean.to(working(features)), slot)
+            return cls(m.count, m.mean, m.trace, m.scatter, fixed=fixed)
+        return cls(m.count, m.mean, m.trace, m.scatter, features, m.mean.to(working(features)), slot, fixed=fixed)
 
     def within(self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> Float[Tensor, "r r"]:
         """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows."""
@@ -92,7 +100,9 @@ class Sample:
         for outer in range(0, len(rows), deep):
             part, at = rows[outer : outer + deep].to(pilot.dtype), slot[outer : outer + deep]
             if shift is not None:
-                z = (to @ part.T).sub_(shift.index_select(1, at))  # a few rows times many columns: the order that BLAS is quick at
+                z = (to @ part.T).sub_(
+                    shift.index_select(1, at)
+                )  # a few rows times many columns: the order that BLAS is quick at
             else:
                 z = torch.empty(len(basis), len(part), dtype=pilot.dtype, device=rows.device)
                 for start in range(0, len(part), step):
@@ -106,7 +116,7 @@ class Sample:
             z.mul_(w.sqrt().to(z.dtype))
             _add_outer(total, z)
         total = total.tril() + total.tril(-1).T
-        if shift is not None:  # rows lie around their means up to rounding, whose square DIRECT keeps negligible
+        if shift is not None or self.fixed:  # around their means up to rounding, whose square DIRECT keeps negligible
             return total
         mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
         return total - (sums / mass.clamp_min(1e-300)) @ sums.T
@@ -120,11 +130,16 @@ def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:
 
 
 def bootstrap(
-    features: Features, slot: Labels, moments: Moments, replicates: int, generator: torch.Generator
+    features: Features,
+    slot: Labels,
+    moments: Moments,
+    replicates: int,
+    generator: torch.Generator,
+    centres: Float[Tensor, "c d"] | None = None,
 ) -> Iterator[Sample]:
-    """Samples drawn with replacement within every class, with the same class sizes."""
-    c, d = len(moments.classes), moments.d
-    pilot = moments.mean.to(working(features))
+    """Samples drawn with replacement within every class, with the same class sizes; `centres` are not drawn again."""
+    c, d, fixed = len(moments.classes), moments.d, centres is not None
+    pilot = (moments.mean if centres is None else centres).to(working(features))
     e = features.to(pilot.dtype) - pilot[slot]
     base = pilot.double()
     norms = e.square().sum(1).double()
@@ -141,19 +156,24 @@ def bootstrap(
             w = torch.zeros(draws.shape, dtype=norms.dtype)
             w = w.scatter_add_(1, draws, torch.ones_like(w)).to(norms.device)
             weight[:, at] = w
-            shift[:, k] = (w.to(e.dtype) @ e[at]).double() / len(at)
+            if not fixed:
+                shift[:, k] = (w.to(e.dtype) @ e[at]).double() / len(at)
             trace[:, k] = (w @ norms[at] - len(at) * shift[:, k].square().sum(1)).clamp_min(0)
         for r in range(size):
-            yield Sample(count, base + shift[r], trace[r], None, features, pilot, slot, weight[r])
+            yield Sample(count, base + shift[r], trace[r], None, features, pilot, slot, weight[r], fixed)
 
 
 def permuted(
-    features: Features, slot: Labels, replicates: int, generator: torch.Generator
+    features: Features,
+    slot: Labels,
+    replicates: int,
+    generator: torch.Generator,
+    centres: Float[Tensor, "c d"] | None = None,
 ) -> Iterator[tuple[Sample, Labels]]:
     """The same features under shuffled labels: no class structure, everything else as it was."""
     for _ in range(replicates):
         shuffled = slot[torch.randperm(len(slot), generator=generator).to(slot.device)]
-        yield Sample.of(Moments.of(features, shuffled), features, shuffled), shuffled
+        yield Sample.of(Moments.of(features, shuffled), features, shuffled, centres), shuffled
 
 
 def working(features: Features) -> torch.dtype:
