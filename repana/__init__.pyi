@@ -2,6 +2,7 @@ from ._activations import Activations as Activations
 from ._profile import profile as profile
 from ._results import Estimate as Estimate
 from ._results import Report as Report
+from ._results import concat as concat
 from ._version import __version__ as __version__
 from .analyzers import ANALYZERS as ANALYZERS
 from .analyzers.collapse import NeuralCollapse as NeuralCollapse

@@ -213,6 +213,51 @@ def same_run(names: Sequence[str]) -> InputError:
     return InputError("RA217", f"both reports have a run named {listed(names)}; profile with another `run=` name.")
 
 
+def no_reports() -> InputError:
+    return InputError("RA223", "there are no reports; give at least one.")
+
+
+def no_array(name: str, layer: str, run: str, split: str, names: Sequence[str], layers: Sequence[str]) -> InputError:
+    where = f"layer {layer!r} of run {run!r}, split {split!r}"
+    if layer not in layers:
+        return InputError("RA224", f"this report has no layer {layer!r}; nearest: {listed(nearest(layer, layers))}.")
+    return InputError("RA224", f"{where} has no array {name!r} in this report; it has {listed(names)}.")
+
+
+def no_classifier(layer: str) -> InputError:
+    return InputError(
+        "RA225",
+        f"these activations have no classifier that reads {layer!r}; record its input (layers='auto'), or give "
+        "`weight=`.",
+    )
+
+
+def wrong_classes(found: Sequence[Any], names: Sequence[Any]) -> InputError:
+    return InputError("RA226", f"`classes` is {list(found)}; wanted three different ones of {listed(names, 12)}.")
+
+
+def too_few_samples(what: str, found: int, wanted: int) -> InputError:
+    return InputError("RA227", f"{what} needs at least {wanted} samples; {found} came.")
+
+
+def no_steps(runs: Sequence[str]) -> InputError:
+    return InputError(
+        "RA228",
+        f"a trajectory needs runs with different steps and these have none: {listed(runs)}. Profile with `step=`, or "
+        "put the step at the end of the run's name.",
+    )
+
+
+def damaged(folder: Path, name: str, reason: str) -> FileError:
+    return FileError(
+        "RA309", f"{str(folder)!r}: {name} was cut or changed after it was saved: {reason}. Save the report again."
+    )
+
+
+def not_writable(path: Any) -> FileError:
+    return FileError("RA310", f"{str(path)!r} cannot be written; choose a folder that you may write to.")
+
+
 def not_a_report(folder: Path, missing: Sequence[str]) -> FileError:
     return FileError("RA307", f"{str(folder)!r} is not a saved report: {listed(missing)} not found in it.")
 

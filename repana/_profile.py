@@ -31,6 +31,7 @@ def profile(
     *,
     held_out: Any = None,
     run: str = "model",
+    step: float | None = None,
     split: str = "train",
     convention: str = "papyan",
     null: int = 20,
@@ -43,6 +44,7 @@ def profile(
 
     - `model`, `data`, `layers`: as `record` takes them, or `Activations` alone. `held_out` is a second dataset (or
       `Activations`) measured beside the first; nearest-mean decisions on it use the class means of `data`.
+    - `run` names the report's rows, `step` says where in training the model stands (epochs or updates).
     - `analyzers`: "all" or names of the ANALYZERS table. `convention`: see `neural_collapse`.
     - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
@@ -98,6 +100,7 @@ def profile(
     provenance = {
         **train.provenance,
         "run": run,
+        **({} if step is None else {"step": step}),
         "splits": {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in splits.items()},
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
         "analyzers": [a.name for a in chosen],

@@ -1,16 +1,16 @@
 """What comes out: an estimate with its interval, and the report of many of them."""
 
-import json
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repana import _check
+from repana import _check, _saved
 
 if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give their objects
     import pandas as pd
@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
     from matplotlib.figure import Figure
 
 NAN = float("nan")
-FORMAT = 1  # of a saved report; a reader refuses a newer one
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,59 +207,103 @@ class Report:
         )
 
     def __add__(self, other: "Report") -> "Report":
-        """Rows of both; use it, or `sum`, to put many checkpoints into one report."""
+        """Rows of both; `repana.concat` takes many."""
         if not isinstance(other, Report):
             return NotImplemented
-        clash = set(self.runs) & set(other.runs)
-        if clash:
-            raise _check.same_run(sorted(clash))
-        provenance = {"runs": [*_runs_of(self), *_runs_of(other)], "failures": [*self.failures, *other.failures]}
-        arrays = {**_named(self), **_named(other)}
-        return Report(self.rows + other.rows, arrays, provenance)
+        return concat([self, other])
+
+    def __radd__(self, other: int) -> "Report":
+        """So that `sum(reports)` works, which starts from 0."""
+        return self if other == 0 else NotImplemented
+
+    def renamed(self, name: str) -> "Report":
+        """The same report under another run name; of several runs, each keeps its own after a slash."""
+        single = len(self.runs) == 1
+        new = {run: name if single else f"{name}/{run}" for run in self.runs}
+        rows = tuple(replace(r, run=new[r.run]) for r in self.rows)
+        if "runs" not in self.provenance:
+            return Report(rows, self.arrays, {**self.provenance, "run": name})
+        runs = [{**p, "run": new[p["run"]]} for p in self.provenance["runs"]]
+        arrays = {}
+        for key, array in self.arrays.items():
+            run = next(run for run in sorted(self.runs, key=len, reverse=True) if key.startswith(f"{run}/"))
+            arrays[new[run] + key[len(run) :]] = array
+        return Report(rows, arrays, {**self.provenance, "runs": runs})
+
+    def about(self, run: str | None = None) -> Mapping[str, Any]:
+        """The provenance of one run; of the first when none is named."""
+        run = run or (self.runs[0] if self.runs else "")
+        return next((p for p in _runs_of(self) if p.get("run") == run), {})
+
+    def step(self, run: str) -> float:
+        """Where in training a run stands: its recorded step, or the last number in its name; NaN without one."""
+        known = self.about(run).get("step")
+        numbers = re.findall(r"\d+(?:\.\d+)?", run)
+        return float(known) if known is not None else float(numbers[-1]) if numbers else NAN
+
+    def array(self, name: str, layer: str, *, run: str | None = None, split: str | None = None) -> np.ndarray:
+        """An array by its name, such as `cdnv_grid` or `neural_collapse.cdnv_grid`."""
+        run, split = run or self.runs[0], split or self.splits[0]
+        prefix = f"{run}/{split}/{layer}/" if "runs" in self.provenance else f"{split}/{layer}/"
+        here = {key[len(prefix) :]: array for key, array in self.arrays.items() if key.startswith(prefix)}
+        for key, array in here.items():
+            if name in (key, key.rpartition(".")[2]):
+                return array
+        raise _check.no_array(name, layer, run, split, sorted(here), list(self.layers))
+
+    def classes(self, run: str | None = None, split: str | None = None) -> tuple[str, ...]:
+        """The names of the classes, in the order of the rows of class arrays."""
+        found = self.about(run).get("classes", {})
+        return tuple(found.get(split or self.splits[0], next(iter(found.values()), {})))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a folder: rows.parquet, arrays.safetensors, provenance.json. An existing report is replaced."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        from safetensors.numpy import save_file
-
-        folder = Path(path)
-        if folder.is_file():
-            raise _check.not_a_folder(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        table = pa.table({name: [getattr(row, name) for row in self.rows] for name in COLUMNS}, schema=_schema())
-        pq.write_table(table, folder / "rows.parquet")
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, folder / "arrays.safetensors"
-        )
-        text = json.dumps({"format": FORMAT, **self.provenance}, indent=2, sort_keys=True, default=str)
-        (folder / "provenance.json").write_text(text + "\n", encoding="utf-8")
-        return folder
+        columns = {f.name: (f.type, [getattr(row, f.name) for row in self.rows]) for f in fields(Row)}
+        return _saved.write(path, columns, self.arrays, self.provenance)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Report":
-        """Read what `save` wrote."""
-        import pyarrow.parquet as pq
-        from safetensors.numpy import load_file
-
-        folder = Path(path)
-        missing = [n for n in ("rows.parquet", "arrays.safetensors", "provenance.json") if not (folder / n).is_file()]
-        if missing:
-            raise _check.not_a_report(folder, missing)
-        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
-        found = provenance.pop("format", None)
-        if found != FORMAT:
-            raise _check.other_format(folder, found, FORMAT)
-        columns = pq.read_table(folder / "rows.parquet").to_pydict()
-        rows = tuple(Row(*values) for values in zip(*(columns[name] for name in COLUMNS)))
-        return cls(rows, load_file(folder / "arrays.safetensors"), provenance)
+        """Read what `save` wrote. Raises FileError for what is no report, of a newer version, cut or changed."""
+        columns, arrays, provenance = _saved.read(path, COLUMNS)
+        return cls(tuple(Row(*values) for values in zip(*(columns[name] for name in COLUMNS))), arrays, provenance)
 
 
-def _schema():
-    import pyarrow as pa
+def concat(reports: "Iterable[Report] | Mapping[str, Report]") -> Report:
+    """One report of many runs. A mapping renames each run: its key for a report of one run, else key/run.
 
-    kinds: dict[Any, Callable[[], Any]] = {str: pa.string, int: pa.int64, float: pa.float64}
-    return pa.schema([(f.name, kinds[f.type]()) for f in fields(Row)])
+    Raises InputError when two runs have the same name, or when there is no report.
+    """
+    named: Any = reports  # isinstance cannot narrow an iterable that may be a mapping of something else
+    given: list[Report] = [r.renamed(name) for name, r in named.items()] if isinstance(named, Mapping) else list(named)
+    if not given:
+        raise _check.no_reports()
+    names = [run for report in given for run in report.runs]
+    clash = sorted({name for name in names if names.count(name) > 1})
+    if clash:
+        raise _check.same_run(clash)
+    if len(given) == 1:
+        return given[0]
+    return Report(
+        tuple(row for report in given for row in report.rows),
+        {name: array for report in given for name, array in _named(report).items()},
+        {
+            "runs": [run for report in given for run in _runs_of(report)],
+            "failures": [line for report in given for line in report.failures],
+        },
+    )
+
+
+def penultimate(report: Report, run: str | None = None) -> str:
+    """The layer that the classifier reads, where it is known; else the last but one, or the only one."""
+    of_run = [r.layer for r in report.rows if r.layer and r.run == (run or report.runs[0])]
+    layers = [layer for layer in report.layers if layer in of_run]
+    heads = [
+        r.layer
+        for r in report.rows
+        if r.quantity in ("self_duality", "classifier_equinorm") and r.run in (run, report.runs[0])
+    ]
+    known = [layer for layer in heads if layer in layers]
+    return known[0] if known else layers[-2] if len(layers) > 1 else layers[0]
 
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:

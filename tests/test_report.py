@@ -9,6 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from networks import ResNet
+from planted import planted
 from torch import nn
 
 import repana
@@ -179,8 +180,81 @@ def test_files_that_are_no_report(report, tmp_path):
     assert str(error.value) == text + "found in it."
     report.save(tmp_path)
     (tmp_path / "provenance.json").write_text('{"format": 99}')
-    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 1"):
+    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 2"):
         Report.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "arrays.safetensors"])
+@pytest.mark.parametrize("digests", [True, False])
+def test_a_file_that_was_cut_is_refused(report, tmp_path, name, digests):
+    report.save(tmp_path)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    if not digests:  # as an older version wrote it
+        text = json.loads((tmp_path / "provenance.json").read_text())
+        text.pop("sha256")
+        (tmp_path / "provenance.json").write_text(json.dumps({**text, "format": 1}))
+    with pytest.raises(FileError) as error:
+        Report.load(tmp_path)
+    start = f"RA309: {str(tmp_path)!r}: {name} was cut or changed after it was saved: "
+    assert str(error.value).startswith(start)
+    if digests:
+        end = "its SHA-256 is not the one written in provenance.json. Save the report again."
+        assert str(error.value) == start + end
+
+
+def test_a_tampered_value_and_broken_provenance_are_refused(report, tmp_path):
+    import pyarrow.parquet as pq
+
+    report.save(tmp_path)
+    table = pq.read_table(tmp_path / "rows.parquet")
+    pq.write_table(table.slice(1), tmp_path / "rows.parquet")
+    with pytest.raises(FileError, match="RA309: .*rows.parquet was cut or changed"):
+        Report.load(tmp_path)
+    report.save(tmp_path)
+    (tmp_path / "provenance.json").write_text("{")
+    with pytest.raises(FileError, match="RA309: .*provenance.json was cut or changed .* it is not JSON"):
+        Report.load(tmp_path)
+
+
+def test_a_report_of_the_first_format_is_read(report, tmp_path):
+    report.save(tmp_path)
+    text = json.loads((tmp_path / "provenance.json").read_text())
+    text.pop("sha256")
+    (tmp_path / "provenance.json").write_text(json.dumps({**text, "format": 1}))
+    same(report, Report.load(tmp_path))
+
+
+def test_a_folder_without_permission(report, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "/closed/rows.parquet.new")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", refuse)
+    with pytest.raises(FileError) as error:
+        report.save(tmp_path / "closed")
+    text = "RA310: '/closed/rows.parquet.new' cannot be written; choose a folder that you may write to."
+    assert str(error.value) == text
+
+
+def test_class_names_keep_their_order(tmp_path):
+    x, y = torch.randn(60, 4), torch.arange(60) % 12
+    report = profile(repana.Activations({"h": x}, y, sample=torch.arange(60), seen=60), null=0, replicates=0)
+    assert Report.load(report.save(tmp_path)).classes() == tuple(map(str, range(12)))
+
+
+def test_concat_renames_and_refuses(report, net, tmp_path):
+    two = repana.concat({"a": report, "b": report})
+    assert two.runs == ("a", "b")
+    np.testing.assert_array_equal(two.array("cdnv_grid", "fc:in", run="b"), report.array("cdnv_grid", "fc:in"))
+    assert two.about("b")["weights_sha256"] == report.about()["weights_sha256"]
+    four = repana.concat({"x": two, "y": two})
+    assert four.runs == ("x/a", "x/b", "y/a", "y/b")
+    same(four, Report.load(four.save(tmp_path)))
+    np.testing.assert_array_equal(four.array("cdnv_grid", "fc", run="y/b"), report.array("cdnv_grid", "fc"))
+    assert sum([report, report.renamed("z")]).runs == ("small", "z")
+    with pytest.raises(InputError) as error:
+        repana.concat([])
+    assert str(error.value) == "RA223: there are no reports; give at least one."
 
 
 def test_reports_of_many_checkpoints_add(net, report, tmp_path):
@@ -224,30 +298,6 @@ def test_same_report_same_bytes(report, tmp_path):
     for name in ("a.pdf", "b.pdf"):
         report.plot("nc1").savefig(tmp_path / name, metadata={"CreationDate": None})
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
-
-
-def planted(layers: list[str], values: list[float], name: str = "nc1") -> Report:
-    rows = [
-        row("run", "train", layer, i, "neural_collapse", name, Estimate(v))
-        for i, (layer, v) in enumerate(zip(layers, values))
-    ]
-    return Report(tuple(rows))
-
-
-@pytest.mark.parametrize("layers", [1, 2, 7, 24, 120])
-def test_layer_names_do_not_overlap(layers):
-    names = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(layers)]
-    figure = planted(names, [1.0 + i for i in range(layers)]).plot("nc1")
-    figure.canvas.draw()
-    labels = [t for t in figure.axes[0].get_xticklabels() if t.get_text()]
-    assert labels[0].get_text() == _style.shortened(names[0], 16)
-    assert labels[-1].get_text() == _style.shortened(names[-1], 16)
-    angle = math.radians(labels[0].get_rotation())
-    anchors = [figure.axes[0].transData.transform((t.get_position()[0], 0))[0] for t in labels]
-    height = labels[0].get_fontsize() * figure.dpi / 72
-    if angle:
-        gaps = np.diff(anchors) * math.sin(angle)
-        assert (gaps > 0.9 * height).all()
 
 
 def test_infinite_and_missing_values_are_marked_not_lost():

@@ -67,6 +67,7 @@ class NeuralCollapse:
     accuracy: Estimate = ABSENT
     cdnv_grid: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
     class_cosines: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
+    mean_spectrum: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
     classes: tuple[Any, ...] = ()
     counts: tuple[int, ...] = ()
     convention: str = "papyan"
@@ -106,7 +107,8 @@ def neural_collapse(
       (v_i + v_j)/(2 |m_i - m_j|^2), with `cdnv_median`, `cdnv_max` and `cdnv_grid` (c, c); `vci`
       1 - tr(St^+ Sb)/rank(Sb), Sb weighted by class size, in [0, 1]; `fuzziness` tr(Sw Sb^+) in He & Su's form,
       whatever the convention. All 0 at full collapse, unbounded above unless said.
-    - geometry of the means: `equinorm` std/mean of |m_c - g|; `equiangularity` mean |cos + 1/(c-1)| over pairs;
+    - geometry of the means, also in `class_cosines` (c, c) and `mean_spectrum`, the singular values of Mc, which are
+      equal for a simplex: `equinorm` std/mean of |m_c - g|; `equiangularity` mean |cos + 1/(c-1)| over pairs;
       `cosine_std` std of the cosines; `etf_error` |G/|G| - J/|J||_F of G = Mc Mc', in [0, 2]; `of_error` the same of
       MM' to the identity; `gof_error` the same to diag(`gof_target`), or to its own diagonal; `uniformity` and
       `uniformity_variance`, mean and variance of the pair energy of unit Mc (`kernel`: "log", "distance", "riesz" with
@@ -211,6 +213,7 @@ def neural_collapse(
         **found,
         cdnv_grid=formulas.cdnv_grid(geometry, sample.trace).cpu(),
         class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
+        mean_spectrum=geometry.spectrum.sqrt().flip(0).cpu(),
         classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),
         convention=convention,

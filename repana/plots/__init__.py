@@ -1,6 +1,26 @@
-"""Figures: each reads a report, draws on Axes and returns them. Nothing is shown, saved or styled globally."""
+"""Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
 from repana.plots._style import figure_of, style
+from repana.plots.checkpoints import trajectory
 from repana.plots.depth import depth_profile
+from repana.plots.grams import cdnv_grid, class_gram
+from repana.plots.heat import heat_map
+from repana.plots.maps import layer_map
+from repana.plots.plane import Mixed, classifier_plane
+from repana.plots.runs import run_summary
+from repana.plots.spectrum import mean_spectrum
 
-__all__ = ["depth_profile", "figure_of", "style"]
+__all__ = [
+    "Mixed",
+    "cdnv_grid",
+    "class_gram",
+    "classifier_plane",
+    "depth_profile",
+    "figure_of",
+    "heat_map",
+    "layer_map",
+    "mean_spectrum",
+    "run_summary",
+    "style",
+    "trajectory",
+]

@@ -2,58 +2,153 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from repana import _check
+
 COLUMN, PAGE = 3.25, 6.75  # inches
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
-MARKERS = ("o", "s", "^", "D", "v", "P")
+# Okabe & Ito 2008, then Tol's muted brown-red, olive and indigo: ten classes that the colour-blind tell apart
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES = ("-", "--", "-.", ":")
-GREY = "#6e6e6e"
-RC: dict[Any, Any] = {
+GREY, FAINT = "#6e6e6e", "#dddddd"
+SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
+MEDIA = {"paper": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
+SIZES: dict[str, float] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
+    "figure.titlesize": 8,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "legend.fontsize": 7,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+}
+RC: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.formatter.use_mathtext": True,
+    "axes.formatter.limits": (-3, 4),
     "pdf.fonttype": 42,
+    "ps.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "repana",
+    "savefig.transparent": False,
+    "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
+    "mathtext.fontset": "dejavusans",
 }
+_medium: ContextVar[str | None] = ContextVar("medium", default=None)
 
 
-def style():
-    """A context in which figures look like ours; outside it nothing changes."""
-    return mpl.rc_context(RC)
+@contextmanager
+def style(medium: str = "paper") -> Iterator[None]:
+    """Figures drawn inside have the sizes of a "paper" (8 point text), a "notebook" or a "slide".
+
+    Outside nothing changes; figures are then drawn for a paper.
+    """
+    _check.choice(medium, "medium", MEDIA)
+    with mpl.rc_context(_settings(medium)):
+        token = _medium.set(medium)
+        try:
+            yield
+        finally:
+            _medium.reset(token)
 
 
-def grid(panels: int, width: float = PAGE, height: float = 1.7) -> list[Axes]:
-    """Empty small multiples, three in a row on a page's width."""
-    columns = min(panels, 3 if width > COLUMN + 1 else 1)
+@contextmanager
+def drawing() -> Iterator[float]:
+    """What a figure function draws in: the style that is on, or the paper's. Gives the size of a figure's inch."""
+    medium = _medium.get() or "paper"
+    with style(medium):
+        in_notebook()
+        yield MEDIA[medium]
+
+
+def _settings(medium: str) -> dict[Any, Any]:
+    scale = MEDIA[medium]
+    return {**RC, **{name: round(size * scale, 2) for name, size in SIZES.items()}}
+
+
+class Plate(Figure):
+    """A figure that is saved as it was drawn: fonts embedded, and the same bytes for the same content."""
+
+    medium = "paper"
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        """As matplotlib's, in the style of the figure, without the date."""
+        kind = options.get("format") or str(getattr(fname, "name", fname)).rpartition(".")[2].lower()
+        undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "ps": {}, "eps": {}}.get(kind, {})
+        options["metadata"] = {**undated, **(options.get("metadata") or {})}
+        with mpl.rc_context(_settings(self.medium)):
+            try:
+                super().savefig(fname, **options)
+            except PermissionError as error:
+                raise _check.not_writable(error.filename or fname) from None
+
+
+def plate(width: float, height: float) -> Plate:
+    """An empty figure of a size in paper inches, larger on a slide. Call it inside `drawing`."""
+    medium = _medium.get() or "paper"
+    scale = MEDIA[medium]
+    figure = Plate(figsize=(width * scale, height * scale), layout="constrained")
+    figure.medium = medium
+    return figure
+
+
+def one(ax: Axes | None, width: float = COLUMN, height: float = 2.4) -> Axes:
+    """The given Axes, or those of a new figure."""
+    if ax is not None:
+        return ax
+    made = plate(width, height).subplots()
+    assert isinstance(made, Axes)
+    return made
+
+
+def grid(panels: int, width: float = PAGE, height: float = 1.7, columns: int | None = None) -> list[Axes]:
+    """Empty small multiples, three in a row on a page's width, one in a column's."""
+    columns = columns or min(panels, 3 if width > COLUMN + 1 else 1)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(width, height * rows + 0.5), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).flatten().tolist()
+    axes = plate(width, height * rows + 0.5).subplots(rows, columns, squeeze=False).flatten().tolist()
     for spare in axes[panels:]:
         spare.remove()
     return axes[:panels]
 
 
-def figure_of(axes: Sequence[Axes]) -> Figure:
+def figure_of(axes: Axes | Sequence[Axes]) -> Figure:
     """The whole figure that the axes stand in."""
-    figure = axes[0].get_figure(root=True)
+    first = axes if isinstance(axes, Axes) else axes[0]
+    figure = first.get_figure(root=True)
     assert isinstance(figure, Figure)
     return figure
+
+
+def colour(i: int, total: int) -> Any:
+    """The i-th of so many curves: told apart one by one, or, where they are many, by their place in the order."""
+    return COLOURS[i] if total <= len(COLOURS) else depth_colour(i, total)
+
+
+def depth_colour(i: int, total: int) -> Any:
+    """The i-th in an order: dark first."""
+    return mpl.colormaps[DEPTHS](0.9 * i / max(1, total - 1))
 
 
 def shortened(name: str, most: int) -> str:
@@ -62,6 +157,11 @@ def shortened(name: str, most: int) -> str:
         return name
     left = (most - 1) // 2
     return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
+
+
+def literal(text: str) -> str:
+    """Text as it is: a dollar sign in a layer's name starts no formula."""
+    return text.replace("$", r"\$")
 
 
 def in_notebook() -> None:

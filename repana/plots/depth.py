@@ -1,21 +1,22 @@
 """The depth profile: one small panel per quantity, layers from input to logits."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
-from repana.plots import _style
+from repana.plots import _layers, _style
 
+MOST_MARKERS = 40  # layers; a line of more has no markers
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
-MOST_LABELS = 16  # layer names below an axis; of a deeper network every few are shown
-MOST_LETTERS = 16
 
 
 def depth_profile(
@@ -30,7 +31,8 @@ def depth_profile(
 
     A line and a 95 % interval band for every run and split; the value without class structure (label permutation or
     closed form) is the grey dotted line, with its range where it was drawn from permutations. Positive quantities that
-    span more than 1.3 decades have a log axis. Values that are not finite are marked on the upper edge.
+    span more than 1.3 decades have a log axis. Infinite values are marked on the edge; a panel without a single finite
+    value says so, and why. Thin vertical lines part the blocks of the network.
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
@@ -39,19 +41,16 @@ def depth_profile(
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
             raise _check.no_depth(name)
-    with _style.style():
-        if ax is None:
-            _style.in_notebook()
-            axes = _style.grid(len(names), width)
-        else:
-            axes = [ax] if isinstance(ax, Axes) else list(ax)
+    with _style.drawing() as scale:
+        own = _style.grid(len(names), width) if ax is None else []
+        axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         for panel, name in zip(axes, names):
             _panel(panel, rows[name], report.layers)
         _legend(axes)
         if ax is None:
-            _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8)
+            _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8 * scale)
     return axes
 
 
@@ -81,18 +80,18 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
     first = next(iter(curves.values()))[0]
     line = quantity(first.analyzer, first.quantity)
     runs = list(dict.fromkeys(run for run, _ in curves))
-    log = _wants_log([r for rows in curves.values() for r in rows])
+    log = wants_log([r for rows in curves.values() for r in rows])
     for i, ((run, split), rows) in enumerate(curves.items()):
         x = np.array([place[r.layer] for r in rows], float)
         value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
         finite = np.isfinite(value) & ((value > 0) | (not log))
         label = (split if len(runs) == 1 else f"{run}, {split}").replace("_", " ")
-        colour = _style.COLOURS[i % len(_style.COLOURS)]
+        colour = _style.colour(i, len(curves))
         ax.plot(
             x,
             np.where(finite, value, np.nan),
             color=colour,
-            marker=_style.MARKERS[i % len(_style.MARKERS)],
+            marker=_style.MARKERS[i % len(_style.MARKERS)] if len(layers) <= MOST_MARKERS else None,
             linestyle=_style.LINES[i % len(_style.LINES)],
             label=label,
             zorder=3,
@@ -110,7 +109,18 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
             ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
         if i == 0:
             _null(ax, x, rows)
+    everything = [r for rows in curves.values() for r in rows]
+    if not any(math.isfinite(r.value) for r in everything):
+        say_empty(ax, everything)
     _decorate(ax, line, layers, log)
+
+
+def say_empty(ax: Axes, rows: Sequence[Row]) -> None:
+    """Write that no value is finite, and the first reason that is known, into a panel that would be empty."""
+    kinds = "infinite" if any(math.isinf(r.value) for r in rows) else "NaN"
+    reason = next((r.note for r in rows if r.note), "")
+    text = "\n".join([f"every value is {kinds}", *textwrap.wrap(reason, 34)[:3]])
+    ax.text(0.5, 0.5, _style.literal(text), transform=ax.transAxes, ha="center", va="center", color=_style.GREY)
 
 
 def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
@@ -122,7 +132,8 @@ def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
     ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
 
 
-def _wants_log(rows: Sequence[Row]) -> bool:
+def wants_log(rows: Sequence[Row]) -> bool:
+    """Whether a quantity is positive, no share, and spans more than 1.3 decades."""
     values = [v for r in rows for v in (r.value, r.null) if math.isfinite(v)]
     positive = [v for v in values if v > 0]
     bounded = all(v <= 1 for v in values) and quantity(rows[0].analyzer, rows[0].quantity).unit == "share"
@@ -133,7 +144,7 @@ def _wants_log(rows: Sequence[Row]) -> bool:
 
 def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> None:
     ax.set_title(line.title or line.name, loc="left", pad=4)
-    ax.set_ylabel(line.unit or line.name, labelpad=4)
+    ax.set_ylabel(line.unit or "no unit", labelpad=4)
     ax.set_xlim(-0.4, len(layers) - 0.6)
     if log:
         ax.set_yscale("log")
@@ -143,15 +154,9 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> N
         ax.yaxis.set_major_locator(MaxNLocator(5))
         if line.unit == "share":
             ax.set_ylim(-0.03, 1.03)
-    step = -(-len(layers) // MOST_LABELS)
-    shown = list(range(0, len(layers), step))
-    if shown and shown[-1] != len(layers) - 1:
-        shown = [*shown[:-1], len(layers) - 1] if len(layers) - 1 - shown[-1] < step else [*shown, len(layers) - 1]
-    names = [_style.shortened(layers[i], MOST_LETTERS) for i in shown]
-    tilted = len(shown) * max(map(len, names), default=1) > 26
-    ax.xaxis.set_major_locator(FixedLocator(shown))
-    ax.set_xticklabels(names, rotation=45 if tilted else 0, ha="right" if tilted else "center", rotation_mode="anchor")
-    ax.grid(axis="y", color="#dddddd", linewidth=0.4, zorder=-1)
+    _layers.name_layers(ax, layers)
+    _layers.mark_blocks(ax, layers)
+    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)
 
 
@@ -166,6 +171,10 @@ def _legend(axes: Sequence[Axes]) -> None:
         return
     order = sorted(handles, key=lambda label: label == "no class structure")
     if len(figure.axes) == len(axes):
-        figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=len(order), frameon=False)
+        across = max(
+            1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))
+        )
+        names = [_style.literal(k) for k in order]
+        figure.legend([handles[k] for k in order], names, loc="outside upper center", ncols=across, frameon=False)
     else:
         axes[0].legend([handles[k] for k in order], order, frameon=False)

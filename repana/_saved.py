@@ -1,0 +1,87 @@
+"""A report on disk: a folder with rows in Parquet, arrays in safetensors, provenance in JSON with their digests."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from repana import _check
+
+FORMAT = 2  # 1 had no digests; it is read as it is
+ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
+KINDS: dict[type, str] = {str: "string", int: "int64", float: "float64"}
+
+
+def write(
+    path: str | os.PathLike[str],
+    columns: Mapping[str, tuple[type, Sequence[Any]]],
+    arrays: Mapping[str, np.ndarray],
+    provenance: Mapping[str, Any],
+) -> Path:
+    """Write the three files, each beside its place first, so that a report is replaced whole or not at all."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from safetensors.numpy import save_file
+
+    folder = Path(path)
+    if folder.is_file():
+        raise _check.not_a_folder(folder)
+    schema = pa.schema([(name, pa.type_for_alias(KINDS[kind])) for name, (kind, _) in columns.items()])
+    table = pa.table({name: list(values) for name, (_, values) in columns.items()}, schema=schema)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / f"{ROWS}.new")
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / f"{ARRAYS}.new")
+        digests = {name: _digest(folder / f"{name}.new") for name in (ROWS, ARRAYS)}
+        text = json.dumps({"format": FORMAT, "sha256": digests, **provenance}, indent=2, default=str)
+        (folder / f"{PROVENANCE}.new").write_text(text + "\n", encoding="utf-8")
+        for name in (ROWS, ARRAYS, PROVENANCE):
+            os.replace(folder / f"{name}.new", folder / name)
+    except PermissionError as error:
+        raise _check.not_writable(error.filename or folder) from None
+    return folder
+
+
+def read(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[dict[str, list[Any]], dict[str, np.ndarray], dict[str, Any]]:
+    """The columns, arrays and provenance that `write` wrote; refused when a file was cut or changed since."""
+    import pyarrow.parquet as pq
+    from safetensors.numpy import load_file
+
+    folder = Path(path)
+    missing = [name for name in (ROWS, ARRAYS, PROVENANCE) if not (folder / name).is_file()]
+    if missing:
+        raise _check.not_a_report(folder, missing)
+    try:
+        provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _check.damaged(folder, PROVENANCE, f"it is not JSON ({error})") from None
+    found = provenance.pop("format", None)
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise _check.other_format(folder, found, FORMAT)
+    for name, digest in provenance.pop("sha256", {}).items():
+        if _digest(folder / name) != digest:
+            raise _check.damaged(folder, name, "its SHA-256 is not the one written in provenance.json")
+    try:
+        columns = pq.read_table(folder / ROWS).to_pydict()
+        arrays = load_file(folder / ARRAYS)
+    except Exception as error:  # of pyarrow or safetensors, each with classes of its own
+        raise _check.damaged(folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)) from None
+    lacking = [name for name in names if name not in columns]
+    if lacking:
+        raise _check.damaged(folder, ROWS, f"it has no column {lacking[0]!r}")
+    return columns, arrays, provenance
+
+
+def is_report(path: Path) -> bool:
+    """Whether a folder holds a saved report."""
+    return all((path / name).is_file() for name in (ROWS, ARRAYS, PROVENANCE))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

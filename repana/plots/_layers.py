@@ -1,0 +1,71 @@
+"""The axis of layers: names that never overlap, and where one block of the network ends and the next begins."""
+
+import re
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from repana.plots import _style
+
+MOST_LETTERS = 16
+LETTER = 0.62  # width of a letter, and
+LINE = 1.25  # height of a line, in font sizes
+
+
+def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False) -> None:
+    """Label an axis with layers at 0, 1, 2, ...: all names flat where they fit, else tilted, else every few of them.
+
+    The first and the last are always named.
+    """
+    axis = ax.yaxis if vertical else ax.xaxis
+    room = _room(ax, vertical)
+    size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
+    names = [_style.shortened(layer, MOST_LETTERS) for layer in layers]
+    widest = max(map(len, names), default=1) * LETTER * size + size
+    flat = vertical or len(names) * widest <= room
+    need = size * LINE if vertical else widest if flat else size * LINE * 2**0.5
+    step = max(1, -(-int(len(names) * need * 1000) // int(room * 1000)))
+    shown = list(range(0, len(names), step))
+    last = len(names) - 1
+    if shown and shown[-1] != last:
+        shown = [*shown[:-1], last] if last - shown[-1] < step else [*shown, last]
+    axis.set_major_locator(FixedLocator(shown))
+    axis.set_minor_locator(NullLocator())
+    texts = [_style.literal(names[i]) for i in shown]
+    if vertical:
+        ax.set_yticklabels(texts)
+    elif flat:
+        ax.set_xticklabels(texts)
+    else:
+        ax.set_xticklabels(texts, rotation=45, ha="right", rotation_mode="anchor")
+
+
+def _room(ax: Axes, vertical: bool) -> float:
+    """Inches that the axis will have, before the layout is made."""
+    figure = _style.figure_of(ax)
+    spec = ax.get_subplotspec()
+    rows, columns = (1, 1) if spec is None else spec.get_gridspec().get_geometry()
+    if vertical:
+        return 0.75 * figure.get_figheight() / rows
+    return 0.8 * figure.get_figwidth() / columns - 0.15
+
+
+def parent(layer: str) -> str:
+    """The part of the network that a layer belongs to: what its address has before the last dot, or nothing."""
+    name = re.split(r"[:|@\[]", layer)[0]
+    return name.rpartition(".")[0]
+
+
+def boundaries(layers: Sequence[str]) -> list[float]:
+    """Places between layers of different parts of the network; none where every layer would be a part of its own."""
+    parts = [parent(layer) for layer in layers]
+    found = [i - 0.5 for i in range(1, len(parts)) if parts[i] != parts[i - 1]]
+    return found if any(parts) and len(found) < len(parts) - 1 else []
+
+
+def mark_blocks(ax: Axes, layers: Sequence[str]) -> None:
+    """Thin lines where one block of the network ends and the next begins."""
+    for place in boundaries(layers):
+        ax.axvline(place, color=_style.FAINT, linewidth=0.6, zorder=-2, label="_block")

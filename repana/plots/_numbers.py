@@ -1,0 +1,26 @@
+"""Numbers as they stand in figures and tables."""
+
+import math
+
+SIGNIFICANT = 3
+_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+
+
+def number(value: float, significant: int = SIGNIFICANT) -> str:
+    """So many significant digits, powers of ten where they are shorter, a sign for what is not finite."""
+    if math.isnan(value):
+        return "\u2013"
+    if math.isinf(value):
+        return "\u221e" if value > 0 else "\u2212\u221e"
+    if value == 0:
+        return "0"
+    if 1e-3 <= abs(value) < 1e5:
+        digits = max(0, significant - 1 - math.floor(math.log10(abs(value))))
+        return f"{value:.{digits}f}".replace("-", "\u2212")
+    mantissa, _, exponent = f"{value:.{significant - 1}e}".partition("e")
+    return f"{mantissa}\u00d710{str(int(exponent)).translate(_RAISED)}".replace("-", "\u2212")
+
+
+def short(value: float) -> str:
+    """Two significant digits, for a cell of a figure."""
+    return number(value, 2)

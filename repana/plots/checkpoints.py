@@ -1,0 +1,111 @@
+"""Quantities over training: one line a layer, one column a series of checkpoints."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from repana import _check
+from repana._results import Report, Row
+from repana.analyzers import quantity
+from repana.plots import _style
+from repana.plots.depth import headline, say_empty, wants_log
+
+MOST_NAMED = 8  # layers in the legend; of more, some
+
+
+def trajectory(
+    report: Report,
+    *quantities: str,
+    layers: Sequence[str] | None = None,
+    split: str | None = None,
+    ax: Sequence[Axes] | None = None,
+    width: float = _style.PAGE,
+) -> list[Axes]:
+    """Draw quantities (rows) over the steps of training; without names, the headline quantities.
+
+    Each run is a checkpoint, at the step that `profile(step=)` recorded or that its name ends with. Runs whose names
+    agree up to the last slash are a series, drawn in a column of its own: "decay/epoch10", "decay/epoch20". Lines are
+    layers, dark for the first, with their 95 % interval bands; the panels of a row share their scale.
+
+    `ax`: one Axes for each quantity and series, row by row. Returns the Axes in that order.
+
+    Raises InputError where fewer than two runs have a step.
+    """
+    names = quantities or headline(report)
+    series = series_of(report)
+    chosen = tuple(layers or report.layers)
+    with _style.drawing() as scale:
+        axes = list(ax or _style.grid(len(names) * len(series), width, 1.6, columns=len(series)))
+        for i, name in enumerate(names):
+            found = {group: _by_layer(report, name, runs, chosen, split) for group, runs in series.items()}
+            row = axes[i * len(series) : (i + 1) * len(series)]
+            for panel, (group, lines) in zip(row, found.items()):
+                _panel(panel, lines, chosen)
+                panel.set_title(_style.literal(group) if i == 0 and group else "")
+            _share_scale(row, [r for lines in found.values() for rows in lines.values() for r in rows.values()])
+        if ax is None:
+            figure = _style.figure_of(axes)
+            figure.supxlabel("step", fontsize=8 * scale)
+            handles, labels = axes[0].get_legend_handles_labels()
+            every = max(1, -(-len(labels) // MOST_NAMED))
+            shown = sorted({*range(0, len(labels), every), len(labels) - 1})
+            figure.legend([handles[k] for k in shown], [labels[k] for k in shown], loc="outside upper center",
+                          ncols=min(4, len(shown)), frameon=False)  # fmt: skip
+    return axes
+
+
+def series_of(report: Report) -> dict[str, list[str]]:
+    """Runs by the part of their name before the last slash, each series in the order of its steps."""
+    found: dict[str, list[str]] = {}
+    for run in report.runs:
+        if not math.isnan(report.step(run)):
+            found.setdefault(run.rpartition("/")[0], []).append(run)
+    found = {group: sorted(runs, key=report.step) for group, runs in found.items()}
+    if not any(len({report.step(run) for run in runs}) > 1 for runs in found.values()):
+        raise _check.no_steps(report.runs)
+    return found
+
+
+def _by_layer(
+    report: Report, name: str, runs: Sequence[str], layers: Sequence[str], split: str | None
+) -> dict[str, dict[float, Row]]:
+    rows = {run: {r.layer: r for r in report.select(name, run=run, split=split)} for run in runs}
+    return {
+        layer: {report.step(run): rows[run][layer] for run in runs if layer in rows[run]}
+        for layer in layers
+        if any(layer in of_run for of_run in rows.values())
+    }
+
+
+def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) -> None:
+    for layer, points in lines.items():
+        i = layers.index(layer)
+        x = np.array(list(points), float)
+        value, low, high = (np.array([getattr(r, f) for r in points.values()]) for f in ("value", "low", "high"))
+        colour = _style.depth_colour(i, len(layers))
+        value = np.where(np.isfinite(value), value, np.nan)
+        style = _style.LINES[i % len(_style.LINES)]
+        ax.plot(x, value, style, color=colour, label=_style.literal(_style.shortened(layer, 20)))
+        ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _share_scale(row: Sequence[Axes], rows: Sequence[Row]) -> None:
+    line = quantity(rows[0].analyzer, rows[0].quantity)
+    finite = [r.value for r in rows if math.isfinite(r.value)]
+    log = wants_log([r for r in rows if math.isfinite(r.value)] or rows)
+    for i, ax in enumerate(row):
+        if not finite:
+            say_empty(ax, rows)
+            continue
+        if log:
+            ax.set_yscale("log")
+        margin = 0.04 * (max(finite) - min(finite) or 1.0)
+        ax.set_ylim(*(min(finite) / 1.2, max(finite) * 1.2) if log else (min(finite) - margin, max(finite) + margin))
+        ax.set_ylabel((line.title or line.name) if i == 0 else "")
+        ax.tick_params(labelleft=i == 0)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
+        ax.set_axisbelow(True)

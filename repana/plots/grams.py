@@ -1,0 +1,114 @@
+"""Class by class: the cosines of class means, and the class-distance normalised variance with its closest pairs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.patches import Rectangle
+
+from repana._results import Report, penultimate
+from repana.plots import _style
+from repana.plots._numbers import short
+
+MOST_NAMES = 14  # classes that are named on the axes
+PAIRS = 3
+
+
+def class_gram(
+    report: Report,
+    layer: str | None = None,
+    *,
+    ax: Axes | None = None,
+    run: str | None = None,
+    split: str | None = None,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw the cosines between centred class means of a layer; without a name, of the classifier's input.
+
+    A simplex equiangular tight frame has -1/(c - 1) in every place off the diagonal; the title says so.
+    Returns the Axes, with the (c, c) cosines in its image.
+    """
+    layer = layer or penultimate(report, run)
+    gram = report.array("neural_collapse.class_cosines", layer, run=run, split=split)
+    names = _names(report, len(gram), run, split)
+    with _style.drawing():
+        ax = _style.one(ax, width, 0.92 * width)
+        image = ax.imshow(gram, cmap=_style.SIGNED, vmin=-1, vmax=1, interpolation="nearest")
+        _name_classes(ax, names)
+        ax.set_title(f"class means at {_style.literal(layer)}\nsimplex: {short(-1 / (len(gram) - 1))} off the diagonal")
+        _bar(ax, image, "cosine")
+    return ax
+
+
+def cdnv_grid(
+    report: Report,
+    layer: str | None = None,
+    *,
+    ax: Axes | None = None,
+    run: str | None = None,
+    split: str | None = None,
+    pairs: int = PAIRS,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw the class-distance normalised variance of every pair of classes, the closest pairs framed and named.
+
+    Darker pairs overlap more. Pairs whose means coincide (infinite) are framed too.
+    Returns the Axes, with the lower triangle of the (c, c) grid in its image.
+    """
+    layer = layer or penultimate(report, run)
+    grid = report.array("neural_collapse.cdnv_grid", layer, run=run, split=split)
+    names = _names(report, len(grid), run, split)
+    lower = np.where(np.tril(np.ones_like(grid, bool), -1), grid, np.nan)
+    finite = lower[np.isfinite(lower) & (lower > 0)]
+    with _style.drawing():
+        ax = _style.one(ax, width, 0.92 * width)
+        norm = LogNorm(finite.min(), max(finite.max(), finite.min() * 1.01)) if len(finite) else None
+        shown = np.where(np.isinf(lower), finite.max() if len(finite) else 1.0, lower)
+        colours = mpl.colormaps[_style.SEQUENTIAL].with_extremes(bad="white")
+        image = ax.imshow(np.ma.masked_invalid(shown), cmap=colours, norm=norm, interpolation="nearest")
+        _name_classes(ax, names)
+        closest = closest_pairs(grid, pairs)
+        for i, j in closest:
+            frame = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=_style.COLOURS[1], linewidth=1.2)
+            ax.add_patch(frame)
+        words = [f"{_style.literal(names[i])} and {_style.literal(names[j])}: {short(grid[i, j])}" for i, j in closest]
+        ax.text(0.98, 0.98, "\n".join(["closest pairs", *words]), transform=ax.transAxes, ha="right", va="top")
+        ax.set_title(f"CDNV at {_style.literal(layer)}")
+        _bar(ax, image, "CDNV")
+    return ax
+
+
+def closest_pairs(grid: np.ndarray, pairs: int = PAIRS) -> list[tuple[int, int]]:
+    """The pairs (i, j), i > j, with the largest values, the largest first."""
+    rows, columns = np.tril_indices(len(grid), -1)
+    order = np.argsort(-grid[rows, columns], kind="stable")[:pairs]
+    return [(int(rows[k]), int(columns[k])) for k in order]
+
+
+def _names(report: Report, c: int, run: str | None, split: str | None) -> Sequence[str]:
+    found = report.classes(run, split)
+    return found if len(found) == c else [str(i) for i in range(c)]
+
+
+def _name_classes(ax: Axes, names: Sequence[str]) -> None:
+    c = len(names)
+    step = max(1, -(-c // MOST_NAMES))
+    shown = list(range(0, c, step))
+    texts = [_style.literal(_style.shortened(names[i], 12)) for i in shown]
+    wide = max(map(len, texts)) > 2
+    ax.set_xticks(shown, texts, rotation=90 if wide else 0)
+    ax.set_yticks(shown, texts)
+    ax.tick_params(length=0)
+    ax.set_xlabel("class")
+    ax.set_ylabel("class")
+    for side in ("left", "bottom"):
+        ax.spines[side].set_visible(False)
+
+
+def _bar(ax: Axes, image: Any, label: str) -> None:
+    bar = _style.figure_of(ax).colorbar(image, ax=ax, shrink=0.8, pad=0.03)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label(label)

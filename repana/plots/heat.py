@@ -1,0 +1,127 @@
+"""The heat map: layers by quantities, every quantity on its own scale, darker where it is better."""
+
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from repana._results import Report, Row
+from repana.analyzers import quantity
+from repana.plots import _layers, _style
+from repana.plots._numbers import short
+from repana.plots.depth import headline, wants_log
+
+MOST_VALUES = 12  # layers whose cells have room for a number
+HATCH = "/////"
+
+
+def heat_map(
+    report: Report,
+    *quantities: str,
+    ax: Axes | None = None,
+    run: str | None = None,
+    split: str | None = None,
+    width: float = _style.PAGE,
+) -> Axes:
+    """Draw quantities (rows) over layers (columns); without names, all quantities that layers have.
+
+    Each row has a scale of its own, from its worst (light) to its best (dark), logarithmic where a positive quantity
+    spans more than 1.3 decades; a quantity without a better side goes from its lowest to its highest, and its name has
+    no arrow. The range stands at the right. A dot marks a value whose interval overlaps its range without class
+    structure; hatching a value that is not finite, and white a missing one.
+
+    Returns the Axes, with the (quantities, layers) shades in its image.
+    """
+    names = quantities or _all(report) or headline(report)
+    rows = [report.select(name, run=run, split=split) for name in names]
+    layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
+    with _style.drawing():
+        ax = _style.one(ax, width, 0.75 + 0.19 * len(names))
+        shades = np.full((len(names), len(layers)), np.nan)
+        dark = mpl.colormaps[_style.SEQUENTIAL]
+        colours = dark.with_extremes(bad="white")
+        for i, found in enumerate(rows):
+            at = {r.layer: r for r in found}
+            shade = shades_of(found)
+            for j, layer in enumerate(layers):
+                if layer in at:
+                    shades[i, j] = shade[layer]
+                    _mark(ax, j, i, at[layer], shade[layer], len(layers))
+        ax.imshow(shades, cmap=colours, vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
+        ax.set_yticks(range(len(names)), [_label(found[0]) for found in rows])
+        right = ax.secondary_yaxis("right")
+        right.set_yticks(range(len(names)), [_range(found) for found in rows])
+        right.tick_params(length=0)
+        for side in ("left", "bottom", "right"):
+            ax.spines[side].set_visible(False)
+            right.spines[side].set_visible(False)
+        ax.tick_params(length=0)
+        _layers.name_layers(ax, layers)
+        for place in _layers.boundaries(layers):
+            ax.axvline(place, color="white", linewidth=1.5)
+        ax.set_xlabel("layer, input to output")
+        ax.set_title("darker is better; at the right, worst to best    \u2022 within its range without class structure")
+    return ax
+
+
+def shades_of(rows: Sequence[Row]) -> dict[str, float]:
+    """0 for the worst, 1 for the best finite value of a quantity; NaN for a value that is not finite."""
+    line = quantity(rows[0].analyzer, rows[0].quantity)
+    finite = [r.value for r in rows if math.isfinite(r.value)]
+    log = wants_log(rows)
+    scaled = {r.layer: (math.log(r.value) if log else r.value) if math.isfinite(r.value) else math.nan for r in rows}
+    if not finite:
+        return scaled
+    low, high = (min(v for v in scaled.values() if v == v), max(v for v in scaled.values() if v == v))
+    if high == low:
+        return {layer: v if math.isnan(v) else 0.5 for layer, v in scaled.items()}
+    up = {layer: (v - low) / (high - low) for layer, v in scaled.items()}
+    return {layer: 1 - v for layer, v in up.items()} if line.better == "lower" else up
+
+
+def within_null(row: Row) -> bool:
+    """Whether the interval of a value overlaps the range that it has without class structure."""
+    if not math.isfinite(row.null) or not math.isfinite(row.value):
+        return False
+    low, high = (row.low, row.high) if math.isfinite(row.low) else (row.value, row.value)
+    bottom, top = (row.null_low, row.null_high) if math.isfinite(row.null_low) else (row.null, row.null)
+    return low <= top and bottom <= high
+
+
+def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, layers: int) -> None:
+    ink = "white" if shade > 0.55 else "black"
+    if not math.isfinite(row.value):
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
+        return
+    inside = within_null(row)
+    if layers <= MOST_VALUES:
+        text = short(row.value) + (" \u2022" if inside else "")
+        size = mpl.rcParams["font.size"] * 0.75
+        ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
+    elif inside:
+        ax.plot(x, y, ".", color=ink, markersize=mpl.rcParams["lines.markersize"] * 0.7)
+
+
+def _label(row: Row) -> str:
+    line = quantity(row.analyzer, row.quantity)
+    arrow = {"lower": " \u2193", "higher": " \u2191"}.get(line.better, "")
+    return (line.title or line.name.replace("_", " ")) + arrow
+
+
+def _range(rows: Sequence[Row]) -> str:
+    values = [r.value for r in rows if math.isfinite(r.value)]
+    if not values:
+        return "not finite"
+    ends = (min(values), max(values))
+    if ends[0] == ends[1]:
+        return short(ends[0])
+    if quantity(rows[0].analyzer, rows[0].quantity).better == "lower":
+        ends = ends[::-1]
+    return f"{short(ends[0])} \u2192 {short(ends[1])}"
+
+
+def _all(report: Report) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"{r.analyzer}.{r.quantity}" for r in report.rows if r.layer))

@@ -1,0 +1,102 @@
+"""A layer in two dimensions: principal components, or t-SNE."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patheffects import withStroke
+
+from repana import _check
+from repana._activations import Activations
+from repana._typing import IGNORED
+from repana.plots import _style
+
+MOST_SAMPLES = 2000  # of t-SNE, whose time grows faster than their number
+MOST_NAMED = 30  # classes written on the map
+
+
+def layer_map(
+    activations: Activations,
+    layer: str | None = None,
+    *,
+    method: str = "pca",
+    perplexity: float = 30.0,
+    max_samples: int = MOST_SAMPLES,
+    seed: int = 0,
+    ax: Axes | None = None,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw a layer's samples in two dimensions, coloured by class, each class named at its middle.
+
+    `method`: "pca", the two directions of largest variance with their share of it on the axes, or "tsne",
+    scikit-learn's t-SNE from principal components, whose axes, distances between groups and sizes of groups have no
+    meaning. At most `max_samples` samples are drawn, chosen by `seed`. `layer`: by default the classifier's
+    input, or the last layer.
+
+    Returns the Axes. Source of t-SNE: van der Maaten & Hinton 2008, JMLR 9, 2579-2605.
+    """
+    _check.choice(method, "method", ("pca", "tsne"))
+    layer = layer or (activations.head.layer if activations.head is not None else activations.layers[-1])
+    x = _check.features_of(activations[layer]).double().cpu()
+    codes, names = torch.zeros(len(x), dtype=torch.int64), ()
+    if activations.labels is not None:
+        codes, names = _check.labels_of(activations.labels, len(x))
+        x, codes = x[codes != IGNORED], codes[codes != IGNORED]
+    if len(x) < 3:
+        raise _check.too_few_samples("a map", len(x), 3)
+    if len(x) > max_samples:
+        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:max_samples].sort().values
+        x, codes = x[chosen], codes[chosen]
+    at, labels = principal(x) if method == "pca" else _tsne(x, perplexity, seed)
+    with _style.drawing() as scale:
+        ax = _style.one(ax, width, 0.95 * width)
+        classes = torch.unique(codes).tolist()
+        for i, value in enumerate(classes):
+            here = at[(codes == value).numpy()]
+            marker = _style.MARKERS[i % len(_style.MARKERS)]
+            ax.scatter(
+                *here.T, s=6 * scale**2, color=_style.colour(i, len(classes)), marker=marker, linewidths=0, alpha=0.7
+            )
+        if 1 < len(classes) <= MOST_NAMED:
+            for i, value in enumerate(classes):
+                middle = np.median(at[(codes == value).numpy()], axis=0)
+                name = str(names[value] if names else _known(activations, i, value))
+                halo = [withStroke(linewidth=2 * scale, foreground="white")]
+                words = {"ha": "center", "va": "center", "weight": "bold", "path_effects": halo}
+                ax.text(float(middle[0]), float(middle[1]), _style.literal(_style.shortened(name, 14)), **words)
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
+        if method == "tsne":
+            ax.set_xticks([])
+            ax.set_yticks([])
+        ax.set_title(f"{_style.literal(layer)}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}")
+    return ax
+
+
+def principal(x: torch.Tensor) -> tuple[np.ndarray, tuple[str, str]]:
+    """Coordinates along the two first principal components, each with its largest loading positive, and their names."""
+    centred = x - x.mean(0)
+    u, s, vt = torch.linalg.svd(centred, full_matrices=False)
+    k = min(2, len(s))
+    sign = torch.sign(vt[range(k), vt[:k].abs().argmax(1)])
+    at = torch.nn.functional.pad(u[:, :k] * s[:k] * sign, (0, 2 - k)).numpy()
+    share = torch.nn.functional.pad(s[:2].square() / s.square().sum().clamp_min(1e-300), (0, 2 - k)).tolist()
+    return at, (
+        f"component 1 ({100 * share[0]:.0f} % of variance)",
+        f"component 2 ({100 * share[1]:.0f} % of variance)",
+    )
+
+
+def _tsne(x: torch.Tensor, perplexity: float, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    from sklearn.manifold import TSNE
+
+    used = min(perplexity, (len(x) - 1) / 3)
+    made: Any = TSNE(perplexity=used, init="pca" if x.shape[1] > 1 else "random", random_state=seed)
+    words = f"perplexity {used:g}"
+    return made.fit_transform(x.float().numpy()), (f"t-SNE 1 ({words}; no unit)", "t-SNE 2 (no unit)")
+
+
+def _known(activations: Activations, i: int, value: int) -> Any:
+    found = activations.provenance.get("class_names", ())
+    return found[value] if 0 <= value < len(found) else value

@@ -1,0 +1,89 @@
+"""Many runs side by side: one line a run, one panel a quantity, read at one layer."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from repana import _check
+from repana._results import Report, Row, penultimate
+from repana.analyzers import quantity
+from repana.plots import _layers, _style
+from repana.plots.depth import headline, say_empty, wants_log
+
+
+def run_summary(
+    report: Report,
+    *quantities: str,
+    layer: str | None = None,
+    ax: Axes | Sequence[Axes] | None = None,
+    width: float = _style.PAGE,
+) -> list[Axes]:
+    """Draw every run's value and 95 % interval of some quantities at one layer; without names, the headline quantities.
+
+    `layer`: by default the input of the classifier, each run's own. Splits have their own colour and marker, the value
+    without class structure is a grey tick. Returns the Axes, one per quantity.
+    """
+    names = quantities or headline(report)
+    runs = report.runs
+    with _style.drawing():
+        own = [] if ax is not None else _grid(len(names), len(runs), width)
+        axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
+        for k, (panel, name) in enumerate(zip(axes, names)):
+            found = _points(report, name, layer)
+            if not found:
+                raise _check.no_array(name, layer or "", "", "", [], report.layers)
+            _panel(panel, found, runs, report.splits)
+            panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
+        if own:
+            handles, labels = axes[0].get_legend_handles_labels()
+            if len(labels) > 1:
+                figure = _style.figure_of(axes)
+                figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
+    return axes
+
+
+def _columns(panels: int, width: float) -> int:
+    return min(panels, 4 if width > _style.COLUMN + 1 else 1)
+
+
+def _grid(panels: int, runs: int, width: float) -> list[Axes]:
+    return _style.grid(panels, width, 0.7 + 0.15 * runs, columns=_columns(panels, width))
+
+
+def _points(report: Report, name: str, layer: str | None) -> dict[tuple[str, str], Row]:
+    """The row of every run and split at the layer, where there is one."""
+    found: dict[tuple[str, str], Row] = {}
+    for run in report.runs:
+        at = layer or penultimate(report, run)
+        rows = [r for r in report.rows if r.run == run and r.layer == at]
+        wanted, owner = name.rpartition(".")[2], name.rpartition(".")[0]
+        found |= {(run, r.split): r for r in rows if r.quantity == wanted and owner in ("", r.analyzer)}
+    return found
+
+
+def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], splits: Sequence[str]) -> None:
+    first = next(iter(found.values()))
+    line = quantity(first.analyzer, first.quantity)
+    for i, split in enumerate(splits):
+        rows = [(y, found[run, split]) for y, run in enumerate(runs) if (run, split) in found]
+        rows = [(y, r) for y, r in rows if math.isfinite(r.value)]
+        value, low, high = (np.array([getattr(r, f) for _, r in rows]) for f in ("value", "low", "high"))
+        y = np.array([place for place, _ in rows]) + 0.22 * (i - (len(splits) - 1) / 2)
+        colour = _style.COLOURS[i]
+        ax.plot(value, y, _style.MARKERS[i], color=colour, label=split.replace("_", " "), zorder=3)
+        ax.hlines(y, low, high, color=colour, linewidth=1, zorder=2)
+        if i == 0:
+            null = np.array([r.null for _, r in rows])
+            ax.plot(null, y, "|", color=_style.GREY, label="no class structure" if np.isfinite(null).any() else "_null")
+    if not any(math.isfinite(r.value) for r in found.values()):
+        say_empty(ax, list(found.values()))
+    elif wants_log([r for r in found.values() if math.isfinite(r.value)]):
+        ax.set_xscale("log")
+    ax.set_ylim(len(runs) - 0.5, -0.5)
+    _layers.name_layers(ax, runs, vertical=True)
+    ax.set_title(line.title or line.name)
+    ax.set_xlabel(line.unit or "no unit")
+    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
+    ax.set_axisbelow(True)

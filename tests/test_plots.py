@@ -1,0 +1,375 @@
+"""Figures: what is drawn are the numbers of the report; names never overlap; nothing global changes."""
+
+import math
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from planted import classes, planted
+from torch import nn
+
+import repana
+from repana import Activations, FileError, InputError, Report, plots
+from repana._activations import Classifier
+from repana._results import Estimate
+from repana.plots import _layers, _style, grams, heat, maps, plane
+from repana.plots.checkpoints import series_of
+
+DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
+
+
+# --- style ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("medium", "text"), [("paper", 8), ("notebook", 10.4), ("slide", 14)])
+def test_a_medium_sets_sizes_and_is_left_behind(medium, text):
+    before = dict(mpl.rcParams)
+    with plots.style(medium):
+        ax = plots.class_gram(classes(4))
+    assert ax.xaxis.label.get_fontsize() == pytest.approx(text)
+    assert plots.figure_of(ax).get_figwidth() == pytest.approx(3.25 * text / 8)
+    assert dict(mpl.rcParams) == before
+
+
+def test_unknown_medium():
+    with pytest.raises(InputError) as error, plots.style("poster"):
+        pass
+    assert str(error.value) == "RA212: `medium` is 'poster'; wanted one of 'paper', 'notebook', 'slide'."
+
+
+@pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
+def test_same_figure_same_bytes_and_embedded_fonts(kind, tmp_path):
+    for name in ("a", "b"):
+        planted(["in", "out"], [2.0, 1.0]).plot("nc1").savefig(tmp_path / f"{name}.{kind}")
+    a, b = ((tmp_path / f"{name}.{kind}").read_bytes() for name in ("a", "b"))
+    assert a == b
+    if kind == "pdf":
+        assert b"/CIDFontType2" in a  # TrueType, fonttype 42
+        assert b"/Type3" not in a
+
+
+def test_a_folder_without_permission(tmp_path, monkeypatch):
+    def refuse(self, fname, **options):
+        raise PermissionError(13, "Permission denied", str(fname))
+
+    monkeypatch.setattr(Figure, "savefig", refuse)
+    with pytest.raises(FileError) as error:
+        planted(["a", "b"], [1.0, 2.0]).plot("nc1").savefig("/closed/a.pdf")
+    assert str(error.value) == "RA310: '/closed/a.pdf' cannot be written; choose a folder that you may write to."
+
+
+def test_a_figure_works_without_a_display():
+    """No pyplot, no backend: figures are made by themselves."""
+    import subprocess
+    import sys
+
+    code = """
+import sys; sys.path.insert(0, 'tests')
+from planted import planted
+planted(['a', 'b'], [1.0, 2.0]).plot('nc1')
+assert 'matplotlib.pyplot' not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "", "MPLBACKEND": "qtagg"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_curves_are_told_apart_in_grey():
+    """Two curves of like lightness differ by marker and line."""
+    from matplotlib.colors import to_rgb
+
+    grey = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in map(to_rgb, _style.COLOURS)]
+    for i in range(6):
+        for j in range(i):
+            other = _style.MARKERS[i] != _style.MARKERS[j]
+            assert abs(grey[i] - grey[j]) > 0.1 or (other and _style.LINES[i % 4] != _style.LINES[j % 4]) or i > 3
+
+
+# --- the axis of layers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 24, 120])
+@pytest.mark.parametrize("width", [_style.COLUMN, _style.PAGE])
+@pytest.mark.parametrize("figure", ["depth", "heat"])
+def test_layer_names_never_overlap(count, width, figure):
+    report = planted(DEEP[:count], [1.0 + i for i in range(count)])
+    draw = plots.depth_profile if figure == "depth" else plots.heat_map
+    axes = draw(report, "nc1", width=width)
+    ax = axes[0] if isinstance(axes, list) else axes
+    whole = plots.figure_of(ax)
+    whole.canvas.draw()
+    labels = [t for t in ax.get_xticklabels() if t.get_text()]
+    assert labels[0].get_text() == _style.shortened(DEEP[0], 16)
+    assert labels[-1].get_text() == _style.shortened(DEEP[count - 1], 16)
+    anchors = np.array([ax.transData.transform((t.get_position()[0], 0))[0] for t in labels])
+    angle = math.radians(labels[0].get_rotation())
+    if angle:
+        assert (np.diff(anchors) * math.sin(angle) > labels[0].get_fontsize() * whole.dpi / 72).all()
+    else:
+        boxes = [t.get_window_extent() for t in labels]
+        assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+
+
+@pytest.mark.parametrize(
+    ("layers", "places"),
+    [
+        (["input", "relu", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "fc:in", "fc"], [1.5, 3.5, 5.5]),
+        (["input", "conv1", "conv2", "fc"], []),
+        (["a.0", "b.0", "c.0"], []),
+        (["bert.layer.0", "bert.layer.1|mean", "head.out@2"], [1.5]),
+    ],
+)
+def test_blocks_are_parted(layers, places):
+    assert _layers.boundaries(layers) == places
+    ax = plots.depth_profile(planted(layers, [float(i + 1) for i in range(len(layers))]), "nc1")[0]
+    drawn = [line.get_xdata()[0] for line in ax.lines if line.get_label() == "_block"]
+    assert drawn == places
+
+
+# --- depth ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_panel_without_finite_values_says_so():
+    for value, words in ((math.nan, "every value is NaN"), (math.inf, "every value is infinite")):
+        report = planted(["a", "b"], [Estimate(value, note="the class means coincide"), value])
+        ax = plots.depth_profile(report, "nc1")[0]
+        assert [t.get_text() for t in ax.texts] == [f"{words}\nthe class means coincide"]
+
+
+def test_a_dollar_in_a_name_starts_no_formula():
+    figure = planted(["a$b", "c$d_{x}"], [1.0, 2.0], run="r$1$").plot("nc1")
+    figure.canvas.draw()
+    assert figure.axes[0].get_xticklabels()[0].get_text() == r"a\$b"
+
+
+def test_many_runs_are_coloured_by_their_order():
+    report = repana.concat([planted(["a", "b"], [1.0, 2.0], run=f"r{i}") for i in range(40)])
+    lines = plots.depth_profile(report, "nc1")[0].lines
+    assert len({tuple(np.atleast_1d(line.get_color())) for line in lines}) == 40
+
+
+# --- heat -------------------------------------------------------------------------------------------------------------
+
+
+def test_every_quantity_has_its_own_scale_and_direction():
+    lower = planted(["a", "b", "c"], [100.0, 1.0, 10.0])
+    higher = planted(["a", "b", "c"], [0.2, 0.4, math.inf], name="accuracy")
+    ax = plots.heat_map(Report(lower.rows + higher.rows), "nc1", "accuracy")
+    shades = np.asarray(ax.images[0].get_array().filled(np.nan))
+    np.testing.assert_allclose(shades, [[0, 1, 0.5], [0, 1, np.nan]])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["NC1 \u2193", "accuracy \u2191"]
+    right = ax.child_axes[0]
+    assert [t.get_text() for t in right.get_yticklabels()] == ["100 \u2192 1.0", "0.20 \u2192 0.40"]
+    assert [p.get_hatch() for p in ax.patches] == [heat.HATCH]
+
+
+@pytest.mark.parametrize(
+    ("estimate", "inside"),
+    [
+        (Estimate(1.0, 0.8, 1.2, null=1.1, null_low=1.0, null_high=1.3), True),
+        (Estimate(1.0, 0.8, 1.2, null=2.0, null_low=1.5, null_high=2.5), False),
+        (Estimate(1.0, 0.8, 1.2, null=1.1), True),
+        (Estimate(1.0, null=1.1), False),
+        (Estimate(1.0), False),
+        (Estimate(math.nan, null=1.0), False),
+    ],
+)
+def test_a_dot_marks_what_is_within_its_null(estimate, inside):
+    report = planted(["a"], [estimate])
+    assert heat.within_null(report.rows[0]) is inside
+    texts = [t.get_text() for t in plots.heat_map(report, "nc1").texts]
+    assert any("\u2022" in t for t in texts) is inside
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("c", [2, 10, 45, 1000])
+def test_class_grids_draw_their_arrays(c):
+    report = classes(c)
+    gram = plots.class_gram(report)
+    np.testing.assert_allclose(gram.images[0].get_array(), report.array("class_cosines", "fc:in"))
+    grid = report.array("cdnv_grid", "fc:in")
+    ax = plots.cdnv_grid(report)
+    drawn = ax.images[0].get_array().filled(np.nan)
+    rows, columns = np.tril_indices(c, -1)
+    np.testing.assert_allclose(drawn[rows, columns], grid[rows, columns])
+    i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
+    assert grams.closest_pairs(grid)[0] == (max(i, j), min(i, j))
+    assert f"class{max(i, j)} and class{min(i, j)}: " in ax.texts[0].get_text()
+    assert len(ax.patches) == min(3, c * (c - 1) // 2)
+    plots.figure_of(ax).canvas.draw()
+    boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
+    assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+
+
+def test_coinciding_classes_are_named_first():
+    report = classes(4)
+    grid = report.array("cdnv_grid", "fc:in").copy()
+    grid[2, 1] = grid[1, 2] = math.inf
+    report = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
+    assert "class2 and class1: \u221e" in plots.cdnv_grid(report).texts[0].get_text()
+
+
+def test_spectrum_of_class_means():
+    report = classes(6)
+    ax = plots.mean_spectrum(report)
+    values = report.array("mean_spectrum", "fc:in")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), values / values[0])
+    assert ax.lines[-1].get_label() == "simplex"
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda r: plots.class_gram(r, "fc"),
+            "RA224: this report has no layer 'fc'; nearest: 'fc:in'.",
+        ),
+        (
+            lambda r: r.array("gram", "fc:in"),
+            "RA224: layer 'fc:in' of run 'run', split 'train' has no array 'gram' in this report; it has "
+            "'neural_collapse.cdnv_grid', 'neural_collapse.class_cosines', 'neural_collapse.mean_spectrum'.",
+        ),
+        (
+            lambda r: plots.trajectory(r, "nc1"),
+            "RA228: a trajectory needs runs with different steps and these have none: 'run'. Profile with `step=`, or "
+            "put the step at the end of the run's name.",
+        ),
+    ],
+)
+def test_refusals(call, text):
+    with pytest.raises(InputError) as error:
+        call(classes(5))
+    assert str(error.value) == text
+
+
+# --- maps of features -------------------------------------------------------------------------------------------------
+
+
+def collapsed(c=4, d=6, per=5, spread=0.0) -> Activations:
+    """Features at the rows of a simplex frame, which is also the classifier."""
+    torch.manual_seed(0)
+    frame = torch.eye(c, dtype=torch.float64) - 1 / c
+    rows = nn.functional.pad(frame / frame.norm(dim=1, keepdim=True), (0, d - c)).float()
+    y = torch.arange(c).repeat_interleave(per)
+    x = rows[y] + spread * torch.randn(c * per, d)
+    return Activations({"h": x}, y, None, Classifier(rows, None, "h"), torch.arange(c * per), c * per)
+
+
+def test_collapsed_classes_are_corners_of_an_equilateral_triangle():
+    ax = plots.classifier_plane(collapsed())
+    corners = np.array([c.get_offsets()[0] for c in ax.collections])
+    sides = [np.linalg.norm(corners[i] - corners[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    np.testing.assert_allclose(sides, sides[0], rtol=1e-5)
+    np.testing.assert_allclose(corners.mean(0), 0, atol=1e-6)
+    to_plane, _ = plane.plane_of(collapsed().head.weight[:3].double())
+    np.testing.assert_allclose((to_plane @ to_plane.T).numpy(), np.eye(2), atol=1e-6)  # lengths in the plane are kept
+
+
+def test_mixed_examples_lie_between_and_are_coloured_by_pair_and_weight():
+    acts = collapsed()
+    rows = acts.head.weight
+    share = torch.tensor([0.5, 0.75, 1.0])
+    mixed = plots.Mixed(share[:, None] * rows[0] + (1 - share[:, None]) * rows[1], [[0, 1]] * 3, share)
+    ax = plots.classifier_plane(acts, mixed=mixed)
+    points = next(c for c in ax.collections if c.get_label() == "0 with 1")
+    corners = [c.get_offsets()[0] for c in ax.collections[:2]]
+    np.testing.assert_allclose(points.get_offsets()[0], (corners[0] + corners[1]) / 2, atol=1e-6)
+    np.testing.assert_allclose(points.get_facecolors()[:, 3], [1.0, 0.575, 0.15])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"classes": [0, 1]}, "RA226: `classes` is [0, 1]; wanted three different ones of 0, 1, 2, 3."),
+        ({"classes": [0, 1, 7]}, "RA226: `classes` is [0, 1, 7]; wanted three different ones of 0, 1, 2, 3."),
+        (
+            {"layer": "g"},
+            "RA225: these activations have no classifier that reads 'g'; record its input (layers='auto'), or give "
+            "`weight=`.",
+        ),
+    ],
+)
+def test_planes_that_cannot_be(options, text):
+    with pytest.raises(InputError) as error:
+        plots.classifier_plane(collapsed(), **options)
+    assert str(error.value) == text
+
+
+def test_principal_components_are_scikit_learns():
+    from sklearn.decomposition import PCA
+
+    acts = collapsed(spread=0.3)
+    at, words = maps.principal(acts["h"].double())
+    pca = PCA(2).fit(acts["h"].double().numpy())
+    np.testing.assert_allclose(np.abs(at), np.abs(pca.transform(acts["h"].double().numpy())), atol=1e-8)
+    assert words[0] == f"component 1 ({100 * pca.explained_variance_ratio_[0]:.0f} % of variance)"
+    ax = plots.layer_map(acts)
+    drawn = np.concatenate([c.get_offsets() for c in ax.collections])
+    np.testing.assert_allclose(drawn, at)  # samples come class by class here
+    assert [t.get_text() for t in ax.texts] == ["0", "1", "2", "3"]
+
+
+def test_tsne_keeps_collapsed_classes_together():
+    ax = plots.layer_map(collapsed(per=30, spread=0.01), method="tsne")
+    groups = [np.asarray(c.get_offsets()) for c in ax.collections]
+    inner = max(np.linalg.norm(g - g.mean(0), axis=1).max() for g in groups)
+    outer = min(np.linalg.norm(a.mean(0) - b.mean(0)) for i, a in enumerate(groups) for b in groups[:i])
+    assert inner < outer
+
+
+def test_a_map_needs_three_samples():
+    acts = Activations({"h": torch.zeros(2, 3)}, None, None, None, torch.arange(2), 2)
+    with pytest.raises(InputError) as error:
+        plots.layer_map(acts)
+    assert str(error.value) == "RA227: a map needs at least 3 samples; 2 came."
+
+
+# --- many runs --------------------------------------------------------------------------------------------------------
+
+
+def training(series=("decay", "none"), steps=(1, 5, 10, 40)) -> Report:
+    made = [
+        planted(["a", "b", "c"], [(k + 1) / s, 10 / s, 1 / s], run=f"{name}/epoch{s:02d}")
+        for k, name in enumerate(series)
+        for s in steps
+    ]
+    return repana.concat(made)
+
+
+def test_trajectory_draws_a_line_a_layer_and_a_column_a_series():
+    report = training()
+    assert list(series_of(report)) == ["decay", "none"]
+    axes = plots.trajectory(report, "nc1")
+    assert [ax.get_title(loc="left") for ax in axes] == ["decay", "none"]
+    for k, ax in enumerate(axes):
+        np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 5, 10, 40])
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), [(k + 1) / s for s in (1, 5, 10, 40)])
+        assert [line.get_label() for line in ax.lines] == ["a", "b", "c"]
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+
+
+def test_steps_are_recorded_or_read_from_names():
+    report = repana.concat([planted(["a"], [1.0], run="x", step=7), planted(["a"], [1.0], run="y/epoch12.5")])
+    assert [report.step(run) for run in report.runs] == [7.0, 12.5]
+    assert math.isnan(planted(["a"], [1.0], run="plain").step("plain"))
+
+
+def test_summary_of_runs_reads_one_layer():
+    values = [Estimate(1.0 + i, 0.9 + i, 1.2 + i, null=9.0) for i in range(3)]
+    report = repana.concat([planted(["a", "b", "c"], [5.0, v, 7.0], run=f"run {i}") for i, v in enumerate(values)])
+    ax = plots.run_summary(report, "nc1")[0]
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2, 3])  # layer b: the last but one
+    np.testing.assert_allclose(
+        [s[:, 0] for s in ax.collections[0].get_segments()], [[0.9 + i, 1.2 + i] for i in range(3)]
+    )
+    at_c = plots.run_summary(report, "nc1", layer="c")[0]
+    np.testing.assert_allclose(at_c.lines[0].get_xdata(), [7, 7, 7])
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["run 0", "run 1", "run 2"]
