@@ -15,7 +15,7 @@ from repana import plan, record
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from networks import ResNet  # noqa: E402
 
-BATCHES, BATCH = 48, 16  # 768 samples; a recording's probe of five samples is inside its time
+BATCHES, BATCH = 40, 16  # 640 samples; a recording's probe of five samples is inside its time
 
 
 class Bert(nn.Module):
@@ -110,7 +110,7 @@ def torchextractor(net, data, layers) -> dict[str, torch.Tensor]:
     return {name: torch.cat(chunks) for name, chunks in found.items()}
 
 
-def run(rounds: int = 9) -> list[Line]:
+def run(rounds: int = 7) -> list[Line]:
     torch.set_num_threads(1)
     steady_memory()
     lines: list[Line] = []

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from repana.findings import Finding
+
 NAN = float("nan")
 
 
@@ -183,6 +185,12 @@ class Report:
         axes = plots.depth_profile(self, *quantities, ax=ax, **options)
         return plots.figure_of(axes)
 
+    def findings(self, run: str | None = None) -> "tuple[Finding, ...]":
+        """What the report says, in sentences: issues first, then tips, passed, not applicable."""
+        from repana.findings import find
+
+        return find(self, run)
+
     def to_html(self, path: str | os.PathLike[str]) -> Path:
         """Write the page: one file that needs nothing else."""
         from repana import report
@@ -291,6 +299,15 @@ def concat(reports: "Iterable[Report] | Mapping[str, Report]") -> Report:
             "failures": [line for report in given for line in report.failures],
         },
     )
+
+
+def within_null(row: Row) -> bool:
+    """Whether the interval of a value overlaps the range that it has without class structure."""
+    if not math.isfinite(row.null) or not math.isfinite(row.value):
+        return False
+    low, high = (row.low, row.high) if math.isfinite(row.low) else (row.value, row.value)
+    bottom, top = (row.null_low, row.null_high) if math.isfinite(row.null_low) else (row.null, row.null)
+    return low <= top and bottom <= high
 
 
 def penultimate(report: Report, run: str | None = None) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
-from repana._results import Estimate
+from repana._results import Estimate, within_null
 from repana.plots import _layers, _style, grams, heat, maps, plane
 from repana.plots.checkpoints import series_of
 
@@ -182,7 +182,7 @@ def test_every_quantity_has_its_own_scale_and_direction():
 )
 def test_a_dot_marks_what_is_within_its_null(estimate, inside):
     report = planted(["a"], [estimate])
-    assert heat.within_null(report.rows[0]) is inside
+    assert within_null(report.rows[0]) is inside
     texts = [t.get_text() for t in plots.heat_map(report, "nc1").texts]
     assert any("\u2022" in t for t in texts) is inside
 

@@ -59,7 +59,7 @@ def padded(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _map(x: Tensor, method: str) -> Tensor:
     if method == "avg":
-        return x.flatten(2).mean(2)
+        return x.mean(tuple(range(2, x.ndim)))
     if method == "max":
         return x.flatten(2).amax(2)
     if method == "flatten":

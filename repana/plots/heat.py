@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from repana._results import Report, Row
+from repana._results import Report, Row, within_null
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
 from repana.plots._numbers import short
@@ -80,15 +80,6 @@ def shades_of(rows: Sequence[Row]) -> dict[str, float]:
         return {layer: v if math.isnan(v) else 0.5 for layer, v in scaled.items()}
     up = {layer: (v - low) / (high - low) for layer, v in scaled.items()}
     return {layer: 1 - v for layer, v in up.items()} if line.better == "lower" else up
-
-
-def within_null(row: Row) -> bool:
-    """Whether the interval of a value overlaps the range that it has without class structure."""
-    if not math.isfinite(row.null) or not math.isfinite(row.value):
-        return False
-    low, high = (row.low, row.high) if math.isfinite(row.low) else (row.value, row.value)
-    bottom, top = (row.null_low, row.null_high) if math.isfinite(row.null_low) else (row.null, row.null)
-    return low <= top and bottom <= high
 
 
 def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, layers: int) -> None:

@@ -1,0 +1,90 @@
+"""What neural collapse says: variability, simplex, duality, decisions, the closest classes, held-out data."""
+
+import math
+
+import numpy as np
+
+from repana.errors import RepanaError
+from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed, null, value
+
+COLLAPSED = 0.001  # NC1 over its value without class structure, at or below which a layer counts as collapsed
+CLOSE = 0.1  # distance of normalised Gram matrices, or of W and M, at or below which they count as equal
+AGREES = 0.99  # share of decisions
+WORSE = 2.0  # held-out NC1 over training NC1, above which collapse does not carry over
+PREFIX = "neural_collapse."
+
+
+def variability(view: View) -> Finding:
+    rows = [r for r in view.rows(PREFIX + "nc1") if math.isfinite(r.null)]
+    if not rows:
+        why = "NC1 has no value without class structure to stand against (null=0)." if view.rows(PREFIX + "nc1") else ""
+        return Finding(ABSENT, why or "NC1 was not measured.")
+    done = tuple(r.layer for r in rows if _top(r) <= COLLAPSED * r.null)
+    last = next((r for r in rows if r.layer == view.last), rows[-1])
+    text = f"NC1 at {last.layer} is {value(last)} against {null(last)} without class structure"
+    share = f"{100 * last.value / last.null:.2g} % of it" if last.null > 0 else "no null"
+    where = (
+        f"Collapsed (at most 0.1 % of the null): {listed(done)}." if done else "No layer is at or below 0.1 % of its null."
+    )
+    return Finding(PASSED if last.layer in done else TIP, f"{text}, {share}. {where}", done)
+
+
+def simplex(view: View) -> Finding:
+    row = view.at(PREFIX + "etf_error")
+    if row is None:
+        return Finding(ABSENT, "The geometry of class means was not measured.")
+    if row.note.startswith(("trivial", "no simplex", "the class means")):
+        return Finding(ABSENT, f"At {row.layer}: {row.note}.")
+    against = f", {null(row)} without class structure" if math.isfinite(row.null) else ""
+    text = f"The ETF error of class means at {row.layer} is {value(row)}{against} (0: a simplex, 2: opposite)."
+    return Finding(PASSED if row.value <= CLOSE else TIP, text, (row.layer,))
+
+
+def duality(view: View) -> Finding:
+    row = view.at(PREFIX + "self_duality")
+    if row is None:
+        return Finding(ABSENT, "No classifier that reads a recorded layer is known.")
+    text = f"Self-duality at {row.layer} is {value(row)} (0: rows and means are proportional, 4: opposite)."
+    return Finding(PASSED if row.value <= CLOSE else TIP, text, (row.layer,))
+
+
+def nearest_mean(view: View) -> Finding:
+    row = view.at(PREFIX + "nc4")
+    if row is None:
+        return Finding(ABSENT, "No decisions of the network were recorded.")
+    text = f"Network and nearest class mean agree on {value(row)} of the samples at {row.layer}."
+    return Finding(PASSED if row.value >= AGREES else TIP, text, (row.layer,))
+
+
+def closest(view: View) -> Finding:
+    try:
+        grid = view.report.array(PREFIX + "cdnv_grid", view.last, run=view.run, split=view.splits[0])
+    except RepanaError:
+        return Finding(ABSENT, f"The CDNV of class pairs at {view.last} is not in the report.")
+    rows, columns = np.tril_indices(len(grid), -1)
+    values = grid[rows, columns]
+    k = int(np.argmax(values))
+    known = view.report.classes(view.run, view.splits[0])
+    names = known if len(known) == len(grid) else tuple(map(str, range(len(grid))))
+    pair = f"{names[columns[k]]} and {names[rows[k]]}"
+    if math.isinf(values[k]):
+        return Finding(TIP, f"Classes {pair} have the same mean at {view.last}: CDNV is infinite.", (view.last,))
+    times = values[k] / np.median(values)
+    text = f"Classes {pair} overlap most at {view.last}: CDNV {values[k]:.3g}, {times:.2g} times the median pair."
+    return Finding(TIP, text, (view.last,))
+
+
+def held_out(view: View) -> Finding:
+    if len(view.splits) < 2:
+        return Finding(ABSENT, "There is one split only; give `held_out=`.")
+    train, other = (view.at(PREFIX + "nc1", split=split) for split in view.splits[:2])
+    if train is None or other is None or not (train.value > 0 and math.isfinite(other.value)):
+        return Finding(ABSENT, "NC1 of both splits is not in the report.")
+    times = other.value / train.value
+    text = f"NC1 at {view.last} is {value(train)} on {view.splits[0]} and {value(other)} on {view.splits[1]}"
+    text = f"{text.replace('_', ' ')}: {times:.2g} times."
+    return Finding(PASSED if times <= WORSE else TIP, text, (view.last,))
+
+
+def _top(row) -> float:
+    return row.high if math.isfinite(row.high) else row.value

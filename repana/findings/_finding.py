@@ -1,0 +1,90 @@
+"""A finding, and the view of one run that the functions which make findings read."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from repana._results import Report, Row, penultimate
+from repana.analyzers import quantity
+
+SEVERITIES = ("issue", "tip", "passed", "not applicable")
+ISSUE, TIP, PASSED, ABSENT = SEVERITIES
+SHOWN = 4  # layers or values named in a sentence
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence about a run with its evidence. `code` is explained in docs/findings.md."""
+
+    severity: str
+    evidence: str
+    layers: tuple[str, ...] = ()
+    code: str = ""
+    title: str = ""
+    run: str = ""
+
+    def filed(self, code: str, title: str, run: str) -> "Finding":
+        return replace(self, code=code, title=title, run=run)
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.severity}: {self.title}. {self.evidence}"
+
+
+@dataclass(frozen=True)
+class View:
+    """One run of a report."""
+
+    report: Report
+    run: str
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(r.split for r in self.report.rows if r.run == self.run))
+
+    @property
+    def last(self) -> str:
+        """The input of the classifier."""
+        return penultimate(self.report, self.run)
+
+    def rows(self, name: str, split: str | None = None) -> tuple[Row, ...]:
+        """The rows of `analyzer.quantity` by layer, none where it was not measured."""
+        analyzer, _, wanted = name.partition(".")
+        split = split or self.splits[0]
+        found = [
+            r
+            for r in self.report.rows
+            if (r.run, r.split, r.analyzer, r.quantity) == (self.run, split, analyzer, wanted)
+        ]
+        return tuple(sorted(found, key=lambda r: r.depth))
+
+    def at(self, name: str, layer: str | None = None, split: str | None = None) -> Row | None:
+        """The row at one layer, by default at the input of the classifier."""
+        wanted = self.last if layer is None else layer
+        return next((r for r in self.rows(name, split) if r.layer == wanted), None)
+
+
+def value(row: Row) -> str:
+    """A value with its interval."""
+    interval = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
+    return f"{row.value:.3g}{interval}"
+
+
+def null(row: Row) -> str:
+    """The value without class structure, with its range."""
+    span = (
+        ""
+        if math.isnan(row.null_low) or row.null_low == row.null_high
+        else f" [{row.null_low:.3g}, {row.null_high:.3g}]"
+    )
+    return f"{row.null:.3g}{span}"
+
+
+def title(row: Row) -> str:
+    line = quantity(row.analyzer, row.quantity)
+    return line.title or line.name.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and 3 more."""
+    shown = ", ".join(names[:SHOWN])
+    return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

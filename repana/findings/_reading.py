@@ -1,0 +1,83 @@
+"""Whether the numbers of a report can be read at all."""
+
+import math
+
+from repana._results import within_null
+from repana.analyzers import ANALYZERS
+from repana.findings._finding import ABSENT, ISSUE, PASSED, TIP, Finding, View, listed, title
+
+FEW = 10  # samples of a class below which intervals are rough
+UNEVEN = 1.5  # largest class over smallest, above which the conventions of neural collapse differ visibly
+
+
+def measured(view: View) -> Finding:
+    failures = view.report.about(view.run).get("failures", ())
+    if failures:
+        more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
+        return Finding(ISSUE, f"{len(failures)} could not be measured: {'; '.join(failures[:2])}{more}")
+    rows = [r for r in view.report.rows if r.run == view.run]
+    return Finding(PASSED, f"{len(rows)} values of {len({r.layer for r in rows if r.layer})} layers.")
+
+
+def clear_of_null(view: View) -> Finding:
+    names = [f"{a.name}.{q.name}" for a in ANALYZERS.values() for q in a.quantities if q.headline]
+    rows = [r for name in names for r in view.rows(name) if math.isfinite(r.null)]
+    if not rows:
+        return Finding(ABSENT, "No values without class structure were computed (null=0).")
+    inside = [r for r in rows if within_null(r)]
+    if not inside:
+        return Finding(PASSED, f"None of {len(rows)} headline values overlaps its range without class structure.")
+    by_title: dict[str, list[str]] = {}
+    for r in inside:
+        by_title.setdefault(title(r), []).append(r.layer)
+    text = "; ".join(f"{name} at {listed(layers)}" for name, layers in by_title.items())
+    return Finding(TIP, f"Do not read these as structure: {text}.", tuple(dict.fromkeys(r.layer for r in inside)))
+
+
+def samples(view: View) -> Finding:
+    counts = view.report.about(view.run).get("classes", {}).get(view.splits[0], {})
+    if not counts:
+        return Finding(ABSENT, "The report does not say how many samples each class has.")
+    name, least = min(counts.items(), key=lambda pair: pair[1])
+    single = [str(k) for k, n in counts.items() if n == 1]
+    if single:
+        return Finding(ISSUE, f"{len(single)} class(es) have one sample and no spread: {listed(single)}.")
+    text = f"{len(counts)} classes; the smallest, {name}, has {least} samples."
+    return Finding(PASSED if least >= FEW else TIP, text + ("" if least >= FEW else " Intervals are rough below 10."))
+
+
+def balance(view: View) -> Finding:
+    about = view.report.about(view.run)
+    counts = about.get("classes", {}).get(view.splits[0], {})
+    if not counts:
+        return Finding(ABSENT, "The report does not say how many samples each class has.")
+    most, least = max(counts.values()), min(counts.values())
+    text = f"The largest class has {most} samples and the smallest {least}."
+    if most <= UNEVEN * least:
+        return Finding(PASSED, text)
+    used = about.get("settings", {}).get("neural_collapse", {}).get("convention")
+    named = f" NC1 is in the convention of {used}." if used else ""
+    return Finding(TIP, f"{text} Published conventions weigh classes differently and give different values.{named}")
+
+
+def subset(view: View) -> Finding:
+    splits = view.report.about(view.run).get("splits", {})
+    if not splits:
+        return Finding(ABSENT, "The report does not say how many samples were seen.")
+    part = [f"{name}: {s['kept']} of {s['samples']}" for name, s in splits.items() if s["kept"] < s["samples"]]
+    if part:
+        return Finding(TIP, f"Values are of all samples, intervals and nulls of those kept ({listed(part)}).")
+    return Finding(PASSED, ", ".join(f"{name}: {s['samples']}" for name, s in splits.items()) + " samples.")
+
+
+def width(view: View) -> Finding:
+    quotient, vci = view.rows("fisher.quotient"), view.rows("neural_collapse.vci")
+    if not quotient and not vci:
+        return Finding(ABSENT, "Neither Fisher's quotient nor VCI was measured.")
+    wide = [r.layer for r in quotient if math.isnan(r.value)]
+    trivial = [r.layer for r in vci if r.note.startswith("trivial")]
+    layers = tuple(dict.fromkeys((*wide, *trivial)))
+    if not layers:
+        return Finding(PASSED, "The within-class scatter can be inverted at every layer.")
+    text = f"At {listed(layers)} there are more features than samples: Fisher's quotient is undefined"
+    return Finding(TIP, f"{text} and VCI near 0 whatever the labels. Use more samples, or pool.", layers)

@@ -1,0 +1,51 @@
+"""What separability says: where in the network, by which law, and whether it holds on held-out data."""
+
+import math
+
+from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+
+POINT = 0.01  # of accuracy
+STRAIGHT = -0.9  # correlation of log fuzziness and depth, at or below which the law counts as holding
+
+
+def earliest(view: View) -> Finding:
+    split = view.splits[-1]
+    rows = [r for r in view.rows("neural_collapse.ncc_accuracy", split) if math.isfinite(r.value)]
+    if not rows:
+        return Finding(ABSENT, "The accuracy of the nearest class mean was not measured.")
+    best = max(rows, key=lambda r: r.value)
+    first = next(r for r in rows if r.value >= best.value - POINT)
+    text = f"{first.layer} is the earliest layer within one point of the best nearest-mean accuracy on"
+    text += f" {split.replace('_', ' ')}: {value(first)}; the best, {best.layer}, has {value(best)}."
+    return Finding(PASSED, text, (first.layer,))
+
+
+def law(view: View) -> Finding:
+    rho, r = (view.at(f"separation_law.{name}", "") for name in ("rho", "correlation"))
+    if rho is None or r is None:
+        return Finding(ABSENT, "The law needs the separation fuzziness of three layers or more.")
+    text = f"Fuzziness changes by a factor {value(rho)} per layer; log fuzziness and depth correlate at {value(r)}."
+    return Finding(PASSED if r.value <= STRAIGHT and rho.high < 1 else TIP, text)
+
+
+def gap(view: View) -> Finding:
+    if len(view.splits) < 2:
+        return Finding(ABSENT, "There is one split only; give `held_out=`.")
+    train, other = (view.at("neural_collapse.accuracy", split=split) for split in view.splits[:2])
+    if train is None or other is None:
+        return Finding(ABSENT, "No decisions of the network were recorded.")
+    names = [s.replace("_", " ") for s in view.splits[:2]]
+    text = f"The network is right on {value(train)} of {names[0]} and on {value(other)} of {names[1]} samples."
+    return Finding(TIP if other.high < train.low else PASSED, text)
+
+
+def losses(view: View) -> Finding:
+    rows = [r for r in view.rows("fisher.trace_ratio") if math.isfinite(r.low) and math.isfinite(r.value)]
+    if len(rows) < 2:
+        return Finding(ABSENT, "The Fisher trace ratio with intervals was not measured at two layers.")
+    worse = [(a, b) for a, b in zip(rows, rows[1:]) if b.high < a.low]
+    if not worse:
+        return Finding(PASSED, "The Fisher trace ratio falls at no layer by more than its interval.")
+    text = "; ".join(f"{b.layer} {value(b)} after {a.layer} {value(a)}" for a, b in worse[:3])
+    return Finding(TIP, f"The Fisher trace ratio falls at {listed([b.layer for _, b in worse])}: {text}.",
+                   tuple(b.layer for _, b in worse))  # fmt: skip
