@@ -104,12 +104,26 @@ def profile(
         "splits": {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in splits.items()},
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
         "analyzers": [a.name for a in chosen],
+        "arguments": {**_arguments(layers, analyzers), **settings, **_shown(recording)},
         **details,
         "failures": failures,
         "seconds": round(time.perf_counter() - began, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(rows), arrays, provenance)
+
+
+def _arguments(layers: Any, analyzers: str | Iterable[str]) -> dict[str, Any]:
+    """What was asked for, as it would be typed; predicates and classes by their name."""
+    named = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
+    texts = [x if isinstance(x, str) else getattr(x, "__name__", repr(x)) for x in named]
+    wanted = analyzers if isinstance(analyzers, str) else list(analyzers)
+    return {"layers": texts[0] if len(texts) == 1 else texts, "analyzers": wanted}
+
+
+def _shown(recording: Mapping[str, Any]) -> dict[str, Any]:
+    kept = (str, int, float, bool)
+    return {k: v if isinstance(v, kept) or v is None else str(v) for k, v in recording.items() if k != "progress"}
 
 
 def _check_kept(activations: Activations) -> None:

@@ -203,6 +203,21 @@ class Report:
 
         return report.markdown(self, *quantities, **options)
 
+    def to_latex(self, *quantities: str, **options: Any) -> str:
+        """The table for a paper, with booktabs and siunitx; see `repana.report.latex`."""
+        from repana import report
+
+        return report.latex(self, *quantities, **options)
+
+    def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
+        """All rows as comma-separated values, with full precision; written to `path` where one is given."""
+        from repana import report
+
+        text = self.frame().to_csv(index=False, lineterminator="\n")
+        if path is not None:
+            report.write_text(text, path)
+        return text
+
     def _repr_html_(self) -> str:
         from repana import report
 

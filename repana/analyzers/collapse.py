@@ -155,7 +155,7 @@ def neural_collapse(
     Galanti, Gyorgy & Hutter 2022, arXiv:2112.15121, def. 1. Xu & Liu 2023, arXiv:2306.03440 (VCI). He & Su 2023,
     doi:10.1073/pnas.2221704120. Dang et al. 2023, arXiv:2301.00437 (orthogonal frames). Liu et al. 2023,
     arXiv:2303.06484 and Jiang et al. 2023, arXiv:2310.05351 (more classes than dimensions). Tirer, Huang & Niles-Weed
-    2023, arXiv:2210.05959 (quotient). Wu & Papyan 2024, arXiv:2405.17767 (variation of duality).
+    2023, arXiv:2210.16658 (quotient). Wu & Papyan 2024, arXiv:2405.17767 (variation of duality).
 
     >>> import torch
     >>> from repana import neural_collapse

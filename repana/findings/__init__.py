@@ -1,4 +1,4 @@
-"""Findings: what a report says, in sentences. Each has a stable code, a severity, its evidence and a page of its own.
+"""Findings: what a report says, in sentences. Each has a stable code, a severity, its evidence and an explanation.
 
 A family adds a file with its functions and a line for each in FINDINGS; the page, the notebook and the command line
 read the table.
@@ -41,4 +41,9 @@ def _of(view: View) -> Iterator[Finding]:
         yield function(view).filed(code, title, view.run)
 
 
-__all__ = ["FINDINGS", "SEVERITIES", "Finding", "find"]
+def explanations() -> dict[str, tuple[str, str]]:
+    """Title and explanation of every code."""
+    return {code: (title, " ".join((f.__doc__ or "").split())) for code, (title, f) in FINDINGS.items()}
+
+
+__all__ = ["FINDINGS", "SEVERITIES", "Finding", "explanations", "find"]

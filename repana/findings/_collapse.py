@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from repana._numbers import number
 from repana.errors import RepanaError
 from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed, null, value
 
@@ -15,6 +16,10 @@ PREFIX = "neural_collapse."
 
 
 def variability(view: View) -> Finding:
+    """Whether features have shrunk to their class means at the input of the classifier: passed where the upper end of
+    NC1's interval is at most 0.1 % of the value that shuffled labels give there. Layers of different width are
+    compared by that share, since NC1 alone falls with width (Papyan, Han & Donoho 2020).
+    """
     rows = [r for r in view.rows(PREFIX + "nc1") if math.isfinite(r.null)]
     if not rows:
         why = "NC1 has no value without class structure to stand against (null=0)." if view.rows(PREFIX + "nc1") else ""
@@ -22,14 +27,19 @@ def variability(view: View) -> Finding:
     done = tuple(r.layer for r in rows if _top(r) <= COLLAPSED * r.null)
     last = next((r for r in rows if r.layer == view.last), rows[-1])
     text = f"NC1 at {last.layer} is {value(last)} against {null(last)} without class structure"
-    share = f"{100 * last.value / last.null:.2g} % of it" if last.null > 0 else "no null"
+    share = f"{number(100 * last.value / last.null, 2)} % of it" if last.null > 0 else "no null"
     where = (
-        f"Collapsed (at most 0.1 % of the null): {listed(done)}." if done else "No layer is at or below 0.1 % of its null."
+        f"Collapsed (at most 0.1 % of the null): {listed(done)}."
+        if done
+        else "No layer is at or below 0.1 % of its null."
     )
     return Finding(PASSED if last.layer in done else TIP, f"{text}, {share}. {where}", done)
 
 
 def simplex(view: View) -> Finding:
+    """Whether class means form a simplex equiangular tight frame at the input of the classifier: passed where the ETF
+    error is at most 0.1. It ranges from 0 to 2 (Zhu et al. 2021), and is trivially 0 for two classes.
+    """
     row = view.at(PREFIX + "etf_error")
     if row is None:
         return Finding(ABSENT, "The geometry of class means was not measured.")
@@ -41,6 +51,9 @@ def simplex(view: View) -> Finding:
 
 
 def duality(view: View) -> Finding:
+    """Whether the classifier's rows are proportional to the centred class means: passed where the self-duality distance
+    is at most 0.1 (Papyan, Han & Donoho 2020).
+    """
     row = view.at(PREFIX + "self_duality")
     if row is None:
         return Finding(ABSENT, "No classifier that reads a recorded layer is known.")
@@ -49,6 +62,7 @@ def duality(view: View) -> Finding:
 
 
 def nearest_mean(view: View) -> Finding:
+    """Whether the network decides as the nearest class mean does: passed at 99 % of the samples or more."""
     row = view.at(PREFIX + "nc4")
     if row is None:
         return Finding(ABSENT, "No decisions of the network were recorded.")
@@ -57,6 +71,9 @@ def nearest_mean(view: View) -> Finding:
 
 
 def closest(view: View) -> Finding:
+    """The pair of classes with the largest class-distance normalised variance at the input of the classifier (Galanti
+    et al. 2022): where confusions are to be expected first. Always a tip.
+    """
     try:
         grid = view.report.array(PREFIX + "cdnv_grid", view.last, run=view.run, split=view.splits[0])
     except RepanaError:
@@ -70,11 +87,14 @@ def closest(view: View) -> Finding:
     if math.isinf(values[k]):
         return Finding(TIP, f"Classes {pair} have the same mean at {view.last}: CDNV is infinite.", (view.last,))
     times = values[k] / np.median(values)
-    text = f"Classes {pair} overlap most at {view.last}: CDNV {values[k]:.3g}, {times:.2g} times the median pair."
-    return Finding(TIP, text, (view.last,))
+    text = f"Classes {pair} overlap most at {view.last}: CDNV {number(values[k])}, {number(times, 2)} times the median"
+    return Finding(TIP, f"{text} pair.", (view.last,))
 
 
 def held_out(view: View) -> Finding:
+    """Whether collapse is seen on held-out data: passed where held-out NC1 is at most twice the training NC1. Collapse
+    is known to be weaker there (Hui, Belkin & Nakkiran 2022).
+    """
     if len(view.splits) < 2:
         return Finding(ABSENT, "There is one split only; give `held_out=`.")
     train, other = (view.at(PREFIX + "nc1", split=split) for split in view.splits[:2])
@@ -82,7 +102,7 @@ def held_out(view: View) -> Finding:
         return Finding(ABSENT, "NC1 of both splits is not in the report.")
     times = other.value / train.value
     text = f"NC1 at {view.last} is {value(train)} on {view.splits[0]} and {value(other)} on {view.splits[1]}"
-    text = f"{text.replace('_', ' ')}: {times:.2g} times."
+    text = f"{text.replace('_', ' ')}: {number(times, 2)} times."
     return Finding(PASSED if times <= WORSE else TIP, text, (view.last,))
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from repana._numbers import number
 from repana._results import Report, Row, penultimate
 from repana.analyzers import quantity
 
@@ -14,7 +15,7 @@ SHOWN = 4  # layers or values named in a sentence
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about a run with its evidence. `code` is explained in docs/findings.md."""
+    """One sentence about a run with its evidence. `explanations()` has what its code means."""
 
     severity: str
     evidence: str
@@ -65,18 +66,15 @@ class View:
 
 def value(row: Row) -> str:
     """A value with its interval."""
-    interval = "" if math.isnan(row.low) else f" [{row.low:.3g}, {row.high:.3g}]"
-    return f"{row.value:.3g}{interval}"
+    interval = "" if math.isnan(row.low) else f" [{number(row.low)}, {number(row.high)}]"
+    return f"{number(row.value)}{interval}"
 
 
 def null(row: Row) -> str:
     """The value without class structure, with its range."""
-    span = (
-        ""
-        if math.isnan(row.null_low) or row.null_low == row.null_high
-        else f" [{row.null_low:.3g}, {row.null_high:.3g}]"
-    )
-    return f"{row.null:.3g}{span}"
+    known = not math.isnan(row.null_low) and row.null_low != row.null_high
+    span = f" [{number(row.null_low)}, {number(row.null_high)}]" if known else ""
+    return f"{number(row.null)}{span}"
 
 
 def title(row: Row) -> str:

@@ -11,6 +11,7 @@ UNEVEN = 1.5  # largest class over smallest, above which the conventions of neur
 
 
 def measured(view: View) -> Finding:
+    """Whether every analyzer worked on every layer. An issue lists what failed and why; the other values stand."""
     failures = view.report.about(view.run).get("failures", ())
     if failures:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
@@ -20,6 +21,9 @@ def measured(view: View) -> Finding:
 
 
 def clear_of_null(view: View) -> Finding:
+    """Whether the headline values differ from what the same features give under labels without meaning. A value whose
+    95 % interval overlaps that range (20 label permutations by default, or a closed form) shows no class structure.
+    """
     names = [f"{a.name}.{q.name}" for a in ANALYZERS.values() for q in a.quantities if q.headline]
     rows = [r for name in names for r in view.rows(name) if math.isfinite(r.null)]
     if not rows:
@@ -35,6 +39,9 @@ def clear_of_null(view: View) -> Finding:
 
 
 def samples(view: View) -> Finding:
+    """Whether every class has samples enough. One sample has no spread (an issue); below ten, intervals are rough (a
+    tip).
+    """
     counts = view.report.about(view.run).get("classes", {}).get(view.splits[0], {})
     if not counts:
         return Finding(ABSENT, "The report does not say how many samples each class has.")
@@ -47,6 +54,9 @@ def samples(view: View) -> Finding:
 
 
 def balance(view: View) -> Finding:
+    """Whether the largest class is at most 1.5 times the smallest. Beyond that the published conventions of NC1, which
+    weigh classes by size or alike, give visibly different numbers, so the one used must be named.
+    """
     about = view.report.about(view.run)
     counts = about.get("classes", {}).get(view.splits[0], {})
     if not counts:
@@ -61,6 +71,9 @@ def balance(view: View) -> Finding:
 
 
 def subset(view: View) -> Finding:
+    """Whether intervals and nulls come from all samples. With `max_samples=` values stay exact over everything that was
+    seen, but the bootstrap and the permutations read the kept rows alone.
+    """
     splits = view.report.about(view.run).get("splits", {})
     if not splits:
         return Finding(ABSENT, "The report does not say how many samples were seen.")
@@ -71,6 +84,9 @@ def subset(view: View) -> Finding:
 
 
 def width(view: View) -> Finding:
+    """Whether samples outnumber features. Where they do not, the within-class scatter has no inverse: Fisher's quotient
+    is left undefined, and VCI is 0 for any labels.
+    """
     quotient, vci = view.rows("fisher.quotient"), view.rows("neural_collapse.vci")
     if not quotient and not vci:
         return Finding(ABSENT, "Neither Fisher's quotient nor VCI was measured.")

@@ -9,6 +9,7 @@ STRAIGHT = -0.9  # correlation of log fuzziness and depth, at or below which the
 
 
 def earliest(view: View) -> Finding:
+    """The first layer whose nearest-mean accuracy, on the last split, is within one point of the best of all layers."""
     split = view.splits[-1]
     rows = [r for r in view.rows("neural_collapse.ncc_accuracy", split) if math.isfinite(r.value)]
     if not rows:
@@ -21,6 +22,9 @@ def earliest(view: View) -> Finding:
 
 
 def law(view: View) -> Finding:
+    """Whether separation improves by a constant factor per layer (He & Su 2023): passed where log fuzziness and depth
+    correlate at -0.9 or below and the factor's interval lies below 1.
+    """
     rho, r = (view.at(f"separation_law.{name}", "") for name in ("rho", "correlation"))
     if rho is None or r is None:
         return Finding(ABSENT, "The law needs the separation fuzziness of three layers or more.")
@@ -29,6 +33,7 @@ def law(view: View) -> Finding:
 
 
 def gap(view: View) -> Finding:
+    """Whether the network is as often right on held-out data: a tip where the 95 % Wilson intervals do not touch."""
     if len(view.splits) < 2:
         return Finding(ABSENT, "There is one split only; give `held_out=`.")
     train, other = (view.at("neural_collapse.accuracy", split=split) for split in view.splits[:2])
@@ -40,6 +45,9 @@ def gap(view: View) -> Finding:
 
 
 def losses(view: View) -> Finding:
+    """Layers after which the Fisher trace ratio is lower than before by more than both intervals: separation is lost
+    there. The first convolutions of a network, averaged over space, often show it.
+    """
     rows = [r for r in view.rows("fisher.trace_ratio") if math.isfinite(r.low) and math.isfinite(r.value)]
     if len(rows) < 2:
         return Finding(ABSENT, "The Fisher trace ratio with intervals was not measured at two layers.")

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
+from repana._numbers import short
 from repana._results import Report, penultimate
 from repana.plots import _style
-from repana.plots._numbers import short
 
 MOST_NAMES = 14  # classes that are named on the axes
 PAIRS = 3

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from repana._numbers import short
 from repana._results import Report, Row, within_null
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
-from repana.plots._numbers import short
 from repana.plots.depth import headline, wants_log
 
 MOST_VALUES = 12  # layers whose cells have room for a number

@@ -1,0 +1,65 @@
+"""A report as text: one self-contained HTML page, a fragment for notebooks, tables for papers."""
+
+import html
+import os
+from pathlib import Path
+
+from repana import _check, plots
+from repana._numbers import number
+from repana._results import Report, Row
+from repana.plots.depth import headline
+from repana.report._bibliography import bibtex
+from repana.report._page import page
+from repana.report._pictures import svg
+from repana.report._tables import interval, latex, markdown, table
+
+
+def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
+    """Write the page: readable without a network, without JavaScript, on paper, light or dark."""
+    return write_text(page(report), path)
+
+
+def write_text(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write text, making the folder where needed."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    except PermissionError as error:
+        raise _check.not_writable(error.filename or target) from None
+    return target
+
+
+def fragment(report: Report) -> str:
+    """Findings, the depth figure and the table of headline quantities, for a notebook cell."""
+    names = headline(report)
+    if not names:
+        return f"<p>{html.escape(repr(report))}</p>"
+    parts = [f"<p>{html.escape(repr(report))}</p>"]
+    if len(report.runs) == 1:
+        marked = [f for f in report.findings() if f.severity in ("issue", "tip")]
+        items = "".join(f"<li><b>{f.severity}</b> {html.escape(f'{f.title}: {f.evidence}')}</li>" for f in marked)
+        parts.append(f"<ul>{items}</ul>" if items else "")
+    parts.append(svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names)))
+    for run in report.runs if len(report.runs) <= 3 else ():
+        for split in report.splits:
+            shown = table(report, names, run, split)
+            head = "".join(f"<th>{html.escape(title)}</th>" for title in shown.titles)
+            body = "".join(
+                f"<tr><th>{html.escape(layer)}</th>{''.join(map(_cell, cells))}</tr>" for layer, cells in shown.body
+            )
+            caption = f"<caption>{html.escape(shown.caption)}</caption>"
+            parts.append(f"<table>{caption}<tr><th>layer</th>{head}</tr>{body}</table>")
+    if report.failures:
+        parts.append(f"<p>{len(report.failures)} not measured; see <code>report.failures</code>.</p>")
+    return "".join(parts)
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "<td></td>"
+    note = html.escape(row.note, quote=True)
+    return f'<td><span title="{note}">{number(row.value)}</span> <small>{interval(row)}</small></td>'
+
+
+__all__ = ["bibtex", "fragment", "interval", "latex", "markdown", "number", "page", "svg", "write_html", "write_text"]

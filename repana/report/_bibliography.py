@@ -1,0 +1,115 @@
+"""The works that the table of analyzers names as sources, as BibTeX."""
+
+from collections.abc import Iterable
+
+ENTRIES: dict[str, str] = {
+    "Papyan, Han & Donoho 2020": """@article{papyan2020prevalence,
+  author = {Papyan, Vardan and Han, X. Y. and Donoho, David L.},
+  title = {Prevalence of Neural Collapse during the Terminal Phase of Deep Learning Training},
+  journal = {Proceedings of the National Academy of Sciences},
+  volume = {117}, number = {40}, pages = {24652--24663}, year = {2020},
+  doi = {10.1073/pnas.2015509117}
+}""",
+    "Zhu et al. 2021": """@inproceedings{zhu2021geometric,
+  author = {Zhu, Zhihui and Ding, Tianyu and Zhou, Jinxin and Li, Xiao and You, Chong and Sulam, Jeremias and Qu, Qing},
+  title = {A Geometric Analysis of Neural Collapse with Unconstrained Features},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2021},
+  eprint = {2105.02375}, archivePrefix = {arXiv}
+}""",
+    "Galanti et al. 2022": """@inproceedings{galanti2022role,
+  author = {Galanti, Tomer and Gy{\\"o}rgy, Andr{\\'a}s and Hutter, Marcus},
+  title = {On the Role of Neural Collapse in Transfer Learning},
+  booktitle = {International Conference on Learning Representations}, year = {2022},
+  eprint = {2112.15121}, archivePrefix = {arXiv}
+}""",
+    "Xu & Liu 2023": """@inproceedings{xu2023quantifying,
+  author = {Xu, Jing and Liu, Haoxiong},
+  title = {Quantifying the Variability Collapse of Neural Networks},
+  booktitle = {International Conference on Machine Learning}, year = {2023},
+  eprint = {2306.03440}, archivePrefix = {arXiv}
+}""",
+    "Tirer et al. 2023": """@inproceedings{tirer2023perturbation,
+  author = {Tirer, Tom and Huang, Haoxiang and Niles-Weed, Jonathan},
+  title = {Perturbation Analysis of Neural Collapse},
+  booktitle = {International Conference on Machine Learning}, pages = {34301--34329}, year = {2023},
+  eprint = {2210.16658}, archivePrefix = {arXiv}
+}""",
+    "He & Su 2023": """@article{he2023law,
+  author = {He, Hangfeng and Su, Weijie J.},
+  title = {A Law of Data Separation in Deep Learning},
+  journal = {Proceedings of the National Academy of Sciences},
+  volume = {120}, number = {36}, pages = {e2221704120}, year = {2023},
+  doi = {10.1073/pnas.2221704120}
+}""",
+    "Dang et al. 2023": """@inproceedings{dang2023neural,
+  author = {Dang, Hien and Tran, Tho and Osher, Stanley and Tran-The, Hung and Ho, Nhat and Nguyen, Tan},
+  title = {Neural Collapse in Deep Linear Networks: From Balanced to Imbalanced Data},
+  booktitle = {International Conference on Machine Learning}, year = {2023},
+  eprint = {2301.00437}, archivePrefix = {arXiv}
+}""",
+    "Liu et al. 2023": """@inproceedings{liu2023generalizing,
+  author = {Liu, Weiyang and Yu, Longhui and Weller, Adrian and Sch{\\"o}lkopf, Bernhard},
+  title = {Generalizing and Decoupling Neural Collapse via Hyperspherical Uniformity Gap},
+  booktitle = {International Conference on Learning Representations}, year = {2023},
+  eprint = {2303.06484}, archivePrefix = {arXiv}
+}""",
+    "Jiang et al. 2023": """@misc{jiang2023generalized,
+  author = {Jiang, Jiachen and Zhou, Jinxin and Wang, Peng and Qu, Qing and Mixon, Dustin
+            and You, Chong and Zhu, Zhihui},
+  title = {Generalized Neural Collapse for a Large Number of Classes}, year = {2023},
+  eprint = {2310.05351}, archivePrefix = {arXiv}
+}""",
+    "Wu & Papyan 2024": """@inproceedings{wu2024linguistic,
+  author = {Wu, Robert and Papyan, Vardan},
+  title = {Linguistic Collapse: Neural Collapse in (Large) Language Models},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2024},
+  eprint = {2405.17767}, archivePrefix = {arXiv}
+}""",
+    "Fukunaga 1990": """@book{fukunaga1990introduction,
+  author = {Fukunaga, Keinosuke},
+  title = {Introduction to Statistical Pattern Recognition}, edition = {2}, publisher = {Academic Press}, year = {1990}
+}""",
+    "Lawley 1938": """@article{lawley1938generalization,
+  author = {Lawley, D. N.},
+  title = {A Generalization of {Fisher's} z Test},
+  journal = {Biometrika}, volume = {30}, pages = {180--187}, year = {1938}
+}""",
+    "Hotelling 1951": """@inproceedings{hotelling1951generalized,
+  author = {Hotelling, Harold},
+  title = {A Generalized {T} Test and Measure of Multivariate Dispersion},
+  booktitle = {Proceedings of the Second Berkeley Symposium on Mathematical Statistics and Probability},
+  pages = {23--41}, year = {1951}
+}""",
+    "Roy 1953": """@article{roy1953heuristic,
+  author = {Roy, S. N.},
+  title = {On a Heuristic Method of Test Construction and its Use in Multivariate Analysis},
+  journal = {The Annals of Mathematical Statistics}, volume = {24}, pages = {220--238}, year = {1953}
+}""",
+    "Pillai 1955": """@article{pillai1955some,
+  author = {Pillai, K. C. S.},
+  title = {Some New Test Criteria in Multivariate Analysis},
+  journal = {The Annals of Mathematical Statistics}, volume = {26}, pages = {117--121}, year = {1955}
+}""",
+    "Fisher 1925": """@book{fisher1925statistical,
+  author = {Fisher, R. A.},
+  title = {Statistical Methods for Research Workers}, publisher = {Oliver and Boyd}, year = {1925}
+}""",
+    "Fisher 1936": """@article{fisher1936use,
+  author = {Fisher, R. A.},
+  title = {The Use of Multiple Measurements in Taxonomic Problems},
+  journal = {Annals of Eugenics}, volume = {7}, pages = {179--188}, year = {1936},
+  doi = {10.1111/j.1469-1809.1936.tb02137.x}
+}""",
+}
+
+
+def works(source: str) -> list[str]:
+    """The works that a source names: "Lawley 1938; Hotelling 1951" are two, "by definition" none."""
+    parts = [part.partition(" (")[0].strip() for part in source.split(";")]
+    return [part for part in parts if part and part != "by definition"]
+
+
+def bibtex(sources: Iterable[str]) -> str:
+    """The entries of all works that the sources name, each once, in the order of their first mention."""
+    named = dict.fromkeys(work for source in sources for work in works(source))
+    return "\n\n".join(ENTRIES[work] for work in named)

@@ -1,0 +1,204 @@
+"""The page: what the template shows, gathered from the report."""
+
+import base64
+import math
+import shlex
+from collections.abc import Iterator
+from importlib import resources
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from repana import plots
+from repana._numbers import number
+from repana._results import Report, Row, penultimate
+from repana._version import __version__
+from repana.analyzers import ACROSS_LAYERS, ANALYZERS, quantity
+from repana.errors import RepanaError
+from repana.findings import SEVERITIES, Finding, explanations, find
+from repana.plots.depth import headline
+from repana.report._bibliography import bibtex
+from repana.report._pictures import pixels, svg
+from repana.report._tables import interval, table
+
+FEW = 3  # runs that are shown in full; of more, an overview and a drawer each
+CURVES = 10  # runs that are overlaid in one depth profile
+EXAMPLES = 3  # runs named beside a finding that many share
+
+
+def page(report: Report) -> str:
+    """The page as text. Names from the model are escaped by the template engine."""
+    names = headline(report)
+    text = resources.files("repana").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": number, "interval": interval}
+    used = {r.analyzer for r in report.rows}
+    methods = [a for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) if a.name in used]
+    shown = {(r.analyzer, r.quantity) for r in report.rows}
+    few = len(report.runs) <= FEW
+    pairs = [(run, split) for run in report.runs for split in report.splits]
+    tables = [t for t in (table(report, names, run, split) for run, split in pairs if few) if t.body]
+    return environment.from_string(text).render(
+        title=_title(report),
+        runs=report.runs,
+        provenance=_provenance(report),
+        command=_command(report),
+        findings=_findings(report),
+        explained=explanations(),
+        figures=list(_figures(report, names)),
+        tables=tables,
+        drawers=list(_layers(report)) if few else [],
+        overview=[] if few else [(run, table(report, names, run, report.splits[0])) for run in report.runs],
+        network=[(r, quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
+        methods=methods,
+        shown=shown,
+        settings=_settings(report),
+        bibtex=bibtex(q.source for a in methods for q in a.quantities if (a.name, q.name) in shown),
+        notes=_notes(report) if few else [],
+        failures=report.failures,
+        csv=base64.b64encode(report.frame().to_csv(index=False).encode()).decode(),
+        rows=len(report.rows),
+        version=__version__,
+    )
+
+
+def _title(report: Report) -> str:
+    if len(report.runs) > FEW:
+        return f"{len(report.runs)} runs, {report.runs[0]} to {report.runs[-1]}"
+    return ", ".join(report.runs) or "report"
+
+
+def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Heading, SVG, caption of each figure that the report has something for."""
+    if not names:
+        return
+    steps = {run: report.step(run) for run in report.runs}
+    trained = len({s for s in steps.values() if not math.isnan(s)}) > 1
+    if trained:
+        alternative = "Trajectory of " + ", ".join(names)
+        caption = "Each row is one quantity over the steps of training, each column a series of checkpoints, each line "
+        caption += "a layer, dark for the first; bands are 95 % intervals."
+        yield "Trajectory", svg(plots.trajectory(report, *names), alternative, "trajectory"), caption
+    if len(report.runs) > 1:
+        caption = (
+            "Each line is one run, read at the input of its classifier, with its 95 % interval; grey ticks are the "
+        )
+        caption += "value without class structure."
+        yield "Runs", svg(plots.run_summary(report, *names), "Summary of runs", "runs"), caption
+    if len(report.runs) <= CURVES:
+        caption = (
+            "Each panel is one quantity from input to output. Bands are 95 % intervals; the grey dotted line is the "
+        )
+        caption += "value without class structure (labels permuted, or in closed form), with its range where it comes "
+        caption += "from permutations. Thin vertical lines part the blocks of the network."
+        drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
+        yield "Depth profile", drawn, caption
+    run, split = report.rows[-1].run, report.splits[0]
+    if any(r.run == run and r.split == split and r.layer for r in report.rows):
+        caption = (
+            f"All quantities of {run}, {split.replace('_', ' ')}, each on its own scale from its worst (light) to its "
+        )
+        caption += "best (dark) layer. A dot marks a value whose interval overlaps its range without class structure; "
+        caption += "hatching marks one that is not finite."
+        columns = [f"{r.analyzer}.{r.quantity}" for r in report.rows if (r.run, r.split) == (run, split) and r.layer]
+        drawn = plots.heat_map(report, *dict.fromkeys(columns), run=run, split=split)
+        yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
+    layer = penultimate(report, run)
+    for heading, draw, caption in (
+        ("Class means", plots.class_gram, "Cosines between centred class means, at the input of the classifier."),
+        ("Class pairs", plots.cdnv_grid, "How far each pair of classes overlaps there; the closest pairs are framed."),
+    ):
+        try:
+            drawn = draw(report, layer, run=run, split=split)
+        except RepanaError:
+            continue
+        yield heading, svg(drawn, f"{heading} at {layer} of {run}", heading.split()[1]), caption
+
+
+def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, str]]]]:
+    """All rows of each layer, and its class matrices as pixels."""
+    by_layer: dict[str, list[Row]] = {}
+    for r in report.rows:
+        by_layer.setdefault(r.layer, []).append(r)
+    run, split = report.runs[0], report.splits[0]
+    for layer in report.layers:
+        pictures = []
+        for name, title, colours, ends in (
+            ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", "RdBu", (-1.0, 1.0)),
+            ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", "Blues", None),
+        ):
+            try:
+                matrix = report.array(name, layer, run=run, split=split)
+            except RepanaError:
+                continue
+            if ends is None:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    matrix = np.log(np.where(np.isfinite(matrix) & (matrix > 0), matrix, np.nan))
+                known = matrix[np.isfinite(matrix)]
+                ends = (known.min(), known.max() + 1e-9) if len(known) else (0.0, 1.0)
+            pictures.append((title, pixels(matrix, colours, *ends, f"{title}, at {layer}")))
+        yield layer, by_layer[layer], pictures
+
+
+def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
+    """Each finding once, with the runs that share it and their evidence."""
+    grouped: dict[tuple[str, str], list[Finding]] = {}
+    for f in find(report):
+        grouped.setdefault((f.severity, f.code), []).append(f)
+    ordered = sorted(grouped.items(), key=lambda pair: (SEVERITIES.index(pair[0][0]), pair[0][1]))
+    if len(report.runs) == 1:
+        return [(same[0], [("", same[0].evidence)]) for _, same in ordered]
+    found = []
+    for _, same in ordered:
+        lines = [(f"{f.run}: ", f.evidence) for f in same[:EXAMPLES]]
+        if len(same) > EXAMPLES:
+            lines.append((f"{len(same) - EXAMPLES} more runs of {len(report.runs)}", ""))
+        found.append((same[0], lines))
+    return found
+
+
+def _provenance(report: Report) -> list[tuple[str, str]]:
+    p = report.about()
+    recorded = [
+        ("Model", f"{p['model']}, {p['parameters']:,} parameters" if "model" in p else ""),
+        ("Weights", f"sha256 {p['weights_sha256'][:16]}\u2026" if "weights_sha256" in p else ""),
+        ("Data", ", ".join(f"{k}: {v['samples']} samples ({v['kept']} kept)" for k, v in p.get("splits", {}).items())),
+        ("Classes", "; ".join(f"{k}: {len(v)}" for k, v in p.get("classes", {}).items())),
+        ("Device", ", ".join(str(p[k]) for k in ("device", "autocast") if p.get(k))),
+        ("Seed", str(p.get("seed", ""))),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items())),
+        ("Time", f"{p['seconds']} s, {p['created']}" if "seconds" in p else ""),
+    ]
+    if len(report.runs) > 1:
+        recorded = [(name, f"{text} (first run)" if text else "") for name, text in recorded]
+        recorded.insert(0, ("Runs", str(len(report.runs))))
+    return [(name, text) for name, text in recorded if text]
+
+
+def _command(report: Report) -> str:
+    """What makes this page again."""
+    if len(report.runs) > 1:
+        return "repana report RUNS -o page.html   # the folders of these runs"
+    p = report.about()
+    if "command" in p:
+        return shlex.join(p["command"])
+    options = {k: v for k, v in p.get("arguments", {}).items() if v is not None}
+    given = "".join(f", {name}={value!r}" for name, value in options.items())
+    return f"repana.profile(model, data{given})"
+
+
+def _settings(report: Report) -> dict[str, dict[str, Any]]:
+    return dict(report.about().get("settings", {}))
+
+
+def _notes(report: Report) -> list[tuple[str, list[str]]]:
+    """Notes on values, each with where it applies."""
+    found: dict[str, list[str]] = {}
+    for r in report.rows:
+        if r.note and not r.note.startswith("feature "):
+            found.setdefault(r.note, []).append(f"{r.split} {r.layer or 'network'} {r.quantity}")
+    recorded = [(note, []) for note in report.about().get("notes", ())]
+    return [*recorded, *found.items()]

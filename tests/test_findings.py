@@ -1,0 +1,201 @@
+"""Findings: each says the right thing where it is true, the opposite where it is not, and nothing where unknown."""
+
+import math
+
+import numpy as np
+import pytest
+from planted import classes, planted
+
+from repana import Report
+from repana._results import Estimate
+from repana.findings import FINDINGS, SEVERITIES, explanations
+
+COUNTS = {"train": {"a": 40, "b": 50}}
+
+
+def one(report: Report, code: str):
+    found = [f for f in report.findings() if f.code == code]
+    assert len(found) == 1
+    return found[0]
+
+
+def both(train: float, held: float, name: str, **intervals) -> Report:
+    """Two layers and two splits, the numbers at the input of the classifier."""
+    a = planted(["x", "h", "fc"], [Estimate(train, train - 0.01, train + 0.01)] * 3, name=name)
+    b = planted(["x", "h", "fc"], [Estimate(held, held - 0.01, held + 0.01)] * 3, name=name, split="held_out")
+    return Report(a.rows + b.rows, {}, a.provenance)
+
+
+CASES = [
+    ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
+    ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
+    (
+        "RF102",
+        planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1), Estimate(0.1, 0.09, 0.11, null=1.1)]),
+        "tip",
+        "Do not read these as structure: NC1 at a.",
+    ),
+    (
+        "RF102",
+        planted(["a"], [Estimate(0.1, 0.09, 0.11, null=1.1, null_low=1.0, null_high=1.2)]),
+        "passed",
+        "None of 1 headline values overlaps its range without class structure.",
+    ),
+    ("RF102", planted(["a"], [1.0]), "not applicable", "No values without class structure were computed (null=0)."),
+    ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "2 classes; the smallest, a, has 40 samples."),
+    (
+        "RF103",
+        planted(["a"], [1.0], classes={"train": {"a": 1, "b": 5}}),
+        "issue",
+        "1 class(es) have one sample and no spread: a.",
+    ),
+    (
+        "RF103",
+        planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}}),
+        "tip",
+        "2 classes; the smallest, a, has 9 samples. Intervals are rough below 10.",
+    ),
+    ("RF104", planted(["a"], [1.0], classes=COUNTS), "passed", "The largest class has 50 samples and the smallest 40."),
+    (
+        "RF104",
+        planted(
+            ["a"],
+            [1.0],
+            classes={"train": {"a": 10, "b": 50}},
+            settings={"neural_collapse": {"convention": "zhu"}},
+        ),
+        "tip",
+        "The largest class has 50 samples and the smallest 10. Published conventions weigh classes differently and "
+        "give different values. NC1 is in the convention of zhu.",
+    ),
+    (
+        "RF105",
+        planted(["a"], [1.0], splits={"train": {"samples": 90, "kept": 30}}),
+        "tip",
+        "Values are of all samples, intervals and nulls of those kept (train: 30 of 90).",
+    ),
+    ("RF105", planted(["a"], [1.0], splits={"train": {"samples": 90, "kept": 90}}), "passed", "train: 90 samples."),
+    (
+        "RF106",
+        planted(["a", "b"], [math.nan, 2.0], name="quotient", analyzer="fisher"),
+        "tip",
+        "At a there are more features than samples: Fisher's quotient is undefined and VCI near 0 whatever the labels. "
+        "Use more samples, or pool.",
+    ),
+    (
+        "RF201",
+        planted(["a", "h", "fc"], [Estimate(5.0, 4.0, 6.0, null=9.0), Estimate(0.001, 0.0009, 0.002, null=9.0), 1.0]),
+        "passed",
+        "NC1 at h is 0.00100 [9.00\u00d710\u207b\u2074, 0.00200] against 9.00 without class structure, 0.011 % of it. "
+        "Collapsed (at most 0.1 % of the null): h.",
+    ),
+    (
+        "RF201",
+        planted(["a", "h", "fc"], [Estimate(5.0, 4.0, 6.0, null=9.0)] * 3),
+        "tip",
+        "NC1 at h is 5.00 [4.00, 6.00] against 9.00 without class structure, 56 % of it. No layer is at or below 0.1 % "
+        "of its null.",
+    ),
+    (
+        "RF201",
+        planted(["a"], [1.0]),
+        "not applicable",
+        "NC1 has no value without class structure to stand against (null=0).",
+    ),
+    (
+        "RF202",
+        planted(["h", "fc"], [0.05, 0.3], name="etf_error"),
+        "passed",
+        "The ETF error of class means at h is 0.0500 (0: a simplex, 2: opposite).",
+    ),
+    (
+        "RF202",
+        planted(["h", "fc"], [Estimate(0.0, note="trivial: any two"), 0.3], name="etf_error"),
+        "not applicable",
+        "At h: trivial: any two.",
+    ),
+    (
+        "RF203",
+        planted(["h"], [0.5], name="self_duality"),
+        "tip",
+        "Self-duality at h is 0.500 (0: rows and means are proportional, 4: opposite).",
+    ),
+    ("RF203", planted(["h"], [0.5]), "not applicable", "No classifier that reads a recorded layer is known."),
+    (
+        "RF204",
+        planted(["h"], [0.995], name="nc4"),
+        "passed",
+        "Network and nearest class mean agree on 0.995 of the samples at h.",
+    ),
+    (
+        "RF206",
+        both(0.1, 0.5, "nc1"),
+        "tip",
+        "NC1 at h is 0.100 [0.0900, 0.110] on train and 0.500 [0.490, 0.510] on held out: 5.0 times.",
+    ),
+    (
+        "RF206",
+        both(0.1, 0.15, "nc1"),
+        "passed",
+        "NC1 at h is 0.100 [0.0900, 0.110] on train and 0.150 [0.140, 0.160] on held out: 1.5 times.",
+    ),
+    (
+        "RF301",
+        planted(["x", "h", "fc"], [0.5, 0.985, 0.99], name="ncc_accuracy"),
+        "passed",
+        "h is the earliest layer within one point of the best nearest-mean accuracy on train: 0.985; the best, fc, has "
+        "0.990.",
+    ),
+    (
+        "RF303",
+        both(1.0, 0.9, "accuracy"),
+        "tip",
+        "The network is right on 1.00 [0.990, 1.01] of train and on 0.900 [0.890, 0.910] of held out samples.",
+    ),
+    (
+        "RF304",
+        planted(["a", "b"], [Estimate(2.0, 1.9, 2.1), Estimate(1.0, 0.9, 1.1)], name="trace_ratio", analyzer="fisher"),
+        "tip",
+        "The Fisher trace ratio falls at b: b 1.00 [0.900, 1.10] after a 2.00 [1.90, 2.10].",
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "report", "severity", "evidence"), CASES)
+def test_findings(code, report, severity, evidence):
+    found = one(report, code)
+    assert (found.severity, found.evidence) == (severity, evidence)
+    assert str(found) == f"{code} {severity}: {FINDINGS[code][0]}. {evidence}"
+
+
+def test_the_closest_classes_are_named():
+    report = classes(5)
+    grid = report.array("cdnv_grid", "fc:in").copy()
+    grid[3, 1] = grid[1, 3] = 99.0
+    spiked = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
+    assert one(spiked, "RF205").evidence.startswith("Classes class1 and class3 overlap most at fc:in: CDNV 99.0, ")
+    grid[3, 1] = grid[1, 3] = np.inf
+    assert one(spiked, "RF205").evidence == "Classes class1 and class3 have the same mean at fc:in: CDNV is infinite."
+
+
+def test_every_code_has_an_explanation_and_a_test():
+    tested = {code for code, *_ in CASES} | {"RF205", "RF302"}
+    assert set(FINDINGS) == tested
+    for code, (title, text) in explanations().items():
+        assert len(text.split()) >= 15, code
+        assert not title.endswith(".")
+
+
+@pytest.mark.parametrize(("r", "high", "severity"), [(-0.99, 0.5, "passed"), (-0.5, 0.5, "tip"), (-0.99, 1.1, "tip")])
+def test_the_law_holds_or_not(r, high, severity):
+    rho = planted([""], [Estimate(0.4, 0.3, high)], name="rho", analyzer="separation_law")
+    line = planted([""], [Estimate(r, -1.0, 0.0)], name="correlation", analyzer="separation_law")
+    layer = planted(["a", "b"], [1.0, 1.0])
+    assert one(Report(layer.rows + rho.rows + line.rows, {}, {"run": "run"}), "RF302").severity == severity
+
+
+def test_a_report_of_one_layer_has_all_findings():
+    found = planted(["only"], [math.nan]).findings()
+    assert {f.code for f in found} == set(FINDINGS)
+    places = [SEVERITIES.index(f.severity) for f in found]
+    assert places == sorted(places)
