@@ -123,8 +123,8 @@ def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, st
     by_layer: dict[str, list[Row]] = {}
     for r in report.rows:
         by_layer.setdefault(r.layer, []).append(r)
-    run, split = report.runs[0], report.splits[0]
     for layer in report.layers:
+        run, split = report.runs[0], report.splits[0]
         pictures = []
         for name, title, colours, ends in (
             ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", "RdBu", (-1.0, 1.0)),
@@ -153,6 +153,9 @@ def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
         return [(same[0], [("", same[0].evidence)]) for _, same in ordered]
     found = []
     for _, same in ordered:
+        if len({f.evidence for f in same}) == 1 and len(same) > 1:
+            found.append((same[0], [(f"{len(same)} of {len(report.runs)} runs: ", same[0].evidence)]))
+            continue
         lines = [(f"{f.run}: ", f.evidence) for f in same[:EXAMPLES]]
         if len(same) > EXAMPLES:
             lines.append((f"{len(same) - EXAMPLES} more runs of {len(report.runs)}", ""))
