@@ -1,4 +1,7 @@
 from ._activations import Activations as Activations
+from ._compare import Comparison as Comparison
+from ._compare import compare as compare
+from ._compare import load_runs as load_runs
 from ._profile import profile as profile
 from ._results import Estimate as Estimate
 from ._results import Report as Report

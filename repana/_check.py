@@ -213,6 +213,17 @@ def same_run(names: Sequence[str]) -> InputError:
     return InputError("RA217", f"both reports have a run named {listed(names)}; profile with another `run=` name.")
 
 
+def nothing_shared(a: str, b: str) -> InputError:
+    return InputError(
+        "RA229",
+        f"runs {a!r} and {b!r} share no quantity at an aligned layer and split; align='depth' matches by depth.",
+    )
+
+
+def one_run(runs: Sequence[str]) -> InputError:
+    return InputError("RA230", f"there is one run, {listed(runs)}, and a comparison needs two; name another folder.")
+
+
 def no_reports() -> InputError:
     return InputError("RA223", "there are no reports; give at least one.")
 

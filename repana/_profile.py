@@ -1,5 +1,6 @@
 """The loop: record, summarise once per layer, read every quantity, put the rows into a report."""
 
+import hashlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -101,7 +102,9 @@ def profile(
         **train.provenance,
         "run": run,
         **({} if step is None else {"step": step}),
-        "splits": {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in splits.items()},
+        "splits": {
+            name: {"samples": a.seen, "kept": len(a.sample), "draws": _draws(a, settings)} for name, a in splits.items()
+        },
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
         "analyzers": [a.name for a in chosen],
         "arguments": {**_arguments(layers, analyzers), **settings, **_shown(recording)},
@@ -111,6 +114,15 @@ def profile(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(rows), arrays, provenance)
+
+
+def _draws(activations: Activations, settings: Mapping[str, Any]) -> str:
+    """A fingerprint of what decides the random draws: labels, their order, which samples, seed and numbers."""
+    assert activations.labels is not None
+    text = hashlib.sha256(activations.labels.cpu().long().contiguous().numpy().tobytes())
+    text.update(activations.sample.cpu().contiguous().numpy().tobytes())
+    text.update(repr([settings[name] for name in ("seed", "replicates", "null")]).encode())
+    return text.hexdigest()[:16]
 
 
 def _arguments(layers: Any, analyzers: str | Iterable[str]) -> dict[str, Any]:
@@ -237,7 +249,11 @@ def _call(
 
 def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:
     """The tensors of a result, by name."""
-    found = {f.name: getattr(result, f.name) for f in fields(result)}
+    found: dict[str, Any] = {}
+    for f in fields(result):
+        value = getattr(result, f.name)
+        inner = isinstance(value, Mapping) and all(isinstance(v, torch.Tensor) for v in value.values())
+        found |= {f"{f.name}.{k}": v for k, v in value.items()} if inner else {f.name: value}
     return {
         f"{prefix}.{name}": value.detach().cpu().numpy()
         for name, value in found.items()

@@ -42,6 +42,7 @@ MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many s
 BatchSize = Annotated[int, typer.Option(help="samples in a forward pass")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: where the model is")]
 Seed = Annotated[int, typer.Option(help="of every random choice")]
+Runs = Annotated[list[Path], typer.Argument(help="saved reports, or folders that hold some")]
 Input = Annotated[str | None, typer.Option("--input", help="shape of one example input, such as 3x32x32")]
 
 
@@ -171,6 +172,52 @@ def plan(
 
 
 @app.command()
+def report(
+    runs: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the page")] = Path("report.html"),
+) -> None:
+    """One page of saved reports: of one run all of it, of many an overview with a drawer each."""
+    import repana
+
+    made = repana.load_runs(runs)
+    made.to_html(output)
+    typer.echo(f"{len(made.runs)} run(s). The page: {output}")
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--quantity", "-q", help="to compare; repeat; default all")
+    ] = None,
+    align: Annotated[str, typer.Option(help="layers by name, depth or auto")] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="also differences whose interval holds 0")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="a page of all the runs")] = None,
+    as_json: Json = False,
+) -> None:
+    """Differences of every run from the first, with intervals, paired where the same samples were measured."""
+    import repana
+
+    made = repana.load_runs(runs)
+    if len(made.runs) < 2:
+        from repana import _check
+
+        raise _check.one_run(made.runs)
+    found = [repana.compare(made, made.runs[0], run, *(metrics or ()), align=align) for run in made.runs[1:]]
+    shown = [c if every else c.clear() for c in found]
+    if as_json:
+        lines = [{"from": c.a, "to": c.b, **vars(d)} for c in shown for d in c.differences]
+        typer.echo(json.dumps(lines, indent=2, allow_nan=True))
+    for whole, c in zip(found, shown) if not as_json else ():
+        typer.echo(repr(whole))
+        table = c.frame().drop(columns=["note"] + (["other"] if c.aligned == "name" else []))
+        typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}") + "\n" if len(table) else "")
+    if output is not None:
+        made.to_html(output)
+        typer.echo(f"The page: {output}", err=True)
+
+
+@app.command()
 def metrics(as_json: Json = False) -> None:
     """Everything that can be measured: formula, unit, which way is better, source."""
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
@@ -240,6 +287,9 @@ def _show_plan(
 
 def _finish(report: Any, output: Path, as_json: bool) -> None:
     """Write what was measured, print it, and say by the exit code whether something is missing."""
+    from dataclasses import replace
+
+    report = replace(report, provenance={**report.provenance, "command": ["repana", *sys.argv[1:]]})
     report.save(output / "report")
     report.to_html(output / "report.html")
     report.plot().savefig(output / "depth.pdf", metadata={"CreationDate": None})

@@ -68,6 +68,8 @@ class NeuralCollapse:
     cdnv_grid: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
     class_cosines: Float[Tensor, "c c"] = field(default_factory=lambda: torch.empty(0, 0))
     mean_spectrum: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
+    bootstrap: Mapping[str, Float[Tensor, " b"]] = field(default_factory=dict)
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     classes: tuple[Any, ...] = ()
     counts: tuple[int, ...] = ()
     convention: str = "papyan"
@@ -204,8 +206,9 @@ def neural_collapse(
         )
         for name, value in values.items()
     }
+    deleted: list[float] = []
     if "vci" in families:
-        found["vci"] = _vci(x, given.codes, moments, discriminant, replicates > 0, level, seed)
+        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, replicates > 0, level, seed)
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
         found |= _decisions(x, given.codes, given.decision, reference or moments, shuffled_accuracy, level)
@@ -214,6 +217,8 @@ def neural_collapse(
         cdnv_grid=formulas.cdnv_grid(geometry, sample.trace).cpu(),
         class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
         mean_spectrum=geometry.spectrum.sqrt().flip(0).cpu(),
+        bootstrap={name: torch.tensor([r[name] for r in boots]) for name in values if boots},
+        jackknife={"vci": torch.tensor(deleted)} if deleted else {},
         classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),
         convention=convention,
@@ -291,8 +296,8 @@ def _vci(
     interval: bool,
     level: float,
     seed: int,
-) -> Estimate:
-    """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes."""
+) -> tuple[Estimate, list[float]]:
+    """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes, and its jackknife values."""
     if discriminant is None:
         discriminant = Discriminant.of(x, codes, groups=20 if interval else 0, seed=seed)
     n, c = discriminant.n, len(moments.classes)
@@ -309,7 +314,7 @@ def _vci(
         note = f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0"
     null = [1 - max(c - 1, discriminant.rank) / (n - 1)] if 0 < discriminant.rank < n - 1 else []
     deleted = [index(part.canonical) for part in discriminant.deleted]
-    return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null)
+    return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null), deleted
 
 
 def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank: int, empty: int) -> dict[str, str]:

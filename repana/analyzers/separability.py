@@ -31,6 +31,7 @@ class Fisher:
     feature_max: Estimate
     per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
     eigenvalues: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -73,8 +74,14 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     singular = discriminant.reason if bool(discriminant.quotient.isnan().any()) else ""
     unknown = discriminant.reason if bool(discriminant.canonical.isnan().any()) else ""
 
-    def estimate(read: Callable[[Discriminant], Any], null: float, note: str = "", top: float = math.inf) -> Estimate:
+    deleted: dict[str, Tensor] = {}
+
+    def estimate(
+        name: str, read: Callable[[Discriminant], Any], null: float, note: str = "", top: float = math.inf
+    ) -> Estimate:
         value, others = float(read(discriminant)), [float(read(part)) for part in discriminant.deleted]
+        if others:
+            deleted[name] = torch.tensor(others)
         return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=[null])
 
     still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
@@ -82,20 +89,24 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         still = "every feature is constant"
     best = int(discriminant.per_feature.argmax())
     return Fisher(
-        trace_ratio=estimate(lambda s: s.trace_ratio, chance, still),
-        quotient=estimate(lambda s: s.quotient.sum(), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular),
-        max_eigenvalue=estimate(lambda s: s.quotient[0], NAN, singular),
+        trace_ratio=estimate("trace_ratio", lambda s: s.trace_ratio, chance, still),
+        quotient=estimate(
+            "quotient", lambda s: s.quotient.sum(), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular
+        ),
+        max_eigenvalue=estimate("max_eigenvalue", lambda s: s.quotient[0], NAN, singular),
         bounded=estimate(
+            "bounded",
             lambda s: s.canonical.sum(),
             d * (c - 1) / (n - 1) if 0 < d < n - 1 else NAN,
             unknown,
             float(max(1, min(c - 1, d))),
         ),
-        explained=estimate(lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), still, 1.0),
-        feature_mean=estimate(lambda s: s.per_feature.mean(), chance),
-        feature_max=estimate(lambda s: s.per_feature.max(), NAN, f"feature {best}"),
+        explained=estimate("explained", lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), still, 1.0),
+        feature_mean=estimate("feature_mean", lambda s: s.per_feature.mean(), chance),
+        feature_max=estimate("feature_max", lambda s: s.per_feature.max(), NAN, f"feature {best}"),
         per_feature=discriminant.per_feature,
         eigenvalues=discriminant.quotient,
+        jackknife=deleted,
         settings={"shrinkage": discriminant.shrinkage, "jackknife_groups": len(discriminant.deleted), "level": level},
     )
 

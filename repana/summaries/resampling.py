@@ -151,8 +151,9 @@ def bootstrap(
         weight = norms.new_zeros(size, len(slot))
         shift = norms.new_zeros(size, c, d)
         trace = norms.new_zeros(size, c)
-        for k, at in enumerate(members):
-            draws = torch.randint(len(at), (size, len(at)), generator=generator)
+        uniform = torch.rand(size, len(slot), dtype=torch.float64, generator=generator)  # the same whatever the block
+        for k, (at, u) in enumerate(zip(members, uniform.split([len(at) for at in members], dim=1))):
+            draws = (u * len(at)).long()
             w = torch.zeros(draws.shape, dtype=norms.dtype)
             w = w.scatter_add_(1, draws, torch.ones_like(w)).to(norms.device)
             weight[:, at] = w

@@ -1,0 +1,143 @@
+"""Two runs: differences by name or depth, paired where the draws were alike; folders of runs as one report."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from planted import planted
+from typer.testing import CliRunner
+
+import repana
+from repana import FileError, InputError, Report, compare, profile
+from repana._results import Estimate
+from repana.cli import app
+from repana.summaries import resampling
+
+
+def measured(noise: float, run: str, seed: int = 0, n: int = 300) -> Report:
+    """The same samples, more or less noisy, so that two runs agree in what chance did."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 4
+    means = torch.randn(4, 12, generator=torch.Generator().manual_seed(9))
+    x = means[y] + noise * torch.randn(n, 12, generator=generator)
+    made = repana.Activations({"a": x[:, :6], "b": x}, y, sample=torch.arange(n), seen=n)
+    return profile(made, run=run, null=0, replicates=60)
+
+
+def test_paired_intervals_are_narrower_and_cover_the_difference():
+    both = measured(1.0, "before") + measured(1.05, "after")
+    found = {(d.quantity, d.layer): d for d in compare(both).differences}
+    for name in ("neural_collapse.nc1", "neural_collapse.vci", "fisher.trace_ratio", "fisher.explained"):
+        d = found[name, "b"]
+        assert d.paired
+        assert d.low < d.value < d.high
+        alone = Report(both.rows, {}, {"runs": [{**p, "splits": {}} for p in both.provenance["runs"]]})
+        loose = next(e for e in compare(alone).differences if (e.quantity, e.layer) == (name, "b"))
+        assert not loose.paired
+        assert loose.value == d.value
+        assert d.high - d.low < 0.5 * (loose.high - loose.low)
+    assert not found["neural_collapse.ncc_accuracy", "b"].paired
+
+
+def test_the_paired_interval_is_that_of_the_replicates():
+    both = measured(1.0, "before") + measured(1.3, "after")
+    d = next(d for d in compare(both, "before", "after", "cdnv").differences if d.layer == "a")
+    a, b = (both.arrays[f"{run}/train/a/neural_collapse.bootstrap.cdnv"] for run in ("before", "after"))
+    assert d.value == pytest.approx(
+        both.select("cdnv", run="after")[0].value - both.select("cdnv", run="before")[0].value
+    )
+    assert d.high - d.value == pytest.approx(1.959964 * (b - a).std(ddof=1))
+
+
+def test_other_samples_are_not_paired():
+    both = measured(1.0, "before") + measured(1.0, "after", n=304)
+    assert not any(d.paired for d in compare(both).differences)
+
+
+@pytest.mark.parametrize("block", [2**10, 2**28])
+def test_draws_do_not_depend_on_the_block(block, monkeypatch):
+    monkeypatch.setattr(resampling, "BLOCK_BYTES", block)
+    report = measured(1.0, "r")
+    first = float(report.arrays["train/b/neural_collapse.bootstrap.nc1"][0])
+    monkeypatch.setattr(resampling, "BLOCK_BYTES", 2**20)
+    assert float(measured(1.0, "r").arrays["train/b/neural_collapse.bootstrap.nc1"][0]) == pytest.approx(first)
+
+
+def test_independent_intervals_combine():
+    both = planted(["a"], [Estimate(1.0, 0.7, 1.4)], run="x") + planted(["a"], [Estimate(3.0, 2.6, 3.3)], run="y")
+    d = compare(both).differences[0]
+    assert (d.value, d.paired) == (2.0, False)
+    assert d.low == pytest.approx(2 - math.hypot(0.4, 0.4))
+    assert d.high == pytest.approx(2 + math.hypot(0.3, 0.3))
+    assert "leaves out 0" in repr(compare(both))
+    assert len(compare(both).clear().differences) == 1
+
+
+def test_layers_are_aligned_by_name_or_depth():
+    small = planted(["in", "mid", "out"], [1.0, 2.0, 3.0], run="small")
+    large = planted(["l0", "l1", "l2", "l3", "l4"], [10.0, 20.0, 30.0, 40.0, 50.0], run="large")
+    found = compare(small + large)
+    assert found.aligned == "relative depth"
+    assert [(d.layer, d.other) for d in found.differences] == [("in", "l0"), ("mid", "l2"), ("out", "l4")]
+    named = compare(small + planted(["mid", "out", "new"], [5.0, 5.0, 5.0], run="other"), align="name")
+    assert [(d.layer, d.value) for d in named.differences] == [("mid", 3.0), ("out", 2.0)]
+    frame = named.frame()
+    assert frame.columns.tolist()[:4] == ["quantity", "split", "layer", "other"]
+    assert "<table" in named._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda r: compare(r, "x", "z"),
+            "RA216: 'run' has no rows for run 'z', split 'any'; this report has runs 'x', 'y' and splits 'train'.",
+        ),
+        (
+            lambda r: compare(r, align="name"),
+            "RA229: runs 'x' and 'y' share no quantity at an aligned layer and split; align='depth' matches by depth.",
+        ),
+        (lambda r: compare(r, "x", "y", "nc9"), "RA214: no quantity 'nc9' in this report; nearest: 'nc1'."),
+    ],
+)
+def test_refusals(call, text):
+    with pytest.raises(InputError) as error:
+        call(planted(["a"], [1.0], run="x") + planted(["b"], [1.0], run="y"))
+    assert str(error.value) == text
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for epoch in (1, 2, 3):
+        planted(["in", "h", "out"], [Estimate(v / epoch, 0.9 * v / epoch, 1.1 * v / epoch) for v in (1, 2, 3)]).save(
+            tmp_path / "decay" / f"epoch{epoch}" / "report"
+        )
+    return tmp_path
+
+
+def test_a_folder_of_runs_is_one_report(folders):
+    made = repana.load_runs([folders])
+    assert made.runs == ("epoch1", "epoch2", "epoch3")
+    assert [made.step(run) for run in made.runs] == [1, 2, 3]
+    with pytest.raises(FileError, match="RA307: .* is not a saved report: 'rows.parquet'"):
+        repana.load_runs([folders / "none"])
+
+
+def test_report_and_compare_from_the_command_line(folders, tmp_path):
+    done = CliRunner().invoke(app, ["report", str(folders), "-o", str(tmp_path / "page.html")])
+    assert done.exit_code == 0, done.output
+    assert "<h2>Trajectory</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    done = CliRunner().invoke(app, ["compare", str(folders), "-q", "nc1"])
+    assert done.exit_code == 0, done.output
+    assert "epoch2 less epoch1: 3 differences, 0 paired, 3 with an" in done.output
+    done = CliRunner().invoke(app, ["compare", str(folders), "--json", "--all"])
+    lines = json.loads(done.stdout)
+    assert [(line["to"], line["layer"]) for line in lines][:4] == [
+        ("epoch2", "in"), ("epoch2", "h"), ("epoch2", "out"), ("epoch3", "in")]  # fmt: skip
+    np.testing.assert_allclose(lines[0]["value"], -0.5)
+    with pytest.raises(InputError) as error:
+        CliRunner().invoke(app, ["compare", str(folders / "decay" / "epoch1")], catch_exceptions=False)
+    text = "RA230: there is one run, 'run', and a comparison needs two; name another folder."
+    assert str(error.value) == text
