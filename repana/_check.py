@@ -224,6 +224,14 @@ def one_run(runs: Sequence[str]) -> InputError:
     return InputError("RA230", f"there is one run, {listed(runs)}, and a comparison needs two; name another folder.")
 
 
+def no_sink(kind: str) -> InputError:
+    return InputError(
+        "RA231",
+        f"a {kind} takes no report; wanted a TensorBoard SummaryWriter, a W&B run or the mlflow module with an "
+        "active run.",
+    )
+
+
 def no_reports() -> InputError:
     return InputError("RA223", "there are no reports; give at least one.")
 

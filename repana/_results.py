@@ -1,5 +1,6 @@
 """What comes out: an estimate with its interval, and the report of many of them."""
 
+import html
 import math
 import os
 import re
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repana import _check, _saved
+from repana._numbers import number
 
 if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give their objects
     import pandas as pd
@@ -44,6 +46,9 @@ class Estimate:
     def __repr__(self) -> str:
         return f"Estimate({self})" if not self.n else f"Estimate({self}, n={self.n})"
 
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(str(self))}</code>"
+
     def __str__(self) -> str:
         interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"
         return f"{self.value:.4g}{interval}" + (f" ({self.note})" if self.note else "")
@@ -53,6 +58,26 @@ def estimates(result: object) -> dict[str, Estimate]:
     """The scalar quantities of a result by name."""
     found = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
     return {name: value for name, value in found.items() if isinstance(value, Estimate)}
+
+
+def as_table(result: object) -> str:
+    """A result for a notebook: its quantities with interval and null, and the names of its arrays."""
+    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
+    shown = {name: e for name, e in named.items() if isinstance(e, Estimate) and e.note != "not applicable"}
+    lines = [
+        f"<tr><th>{name}</th><td>{number(e.value)}</td><td>{span(e.low, e.high)}</td><td>{number(e.null)}</td>"
+        f"<td>{html.escape(e.note)}</td></tr>"
+        for name, e in shown.items()
+    ]
+    head = "<tr><th></th><th>value</th><th>95 % interval</th><th>no class structure</th><th>note</th></tr>"
+    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
+    caption = f"<caption>{type(result).__name__}</caption>"
+    return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
+
+
+def span(low: float, high: float) -> str:
+    """[low, high], or nothing."""
+    return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
 @dataclass(frozen=True)
@@ -208,6 +233,12 @@ class Report:
         from repana import report
 
         return report.latex(self, *quantities, **options)
+
+    def log(self, sink: Any, step: int | None = None) -> None:
+        """Write scalars, a figure and a table to TensorBoard, W&B or MLflow; see `repana.report.log`."""
+        from repana import report
+
+        report.log(self, sink, step)
 
     def to_csv(self, path: str | os.PathLike[str] | None = None) -> str:
         """All rows as comma-separated values, with full precision; written to `path` where one is given."""

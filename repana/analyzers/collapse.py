@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate
+from repana._results import NAN, Estimate, as_table
 from repana._typing import Array
 from repana.analyzers import _collapse_formulas as formulas
 from repana.analyzers._collapse_inputs import centres_of, per_class, prepare
@@ -74,6 +74,9 @@ class NeuralCollapse:
     counts: tuple[int, ...] = ()
     convention: str = "papyan"
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
 
 
 def neural_collapse(

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, Report
+from repana._results import NAN, Estimate, Report, as_table
 from repana.analyzers._intervals import from_jackknife
 from repana.analyzers._reads import reads
 from repana.summaries.discriminant import Discriminant
@@ -33,6 +33,9 @@ class Fisher:
     eigenvalues: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
     jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
 
 
 @reads(Discriminant)
@@ -125,6 +128,9 @@ class SeparationLaw:
     half_life: Estimate
     log_fuzziness: Float[Tensor, " layers"] = field(default_factory=lambda: torch.empty(0))
     layers: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
 
 
 def separation_law(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from repana._numbers import number
-from repana._results import Report, Row, penultimate
+from repana._results import Report, Row, penultimate, span
 from repana.analyzers import quantity
 
 SEVERITIES = ("issue", "tip", "passed", "not applicable")
@@ -66,15 +66,13 @@ class View:
 
 def value(row: Row) -> str:
     """A value with its interval."""
-    interval = "" if math.isnan(row.low) else f" [{number(row.low)}, {number(row.high)}]"
-    return f"{number(row.value)}{interval}"
+    return f"{number(row.value)} {span(row.low, row.high)}".strip()
 
 
 def null(row: Row) -> str:
     """The value without class structure, with its range."""
     known = not math.isnan(row.null_low) and row.null_low != row.null_high
-    span = f" [{number(row.null_low)}, {number(row.null_high)}]" if known else ""
-    return f"{number(row.null)}{span}"
+    return f"{number(row.null)} {span(row.null_low, row.null_high)}" if known else number(row.null)
 
 
 def title(row: Row) -> str:

@@ -11,6 +11,7 @@ from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
 from repana.report._page import page
 from repana.report._pictures import svg
+from repana.report._sinks import log
 from repana.report._tables import interval, latex, markdown, table
 
 
@@ -62,4 +63,16 @@ def _cell(row: Row | None) -> str:
     return f'<td><span title="{note}">{number(row.value)}</span> <small>{interval(row)}</small></td>'
 
 
-__all__ = ["bibtex", "fragment", "interval", "latex", "markdown", "number", "page", "svg", "write_html", "write_text"]
+__all__ = [
+    "bibtex",
+    "fragment",
+    "interval",
+    "latex",
+    "log",
+    "markdown",
+    "number",
+    "page",
+    "svg",
+    "write_html",
+    "write_text",
+]

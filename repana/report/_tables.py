@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repana._numbers import SIGNIFICANT, number
-from repana._results import Report, Row
+from repana._results import Report, Row, span
 from repana.analyzers import Quantity, quantity
 from repana.plots.depth import headline
 
@@ -40,7 +40,7 @@ def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
 
 def interval(row: Row) -> str:
     """[low, high], or nothing."""
-    return "" if math.isnan(row.low) else f"[{number(row.low)}, {number(row.high)}]"
+    return span(row.low, row.high)
 
 
 def _chosen(report: Report, names: Sequence[str], run: str | None, split: str | None) -> Table:
