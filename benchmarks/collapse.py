@@ -117,8 +117,8 @@ def precision() -> list[Line]:
         noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
         x = (means[y] + sd / d**0.5 * noise).float()
         errors = []
-        got = neural_collapse(x, y, families=("nc1", "nc2"), replicates=0)
-        want = neural_collapse(x.double(), y, families=("nc1", "nc2"), replicates=0)
+        got = neural_collapse(x, y, families=("nc1", "law", "nc2"), replicates=0)
+        want = neural_collapse(x.double(), y, families=("nc1", "law", "nc2"), replicates=0)
         for name in ("nc1", "quotient", "cdnv", "etf_error", "equinorm", "fuzziness"):
             errors.append(abs(float(getattr(got, name)) / float(getattr(want, name)) - 1))
         worst = max(errors)

@@ -2,8 +2,8 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from repana.extraction._samples import digits
 
 EPOCHS = 100
 BATCH = 64
+DECAY = 5e-3
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,12 @@ def digits_cnn() -> nn.Sequential:
     )
 
 
-def train(
-    model: nn.Module, data: tuple[Tensor, Tensor], epochs: int = EPOCHS, say: Callable[[str], None] = lambda _: None
-) -> tuple[float, int | None]:
-    """SGD with momentum, weight decay and a cosine schedule; the final accuracy and the first epoch without error."""
+def steps(model: nn.Module, data: tuple[Tensor, Tensor], epochs: int = EPOCHS, decay: float = DECAY) -> Iterator[int]:
+    """SGD with momentum, weight decay and a cosine schedule; stops after every epoch, in evaluation mode."""
     x, y = data
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     generator = torch.Generator().manual_seed(0)
-    accuracy, clean = 0.0, None
     for epoch in range(1, epochs + 1):
         model.train()
         shuffled = torch.randperm(len(x), generator=generator)
@@ -70,6 +68,16 @@ def train(
             optimizer.step()
         schedule.step()
         model.eval()
+        yield epoch
+
+
+def train(
+    model: nn.Module, data: tuple[Tensor, Tensor], epochs: int = EPOCHS, say: Callable[[str], None] = lambda _: None
+) -> tuple[float, int | None]:
+    """Train to the end; the final accuracy and the first epoch without error."""
+    x, y = data
+    accuracy, clean = 0.0, None
+    for epoch in steps(model, data, epochs):
         with torch.no_grad():
             accuracy = float((model(x).argmax(1) == y).double().mean())
         if accuracy == 1.0 and clean is None:
@@ -88,10 +96,11 @@ def demo(folder: Path, epochs: int = EPOCHS, say: Callable[[str], None] = print)
     say(f"training a small network on {len(seen[1])} digits for {epochs} epochs")
     accuracy, clean = train(model, seen, epochs, say)
     say(f"first epoch without training error: {clean}; profiling every layer")
-    report = profile(model, seen, held_out=unseen, run="digits CNN")
+    report = profile(model, seen, held_out=unseen, run="digits CNN", step=epochs)
+    command = ["repana", "demo", *([] if epochs == EPOCHS else ["--epochs", str(epochs)])]
+    report = replace(report, provenance={**report.provenance, "command": command})
     folder.mkdir(parents=True, exist_ok=True)
     report.save(folder / "report")
     report.to_html(folder / "report.html")
-    figure = report.plot()
-    figure.savefig(folder / "depth.pdf", metadata={"CreationDate": None})
+    report.plot().savefig(folder / "depth.pdf")
     return Demo(report, folder, accuracy, clean, time.perf_counter() - began)

@@ -292,7 +292,7 @@ def _finish(report: Any, output: Path, as_json: bool) -> None:
     report = replace(report, provenance={**report.provenance, "command": ["repana", *sys.argv[1:]]})
     report.save(output / "report")
     report.to_html(output / "report.html")
-    report.plot().savefig(output / "depth.pdf", metadata={"CreationDate": None})
+    report.plot().savefig(output / "depth.pdf")
     typer.echo(report.frame().to_json(orient="records") if as_json else _short(report))
     typer.echo(f"\nThe page: {output / 'report.html'}", err=True)
     for line in report.failures:

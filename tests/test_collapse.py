@@ -433,3 +433,17 @@ def test_scatter_around_the_training_means(dtype, far):
     own = neural_collapse(test, labels, reference=train, replicates=0)
     assert float(got.quotient) > float(own.quotient) * 0.9
     assert got.settings["around"] == "reference"
+
+
+@pytest.mark.parametrize("far", [0.0, 1e4])
+@pytest.mark.parametrize("convention", ["papyan", "zhu", "he_su", "galanti"])
+def test_without_the_law_nothing_else_changes(far, convention):
+    """NC1 alone needs the diagonal of the projected scatter only, in both ways of forming it."""
+    x, y = clouds(counts=[60, 40, 30, 9], d=12)
+    x = x + far
+    every = neural_collapse(x, y, convention=convention, replicates=10)
+    some = neural_collapse(x, y, convention=convention, replicates=10, families=("nc1", "nc2"))
+    assert math.isnan(some.fuzziness.value)
+    for name in ("nc1", "quotient", "cdnv", "etf_error"):
+        a, b = getattr(every, name), getattr(some, name)
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), rel=1e-9)

@@ -373,3 +373,21 @@ def test_summary_of_runs_reads_one_layer():
     at_c = plots.run_summary(report, "nc1", layer="c")[0]
     np.testing.assert_allclose(at_c.lines[0].get_xdata(), [7, 7, 7])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["run 0", "run 1", "run 2"]
+
+
+# --- the gallery ------------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_has_a_short_gallery_script():
+    """Executed when the documentation is built."""
+    import inspect
+    from pathlib import Path
+
+    scripts = {p.name: p.read_text() for p in (Path(__file__).parents[1] / "docs" / "gallery").glob("plot_*.py")}
+    for name in set(plots.__all__) - {"figure_of", "style", "Mixed"}:
+        uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
+        assert any(uses in text for text in scripts.values()), name
+        assert "ax" in inspect.signature(getattr(plots, name)).parameters
+    for name, text in scripts.items():
+        code = [line for line in text.split('"""')[2].splitlines() if line.strip()]
+        assert len(code) <= 16, name

@@ -35,11 +35,12 @@ def measure(sample: Sample, setting: Setting, geometry: formulas.Geometry | None
     if geometry is None:
         geometry = formulas.geometry_of(sample.mean, sample.trace, count)
     if "nc1" in setting.families:
-        law = formulas.CONVENTIONS["he_su"]
+        law, wanted = formulas.CONVENTIONS["he_su"], "law" in setting.families
         basis = geometry.basis
-        within = sample.within(basis, formulas.class_weights(count, how.within))
+        plain = how.centre == how.between == "class" and not wanted  # Sb is diagonal along the basis
+        within = sample.within(basis, formulas.class_weights(count, how.within), diagonal=plain)
         pooled = within
-        if how.within != law.within and int(count.min()) != int(count.max()):
+        if wanted and how.within != law.within and int(count.min()) != int(count.max()):
             pooled = sample.within(basis, formulas.class_weights(count, law.within))
         between = formulas.between_trace(geometry, how)
         spread = formulas.within_trace(sample.trace, count, how)
@@ -50,9 +51,10 @@ def measure(sample: Sample, setting: Setting, geometry: formulas.Geometry | None
             "cdnv": float(pairs.mean()),
             "cdnv_median": _median(pairs),
             "cdnv_max": float(pairs.max()),
-            "fuzziness": formulas.trace_ratio(geometry, pooled, law),
             "rank": float(len(geometry.spectrum)),
         }
+        if wanted:
+            values["fuzziness"] = formulas.trace_ratio(geometry, pooled, law)
     if "nc2" in setting.families:
         values |= _geometry(geometry, setting)
     if "nc3" in setting.families and setting.weight is not None:

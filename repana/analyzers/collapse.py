@@ -20,7 +20,7 @@ from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 from repana.summaries.resampling import Sample, affordable, bootstrap, permuted
 
-FAMILIES = ("nc1", "nc2", "nc3", "nc4", "vci")
+FAMILIES = ("nc1", "law", "nc2", "nc3", "nc4", "vci")
 ABSENT = Estimate(NAN, note="not applicable")
 BOUNDS = {
     "etf_error": (0.0, 2.0),
@@ -134,7 +134,8 @@ def neural_collapse(
 
     All divide variances by n_c. `settings` in the result stores the choice.
 
-    `families` chooses among "nc1", "nc2", "nc3", "nc4" and "vci". `moments` and `discriminant` are summaries of the
+    `families` chooses among "nc1", "nc2", "nc3", "nc4", "vci" and "law" (`fuzziness`, which goes with
+    "nc1"). `moments` and `discriminant` are summaries of the
     same samples, if at hand; `moments` may be those of more samples than `features` has: then values are exact over all
     of them, intervals come from the rows that are there, and nulls are scaled to the larger number. `ddof` is that of
     the standard deviation in `equinorm` (Papyan's code: 1).

@@ -1,7 +1,8 @@
 """What watches a long run: values that are not finite, memory, progress."""
 
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,13 +20,16 @@ class FiniteCheck:
         self._late = device.type != "cpu"
         self._found: list[tuple[str, int, Tensor, int]] = []
 
-    def add(self, address: str, number: int, x: Tensor) -> None:
+    def add(self, number: int, features: Mapping[str, Tensor]) -> None:
+        """All layers of one batch; their sum is finite where they are, so that one look is enough for most batches."""
         if self._late:
-            self._found.append((address, number, (~torch.isfinite(x)).sum(), x.numel()))
-        elif not bool(torch.isfinite(x.sum())):
-            bad = int((~torch.isfinite(x)).sum())
-            if bad:
-                raise _check.not_finite(address, number, bad, x.numel())
+            for address, x in features.items():
+                self._found.append((address, number, (~torch.isfinite(x)).sum(), x.numel()))
+        elif not math.isfinite(sum(x.sum().item() for x in features.values())):
+            for address, x in features.items():
+                bad = int((~torch.isfinite(x)).sum())
+                if bad:
+                    raise _check.not_finite(address, number, bad, x.numel())
 
     def close(self) -> None:
         if not self._found:

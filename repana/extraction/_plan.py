@@ -43,7 +43,7 @@ class Planned:
         return str(self.site)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What a recording will take: one line a layer. `samples` is None where the data do not tell their number."""
 
@@ -85,7 +85,7 @@ class Plan:
     def _repr_html_(self) -> str:
         return self.frame().to_html(index=False, border=0) + f"<p>{self._summary()}</p>"
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.frame().to_string(index=False) + "\n" + self._summary()
 
     def _summary(self) -> str:

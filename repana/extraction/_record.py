@@ -130,10 +130,9 @@ def record(
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
                 rows = _row_labels(batch, planned, features)
-                for address, x in features.items():
-                    finite.add(address, number, x)
-                    if address in sums:
-                        _add(sums[address], x, rows.labels)
+                finite.add(number, features)
+                for address, x in features.items() if sums else ():
+                    _add(sums[address], x, rows.labels)
                 store.add(features, z, rows.labels, rows.sample, batch.size)
     finite.close()
     kept = store.close()

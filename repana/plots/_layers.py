@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 
 from repana.plots import _style
 
-MOST_LETTERS = 16
+MOST_LETTERS, MOST_UPRIGHT = 16, 24
 LETTER = 0.62  # width of a letter, and
 LINE = 1.25  # height of a line, in font sizes
 
@@ -22,7 +22,7 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False) -> N
     axis = ax.yaxis if vertical else ax.xaxis
     room = _room(ax, vertical)
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
-    names = [_style.shortened(layer, MOST_LETTERS) for layer in layers]
+    names = [_style.shortened(layer, MOST_UPRIGHT if vertical else MOST_LETTERS) for layer in layers]
     widest = max(map(len, names), default=1) * LETTER * size + size
     flat = vertical or len(names) * widest <= room
     need = size * LINE if vertical else widest if flat else size * LINE * 2**0.5

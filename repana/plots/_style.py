@@ -148,7 +148,7 @@ def colour(i: int, total: int) -> Any:
 
 def depth_colour(i: int, total: int) -> Any:
     """The i-th in an order: dark first."""
-    return mpl.colormaps[DEPTHS](0.9 * i / max(1, total - 1))
+    return mpl.colormaps[DEPTHS](0.82 * i / max(1, total - 1))
 
 
 def shortened(name: str, most: int) -> str:

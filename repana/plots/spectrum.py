@@ -43,7 +43,7 @@ def mean_spectrum(
         ax.axhline(1, color=_style.GREY, linestyle="--", linewidth=0.8, zorder=0, label="simplex")
         ax.set_yscale("log")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_xlabel("singular value of the class means")
+        ax.set_xlabel("singular value, by rank")
         ax.set_ylabel("size over the largest")
         ax.set_xlim(0.7, longest + 0.3)
         ax.legend(frameon=False, ncols=1 + (len(chosen) > 5))

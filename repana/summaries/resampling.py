@@ -56,8 +56,13 @@ class Sample:
             return cls(m.count, m.mean, m.trace, m.scatter, fixed=fixed)
         return cls(m.count, m.mean, m.trace, m.scatter, features, m.mean.to(working(features)), slot, fixed=fixed)
 
-    def within(self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> Float[Tensor, "r r"]:
-        """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows."""
+    def within(
+        self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"], *, diagonal: bool = False
+    ) -> Float[Tensor, "r r"]:
+        """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows.
+
+        With `diagonal` only its diagonal is formed, zero elsewhere.
+        """
         share = class_weight / self.count
         even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
         if self.scatter is not None and even:  # pooled: it cannot be weighted by class afterwards
@@ -67,20 +72,24 @@ class Sample:
         size = float((self.trace / self.count).max()) ** 0.5
         if self.pilot.dtype != torch.float64 and size and not SQUARES[0] < size < SQUARES[1]:
             wide = replace(self, rows=self.rows.double(), pilot=self.pilot.double())
-            return wide.within(basis, class_weight)
+            return wide.within(basis, class_weight, diagonal=diagonal)
         here = torch.bincount(self.slot, minlength=len(self.count)).clamp_min(1)
         weight = (class_weight / here)[self.slot]
         if self.weight is not None:
             weight = weight * self.weight
         centre = self.mean @ basis.T
-        total = self._products(basis, weight, centre)
+        total = self._products(basis, weight, centre, diagonal)
         length = float(self.mean.square().sum(1).max())
         if not bool((total.diagonal() * DIRECT >= length).all()):
-            total = self._products(basis, weight, None)
+            total = self._products(basis, weight, None, diagonal)
         return total
 
     def _products(
-        self, basis: Float[Tensor, "r d"], weight: Float[Tensor, " n"], centre: Float[Tensor, "c r"] | None
+        self,
+        basis: Float[Tensor, "r d"],
+        weight: Float[Tensor, " n"],
+        centre: Float[Tensor, "c r"] | None,
+        diagonal: bool,
     ) -> Float[Tensor, "r r"]:
         """sum_i weight_i z_i z_i' less its class means, of z = basis row - centre, or z = basis (row - pilot).
 
@@ -100,9 +109,7 @@ class Sample:
         for outer in range(0, len(rows), deep):
             part, at = rows[outer : outer + deep].to(pilot.dtype), slot[outer : outer + deep]
             if shift is not None:
-                z = (to @ part.T).sub_(
-                    shift.index_select(1, at)
-                )  # a few rows times many columns: the order that BLAS is quick at
+                z = (to @ part.T).sub_(shift.index_select(1, at))  # few rows times many columns: BLAS is quick at it
             else:
                 z = torch.empty(len(basis), len(part), dtype=pilot.dtype, device=rows.device)
                 for start in range(0, len(part), step):
@@ -113,13 +120,17 @@ class Sample:
             w = weight[outer : outer + deep]
             if shift is None:
                 sums.index_add_(1, at, z * w)
+            if diagonal:
+                total.diagonal().add_(z.square_() @ w.to(z.dtype))
+                continue
             z.mul_(w.sqrt().to(z.dtype))
             _add_outer(total, z)
         total = total.tril() + total.tril(-1).T
         if shift is not None or self.fixed:  # around their means up to rounding, whose square DIRECT keeps negligible
             return total
         mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
-        return total - (sums / mass.clamp_min(1e-300)) @ sums.T
+        sums /= mass.clamp_min(1e-300).sqrt()
+        return total - (torch.diag(sums.square().sum(1)) if diagonal else sums @ sums.T)
 
 
 def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:

@@ -1,0 +1,50 @@
+"""What the gallery draws: a small network trained on digits, with and without weight decay, made once per build."""
+
+from functools import cache
+
+import torch
+
+import repana
+from repana._demo import digits_cnn, steps
+from repana.extraction._samples import digits
+
+EPOCHS = 24
+torch.set_num_threads(1)
+
+
+@cache
+def trained(decay: float = 5e-3):
+    """The network after training."""
+    torch.manual_seed(0)
+    net = digits_cnn()
+    for _ in steps(net, digits()[0], EPOCHS, decay):
+        pass
+    return net
+
+
+@cache
+def report() -> repana.Report:
+    train, held_out = digits()
+    return repana.profile(trained(), train, held_out=held_out, run="digits CNN", null=10, replicates=50)
+
+
+@cache
+def activations() -> repana.Activations:
+    return repana.record(trained(), digits()[0])
+
+
+@cache
+def checkpoints() -> repana.Report:
+    """Every second epoch with and without weight decay, three layers each."""
+    made = []
+    for name, decay in (("weight decay", 5e-3), ("no decay", 0.0)):
+        torch.manual_seed(0)
+        net = digits_cnn()
+        for epoch in steps(net, digits()[0], EPOCHS, decay):
+            if epoch % 3 == 0:
+                one = repana.profile(
+                    net, digits()[0], ["conv1", "conv3", "classifier:in"],
+                    run=f"{name}/epoch{epoch}", step=epoch, null=3, replicates=20,
+                )  # fmt: skip
+                made.append(one)
+    return repana.concat(made)

@@ -1,0 +1,10 @@
+"""
+Depth profile
+=============
+
+What every layer knows: one panel a quantity, with intervals and the value without class structure.
+"""
+
+from _digits import report
+
+figure = report().plot("nc1", "cdnv", "ncc_accuracy")
