@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from repana import _check
+from repana._typing import IGNORED
 from repana.summaries.moments import Moments
 
 FORMAT = 1
@@ -185,8 +186,11 @@ class _MomentsOf(Mapping[str, Moments]):
         if layer in activations.exact:
             return activations.exact[layer]
         x = _check.features_of(activations[layer])
-        codes = None if activations.labels is None else _check.labels_of(activations.labels, len(x))[0]
-        return Moments.of(x, codes)
+        if activations.labels is None:
+            return Moments.of(x)
+        codes = _check.labels_of(activations.labels, len(x))[0]
+        keep = (codes != IGNORED).nonzero()[:, 0]
+        return Moments.of(x[keep.to(x.device)], codes[keep])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._activations.layers)
@@ -214,6 +218,8 @@ def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
     if labels is None:
         raise _check.column_missing(source, "labels", list(arrays))
     codes, names = _check.labels_of(labels, count)
+    if names and logits is not None:
+        raise _check.names_without_numbers(names, "logits")
     z = None if logits is None else _check.matrix(logits, "logits", count, None, "one row per sample")
-    provenance = {"data": source, "samples": count, "class_names": list(names) or sorted(set(codes.tolist()))}
+    provenance = {"data": source, "samples": count, "class_names": list(names)}
     return Activations(layers, codes, z, None, torch.arange(count), count, {}, provenance)

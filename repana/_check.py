@@ -76,6 +76,14 @@ def finite_rows(features: Any, nan_policy: str) -> Tensor | None:
     return None if bool(keep.all()) else keep.nonzero()[:, 0]
 
 
+def names_without_numbers(names: Sequence[str], what: str) -> InputError:
+    return InputError(
+        "RA203",
+        f"`labels` are names ({listed(names)}) and `{what}` numbers its classes; give each label as its row or column "
+        "there, from 0.",
+    )
+
+
 def reference_missing() -> InputError:
     return InputError(
         "RA212", "`around` is 'reference' and no `reference` came; give the Moments of the training split."

@@ -75,8 +75,8 @@ def compare(
     `align`: "name" takes layers of the same address, "depth" those of the nearest relative depth (0 for the first
     layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
 
-    Where both runs were measured on the same samples in the same order with the same seed, their bootstrap (or
-    jackknife) replicates were drawn alike, and the interval is that of the paired differences: value -+ z sd, or
+    Where both runs have the same labels in the same order, the same seed and convention, their bootstrap (or jackknife)
+    replicates were drawn alike, and the interval is that of the paired differences: value -+ z sd, or
     Student's t for the jackknife. Elsewhere, and for shares, runs are taken as independent and the two intervals are
     combined as sqrt((a - l_a)^2 + (u_b - b)^2) on either side. 95 % each, not corrected for their number.
 
@@ -86,6 +86,8 @@ def compare(
     doi:10.1002/sim.3095 (independent intervals); Kott 2001, Journal of Official Statistics 17, 521-526 (jackknife).
     """
     _check.choice(align, "align", ("auto", "name", "depth"))
+    if len(report.runs) < 2:
+        raise _check.one_run(report.runs)
     a, b = a or report.runs[0], b or report.runs[-1]
     for run in (a, b):
         if run not in report.runs:
@@ -117,16 +119,17 @@ def load_runs(paths: Sequence[str | os.PathLike[str]]) -> Report:
         return concat(reports)
     root = Path(os.path.commonpath([f.resolve() for f in folders])) if len(folders) > 1 else folders[0].parent
     named = [f.resolve().relative_to(root).as_posix() for f in folders]
-    named = [name.removesuffix("/report") for name in named]
+    short = [name.removesuffix("/report") for name in named]
+    named = short if len(set(short)) == len(short) else named
     return concat(dict(zip(named, reports)))
 
 
 def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple[str, str, str], Row]:
     for name in quantities:
         report.select(name, run=run)  # refuses what is not there
-    wanted = {name.rpartition(".")[2] for name in quantities}
-    rows = [r for r in report.rows if r.run == run and (not wanted or r.quantity in wanted)]
-    return {(f"{r.analyzer}.{r.quantity}", r.split, r.layer): r for r in rows}
+    wanted = {report.qualified(name) for name in quantities}
+    rows = {(f"{r.analyzer}.{r.quantity}", r.split, r.layer): r for r in report.rows if r.run == run}
+    return {place: r for place, r in rows.items() if not wanted or place[0] in wanted}
 
 
 def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str, str]], str]:
@@ -152,6 +155,9 @@ def _difference(report: Report, x: Row, y: Row) -> Difference:
         low = value - math.hypot(y.value - y.low, x.high - x.value)
         high = value + math.hypot(y.high - y.value, x.value - x.low)
     notes = dict.fromkeys(note for note in (x.note, y.note) if note)
+    used = [report.about(r.run).get("settings", {}).get(x.analyzer, {}).get("convention") for r in (x, y)]
+    if used[0] != used[1]:
+        notes |= {f"conventions differ: {used[0]} and {used[1]}": None}
     return Difference(
         f"{x.analyzer}.{x.quantity}", x.split, x.layer, y.layer, x.value, y.value, value, low, high, half is not None,
         "; ".join(notes),

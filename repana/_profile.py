@@ -32,7 +32,7 @@ def profile(
     *,
     held_out: Any = None,
     run: str = "model",
-    step: float | None = None,
+    step: int | float | None = None,
     split: str = "train",
     convention: str = "papyan",
     null: int = 20,
@@ -93,11 +93,13 @@ def profile(
                 arrays |= _arrays(result, f"{name}/{layer}/{analyzer}")
                 details.setdefault("settings", {}).setdefault(analyzer, dict(getattr(result, "settings", {})))
                 if hasattr(result, "counts"):
-                    details.setdefault("classes", {})[name] = dict(zip(map(str, result.classes), result.counts))
+                    named = activations.provenance.get("class_names") or ()
+                    shown = [str(named[k] if named else k) for k in result.classes]
+                    details.setdefault("classes", {})[name] = dict(zip(shown, result.counts))
     if not rows:
         raise _check.nothing_measured(failures)
     report = Report(tuple(rows), arrays)
-    rows += _across(report, run, failures)
+    rows += _across(report, run, failures, level)
     provenance = {
         **train.provenance,
         "run": run,
@@ -121,7 +123,7 @@ def _draws(activations: Activations, settings: Mapping[str, Any]) -> str:
     assert activations.labels is not None
     text = hashlib.sha256(activations.labels.cpu().long().contiguous().numpy().tobytes())
     text.update(activations.sample.cpu().contiguous().numpy().tobytes())
-    text.update(repr([settings[name] for name in ("seed", "replicates", "null")]).encode())
+    text.update(repr([settings[name] for name in ("seed", "replicates", "null", "convention")]).encode())
     return text.hexdigest()[:16]
 
 
@@ -261,7 +263,7 @@ def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:
     }
 
 
-def _across(report: Report, run: str, failures: list[str]) -> list[Row]:
+def _across(report: Report, run: str, failures: list[str], level: float) -> list[Row]:
     """Quantities of the whole network, read from the rows of its layers."""
     rows: list[Row] = []
     if "fuzziness" not in report.quantities or len(report.layers) < 3:  # no law is read from two layers
@@ -269,7 +271,7 @@ def _across(report: Report, run: str, failures: list[str]) -> list[Row]:
     for split in report.splits:
         for name, analyzer in ACROSS_LAYERS.items():
             try:
-                result = analyzer.function(report, split=split)
+                result = analyzer.function(report, split=split, level=level)
             except RepanaError as error:
                 failures.append(f"{split}, whole network, {name}: {error}")
                 continue

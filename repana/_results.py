@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
     from repana.findings import Finding
 
 NAN = float("nan")
+STEP = re.compile(r"(?:^|[/_.\- ])(?:epoch|step|iter|iteration|update|checkpoint|ckpt)?[_.\- =]?(\d+(?:\.\d+)?)$")
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,16 +155,20 @@ class Report:
 
         return pd.DataFrame({name: [getattr(row, name) for row in self.rows] for name in COLUMNS}, columns=COLUMNS)
 
-    def select(self, quantity: str, *, run: str | None = None, split: str | None = None) -> tuple[Row, ...]:
-        """The rows of one quantity, by layer in forward order. `nc1` or, where ambiguous, `neural_collapse.nc1`."""
-        name = quantity.rpartition(".")[2]
-        analyzer = quantity.rpartition(".")[0]
-        named = [r for r in self.rows if r.quantity == name and analyzer in ("", r.analyzer)]
-        if not named:
+    def qualified(self, quantity: str) -> str:
+        """`analyzer.quantity`, also where only the quantity was named. Refuses what no run has, or two analyzers."""
+        analyzer, _, name = quantity.rpartition(".")
+        owners = _unique(r.analyzer for r in self.rows if r.quantity == name and analyzer in ("", r.analyzer))
+        if not owners:
             raise _check.unknown_quantity(quantity, self.quantities)
-        owners = _unique(r.analyzer for r in named)
         if len(owners) > 1:
             raise _check.ambiguous_quantity(quantity, owners)
+        return f"{next(iter(owners))}.{name}"
+
+    def select(self, quantity: str, *, run: str | None = None, split: str | None = None) -> tuple[Row, ...]:
+        """The rows of one quantity, by layer in forward order. `nc1` or, where ambiguous, `neural_collapse.nc1`."""
+        analyzer, _, name = self.qualified(quantity).partition(".")
+        named = [r for r in self.rows if (r.analyzer, r.quantity) == (analyzer, name)]
         run = self.runs[0] if run is None else run
         rows = [r for r in named if r.run == run]
         present = _unique(r.split for r in rows)
@@ -290,10 +295,14 @@ class Report:
         return next((p for p in _runs_of(self) if p.get("run") == run), {})
 
     def step(self, run: str) -> float:
-        """Where in training a run stands: its recorded step, or the last number in its name; NaN without one."""
+        """Where in training a run stands: its recorded step, or the number that its name ends with; NaN without one.
+
+        The number stands alone or behind epoch, step, iteration, update or checkpoint: `epoch10` has one, `resnet18`
+        has none.
+        """
         known = self.about(run).get("step")
-        numbers = re.findall(r"\d+(?:\.\d+)?", run)
-        return float(known) if known is not None else float(numbers[-1]) if numbers else NAN
+        found = STEP.search(run)
+        return float(known) if known is not None else float(found[1]) if found else NAN
 
     def array(self, name: str, layer: str, *, run: str | None = None, split: str | None = None) -> np.ndarray:
         """An array by its name, such as `cdnv_grid` or `neural_collapse.cdnv_grid`."""
@@ -363,7 +372,7 @@ def penultimate(report: Report, run: str | None = None) -> str:
     heads = [
         r.layer
         for r in report.rows
-        if r.quantity in ("self_duality", "classifier_equinorm") and r.run in (run, report.runs[0])
+        if r.quantity in ("self_duality", "classifier_equinorm") and r.run == (run or report.runs[0])
     ]
     known = [layer for layer in heads if layer in layers]
     return known[0] if known else layers[-2] if len(layers) > 1 else layers[0]

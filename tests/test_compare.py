@@ -141,3 +141,16 @@ def test_report_and_compare_from_the_command_line(folders, tmp_path):
         CliRunner().invoke(app, ["compare", str(folders / "decay" / "epoch1")], catch_exceptions=False)
     text = "RA230: there is one run, 'run', and a comparison needs two; name another folder."
     assert str(error.value) == text
+
+
+def test_one_of_two_analyzers_is_compared_alone():
+    both = measured(1.0, "x") + measured(1.2, "y")
+    assert {d.quantity for d in compare(both, "x", "y", "fisher.quotient").differences} == {"fisher.quotient"}
+    with pytest.raises(InputError, match="RA230: there is one run, 'x', and a comparison needs two"):
+        compare(measured(1.0, "x"))
+
+
+def test_reports_inside_reports_are_all_opened(tmp_path):
+    for place in ("x", "x/report", "z"):
+        planted(["a"], [1.0]).save(tmp_path / place)
+    assert repana.load_runs([tmp_path]).runs == ("x", "x/report", "z")

@@ -79,8 +79,7 @@ CASES = [
         "RF106",
         planted(["a", "b"], [math.nan, 2.0], name="quotient", analyzer="fisher"),
         "tip",
-        "At a there are more features than samples: Fisher's quotient is undefined and VCI near 0 whatever the labels. "
-        "Use more samples, or pool.",
+        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. Use more samples, or pool.",
     ),
     (
         "RF201",

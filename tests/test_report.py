@@ -370,3 +370,94 @@ def test_row_and_estimate_have_the_same_fields():
 def test_a_plain_network_is_profiled():
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 5))
     assert profile(net, (X, Y), null=0, replicates=0).layers == ("input", "3:in", "3")
+
+
+# --- what a review found ----------------------------------------------------------------------------------------------
+
+
+def test_the_input_of_the_classifier_is_that_of_the_run():
+    from repana._results import penultimate
+
+    a = planted(["x", "relu1", "fc"], [1.0, 1.0, 1.0], run="a") + planted(
+        ["relu1"], [0.1], name="self_duality", run="a2"
+    )
+    b = planted(["x", "relu1", "relu3", "fc"], [1.0] * 4, run="b")
+    both = a + Report(b.rows + planted(["relu3"], [0.1], name="self_duality", run="b").rows, {}, b.provenance)
+    assert penultimate(both, "b") == "relu3"
+    assert penultimate(both, "a") == "relu1"
+
+
+def test_runs_of_different_analyzers_share_a_page():
+    from repana.report import fragment, page
+
+    both = planted(["a", "b"], [1.0, 2.0], run="x") + planted(
+        ["c", "d"], [1.0, 2.0], name="trace_ratio", analyzer="fisher", run="y"
+    )
+    assert "<h2>Depth profile</h2>" in page(both)
+    assert fragment(both)
+    assert plots.heat_map(both, run="y").images[0].get_array().shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("a/epoch10", 10),
+        ("step_500", 500),
+        ("7", 7),
+        ("run/ckpt-2.5", 2.5),
+        ("resnet18", math.nan),
+        ("exp1/model", math.nan),
+    ],
+)
+def test_only_a_step_at_the_end_of_a_name_is_one(name, step):
+    assert planted(["a"], [1.0], run=name).step(name) == pytest.approx(step, nan_ok=True)
+
+
+def test_single_checkpoints_of_several_series_have_no_trajectory():
+    from repana.report import page
+
+    assert "Trajectory" not in page(planted(["a"], [1.0], run="a/epoch10") + planted(["a"], [1.0], run="b/epoch20"))
+
+
+def test_layers_that_start_with_an_underscore_stay_in_legends():
+    runs = [planted(["_a", "_b"], [1.0, 2.0], run=f"epoch{i}") for i in (1, 2)]
+    axes = plots.trajectory(repana.concat(runs), "nc1")
+    assert [t.get_text().strip() for t in plots.figure_of(axes).legends[0].get_texts()] == ["_a", "_b"]
+
+
+def test_ignored_training_labels_are_no_class_of_the_held_out_rule():
+    y = torch.arange(60) % 3
+    x = torch.eye(3)[y] + 0.01 * torch.randn(60, 3)
+    marked = torch.where(torch.arange(60) < 30, -100, y)
+    train = repana.Activations({"h": x}, marked, sample=torch.arange(60), seen=60)
+    held = repana.Activations({"h": x}, y, sample=torch.arange(60), seen=60)
+    report = profile(train, held_out=held, null=0, replicates=0)
+    assert report.select("ncc_accuracy", split="held_out")[0].value == 1.0
+
+
+def test_class_names_from_arrays_and_numbers_as_they_are():
+    from repana._activations import from_arrays
+
+    x = torch.randn(30, 4).numpy()
+    named = profile(from_arrays({"h": x, "labels": np.array(["dog", "cat", "eel"] * 10)}, "f"), null=0, replicates=0)
+    assert named.classes() == ("cat", "dog", "eel")
+    numbers = from_arrays({"h": x, "labels": np.arange(30) % 3 + 1}, "f")
+    assert [t.get_text() for t in plots.layer_map(numbers).texts] == ["1", "2", "3"]
+
+
+def test_names_do_not_number_the_rows_of_a_classifier():
+    x, y = torch.randn(30, 4), ["dog", "cat", "eel"] * 10
+    for option in ("weight", "logits"):
+        with pytest.raises(InputError) as error:
+            neural_collapse(x, y, **{option: torch.randn(3 if option == "weight" else 30, 4)})
+        text = (
+            f"RA203: `labels` are names ('cat', 'dog', 'eel') and `{option}` numbers its classes; give each label as "
+        )
+        assert str(error.value) == text + "its row or column there, from 0."
+
+
+def test_replicates_of_a_subset_lie_around_the_value_of_all(net):
+    part = profile(net, (X, Y), ["layer1"], max_samples=25, null=0, replicates=40)
+    row_ = part.select("cdnv")[0]
+    stored = part.array("neural_collapse.bootstrap.cdnv", "layer1")
+    assert np.exp(np.log(stored).mean()) == pytest.approx(row_.value, rel=1e-4)

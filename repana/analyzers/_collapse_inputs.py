@@ -49,6 +49,9 @@ def prepare(
     sound = _check.finite_rows(features, nan_policy)
     x = _check.features_of(features, finite=moments is not None and sound is None)
     codes, names = _check.labels_of(labels, len(x))
+    for what, given in (("logits", logits), ("weight", weight)):
+        if names and given is not None:
+            raise _check.names_without_numbers(names, what)
     z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")
     rows = len(x)
     if sound is not None:

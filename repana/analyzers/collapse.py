@@ -198,10 +198,13 @@ def neural_collapse(
         chance = NAN if subset or reference is not None else _share(guess, at)
         nulls.append({**_rescaled(measured, moments, len(x)), "ncc_accuracy": chance})
     notes = _notes(moments, values, setting, rank, given.empty)
+    replicas = {name: [r[name] for r in boots] for name in values}
+    if subset:
+        replicas = {name: _centred(found, values[name]) for name, found in replicas.items()}
     found = {
         name: from_replicates(
             value,
-            _centred([r[name] for r in boots], values[name]) if subset else [r[name] for r in boots],
+            replicas[name],
             n=moments.n,
             level=level,
             bounds=BOUNDS.get(name, (0.0, math.inf)),
@@ -221,7 +224,7 @@ def neural_collapse(
         cdnv_grid=formulas.cdnv_grid(geometry, sample.trace).cpu(),
         class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
         mean_spectrum=geometry.spectrum.sqrt().flip(0).cpu(),
-        bootstrap={name: torch.tensor([r[name] for r in boots]) for name in values if boots},
+        bootstrap={name: torch.tensor(replicas[name]) for name in values if boots},
         jackknife={"vci": torch.tensor(deleted)} if deleted else {},
         classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),

@@ -57,7 +57,9 @@ def duality(view: View) -> Finding:
     row = view.at(PREFIX + "self_duality")
     if row is None:
         return Finding(ABSENT, "No classifier that reads a recorded layer is known.")
-    text = f"Self-duality at {row.layer} is {value(row)} (0: rows and means are proportional, 4: opposite)."
+    used = view.report.about(view.run).get("settings", {}).get("neural_collapse", {}).get("convention")
+    ends = "products form a simplex" if used == "zhu" else "rows and means are proportional"
+    text = f"Self-duality at {row.layer} is {value(row)} (0: {ends}, {2 if used == 'zhu' else 4}: opposite)."
     return Finding(PASSED if row.value <= CLOSE else TIP, text, (row.layer,))
 
 
@@ -101,8 +103,9 @@ def held_out(view: View) -> Finding:
     if train is None or other is None or not (train.value > 0 and math.isfinite(other.value)):
         return Finding(ABSENT, "NC1 of both splits is not in the report.")
     times = other.value / train.value
-    text = f"NC1 at {view.last} is {value(train)} on {view.splits[0]} and {value(other)} on {view.splits[1]}"
-    text = f"{text.replace('_', ' ')}: {number(times, 2)} times."
+    names = [split.replace("_", " ") for split in view.splits[:2]]
+    text = f"NC1 at {view.last} is {value(train)} on {names[0]} and {value(other)} on {names[1]}"
+    text = f"{text}: {number(times, 2)} times."
     return Finding(PASSED if times <= WORSE else TIP, text, (view.last,))
 
 

@@ -92,8 +92,11 @@ def width(view: View) -> Finding:
         return Finding(ABSENT, "Neither Fisher's quotient nor VCI was measured.")
     wide = [r.layer for r in quotient if math.isnan(r.value)]
     trivial = [r.layer for r in vci if r.note.startswith("trivial")]
-    layers = tuple(dict.fromkeys((*wide, *trivial)))
-    if not layers:
+    if not wide and not trivial:
         return Finding(PASSED, "The within-class scatter can be inverted at every layer.")
-    text = f"At {listed(layers)} there are more features than samples: Fisher's quotient is undefined"
-    return Finding(TIP, f"{text} and VCI near 0 whatever the labels. Use more samples, or pool.", layers)
+    parts = (
+        [f"Fisher's quotient is undefined at {listed(wide)}: the within-class scatter has no inverse."] if wide else []
+    )
+    if trivial:
+        parts.append(f"VCI is 0 whatever the labels at {listed(trivial)}: features span as many dimensions as samples.")
+    return Finding(TIP, " ".join([*parts, "Use more samples, or pool."]), tuple(dict.fromkeys((*wide, *trivial))))

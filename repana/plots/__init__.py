@@ -1,7 +1,7 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
 from repana.plots._style import figure_of, style
-from repana.plots.checkpoints import trajectory
+from repana.plots.checkpoints import is_training, trajectory
 from repana.plots.depth import depth_profile
 from repana.plots.grams import cdnv_grid, class_gram
 from repana.plots.heat import heat_map
@@ -18,6 +18,7 @@ __all__ = [
     "depth_profile",
     "figure_of",
     "heat_map",
+    "is_training",
     "layer_map",
     "mean_spectrum",
     "run_summary",

@@ -164,6 +164,11 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def legend_name(text: str) -> str:
+    """Text for a legend, from which matplotlib would leave out what starts with an underscore."""
+    return f" {literal(text)}" if text.startswith("_") else literal(text)
+
+
 def in_notebook() -> None:
     """Let a notebook show figures that were made without pyplot, as pyplot's own figures are shown."""
     if "ipykernel" not in sys.modules:

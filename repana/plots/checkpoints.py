@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import quantity
+from repana.errors import RepanaError
 from repana.plots import _style
 from repana.plots.depth import headline, say_empty, wants_log
 
@@ -45,7 +46,10 @@ def trajectory(
             for panel, (group, lines) in zip(row, found.items()):
                 _panel(panel, lines, chosen)
                 panel.set_title(_style.literal(group) if i == 0 and group else "")
-            _share_scale(row, [r for lines in found.values() for rows in lines.values() for r in rows.values()])
+            drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
+            if not drawn:
+                raise _check.nothing_selected(name, "any", split or "any", report.runs, report.splits)
+            _share_scale(row, drawn)
         if ax is None:
             figure = _style.figure_of(axes)
             figure.supxlabel("step", fontsize=8 * scale)
@@ -69,10 +73,23 @@ def series_of(report: Report) -> dict[str, list[str]]:
     return found
 
 
+def is_training(report: Report) -> bool:
+    """Whether some series of runs has more than one step."""
+    try:
+        return bool(series_of(report))
+    except RepanaError:
+        return False
+
+
 def _by_layer(
     report: Report, name: str, runs: Sequence[str], layers: Sequence[str], split: str | None
 ) -> dict[str, dict[float, Row]]:
-    rows = {run: {r.layer: r for r in report.select(name, run=run, split=split)} for run in runs}
+    analyzer, _, quantity_name = report.qualified(name).partition(".")
+    split = split or next(r.split for r in report.rows if (r.analyzer, r.quantity) == (analyzer, quantity_name))
+    rows: dict[str, dict[str, Row]] = {run: {} for run in runs}
+    for r in report.rows:
+        if r.run in rows and (r.split, r.analyzer, r.quantity) == (split, analyzer, quantity_name):
+            rows[r.run][r.layer] = r
     return {
         layer: {report.step(run): rows[run][layer] for run in runs if layer in rows[run]}
         for layer in layers
@@ -88,7 +105,7 @@ def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) 
         colour = _style.depth_colour(i, len(layers))
         value = np.where(np.isfinite(value), value, np.nan)
         style = _style.LINES[i % len(_style.LINES)]
-        ax.plot(x, value, style, color=colour, label=_style.literal(_style.shortened(layer, 20)))
+        ax.plot(x, value, style, color=colour, label=_style.legend_name(_style.shortened(layer, 20)))
         ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 

@@ -30,7 +30,8 @@ def depth_profile(
     """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
 
     A line and a 95 % interval band for every run and split; the value without class structure (label permutation or
-    closed form) is the grey dotted line, with its range where it was drawn from permutations. Positive quantities that
+    closed form) of the first run and split is the grey dotted line, with its
+    range where it was drawn from permutations. Positive quantities that
     span more than 1.3 decades have a log axis. Infinite values are marked on the edge; a panel without a single finite
     value says so, and why. Thin vertical lines part the blocks of the network.
 
@@ -64,8 +65,7 @@ def headline(report: Report) -> tuple[str, ...]:
 def _curves(
     report: Report, name: str, runs: Sequence[str] | None, splits: Sequence[str] | None
 ) -> dict[tuple[str, str], tuple[Row, ...]]:
-    owner = report.select(name, run=None if runs is None else runs[0])[0]
-    full = f"{owner.analyzer}.{owner.quantity}"
+    full = report.qualified(name)
     wanted = [
         (run, split)
         for run in (runs or report.runs)
@@ -85,7 +85,8 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
         x = np.array([place[r.layer] for r in rows], float)
         value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
         finite = np.isfinite(value) & ((value > 0) | (not log))
-        label = (split if len(runs) == 1 else f"{run}, {split}").replace("_", " ")
+        shown = split.replace("_", " ")
+        label = _style.legend_name(shown if len(runs) == 1 else f"{run}, {shown}")
         colour = _style.colour(i, len(curves))
         ax.plot(
             x,
@@ -174,7 +175,7 @@ def _legend(axes: Sequence[Axes]) -> None:
         across = max(
             1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))
         )
-        names = [_style.literal(k) for k in order]
+        names = order
         figure.legend([handles[k] for k in order], names, loc="outside upper center", ncols=across, frameon=False)
     else:
         axes[0].legend([handles[k] for k in order], order, frameon=False)

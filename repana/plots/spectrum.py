@@ -24,7 +24,7 @@ def mean_spectrum(
     A simplex frame has c - 1 equal ones (the dashed line), means in a plane have two.
     Returns the Axes, with one line a layer.
     """
-    chosen = layers or _spread(report, run)
+    chosen = layers or _spread(report, run, split)
     with _style.drawing():
         ax = _style.one(ax, width)
         longest = 1
@@ -38,7 +38,7 @@ def mean_spectrum(
                 values / values[0],
                 color=_style.depth_colour(i, len(chosen)),
                 marker=_style.MARKERS[i % len(_style.MARKERS)],
-                label=_style.literal(_style.shortened(layer, 20)),
+                label=_style.legend_name(_style.shortened(layer, 20)),
             )
         ax.axhline(1, color=_style.GREY, linestyle="--", linewidth=0.8, zorder=0, label="simplex")
         ax.set_yscale("log")
@@ -50,9 +50,15 @@ def mean_spectrum(
     return ax
 
 
-def _spread(report: Report, run: str | None) -> tuple[str, ...]:
-    """Up to ten layers, evenly over the depth, the classifier's input among them."""
-    all_layers = report.layers
+def _spread(report: Report, run: str | None, split: str | None) -> tuple[str, ...]:
+    """Up to ten layers of the run that have a spectrum, evenly over the depth, the classifier's input among them."""
+    start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
+    start += split or report.splits[0]
+    all_layers = [
+        layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/neural_collapse.mean_spectrum", ()))
+    ]
+    if not all_layers:
+        return report.layers[-1:]
     at = np.unique(np.linspace(0, len(all_layers) - 1, min(MOST_CURVES, len(all_layers))).round().astype(int))
     chosen = {all_layers[i] for i in at} | {penultimate(report, run)}
     return tuple(layer for layer in all_layers if layer in chosen)

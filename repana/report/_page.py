@@ -1,7 +1,6 @@
 """The page: what the template shows, gathered from the report."""
 
 import base64
-import math
 import shlex
 from collections.abc import Iterator
 from importlib import resources
@@ -75,9 +74,7 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
     """Heading, SVG, caption of each figure that the report has something for."""
     if not names:
         return
-    steps = {run: report.step(run) for run in report.runs}
-    trained = len({s for s in steps.values() if not math.isnan(s)}) > 1
-    if trained:
+    if plots.is_training(report):
         alternative = "Trajectory of " + ", ".join(names)
         caption = "Each row is one quantity over the steps of training, each column a series of checkpoints, each line "
         caption += "a layer, dark for the first; bands are 95 % intervals."

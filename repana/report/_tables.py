@@ -26,10 +26,7 @@ class Table:
 
 
 def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
-    full = []
-    for name in names:
-        row = report.select(name, run=run)[0]
-        full.append(f"{row.analyzer}.{row.quantity}")
+    full = [report.qualified(name) for name in names]
     cells = {(r.layer, f"{r.analyzer}.{r.quantity}"): r for r in report.rows if r.run == run and r.split == split}
     body = [(layer, tuple(cells.get((layer, name)) for name in full)) for layer in report.layers]
     counts = [r.n for r in cells.values()]
