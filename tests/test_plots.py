@@ -98,9 +98,9 @@ def test_curves_are_told_apart_in_grey():
 @pytest.mark.parametrize("width", [_style.COLUMN, _style.PAGE])
 @pytest.mark.parametrize("figure", ["depth", "heat"])
 def test_layer_names_never_overlap(count, width, figure):
-    report = planted(DEEP[:count], [1.0 + i for i in range(count)])
+    report = planted(DEEP[:count], [1.0 + i for i in range(count)], name="ncc_accuracy")  # a long name beside the map
     draw = plots.depth_profile if figure == "depth" else plots.heat_map
-    axes = draw(report, "nc1", width=width)
+    axes = draw(report, "ncc_accuracy", width=width)
     ax = axes[0] if isinstance(axes, list) else axes
     whole = plots.figure_of(ax)
     whole.canvas.draw()

@@ -14,13 +14,13 @@ LETTER = 0.62  # width of a letter, and
 LINE = 1.25  # height of a line, in font sizes
 
 
-def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False) -> None:
+def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room: float | None = None) -> None:
     """Label an axis with layers at 0, 1, 2, ...: all names flat where they fit, else tilted, else every few of them.
 
-    The first and the last are always named.
+    The first and the last are always named. `room`: the inches of the axis, where the caller knows better.
     """
     axis = ax.yaxis if vertical else ax.xaxis
-    room = _room(ax, vertical)
+    room = _room(ax, vertical) if room is None else room
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
     names = [_style.shortened(layer, MOST_UPRIGHT if vertical else MOST_LETTERS) for layer in layers]
     widest = max(map(len, names), default=1) * LETTER * size + size

@@ -15,6 +15,7 @@ from repana.plots import _layers, _style
 from repana.plots.depth import headline, wants_log
 
 MOST_VALUES = 12  # layers whose cells have room for a number
+CELL = 0.42  # inches that a number needs
 HATCH = "/////"
 
 
@@ -40,8 +41,14 @@ def heat_map(
         split = next((r.split for r in report.rows if r.run == (run or report.runs[0]) and r.layer), None)
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
-    with _style.drawing():
+    with _style.drawing() as scale:
         ax = _style.one(ax, width, 0.75 + 0.19 * len(names))
+        wide = _style.figure_of(ax).get_figwidth() > _style.COLUMN * scale + 1
+        labels, ranges = [_label(found[0]) for found in rows], [_range(found) for found in rows]
+        letter = _layers.LETTER * mpl.rcParams["ytick.labelsize"] / 72
+        beside = max(map(len, labels)) + (max(map(len, ranges)) if wide else 0)
+        room = max(0.5, _style.figure_of(ax).get_figwidth() - beside * letter - 0.4)
+        numbers = len(layers) <= MOST_VALUES and bool(room > len(layers) * CELL * scale)
         shades = np.full((len(names), len(layers)), np.nan)
         dark = mpl.colormaps[_style.SEQUENTIAL]
         colours = dark.with_extremes(bad="white")
@@ -51,21 +58,22 @@ def heat_map(
             for j, layer in enumerate(layers):
                 if layer in at:
                     shades[i, j] = shade[layer]
-                    _mark(ax, j, i, at[layer], shade[layer], len(layers))
+                    _mark(ax, j, i, at[layer], shade[layer], numbers)
         ax.imshow(shades, cmap=colours, vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
-        ax.set_yticks(range(len(names)), [_label(found[0]) for found in rows])
+        ax.set_yticks(range(len(names)), labels)
         right = ax.secondary_yaxis("right")
-        right.set_yticks(range(len(names)), [_range(found) for found in rows])
+        right.set_yticks(range(len(names)), ranges if wide else [])
         right.tick_params(length=0)
         for side in ("left", "bottom", "right"):
             ax.spines[side].set_visible(False)
             right.spines[side].set_visible(False)
         ax.tick_params(length=0)
-        _layers.name_layers(ax, layers)
+        _layers.name_layers(ax, layers, room=room)
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel("layer, input to output")
-        ax.set_title("darker is better; at the right, worst to best    \u2022 within its range without class structure")
+        told = "; at the right, worst to best    \u2022 within its range without class structure" if wide else ""
+        ax.set_title(f"darker is better{told}", loc="left" if wide else "right")
     return ax
 
 
@@ -84,13 +92,13 @@ def shades_of(rows: Sequence[Row]) -> dict[str, float]:
     return {layer: 1 - v for layer, v in up.items()} if line.better == "lower" else up
 
 
-def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, layers: int) -> None:
+def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool) -> None:
     ink = "white" if shade > 0.55 else "black"
     if not math.isfinite(row.value):
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
         return
     inside = within_null(row)
-    if layers <= MOST_VALUES:
+    if numbers:
         text = short(row.value) + (" \u2022" if inside else "")
         size = mpl.rcParams["font.size"] * 0.75
         ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
