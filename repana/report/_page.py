@@ -83,14 +83,17 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         caption = (
             "Each line is one run, read at the input of its classifier, with its 95 % interval; grey ticks are the "
         )
-        caption += "value without class structure."
+        caption += "value of its first split without class structure."
         yield "Runs", svg(plots.run_summary(report, *names), "Summary of runs", "runs"), caption
     if len(report.runs) <= CURVES:
         caption = (
             "Each panel is one quantity from input to output. Bands are 95 % intervals; the grey dotted line is the "
         )
         caption += "value without class structure (labels permuted, or in closed form), with its range where it comes "
-        caption += "from permutations. Thin vertical lines part the blocks of the network."
+        caption += (
+            "from permutations; of the first run and split where there are several. Thin vertical lines part the "
+        )
+        caption += "blocks of the network."
         drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
         yield "Depth profile", drawn, caption
     run, split = report.rows[-1].run, report.splits[0]
@@ -105,8 +108,16 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
     layer = penultimate(report, run)
     for heading, draw, caption in (
-        ("Class means", plots.class_gram, "Cosines between centred class means, at the input of the classifier."),
-        ("Class pairs", plots.cdnv_grid, "How far each pair of classes overlaps there; the closest pairs are framed."),
+        (
+            "Class means",
+            plots.class_gram,
+            f"Cosines between centred class means of {run}, {split}, at the input of the classifier.",
+        ),
+        (
+            "Class pairs",
+            plots.cdnv_grid,
+            f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
+        ),
     ):
         try:
             drawn = draw(report, layer, run=run, split=split)
