@@ -1,5 +1,6 @@
 """Two runs side by side: differences with intervals, paired where both were measured on the same samples."""
 
+import html
 import math
 import os
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ class Comparison:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{_escaped(repr(self))}</p>" + self.frame().to_html(index=False, border=0, float_format="%.4g")
+        return f"<p>{html.escape(repr(self))}</p>" + self.frame().to_html(index=False, border=0, float_format="%.4g")
 
 
 def compare(
@@ -188,9 +189,3 @@ def _paired_half(report: Report, x: Row, y: Row) -> float | None:
 def _replicates(report: Report, name: str, row: Row) -> np.ndarray | None:
     start = f"{row.run}/{row.split}" if "runs" in report.provenance else row.split
     return report.arrays.get(f"{start}/{row.layer}/{name}")
-
-
-def _escaped(text: str) -> str:
-    import html
-
-    return html.escape(text)

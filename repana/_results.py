@@ -365,6 +365,13 @@ def within_null(row: Row) -> bool:
     return low <= top and bottom <= high
 
 
+def closest_pairs(grid: np.ndarray, pairs: int) -> list[tuple[int, int]]:
+    """The pairs (i, j), i > j, with the largest values, the largest first."""
+    rows, columns = np.tril_indices(len(grid), -1)
+    order = np.argsort(-grid[rows, columns], kind="stable")[:pairs]
+    return [(int(rows[k]), int(columns[k])) for k in order]
+
+
 def penultimate(report: Report, run: str | None = None) -> str:
     """The layer that the classifier reads, where it is known; else the last but one, or the only one."""
     of_run = [r.layer for r in report.rows if r.layer and r.run == (run or report.runs[0])]

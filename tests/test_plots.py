@@ -13,8 +13,8 @@ from torch import nn
 import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
-from repana._results import Estimate, within_null
-from repana.plots import _layers, _style, grams, heat, maps, plane
+from repana._results import Estimate, closest_pairs, within_null
+from repana.plots import _layers, _style, heat, maps, plane
 from repana.plots.checkpoints import series_of
 
 DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
@@ -201,7 +201,7 @@ def test_class_grids_draw_their_arrays(c):
     rows, columns = np.tril_indices(c, -1)
     np.testing.assert_allclose(drawn[rows, columns], grid[rows, columns])
     i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
-    assert grams.closest_pairs(grid)[0] == (max(i, j), min(i, j))
+    assert closest_pairs(grid, 1)[0] == (max(i, j), min(i, j))
     assert f"class{max(i, j)} and class{min(i, j)}: " in ax.texts[0].get_text()
     assert len(ax.patches) == min(3, c * (c - 1) // 2)
     plots.figure_of(ax).canvas.draw()

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from repana._numbers import number
+from repana._results import closest_pairs
 from repana.errors import RepanaError
 from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed, null, value
 
@@ -80,16 +81,15 @@ def closest(view: View) -> Finding:
         grid = view.report.array(PREFIX + "cdnv_grid", view.last, run=view.run, split=view.splits[0])
     except RepanaError:
         return Finding(ABSENT, f"The CDNV of class pairs at {view.last} is not in the report.")
-    rows, columns = np.tril_indices(len(grid), -1)
-    values = grid[rows, columns]
-    k = int(np.argmax(values))
+    i, j = closest_pairs(grid, 1)[0]
+    values = grid[np.tril_indices(len(grid), -1)]
     known = view.report.classes(view.run, view.splits[0])
     names = known if len(known) == len(grid) else tuple(map(str, range(len(grid))))
-    pair = f"{names[columns[k]]} and {names[rows[k]]}"
-    if math.isinf(values[k]):
+    pair = f"{names[j]} and {names[i]}"
+    if math.isinf(grid[i, j]):
         return Finding(TIP, f"Classes {pair} have the same mean at {view.last}: CDNV is infinite.", (view.last,))
-    times = values[k] / np.median(values)
-    text = f"Classes {pair} overlap most at {view.last}: CDNV {number(values[k])}, {number(times, 2)} times the median"
+    times = grid[i, j] / np.median(values)
+    text = f"Classes {pair} overlap most at {view.last}: CDNV {number(grid[i, j])}, {number(times, 2)} times the median"
     return Finding(TIP, f"{text} pair.", (view.last,))
 
 

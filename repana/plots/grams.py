@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
 from repana._numbers import short
-from repana._results import Report, penultimate
+from repana._results import Report, closest_pairs, penultimate
 from repana.plots import _style
 
 MOST_NAMES = 14  # classes that are named on the axes
@@ -79,13 +79,6 @@ def cdnv_grid(
         ax.set_title(f"CDNV at {_style.literal(layer)}")
         _bar(ax, image, "CDNV")
     return ax
-
-
-def closest_pairs(grid: np.ndarray, pairs: int = PAIRS) -> list[tuple[int, int]]:
-    """The pairs (i, j), i > j, with the largest values, the largest first."""
-    rows, columns = np.tril_indices(len(grid), -1)
-    order = np.argsort(-grid[rows, columns], kind="stable")[:pairs]
-    return [(int(rows[k]), int(columns[k])) for k in order]
 
 
 def _names(report: Report, c: int, run: str | None, split: str | None) -> Sequence[str]:

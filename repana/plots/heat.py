@@ -36,9 +36,10 @@ def heat_map(
 
     Returns the Axes, with the (quantities, layers) shades in its image.
     """
+    if not quantities:
+        run = run or report.runs[0]
+        split = split or next((r.split for r in report.rows if r.run == run and r.layer), None)
     names = quantities or _all(report, run, split) or headline(report)
-    if split is None and not quantities:
-        split = next((r.split for r in report.rows if r.run == (run or report.runs[0]) and r.layer), None)
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
     with _style.drawing() as scale:
@@ -126,7 +127,5 @@ def _range(rows: Sequence[Row]) -> str:
 
 def _all(report: Report, run: str | None, split: str | None) -> tuple[str, ...]:
     """What the run and split have, of a layer."""
-    run = run or next(iter(report.runs), "")
-    here = [r for r in report.rows if r.run == run and r.layer]
-    split = split or (here[0].split if here else "")
-    return tuple(dict.fromkeys(f"{r.analyzer}.{r.quantity}" for r in here if r.split == split))
+    here = [r for r in report.rows if (r.run, r.split) == (run, split) and r.layer]
+    return tuple(dict.fromkeys(f"{r.analyzer}.{r.quantity}" for r in here))

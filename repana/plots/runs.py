@@ -54,12 +54,11 @@ def _grid(panels: int, runs: int, width: float) -> list[Axes]:
 
 def _points(report: Report, name: str, layer: str | None) -> dict[tuple[str, str], Row]:
     """The row of every run and split at the layer, where there is one."""
-    found: dict[tuple[str, str], Row] = {}
+    full, found = report.qualified(name), dict[tuple[str, str], Row]()
     for run in report.runs:
         at = layer or penultimate(report, run)
         rows = [r for r in report.rows if r.run == run and r.layer == at]
-        wanted, owner = name.rpartition(".")[2], name.rpartition(".")[0]
-        found |= {(run, r.split): r for r in rows if r.quantity == wanted and owner in ("", r.analyzer)}
+        found |= {(run, r.split): r for r in rows if f"{r.analyzer}.{r.quantity}" == full}
     return found
 
 

@@ -16,6 +16,7 @@ from repana._version import __version__
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, quantity
 from repana.errors import RepanaError
 from repana.findings import SEVERITIES, Finding, explanations, find
+from repana.plots._style import SEQUENTIAL, SIGNED
 from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
 from repana.report._pictures import pixels, svg
@@ -103,8 +104,7 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         )
         caption += "best (dark) layer. A dot marks a value whose interval overlaps its range without class structure; "
         caption += "hatching marks one that is not finite."
-        columns = [f"{r.analyzer}.{r.quantity}" for r in report.rows if (r.run, r.split) == (run, split) and r.layer]
-        drawn = plots.heat_map(report, *dict.fromkeys(columns), run=run, split=split)
+        drawn = plots.heat_map(report, run=run, split=split)
         yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
     layer = penultimate(report, run)
     for heading, draw, caption in (
@@ -135,8 +135,8 @@ def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, st
         run, split = report.runs[0], report.splits[0]
         pictures = []
         for name, title, colours, ends in (
-            ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", "RdBu", (-1.0, 1.0)),
-            ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", "Blues", None),
+            ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", SIGNED, (-1.0, 1.0)),
+            ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", SEQUENTIAL, None),
         ):
             try:
                 matrix = report.array(name, layer, run=run, split=split)
