@@ -13,8 +13,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
-    "quantities",
-    "findings_page",
+    "generated_pages",
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "repana"
