@@ -13,12 +13,11 @@ import numpy as np
 from scipy import stats
 
 from repana import _check, _saved
-from repana._results import NAN, Report, Row, concat
+from repana._numbers import percent
+from repana._results import LEVEL, NAN, Report, Row, concat
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Comparison:
     b: str
     differences: tuple[Difference, ...]
     aligned: str
+    level: float = LEVEL
 
     def frame(self) -> "pd.DataFrame":
         import pandas as pd
@@ -54,14 +54,14 @@ class Comparison:
 
     def clear(self) -> "Comparison":
         kept = tuple(d for d in self.differences if d.low > 0 or d.high < 0)
-        return Comparison(self.a, self.b, kept, self.aligned)
+        return Comparison(self.a, self.b, kept, self.aligned, self.level)
 
     def __repr__(self) -> str:
         n = len(self.clear().differences)
         paired = sum(d.paired for d in self.differences)
         return (
-            f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired, {n} with an "
-            f"interval that leaves out 0; layers aligned by {self.aligned})"
+            f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired, {n} with a "
+            f"{percent(self.level)} interval that leaves out 0; layers aligned by {self.aligned})"
         )
 
     def _repr_html_(self) -> str:
@@ -79,7 +79,8 @@ def compare(
     Where both runs have the same labels in the same order, the same seed and convention, their bootstrap (or jackknife)
     replicates were drawn alike, and the interval is that of the paired differences: value -+ z sd, or
     Student's t for the jackknife. Elsewhere, and for shares, runs are taken as independent and the two intervals are
-    combined as sqrt((a - l_a)^2 + (u_b - b)^2) on either side. 95 % each, not corrected for their number.
+    combined as sqrt((a - l_a)^2 + (u_b - b)^2) on either side. Their level is that of the two runs (of run a, where
+    those differ: then only paired differences have an interval), not corrected for their number.
 
     Raises InputError for an unknown run, or where the runs share no quantity.
 
@@ -102,7 +103,7 @@ def compare(
                 found.append(_difference(report, row, right[quantity, split, theirs]))
     if not found:
         raise _check.nothing_shared(a, b)
-    return Comparison(a, b, tuple(found), aligned)
+    return Comparison(a, b, tuple(found), aligned, report.level(a))
 
 
 def load_runs(paths: Sequence[str | os.PathLike[str]]) -> Report:
@@ -149,16 +150,18 @@ def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str
 def _difference(report: Report, x: Row, y: Row) -> Difference:
     value = y.value - x.value
     low = high = NAN
-    half = _paired_half(report, x, y)
+    half, levels = _paired_half(report, x, y), (report.level(x.run), report.level(y.run))
     if half is not None:
         low, high = value - half, value + half
-    elif all(math.isfinite(v) for v in (x.low, x.high, y.low, y.high)):
+    elif levels[0] == levels[1] and all(math.isfinite(v) for v in (x.low, x.high, y.low, y.high)):
         low = value - math.hypot(y.value - y.low, x.high - x.value)
         high = value + math.hypot(y.high - y.value, x.value - x.low)
     notes = dict.fromkeys(note for note in (x.note, y.note) if note)
     used = [report.about(r.run).get("settings", {}).get(x.analyzer, {}).get("convention") for r in (x, y)]
     if used[0] != used[1]:
         notes |= {f"conventions differ: {used[0]} and {used[1]}": None}
+    if half is None and levels[0] != levels[1]:
+        notes |= {f"levels differ: {percent(levels[0])} and {percent(levels[1])}": None}
     return Difference(
         f"{x.analyzer}.{x.quantity}", x.split, x.layer, y.layer, x.value, y.value, value, low, high, half is not None,
         "; ".join(notes),
@@ -177,12 +180,12 @@ def _paired_half(report: Report, x: Row, y: Row) -> float | None:
             continue
         gap = found[1] - found[0]
         gap = gap[np.isfinite(gap)]
-        g = len(gap)
+        g, tail = len(gap), 0.5 + report.level(x.run) / 2
         if g < 2:
             return None
         if kind == "bootstrap":
-            return NormalDist().inv_cdf(0.5 + LEVEL / 2) * float(gap.std(ddof=1))
-        return float(stats.t.ppf(0.5 + LEVEL / 2, g - 1)) * (g - 1) / math.sqrt(g) * float(gap.std(ddof=1))
+            return NormalDist().inv_cdf(tail) * float(gap.std(ddof=1))
+        return float(stats.t.ppf(tail, g - 1)) * (g - 1) / math.sqrt(g) * float(gap.std(ddof=1))
     return None
 
 

@@ -21,6 +21,11 @@ def number(value: float, significant: int = SIGNIFICANT) -> str:
     return f"{mantissa}\u00d710{str(int(exponent)).translate(_RAISED)}".replace("-", "\u2212")
 
 
+def percent(share: float) -> str:
+    """0.95 as 95 %."""
+    return f"{100 * share:.4g} %"
+
+
 def short(value: float) -> str:
     """Two significant digits, for a cell of a figure."""
     return number(value, 2)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from repana import _check, _saved
-from repana._numbers import number
+from repana._numbers import number, percent
 
 if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give their objects
     import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
     from repana.findings import Finding
 
 NAN = float("nan")
+LEVEL = 0.95  # of intervals, where nothing else was asked for
 STEP = re.compile(r"(?:^|[/_.\- ])(?:epoch|step|iter|iteration|update|checkpoint|ckpt)?[_.\- =]?(\d+(?:\.\d+)?)$")
 
 
@@ -70,7 +71,8 @@ def as_table(result: object) -> str:
         f"<td>{html.escape(e.note)}</td></tr>"
         for name, e in shown.items()
     ]
-    head = "<tr><th></th><th>value</th><th>95 % interval</th><th>no class structure</th><th>note</th></tr>"
+    level = percent(getattr(result, "settings", {}).get("level", LEVEL))
+    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>note</th></tr>"
     arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
@@ -293,6 +295,16 @@ class Report:
         """The provenance of one run; of the first when none is named."""
         run = run or (self.runs[0] if self.runs else "")
         return next((p for p in _runs_of(self) if p.get("run") == run), {})
+
+    def level(self, run: str | None = None) -> float:
+        """The confidence level of the intervals of one run; of the first when none is named."""
+        return float(self.about(run).get("arguments", {}).get("level", LEVEL))
+
+    @property
+    def confidence(self) -> str:
+        """The level of the intervals in words: 95 %, or 90 % to 95 % where runs differ."""
+        levels = sorted({self.level(run) for run in self.runs} or {LEVEL})
+        return " to ".join(percent(level) for level in (levels[:1] if len(levels) == 1 else (levels[0], levels[-1])))
 
     def step(self, run: str) -> float:
         """Where in training a run stands: its recorded step, or the number that its name ends with; NaN without one.

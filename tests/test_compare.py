@@ -16,14 +16,14 @@ from repana.cli import app
 from repana.summaries import resampling
 
 
-def measured(noise: float, run: str, seed: int = 0, n: int = 300) -> Report:
+def measured(noise: float, run: str, seed: int = 0, n: int = 300, level: float = 0.95) -> Report:
     """The same samples, more or less noisy, so that two runs agree in what chance did."""
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 4
     means = torch.randn(4, 12, generator=torch.Generator().manual_seed(9))
     x = means[y] + noise * torch.randn(n, 12, generator=generator)
     made = repana.Activations({"a": x[:, :6], "b": x}, y, sample=torch.arange(n), seen=n)
-    return profile(made, run=run, null=0, replicates=60)
+    return profile(made, run=run, null=0, replicates=60, level=level)
 
 
 def test_paired_intervals_are_narrower_and_cover_the_difference():
@@ -49,6 +49,20 @@ def test_the_paired_interval_is_that_of_the_replicates():
         both.select("cdnv", run="after")[0].value - both.select("cdnv", run="before")[0].value
     )
     assert d.high - d.value == pytest.approx(1.959964 * (b - a).std(ddof=1))
+
+
+def test_differences_have_the_level_of_their_runs():
+    wide, narrow = (measured(1.0, "before", level=v) + measured(1.3, "after", level=v) for v in (0.99, 0.9))
+    halves = [next(d for d in compare(r).differences if d.layer == "a" and d.paired) for r in (wide, narrow)]
+    assert (halves[0].high - halves[0].value) / (halves[1].high - halves[1].value) == pytest.approx(2.575829 / 1.644854)
+    assert "90 % interval that leaves out 0" in repr(compare(narrow))
+
+
+def test_intervals_of_unlike_levels_are_not_combined():
+    reports = [planted(["a"], [Estimate(1.0, 0.7, 1.4)], run=f"r{v}", arguments={"level": v}) for v in (0.9, 0.95)]
+    d = compare(repana.concat(reports)).differences[0]
+    assert math.isnan(d.low)
+    assert d.note == "levels differ: 90 % and 95 %"
 
 
 def test_other_samples_are_not_paired():
@@ -131,7 +145,7 @@ def test_report_and_compare_from_the_command_line(folders, tmp_path):
     assert "<h2>Trajectory</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     done = CliRunner().invoke(app, ["compare", str(folders), "-q", "nc1"])
     assert done.exit_code == 0, done.output
-    assert "epoch2 less epoch1: 3 differences, 0 paired, 3 with an" in done.output
+    assert "epoch2 less epoch1: 3 differences, 0 paired, 3 with a 95 %" in done.output
     done = CliRunner().invoke(app, ["compare", str(folders), "--json", "--all"])
     lines = json.loads(done.stdout)
     assert [(line["to"], line["layer"]) for line in lines][:4] == [

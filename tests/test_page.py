@@ -194,6 +194,21 @@ def test_a_deep_network_fits_five_megabytes():
     assert size < 5e6, size
 
 
+def test_what_differs_between_runs_is_said_of_each():
+    def run(name: str, convention: str, seed: int, level: float) -> Report:
+        about = {"settings": {"neural_collapse": {"convention": convention}}, "seed": seed, "device": "cpu"}
+        return planted(["a", "b"], [1.0, 2.0], run=name, arguments={"level": level}, **about)
+
+    text = page(repana.concat([run("one", "papyan", 3, 0.9), run("two", "kothapalli", 4, 0.95)]))
+    assert "convention = papyan (one); convention = kothapalli (two)" in text
+    assert "<dt>Seed</dt><dd>3 (one); 4 (two)</dd>" in text
+    assert "<dt>Device</dt><dd>cpu</dd>" in text
+    assert "Intervals are 90 % to 95 %:" in text
+    seeds = page(repana.concat([run(f"r{k}", "papyan", k, 0.9) for k in range(9)]))
+    assert "0 (r0); 1 (r1); 2 (r2); and 6 more" in seeds
+    assert "Intervals are 90 %:" in seeds
+
+
 def many(runs: int = 40) -> Report:
     layers = ["input", "conv", "fc:in", "fc"]
     return repana.concat(

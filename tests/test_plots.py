@@ -362,6 +362,19 @@ def test_steps_are_recorded_or_read_from_names():
     assert math.isnan(planted(["a"], [1.0], run="plain").step("plain"))
 
 
+@pytest.mark.parametrize(("runs", "shown"), [(2, 2), (4, 4), (5, 1)])
+def test_each_of_few_curves_has_its_own_null(runs, shown):
+    report = repana.concat(
+        [planted(["a", "b"], [Estimate(1.0, null=7.0 + k)] * 2, run=f"run {k}") for k in range(runs)]
+    )
+    ax = plots.depth_profile(report, "nc1")[0]
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    nulls = [line for line in dotted if line.get_ydata()[0] >= 7.0]
+    assert [line.get_ydata()[0] for line in nulls] == [7.0 + k for k in range(shown)]
+    solid = [line for line in ax.lines if len(line.get_ydata()) and line.get_ydata()[0] == 1.0]
+    assert [line.get_color() for line in nulls] == [line.get_color() for line in solid[:shown]]
+
+
 def test_summary_of_runs_reads_one_layer():
     values = [Estimate(1.0 + i, 0.9 + i, 1.2 + i, null=9.0) for i in range(3)]
     report = repana.concat([planted(["a", "b", "c"], [5.0, v, 7.0], run=f"run {i}") for i, v in enumerate(values)])
@@ -370,6 +383,7 @@ def test_summary_of_runs_reads_one_layer():
     np.testing.assert_allclose(
         [s[:, 0] for s in ax.collections[0].get_segments()], [[0.9 + i, 1.2 + i] for i in range(3)]
     )
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), [9, 9, 9])  # without class structure
     at_c = plots.run_summary(report, "nc1", layer="c")[0]
     np.testing.assert_allclose(at_c.lines[0].get_xdata(), [7, 7, 7])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["run 0", "run 1", "run 2"]

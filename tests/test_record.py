@@ -253,15 +253,24 @@ def test_ignored_labels_stay_out_of_the_moments(net):
     assert got.moments["fc"].n == int((labels != -100).sum())
 
 
-def test_features_move_to_the_host_past_the_budget():
-    store = _store.FeatureStore(["a"], torch.device("meta"), max_samples=None, memory=100, seed=0)
-    moved = []
-    store._chunks["a"] = moved
-    assert store._budget == 100
-    small = torch.randn(2, 2)
-    store.add({"a": small}, None, None, torch.arange(2), 2)
-    assert moved[0] is small
+@pytest.mark.parametrize(("memory", "place"), [(100, "meta"), (10, "cpu")])
+def test_features_go_to_the_host_past_the_budget(memory, place):
+    store = _store.FeatureStore(["a"], torch.device("meta"), max_samples=None, memory=memory, seed=0)
+    store.add({"a": torch.randn(2, 2)}, None, None, torch.arange(2), 2)
     assert store.sizes() == [("a", 16)]
+    assert store.close().features["a"].device.type == place
+
+
+@pytest.mark.parametrize("expected", [None, 3, 7, 50])
+def test_blocks_grow_to_what_arrives_and_give_spare_room_back(expected):
+    store = _store.FeatureStore(["a"], torch.device("cpu"), max_samples=None, memory=None, seed=0, expected=expected)
+    parts = [torch.randn(n, 2) for n in (3, 1, 2, 1)]
+    for x in parts:
+        store.add({"a": x}, x[:, :1], torch.arange(len(x)), torch.arange(len(x)), len(x))
+    kept = store.close()
+    assert torch.equal(kept.features["a"], torch.cat(parts))
+    assert kept.features["a"].untyped_storage().nbytes() == 7 * 2 * 4
+    assert kept.sample.tolist() == list(range(7))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
@@ -270,6 +279,9 @@ def test_cuda_features_stay_until_the_budget(net):
     assert got["fc"].device.type == "cuda"
     assert next(net.parameters()).device.type == "cpu"
     assert record(net, (X, Y), ["fc"], device="cuda", memory=10)["fc"].device.type == "cpu"
+    half = record(net, (X, Y), ["fc"], device="cuda", batch_size=len(X) // 2, memory=len(X) * got["fc"].shape[1] * 3)
+    assert half["fc"].device.type == "cpu"
+    torch.testing.assert_close(half["fc"], got["fc"].cpu())
 
 
 def test_too_large_for_the_host_is_refused_before_the_run(net, monkeypatch):

@@ -116,8 +116,14 @@ def record(
     with session(inner, options.device, options.dtype) as live:
         planned = _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
     _check_room(planned, max_samples)
+    expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     store = FeatureStore(
-        [p.address for p in planned.layers], options.device, max_samples=max_samples, memory=memory, seed=seed
+        [p.address for p in planned.layers],
+        options.device,
+        max_samples=max_samples,
+        memory=memory,
+        seed=seed,
+        expected=expected,
     )
     sums: dict[str, MomentSums] = {}
     if max_samples is not None:

@@ -21,98 +21,135 @@ class Kept:
     sample: Tensor
 
 
-class FeatureStore:
-    """Chunks of features by layer.
+class _Block:
+    """Rows of one tensor, written into one growing block.
 
-    With `max_samples`, every row draws a random number; each class keeps the rows with its smallest numbers, as many
-    as an equal share of `max_samples` allows once small classes are full (the water level). The level only falls as
-    data come in, so rows once dropped are never missed, and the subset does not depend on how the data were batched.
+    One block, not a list of chunks: small tensors kept between the large ones of a forward pass would pin the heap,
+    and 400 batches of a small ResNet would take gigabytes for megabytes of features.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._expected, self._n = expected, 0
+        self._block: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self._n
+
+    def add(self, x: Tensor, device: torch.device) -> None:
+        """Write the rows of `x` behind what is there, on `device`, whereto the block moves if it is elsewhere."""
+        end, block = self._n + len(x), self._block
+        dtype = x.dtype if block is None else torch.promote_types(x.dtype, block.dtype)
+        if block is None or end > len(block) or dtype != block.dtype or block.device != device:
+            room = max(end, self._expected) if block is None else len(block) if end <= len(block) else 2 * end
+            grown = torch.empty((room, *x.shape[1:]), dtype=dtype, device=device)
+            if block is not None:
+                grown[: self._n] = block[: self._n]
+            self._block = block = grown
+        block[self._n : end] = x
+        self._n = end
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows from now on."""
+        if self._block is not None:
+            self._block = self._block[rows.to(self._block.device)]
+            self._n = len(rows)
+
+    def bytes(self) -> int:
+        return 0 if self._block is None else self._block[: self._n].nbytes
+
+    def value(self) -> Tensor | None:
+        """What was added, without spare room; None where nothing was."""
+        if self._block is None or len(self._block) == self._n:
+            return self._block
+        return self._block[: self._n].clone()
+
+
+class FeatureStore:
+    """Features by layer, with labels, logits and the number of the sample of every row.
+
+    `expected` rows are made room for at once. With `max_samples`, every row draws a random number; each class keeps
+    the rows with its smallest numbers, as many as an equal share of `max_samples` allows once small classes are full
+    (the water level). The level only falls as data come in, so rows once dropped are never missed, and the subset does
+    not depend on how the data were batched.
     """
 
     def __init__(
-        self, layers: list[str], device: torch.device, *, max_samples: int | None, memory: int | None, seed: int
+        self,
+        layers: list[str],
+        device: torch.device,
+        *,
+        max_samples: int | None,
+        memory: int | None,
+        seed: int,
+        expected: int | None = None,
     ) -> None:
-        self._chunks: dict[str, list[Tensor]] = {layer: [] for layer in layers}
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._sample: list[Tensor] = []
-        self._priority: list[np.ndarray] = []
+        room = 0 if expected is None or max_samples is not None else expected
+        self._features = {layer: _Block(room) for layer in layers}
+        self._logits, self._labels, self._sample, self._priority = (_Block(room) for _ in range(4))
         self._random = np.random.default_rng(seed)
-        self._max, self._held = max_samples, 0
+        self._max, self._used = max_samples, 0
         self._counts: dict[int, int] = defaultdict(int)
-        self._budget = _budget(device, memory)
-        self._used = 0
+        self._device, self._budget = device, _budget(device, memory)
         self.seen = 0
 
     def add(
         self, features: Mapping[str, Tensor], logits: Tensor | None, labels: Tensor | None, index: Tensor, size: int
     ) -> None:
         """Add the rows of one batch; `index` numbers the batch's samples, of which there are `size`."""
-        priority = self._random.random(size)[index.numpy()] if self._max is not None else np.empty(0)
-        sample = index + self.seen
+        sample, host = index + self.seen, torch.device("cpu")
         self.seen += size
         if self._max == 0:
             return
+        if logits is not None and len(logits) != len(index):
+            logits = logits[index.to(logits.device)]
+        if self._device != host:
+            arrived = [*features.values(), *([] if logits is None else [logits])]
+            self._used += sum(x.numel() * x.element_size() for x in arrived)
+            self._device = host if self._used > self._budget else self._device
         for layer, x in features.items():
-            _append(self._chunks[layer], self._place(x))
+            self._features[layer].add(x, self._device)
         if logits is not None:
-            self._logits.append(self._place(logits if len(logits) == len(index) else logits[index.to(logits.device)]))
+            self._logits.add(logits, self._device)
         if labels is not None:
-            self._labels.append(labels)
-        self._sample.append(sample)
-        self._held += len(index)
+            self._labels.add(labels, host)
+        self._sample.add(sample, host)
         if self._max is not None:
-            self._priority.append(priority)
+            self._priority.add(torch.from_numpy(self._random.random(size))[index], host)
             for label in self._class_of(labels, len(index)).tolist():
                 self._counts[label] += 1
-            if self._held > 2 * self._max + len(index):
-                self._compact()
-
-    def _place(self, x: Tensor) -> Tensor:
-        """Where a chunk lives; rows that are a view of something larger are copied."""
-        self._used += x.numel() * x.element_size()
-        if x.device.type != "cpu" and self._used > self._budget:
-            return x.to("cpu")
-        return x
+            if len(self._sample) > 2 * self._max + len(index):
+                self._compact(self._max)
 
     def _class_of(self, labels: Tensor | None, n: int) -> Tensor:
         if labels is None or labels.ndim != 1 or labels.is_floating_point():
             return torch.zeros(n, dtype=torch.int64)
         return labels.long()
 
-    def _compact(self) -> None:
+    def _compact(self, most: int) -> None:
         """Drop the rows above the water level."""
-        assert self._max is not None
-        labels = torch.cat(self._labels) if self._labels else None
-        sample, priority = torch.cat(self._sample), np.concatenate(self._priority)
-        classes = self._class_of(labels, len(sample)).numpy()
-        keep = torch.from_numpy(_lowest(classes, priority, water_level(self._counts, self._max), self._max))
-        if labels is not None:
-            self._labels = [labels[keep]]
-        self._sample, self._priority = [sample[keep]], [priority[keep.numpy()]]
-        for layer, chunks in self._chunks.items():
-            self._chunks[layer] = [_joined(chunks)[keep.to(chunks[0].device)]]
-        if self._logits:
-            self._logits = [_joined(self._logits)[keep.to(self._logits[0].device)]]
-        self._held = len(keep)
+        classes = self._class_of(self._labels.value(), len(self._sample)).numpy()
+        priority = self._priority.value()
+        assert priority is not None
+        keep = torch.from_numpy(_lowest(classes, priority.numpy(), water_level(self._counts, most), most))
+        for rows in (*self._features.values(), self._logits, self._labels, self._sample, self._priority):
+            rows.keep(keep)
 
     def sizes(self) -> list[tuple[str, int]]:
         """Bytes held by layer, the largest first."""
-        held = {layer: sum(x.numel() * x.element_size() for x in chunks) for layer, chunks in self._chunks.items()}
-        return sorted(held.items(), key=lambda pair: -pair[1])
+        return sorted(((layer, rows.bytes()) for layer, rows in self._features.items()), key=lambda pair: -pair[1])
 
     def close(self) -> Kept:
-        """The features, joined; chunks are let go layer by layer."""
+        """What was kept; blocks are let go layer by layer."""
         if self._max == 0:
             return Kept({}, None, None, torch.empty(0, dtype=torch.int64))
-        if self._max is not None and self._held > self._max:
-            self._compact()
+        if self._max is not None and len(self._sample) > self._max:
+            self._compact(self._max)
         features = {}
-        for layer in list(self._chunks):
-            features[layer] = _joined(self._chunks.pop(layer))
-        labels = torch.cat(self._labels) if self._labels else None
-        logits = _joined(self._logits) if self._logits else None
-        return Kept(features, labels, logits, torch.cat(self._sample))
+        for layer in list(self._features):
+            features[layer] = self._features.pop(layer).value()
+        sample = self._sample.value()
+        assert sample is not None
+        return Kept(features, self._labels.value(), self._logits.value(), sample)
 
 
 def water_level(counts: Mapping[int, int], total: int) -> float:
@@ -135,25 +172,6 @@ def _lowest(classes: np.ndarray, priority: np.ndarray, level: float, total: int)
     edge = order[rank == np.floor(level)] if level < len(order) else order[:0]
     spare = edge[np.argsort(priority[edge], kind="stable")][: max(0, total - len(whole))]
     return np.sort(np.r_[whole, spare])
-
-
-def _append(chunks: list[Tensor], x: Tensor) -> None:
-    """Add a chunk, joining neighbours as they reach equal size, so that few are alive at a time.
-
-    Small tensors kept between the large ones of a forward pass would pin the heap: 400 batches of a small ResNet then
-    take gigabytes for megabytes of features.
-    """
-    chunks.append(x)
-    while len(chunks) > 1 and len(chunks[-2]) <= len(chunks[-1]) and chunks[-2].device == chunks[-1].device:
-        last, before = chunks.pop(), chunks.pop()
-        chunks.append(torch.cat([before, last]))
-
-
-def _joined(chunks: list[Tensor]) -> Tensor:
-    """One tensor; on the host if any chunk had to go there."""
-    if any(x.device.type == "cpu" for x in chunks):
-        chunks = [x.cpu() for x in chunks]
-    return chunks[0] if len(chunks) == 1 else torch.cat(chunks)
 
 
 def _budget(device: torch.device, memory: int | None) -> float:

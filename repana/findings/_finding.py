@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from repana._numbers import number
 from repana._results import Report, Row, penultimate, span
@@ -38,11 +39,20 @@ class View:
     report: Report
     run: str
 
-    @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(r.split for r in self.report.rows if r.run == self.run))
+    @cached_property
+    def _of_run(self) -> dict[tuple[str, str, str], list[Row]]:
+        """The run's rows by split, analyzer and quantity."""
+        found: dict[tuple[str, str, str], list[Row]] = {}
+        for r in self.report.rows:
+            if r.run == self.run:
+                found.setdefault((r.split, r.analyzer, r.quantity), []).append(r)
+        return found
 
-    @property
+    @cached_property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(split for split, _, _ in self._of_run))
+
+    @cached_property
     def last(self) -> str:
         """The input of the classifier."""
         return penultimate(self.report, self.run)
@@ -51,12 +61,7 @@ class View:
         """The rows of `analyzer.quantity` by layer, none where it was not measured."""
         analyzer, _, wanted = name.partition(".")
         split = split or self.splits[0]
-        found = [
-            r
-            for r in self.report.rows
-            if (r.run, r.split, r.analyzer, r.quantity) == (self.run, split, analyzer, wanted)
-        ]
-        return tuple(sorted(found, key=lambda r: r.depth))
+        return tuple(sorted(self._of_run.get((split, analyzer, wanted), ()), key=lambda r: r.depth))
 
     def at(self, name: str, layer: str | None = None, split: str | None = None) -> Row | None:
         """The row at one layer, by default at the input of the classifier."""

@@ -22,7 +22,7 @@ def measured(view: View) -> Finding:
 
 def clear_of_null(view: View) -> Finding:
     """Whether the headline values differ from what the same features give under labels without meaning. A value whose
-    95 % interval overlaps that range (20 label permutations by default, or a closed form) shows no class structure.
+    interval overlaps that range (20 label permutations by default, or a closed form) shows no class structure.
     """
     names = [f"{a.name}.{q.name}" for a in ANALYZERS.values() for q in a.quantities if q.headline]
     rows = [r for name in names for r in view.rows(name) if math.isfinite(r.null)]

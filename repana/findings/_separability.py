@@ -33,7 +33,7 @@ def law(view: View) -> Finding:
 
 
 def gap(view: View) -> Finding:
-    """Whether the network is as often right on held-out data: a tip where the 95 % Wilson intervals do not touch."""
+    """Whether the network is as often right on held-out data: a tip where the Wilson intervals do not touch."""
     if len(view.splits) < 2:
         return Finding(ABSENT, "There is one split only; give `held_out=`.")
     train, other = (view.at("neural_collapse.accuracy", split=split) for split in view.splits[:2])

@@ -29,7 +29,7 @@ def trajectory(
 
     Each run is a checkpoint, at the step that `profile(step=)` recorded or that its name ends with. Runs whose names
     agree up to the last slash are a series, drawn in a column of its own: "decay/epoch10", "decay/epoch20". Lines are
-    layers, dark for the first, with their 95 % interval bands; the panels of a row share their scale.
+    layers, dark for the first, with their interval bands; the panels of a row share their scale.
 
     `ax`: one Axes for each quantity and series, row by row. Returns the Axes in that order.
 

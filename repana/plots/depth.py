@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -15,6 +16,7 @@ from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
 from repana.plots import _layers, _style
 
+MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
 MOST_MARKERS = 40  # layers; a line of more has no markers
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
@@ -29,11 +31,11 @@ def depth_profile(
 ) -> list[Axes]:
     """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
 
-    A line and a 95 % interval band for every run and split; the value without class structure (label permutation or
-    closed form) of the first run and split is the grey dotted line, with its
-    range where it was drawn from permutations. Positive quantities that
-    span more than 1.3 decades have a log axis. Infinite values are marked on the edge; a panel without a single finite
-    value says so, and why. Thin vertical lines part the blocks of the network.
+    A line and an interval band for every run and split; dotted, in the same colour, the value without class structure
+    (label permutation or closed form), with its range where it was drawn from permutations; of the first curve alone
+    where there are more than four. Positive quantities that span more than 1.3 decades have a log axis. Infinite values
+    are marked on the edge; a panel without a single finite value says so, and why. Thin vertical lines part the blocks
+    of the network.
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
@@ -108,8 +110,8 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
             mark = "^" if (value[beyond] > 0).all() else "v"
             edge = 1.0 if mark == "^" else 0.0
             ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
-        if i == 0:
-            _null(ax, x, rows)
+        if i == 0 or len(curves) <= MOST_NULLS:
+            _null(ax, x, rows, colour)
     everything = [r for rows in curves.values() for r in rows]
     if not any(math.isfinite(r.value) for r in everything):
         say_empty(ax, everything)
@@ -124,13 +126,15 @@ def say_empty(ax: Axes, rows: Sequence[Row]) -> None:
     ax.text(0.5, 0.5, _style.literal(text), transform=ax.transAxes, ha="center", va="center", color=_style.GREY)
 
 
-def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
+def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
     """What the quantity would be without any relation between features and labels."""
     null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
     if not np.isfinite(null).any():
         return
-    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=_style.GREY, label="no class structure", zorder=1)
-    ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
+    if "no class structure" not in ax.get_legend_handles_labels()[1]:
+        ax.plot([], [], ":", color=_style.GREY, label="no class structure")
+    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=colour, linewidth=1, zorder=1)
+    ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
 
 
 def wants_log(rows: Sequence[Row]) -> bool:

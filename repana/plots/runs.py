@@ -20,10 +20,10 @@ def run_summary(
     ax: Axes | Sequence[Axes] | None = None,
     width: float = _style.PAGE,
 ) -> list[Axes]:
-    """Draw every run's value and 95 % interval of some quantities at one layer; without names, the headline quantities.
+    """Draw every run's value and interval of some quantities at one layer; without names, the headline quantities.
 
     `layer`: by default the input of the classifier, each run's own. Splits have their own colour and marker, the value
-    without class structure is a grey tick. Returns the Axes, one per quantity.
+    without class structure is an upright tick. Returns the Axes, one per quantity.
     """
     names = quantities or headline(report)
     runs = report.runs
@@ -73,9 +73,10 @@ def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], spl
         colour = _style.COLOURS[i]
         ax.plot(value, y, _style.MARKERS[i], color=colour, label=split.replace("_", " "), zorder=3)
         ax.hlines(y, low, high, color=colour, linewidth=1, zorder=2)
-        if i == 0:
-            null = np.array([r.null for _, r in rows])
-            ax.plot(null, y, "|", color=_style.GREY, label="no class structure" if np.isfinite(null).any() else "_null")
+        null = np.array([r.null for _, r in rows])
+        ax.plot(null, y, "|", color=colour)
+        if i == 0 and np.isfinite(null).any():
+            ax.plot([], [], "|", color=_style.GREY, label="no class structure")
     if not any(math.isfinite(r.value) for r in found.values()):
         say_empty(ax, list(found.values()))
     elif wants_log([r for r in found.values() if math.isfinite(r.value)]):

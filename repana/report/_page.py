@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -16,6 +16,7 @@ from repana._version import __version__
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, quantity
 from repana.errors import RepanaError
 from repana.findings import SEVERITIES, Finding, explanations, find
+from repana.findings._finding import listed
 from repana.plots._style import SEQUENTIAL, SIGNED
 from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
@@ -55,7 +56,8 @@ def page(report: Report) -> str:
         network=[(r, quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
         methods=methods,
         shown=shown,
-        settings=_settings(report),
+        settings={a.name: _settings(report, a.name) for a in methods},
+        confidence=report.confidence,
         bibtex=bibtex(q.source for a in methods for q in a.quantities if (a.name, q.name) in shown),
         notes=_notes(report) if few else [],
         failures=report.failures,
@@ -78,23 +80,21 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
     if plots.is_training(report):
         alternative = "Trajectory of " + ", ".join(names)
         caption = "Each row is one quantity over the steps of training, each column a series of checkpoints, each line "
-        caption += "a layer, dark for the first; bands are 95 % intervals."
+        caption += f"a layer, dark for the first; bands are {report.confidence} intervals."
         yield "Trajectory", svg(plots.trajectory(report, *names), alternative, "trajectory"), caption
     if len(report.runs) > 1:
         caption = (
-            "Each line is one run, read at the input of its classifier, with its 95 % interval; grey ticks are the "
+            "Each line is one run, read at the input of its classifier, with its "
+            f"{report.confidence} interval; upright ticks are the values without class structure."
         )
-        caption += "value of its first split without class structure."
         yield "Runs", svg(plots.run_summary(report, *names), "Summary of runs", "runs"), caption
     if len(report.runs) <= CURVES:
         caption = (
-            "Each panel is one quantity from input to output. Bands are 95 % intervals; the grey dotted line is the "
+            f"Each panel is one quantity from input to output. Bands are {report.confidence} intervals; dotted lines, "
+            "in the colour of their curve, are the values without class structure (labels permuted, or in closed "
+            "form), with their range where it comes from permutations. Thin vertical lines part the blocks of the "
+            "network."
         )
-        caption += "value without class structure (labels permuted, or in closed form), with its range where it comes "
-        caption += (
-            "from permutations; of the first run and split where there are several. Thin vertical lines part the "
-        )
-        caption += "blocks of the network."
         drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
         yield "Depth profile", drawn, caption
     run, split = report.rows[-1].run, report.splits[0]
@@ -132,23 +132,27 @@ def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, st
     for r in report.rows:
         by_layer.setdefault(r.layer, []).append(r)
     for layer in report.layers:
-        run, split = report.runs[0], report.splits[0]
-        pictures = []
-        for name, title, colours, ends in (
-            ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", SIGNED, (-1.0, 1.0)),
-            ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", SEQUENTIAL, None),
-        ):
-            try:
-                matrix = report.array(name, layer, run=run, split=split)
-            except RepanaError:
-                continue
-            if ends is None:
-                with np.errstate(divide="ignore", invalid="ignore"):
-                    matrix = np.log(np.where(np.isfinite(matrix) & (matrix > 0), matrix, np.nan))
-                known = matrix[np.isfinite(matrix)]
-                ends = (known.min(), known.max() + 1e-9) if len(known) else (0.0, 1.0)
-            pictures.append((title, pixels(matrix, colours, *ends, f"{title}, at {layer}")))
-        yield layer, by_layer[layer], pictures
+        yield layer, by_layer[layer], [found for run in report.runs for found in _matrices(report, layer, run)]
+
+
+def _matrices(report: Report, layer: str, run: str) -> Iterator[tuple[str, str]]:
+    """Title and picture of the class matrices of a layer in one run, for its first split."""
+    split, several = report.splits[0], len(report.runs) > 1
+    for name, title, colours, ends in (
+        ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", SIGNED, (-1.0, 1.0)),
+        ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", SEQUENTIAL, None),
+    ):
+        try:
+            matrix = report.array(name, layer, run=run, split=split)
+        except RepanaError:
+            continue
+        if ends is None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                matrix = np.log(np.where(np.isfinite(matrix) & (matrix > 0), matrix, np.nan))
+            known = matrix[np.isfinite(matrix)]
+            ends = (known.min(), known.max() + 1e-9) if len(known) else (0.0, 1.0)
+        title = f"{run}: {title}" if several else title
+        yield title, pixels(matrix, colours, *ends, f"{title}, at {layer}")
 
 
 def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
@@ -172,8 +176,17 @@ def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
 
 
 def _provenance(report: Report) -> list[tuple[str, str]]:
-    p = report.about()
-    recorded = [
+    by_run = [dict(_recorded(report.about(run))) for run in report.runs]
+    names = list(dict.fromkeys(name for facts in by_run for name in facts))
+    facts = [(name, _by_run({run: found.get(name, "") for run, found in zip(report.runs, by_run)})) for name in names]
+    if len(report.runs) > 1:
+        facts.insert(0, ("Runs", str(len(report.runs))))
+    return facts
+
+
+def _recorded(p: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of one run, by heading."""
+    facts = [
         ("Model", f"{p['model']}, {p['parameters']:,} parameters" if "model" in p else ""),
         ("Weights", f"sha256 {p['weights_sha256'][:16]}\u2026" if "weights_sha256" in p else ""),
         ("Data", ", ".join(f"{k}: {v['samples']} samples ({v['kept']} kept)" for k, v in p.get("splits", {}).items())),
@@ -183,10 +196,7 @@ def _provenance(report: Report) -> list[tuple[str, str]]:
         ("Versions", ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items())),
         ("Time", f"{p['seconds']} s, {p['created']}" if "seconds" in p else ""),
     ]
-    if len(report.runs) > 1:
-        recorded = [(name, f"{text} (first run)" if text else "") for name, text in recorded]
-        recorded.insert(0, ("Runs", str(len(report.runs))))
-    return [(name, text) for name, text in recorded if text]
+    return [(name, text) for name, text in facts if text]
 
 
 def _command(report: Report) -> str:
@@ -201,8 +211,27 @@ def _command(report: Report) -> str:
     return f"repana.profile(model, data{given})"
 
 
-def _settings(report: Report) -> dict[str, dict[str, Any]]:
-    return dict(report.about().get("settings", {}))
+def _settings(report: Report, analyzer: str) -> str:
+    """The settings of an analyzer; where runs differ in them, those of each."""
+
+    def text(run: str) -> str:
+        found = report.about(run).get("settings", {}).get(analyzer, {})
+        return ", ".join(f"{name} = {value}" for name, value in found.items())
+
+    return _by_run({run: text(run) for run in report.runs})
+
+
+def _by_run(texts: Mapping[str, str]) -> str:
+    """One text where all runs share it, else each with its runs, a few named."""
+    runs: dict[str, list[str]] = {}
+    for run, text in texts.items():
+        if text:
+            runs.setdefault(text, []).append(run)
+    if len(runs) == 1 and len(next(iter(runs.values()))) == len(texts):
+        return next(iter(runs))
+    lines = [f"{text} ({listed(names)})" for text, names in runs.items()]
+    more = [f"and {len(lines) - EXAMPLES} more"] if len(lines) > EXAMPLES else []
+    return "; ".join([*lines[:EXAMPLES], *more])
 
 
 def _notes(report: Report) -> list[tuple[str, list[str]]]:

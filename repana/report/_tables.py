@@ -85,7 +85,7 @@ def latex(
     caption: str | None = None,
     label: str = "tab:repana",
 ) -> str:
-    """A LaTeX table for `booktabs` and `siunitx`: layers by quantities, the 95 % interval under each value.
+    """A LaTeX table for `booktabs` and `siunitx`: layers by quantities, the interval under each value.
 
     Columns are aligned at the decimal marker; headings say which way is better. Needs \\usepackage{booktabs,siunitx}.
     """
