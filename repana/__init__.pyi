@@ -14,11 +14,14 @@ from .analyzers.separability import Fisher as Fisher
 from .analyzers.separability import SeparationLaw as SeparationLaw
 from .analyzers.separability import fisher as fisher
 from .analyzers.separability import separation_law as separation_law
+from .analyzers.spectrum import Spectrum as Spectrum
+from .analyzers.spectrum import spectrum as spectrum
 from .errors import FileError as FileError
 from .errors import InputError as InputError
 from .errors import ModelError as ModelError
 from .errors import RepanaError as RepanaError
 from .extraction._record import plan as plan
 from .extraction._record import record as record
+from .summaries.covariance import Covariance as Covariance
 from .summaries.discriminant import Discriminant as Discriminant
 from .summaries.moments import Moments as Moments

@@ -186,6 +186,12 @@ def not_positive(what: str, layers: Sequence[str]) -> InputError:
     return InputError("RA219", f"{what} must be positive and finite; it is not at {listed(layers)}. Leave those out.")
 
 
+def narrow_window(window: tuple[int, int]) -> InputError:
+    return InputError(
+        "RA232", f"`window` is {tuple(window)}; wanted (first, last) ranks from 1 on that hold at least three."
+    )
+
+
 def _tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
         return value

@@ -18,6 +18,7 @@ from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
 from repana.analyzers._collapse_formulas import CONVENTIONS
 from repana.errors import RepanaError
 from repana.extraction._record import record
+from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
@@ -52,7 +53,10 @@ def profile(
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
 
-    Raises InputError when there are no labels or nothing could be measured, and all that `record` raises.
+    Without labels, "all" takes the analyzers that need none.
+
+    Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
+    measured, and all that `record` raises.
     """
     chosen = _chosen(analyzers)
     _check.choice(convention, "convention", CONVENTIONS)
@@ -79,7 +83,9 @@ def profile(
         if not len(activations.sample):
             raise _check.moments_alone()
         if activations.labels is None:
-            raise _check.no_labels(name)
+            if analyzers != "all" and any(a.labels for a in chosen):
+                raise _check.no_labels(name)
+            chosen = [a for a in chosen if not a.labels]
         _check_kept(activations)
         for depth, layer in enumerate(activations.layers):
             reference = train.moments[layer] if activations is not train and layer in train else None
@@ -120,8 +126,8 @@ def profile(
 
 def _draws(activations: Activations, settings: Mapping[str, Any]) -> str:
     """A fingerprint of what decides the random draws: labels, their order, which samples, seed and numbers."""
-    assert activations.labels is not None
-    text = hashlib.sha256(activations.labels.cpu().long().contiguous().numpy().tobytes())
+    labels = torch.empty(0) if activations.labels is None else activations.labels
+    text = hashlib.sha256(labels.cpu().long().contiguous().numpy().tobytes())
     text.update(activations.sample.cpu().contiguous().numpy().tobytes())
     text.update(repr([settings[name] for name in ("seed", "replicates", "null", "convention")]).encode())
     return text.hexdigest()[:16]
@@ -142,8 +148,7 @@ def _shown(recording: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_kept(activations: Activations) -> None:
     """A subset needs two samples of every class that the data have, or it shows collapse where there is none."""
-    assert activations.labels is not None
-    if not activations.exact:
+    if not activations.exact or activations.labels is None:
         return
     classes = next(iter(activations.exact.values())).classes.tolist()
     kept = [int((activations.labels == value).sum()) for value in classes]
@@ -179,20 +184,29 @@ def _measure(
     reference: Moments | None,
 ) -> dict[str, Any]:
     """The result of every analyzer on one layer, or the error that it raised."""
-    results: dict[str, Any] = {}
     try:
         x = _check.features_of(activations[layer])
-        assert activations.labels is not None
-        codes, _ = _check.labels_of(activations.labels, len(x), layer)
     except RepanaError as error:
         return dict.fromkeys([a.name for a in chosen], error)
-    keep = codes != IGNORED
-    if not bool(keep.all()):
+    results: dict[str, Any] = {}
+    codes: Tensor | RepanaError | None = None
+    try:
+        codes = None if activations.labels is None else _check.labels_of(activations.labels, len(x), layer)[0]
+    except RepanaError as error:
+        codes = error
+    keep = codes != IGNORED if isinstance(codes, Tensor) else torch.ones(len(x), dtype=torch.bool)
+    if isinstance(codes, Tensor) and not bool(keep.all()):
         at = keep.nonzero()[:, 0]
         x, codes = x[at.to(x.device)], codes[at]
-    shared = _Summaries(x, codes, activations.exact.get(layer), settings)
+    shared = _Summaries(x, codes if isinstance(codes, Tensor) else None, activations.exact.get(layer), settings)
     for analyzer in chosen:
         try:
+            if not analyzer.labels:
+                results[analyzer.name] = analyzer.function(shared[analyzer.reads[0]], level=settings["level"])
+                continue
+            if isinstance(codes, RepanaError):
+                raise codes
+            assert codes is not None
             _check.two_classes(codes, (), analyzer.name)
             results[analyzer.name] = _call(analyzer, x, codes, shared, activations, keep, layer, settings, reference)
         except RepanaError as error:
@@ -203,7 +217,7 @@ def _measure(
 class _Summaries:
     """The summaries of one layer, each computed when first read and shared by all its readers."""
 
-    def __init__(self, x: Tensor, codes: Tensor, exact: Moments | None, settings: Mapping[str, Any]) -> None:
+    def __init__(self, x: Tensor, codes: Tensor | None, exact: Moments | None, settings: Mapping[str, Any]) -> None:
         self._x, self._codes, self._exact, self._settings = x, codes, exact, settings
         self._made: dict[type, Any] = {}
 
@@ -213,9 +227,15 @@ class _Summaries:
         return self._made[summary]
 
     def _make(self, summary: type) -> Any:
+        subset = self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None
+        if summary is Covariance:
+            if self._exact is not None and subset:
+                return Covariance.from_moments(self._exact)
+            return Covariance.of(self._x, seed=self._settings["seed"])
+        assert self._codes is not None
         if summary is Moments:
             return self._exact if self._exact is not None else Moments.of(self._x, self._codes)
-        if self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None:
+        if self._exact is not None and subset:
             return Discriminant.from_moments(self._exact)
         groups = 20 if self._settings["replicates"] else 0
         return Discriminant.of(self._x, self._codes, groups=groups, seed=self._settings["seed"])

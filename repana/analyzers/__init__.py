@@ -9,6 +9,8 @@ from typing import Any
 
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
 from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
+from repana.analyzers.spectrum import Spectrum, spectrum
+from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
@@ -25,6 +27,7 @@ class Quantity:
     source: str = ""
     invariant: tuple[str, ...] = ("rotation", "scale", "translation")
     headline: bool = False
+    counts: bool = False  # reads n itself, so that taking every sample twice changes it
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Analyzer:
     quantities: tuple[Quantity, ...]
     arrays: bool = False  # also reads the features themselves
     head: bool = False  # also reads the logits, and the classifier at its input
+    labels: bool = True
 
 
 _NOT_SHIFT = ("rotation", "scale")
@@ -178,6 +182,71 @@ ANALYZERS: dict[str, Analyzer] = {
                     "higher",
                     source="Fisher 1936",
                     invariant=("scale", "translation"),
+                ),
+            ),
+        ),
+        Analyzer(
+            name="spectrum",
+            function=spectrum,
+            result=Spectrum,
+            reads=(Covariance,),
+            labels=False,
+            quantities=(
+                Quantity(
+                    "participation_ratio",
+                    "(sum lambda)^2 / sum lambda^2",
+                    unit="dimensions",
+                    title="Participation ratio",
+                    source="Gao et al. 2017",
+                ),
+                Quantity(
+                    "participation_ratio_unbiased",
+                    "unbiased (tr C)^2 / unbiased tr C^2",
+                    unit="dimensions",
+                    title="Participation ratio, corrected",
+                    source="Himeno & Yamada 2014; Chun et al. 2025",
+                    headline=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "effective_rank",
+                    "exp H(sigma / sum sigma)",
+                    unit="dimensions",
+                    title="Effective rank",
+                    source="Roy & Vetterli 2007",
+                ),
+                Quantity(
+                    "entropy_rank",
+                    "exp H(lambda / sum lambda)",
+                    unit="dimensions",
+                    source="Roy & Vetterli 2007 (on eigenvalues)",
+                ),
+                Quantity(
+                    "rankme",
+                    "exp H(s / sum s + 1e-7), uncentred",
+                    unit="dimensions",
+                    title="RankMe",
+                    source="Garrido et al. 2023",
+                    invariant=("rotation", "scale"),
+                ),
+                Quantity(
+                    "stable_rank", "|X|_F^2 / |X|_2^2, centred", unit="dimensions", source="Rudelson & Vershynin 2007"
+                ),
+                Quantity("top_share", "lambda_1 / sum lambda", unit="share", source="by definition"),
+                Quantity(
+                    "alpha",
+                    "-slope of log lambda_i on log i",
+                    title="Power-law exponent",
+                    source="Stringer et al. 2019; Agrawal et al. 2022",
+                ),
+                *(
+                    Quantity(
+                        f"components_{p}",
+                        f"fewest components with {p} % of the variance",
+                        unit="dimensions",
+                        source="by definition",
+                    )
+                    for p in (90, 95, 99)
                 ),
             ),
         ),

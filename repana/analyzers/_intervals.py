@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+from jaxtyping import Float
 from scipy import stats
+from torch import Tensor
 
 from repana._results import NAN, Estimate
 
@@ -51,6 +53,40 @@ def from_jackknife(
     t = float(stats.t.ppf(0.5 + level / 2, g - 1))
     low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), float(g - 1), bounds)
     return Estimate(value, low, high, n, note, *_null(null, level))
+
+
+def from_error(
+    value: float,
+    error: float,
+    *,
+    n: int,
+    bias: float = 0.0,
+    level: float = 0.95,
+    bounds: tuple[float, float] = (0.0, math.inf),
+    note: str = "",
+) -> Estimate:
+    """Normal interval of value - bias, on the log scale for a positive unbounded quantity, and holding the value."""
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    if not (math.isfinite(value) and math.isfinite(error)):
+        return Estimate(value, n=n, note=note)
+    centre = value - bias
+    low, high = centre - z * error, centre + z * error
+    if value > 0 and value + bias > 0 and bounds[0] >= 0 and bounds[1] == math.inf:
+        centre, half = value * value / (value + bias), z * error / value  # log v - (log(v + bias) - log v)
+        low, high = centre * math.exp(-half), centre * math.exp(min(half, 700.0))
+    return Estimate(value, max(min(low, value), bounds[0]), min(max(high, value), bounds[1]), n, note)
+
+
+def quantile_of(
+    shares: Float[Tensor, " r"], errors: Float[Tensor, " r"], share: float, level: float
+) -> tuple[float, float]:
+    """Bounds of the place where rising shares reach one share: where share + z error and share - z error reach it.
+
+    Source: Woodruff 1952, doi:10.1080/01621459.1952.10483443.
+    """
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    ends = [int(((shares + sign * z * errors) < share - 1e-12).sum()) + 1 for sign in (1, -1)]
+    return float(min(ends[0], len(shares))), float(min(ends[1], len(shares)))
 
 
 def _interval(

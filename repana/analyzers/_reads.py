@@ -7,19 +7,39 @@ from typing import Any, TypeVar
 
 from repana import _check
 from repana._typing import IGNORED
+from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
 R = TypeVar("R")
-OPTIONS: dict[type, tuple[str, ...]] = {Moments: ("scatter",), Discriminant: ("groups", "shrinkage", "seed")}
+OPTIONS: dict[type, tuple[str, ...]] = {
+    Moments: ("scatter",),
+    Discriminant: ("groups", "shrinkage", "seed"),
+    Covariance: ("seed",),
+}
 
 
-def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
+def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """The function takes these summaries first; called with `(features, labels)`, it builds them.
+
+    With `labels=False` it is called with features alone, of which one summary is built.
 
     Samples labelled -100 are left out; `nan_policy="omit"` leaves out those with NaN or infinite features too.
     Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
     """
+
+    def without_labels(function: Callable[..., R]) -> Callable[..., R]:
+        @wraps(function)
+        def quantity(features: Any, **options: Any) -> R:
+            if isinstance(features, summaries[0]):
+                return function(features, **options)
+            sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
+            x = _check.features_of(features, finite=sound is None)
+            wanted = {k: options.pop(k) for k in OPTIONS[summaries[0]] if k in options}
+            return function(summaries[0].of(x if sound is None else x[sound], **wanted), **options)  # type: ignore[attr-defined]
+
+        quantity.summaries = summaries  # type: ignore[attr-defined]
+        return quantity
 
     def decorate(function: Callable[..., R]) -> Callable[..., R]:
         own = set(inspect.signature(function).parameters)
@@ -49,4 +69,4 @@ def reads(*summaries: type) -> Callable[[Callable[..., R]], Callable[..., R]]:
         quantity.summaries = summaries  # type: ignore[attr-defined]
         return quantity
 
-    return decorate
+    return decorate if labels else without_labels

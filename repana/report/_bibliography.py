@@ -100,6 +100,54 @@ ENTRIES: dict[str, str] = {
   journal = {Annals of Eugenics}, volume = {7}, pages = {179--188}, year = {1936},
   doi = {10.1111/j.1469-1809.1936.tb02137.x}
 }""",
+    "Gao et al. 2017": """@misc{gao2017theory,
+  author = {Gao, Peiran and Trautmann, Eric and Yu, Byron and Santhanam, Gopal and Ryu, Stephen
+            and Shenoy, Krishna and Ganguli, Surya},
+  title = {A Theory of Multineuronal Dimensionality, Dynamics and Measurement}, year = {2017},
+  howpublished = {bioRxiv}, doi = {10.1101/214262}
+}""",
+    "Himeno & Yamada 2014": """@article{himeno2014estimations,
+  author = {Himeno, Tetsuto and Yamada, Takayuki},
+  title = {Estimations for Some Functions of Covariance Matrix in High Dimension under Non-Normality
+           and Its Applications},
+  journal = {Journal of Multivariate Analysis}, volume = {130}, pages = {27--44}, year = {2014},
+  doi = {10.1016/j.jmva.2014.05.012}
+}""",
+    "Chun et al. 2025": """@misc{chun2025estimating,
+  author = {Chun, Chanwoo and Canatar, Abdulkadir and Chung, SueYeon and Lee, Daniel},
+  title = {Estimating Dimensionality of Neural Representations from Finite Samples}, year = {2025},
+  eprint = {2509.26560}, archivePrefix = {arXiv}
+}""",
+    "Roy & Vetterli 2007": """@inproceedings{roy2007effective,
+  author = {Roy, Olivier and Vetterli, Martin},
+  title = {The Effective Rank: A Measure of Effective Dimensionality},
+  booktitle = {European Signal Processing Conference}, pages = {606--610}, year = {2007}
+}""",
+    "Garrido et al. 2023": """@inproceedings{garrido2023rankme,
+  author = {Garrido, Quentin and Balestriero, Randall and Najman, Laurent and LeCun, Yann},
+  title = {{RankMe}: Assessing the Downstream Performance of Pretrained Self-Supervised Representations by Their Rank},
+  booktitle = {International Conference on Machine Learning}, year = {2023},
+  eprint = {2210.02885}, archivePrefix = {arXiv}
+}""",
+    "Rudelson & Vershynin 2007": """@article{rudelson2007sampling,
+  author = {Rudelson, Mark and Vershynin, Roman},
+  title = {Sampling from Large Matrices: An Approach through Geometric Functional Analysis},
+  journal = {Journal of the ACM}, volume = {54}, number = {4}, year = {2007},
+  doi = {10.1145/1255443.1255449}
+}""",
+    "Stringer et al. 2019": """@article{stringer2019high,
+  author = {Stringer, Carsen and Pachitariu, Marius and Steinmetz, Nicholas and Carandini, Matteo
+            and Harris, Kenneth D.},
+  title = {High-Dimensional Geometry of Population Responses in Visual Cortex},
+  journal = {Nature}, volume = {571}, pages = {361--365}, year = {2019},
+  doi = {10.1038/s41586-019-1346-5}
+}""",
+    "Agrawal et al. 2022": """@inproceedings{agrawal2022alpha,
+  author = {Agrawal, Kumar Krishna and Mondal, Arnab Kumar and Ghosh, Arna and Richards, Blake A.},
+  title = {{$\\alpha$-ReQ}: Assessing Representation Quality in Self-Supervised Learning by Measuring
+           Eigenspectrum Decay},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2022}
+}""",
 }
 
 
