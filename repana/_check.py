@@ -587,7 +587,8 @@ def held_out_needs_activations() -> InputError:
 
 
 def nothing_measured(failures: Sequence[str]) -> InputError:
-    return InputError("RA220", f"no quantity could be measured: {'; '.join(failures[:2]) or 'there are no layers'}.")
+    first = list({failure.rpartition(": RA")[2]: failure.rstrip(".") for failure in reversed(failures)}.values())[::-1]
+    return InputError("RA220", f"no quantity could be measured: {'; '.join(first[:2]) or 'there are no layers'}.")
 
 
 def no_factory(spec: str, name: str, names: Sequence[str]) -> FileError:
@@ -629,7 +630,14 @@ def no_device(device: str, reason: str) -> InputError:
 def not_numeric(dtype: str) -> InputError:
     return InputError(
         "RA203",
-        f"the data hold labels or inputs of type {dtype}; wanted numbers. Number the classes from 0 first.",
+        f"the data hold labels or inputs of type {dtype}; wanted numbers. Number the classes from 0 first, or give "
+        "`class_names=` in the order of the model's outputs.",
+    )
+
+
+def unnamed_class(value: Any, names: Sequence[str]) -> InputError:
+    return InputError(
+        "RA203", f"the data have the label {value!r} and `class_names` has {len(names)} names: {listed(names)}."
     )
 
 

@@ -60,7 +60,8 @@ class Comparison:
         n = len(self.clear().differences)
         paired = sum(d.paired for d in self.differences)
         return (
-            f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired, {n} with a "
+            f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired"
+            f"{'' if paired else ' (labels, their order or settings differ)'}, {n} with a "
             f"{percent(self.level)} interval that leaves out 0; layers aligned by {self.aligned})"
         )
 
@@ -69,24 +70,30 @@ class Comparison:
 
 
 def compare(
-    report: Report, a: str | None = None, b: str | None = None, *quantities: str, align: str = "auto"
+    report: Report, a: "str | Report | None" = None, b: str | None = None, *quantities: str, align: str = "auto"
 ) -> Comparison:
-    """Differences b - a of every quantity that both runs have, by layer; by default of the first and the last run.
+    """Differences b - a of every quantity that both runs have, by layer; by default of the first and the
+    last run. `compare(before, after)` takes two reports as well.
 
     `align`: "name" takes layers of the same address, "depth" those of the nearest relative depth (0 for the first
     layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
 
-    Where both runs have the same labels in the same order, the same seed and convention, their bootstrap (or jackknife)
-    replicates were drawn alike, and the interval is that of the paired differences: value -+ z sd, or
-    Student's t for the jackknife. Elsewhere, and for shares, runs are taken as independent and the two intervals are
-    combined as sqrt((a - l_a)^2 + (u_b - b)^2) on either side. Their level is that of the two runs (of run a, where
-    those differ: then only paired differences have an interval), not corrected for their number.
+    Where both runs have the same labels in the same order, the same seed and settings, their bootstrap (or jackknife)
+    replicates were drawn alike, and the interval is that of the paired replicates: with s the standard error of
+    b* - a* and q the normal quantile (Student's t for the jackknife), b - a -+ q s. Where values and replicates are
+    positive, s is that of log b* - log a*, and the interval of the ratio r = b/a, r exp(-+q s), is carried to the
+    difference by sqrt(ab) (sqrt(r) - 1/sqrt(r)), which is b - a at b/a and 0 at 1: skewed quantities keep their skew.
+    Elsewhere, and for shares, runs are taken as independent, and the intervals of the two values are combined as
+    sqrt((b - l_b)^2 + (u_a - a)^2) below and sqrt((u_b - b)^2 + (a - l_a)^2) above. The level is that of the runs
+    (of run a, where they differ: then only paired differences have an interval), not corrected for their number.
 
     Raises InputError for an unknown run, or where the runs share no quantity.
 
     Sources: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; Zou & Donner 2008,
     doi:10.1002/sim.3095 (independent intervals); Kott 2001, Journal of Official Statistics 17, 521-526 (jackknife).
     """
+    if isinstance(a, Report):
+        report, a = concat([report, a]), None
     _check.choice(align, "align", ("auto", "name", "depth"))
     if len(report.runs) < 2:
         raise _check.one_run(report.runs)
@@ -106,10 +113,11 @@ def compare(
     return Comparison(a, b, tuple(found), aligned, report.level(a))
 
 
-def load_runs(paths: Sequence[str | os.PathLike[str]]) -> Report:
+def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Report:
     """Saved reports, or folders that hold some at any depth, as one report; of one name, they get their folder's."""
     folders: list[Path] = []
-    for path in map(Path, paths):
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    for path in map(Path, given):
         inside = sorted(p.parent for p in path.rglob(_saved.ROWS)) if path.is_dir() else []
         here = [path] if _saved.is_report(path) else [p for p in inside if _saved.is_report(p)]
         if not here:
@@ -150,9 +158,9 @@ def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str
 def _difference(report: Report, x: Row, y: Row) -> Difference:
     value = y.value - x.value
     low = high = NAN
-    half, levels = _paired_half(report, x, y), (report.level(x.run), report.level(y.run))
-    if half is not None:
-        low, high = value - half, value + half
+    paired, levels = _paired(report, x, y), (report.level(x.run), report.level(y.run))
+    if paired is not None:
+        low, high = paired
     elif levels[0] == levels[1] and all(math.isfinite(v) for v in (x.low, x.high, y.low, y.high)):
         low = value - math.hypot(y.value - y.low, x.high - x.value)
         high = value + math.hypot(y.high - y.value, x.value - x.low)
@@ -160,32 +168,40 @@ def _difference(report: Report, x: Row, y: Row) -> Difference:
     used = [report.about(r.run).get("settings", {}).get(x.analyzer, {}).get("convention") for r in (x, y)]
     if used[0] != used[1]:
         notes |= {f"conventions differ: {used[0]} and {used[1]}": None}
-    if half is None and levels[0] != levels[1]:
+    if paired is None and levels[0] != levels[1]:
         notes |= {f"levels differ: {percent(levels[0])} and {percent(levels[1])}": None}
     return Difference(
-        f"{x.analyzer}.{x.quantity}", x.split, x.layer, y.layer, x.value, y.value, value, low, high, half is not None,
+        f"{x.analyzer}.{x.quantity}", x.split, x.layer, y.layer, x.value, y.value, value, low, high, paired is not None,
         "; ".join(notes),
     )  # fmt: skip
 
 
-def _paired_half(report: Report, x: Row, y: Row) -> float | None:
-    """Half the width of the paired interval, or None where replicates were not drawn alike."""
+def _paired(report: Report, x: Row, y: Row) -> tuple[float, float] | None:
+    """The interval from paired replicates, or None where they were not drawn alike."""
     prints = [report.about(row.run).get("splits", {}).get(row.split, {}).get("draws") for row in (x, y)]
     if None in prints or prints[0] != prints[1] or x.run == y.run:
         return None
+    tail = 0.5 + report.level(x.run) / 2
     for kind in ("bootstrap", "jackknife"):
         name = f"{x.analyzer}.{kind}.{x.quantity}"
         found = [_replicates(report, name, row) for row in (x, y)]
         if found[0] is None or found[1] is None or len(found[0]) != len(found[1]):
             continue
-        gap = found[1] - found[0]
-        gap = gap[np.isfinite(gap)]
-        g, tail = len(gap), 0.5 + report.level(x.run) / 2
+        both = np.stack([found[0], found[1]])
+        both = both[:, np.isfinite(both).all(0)]
+        g = both.shape[1]
         if g < 2:
             return None
-        if kind == "bootstrap":
-            return NormalDist().inv_cdf(tail) * float(gap.std(ddof=1))
-        return float(stats.t.ppf(tail, g - 1)) * (g - 1) / math.sqrt(g) * float(gap.std(ddof=1))
+        positive = x.value > 0 and y.value > 0 and bool((both > 0).all())
+        gap = np.diff(np.log(both) if positive else both, axis=0)
+        half = NormalDist().inv_cdf(tail) * float(gap.std(ddof=1))
+        if kind == "jackknife":
+            half = float(stats.t.ppf(tail, g - 1)) * (g - 1) / math.sqrt(g) * float(gap.std(ddof=1))
+        if not positive:
+            return y.value - x.value - half, y.value - x.value + half
+        middle, root = math.sqrt(x.value * y.value), 0.5 * math.log(y.value / x.value)
+        low, high = (2 * middle * math.sinh(min(max(root + end / 2, -350.0), 350.0)) for end in (-half, half))
+        return low, high
     return None
 
 

@@ -1,6 +1,7 @@
 """The loop: record, summarise once per layer, read every quantity, put the rows into a report."""
 
 import hashlib
+import inspect
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -66,6 +67,9 @@ def profile(
             raise _check.negative(name, value)
     if recording.get("max_samples") == 0:
         raise _check.moments_alone()
+    known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
+    for name in recording:
+        _check.choice(name, "an option of profile", sorted(known))
     began = time.perf_counter()
     train = _recorded(model, data, layers, seed, recording)
     splits = {split: train}

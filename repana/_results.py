@@ -378,8 +378,10 @@ def within_null(row: Row) -> bool:
 
 
 def closest_pairs(grid: np.ndarray, pairs: int) -> list[tuple[int, int]]:
-    """The pairs (i, j), i > j, with the largest values, the largest first."""
+    """The pairs (i, j), i > j, with the largest values, the largest first; those without a value stay out."""
     rows, columns = np.tril_indices(len(grid), -1)
+    known = ~np.isnan(grid[rows, columns])
+    rows, columns = rows[known], columns[known]
     order = np.argsort(-grid[rows, columns], kind="stable")[:pairs]
     return [(int(rows[k]), int(columns[k])) for k in order]
 

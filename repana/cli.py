@@ -31,6 +31,7 @@ MaybeData = Annotated[str | None, typer.Option("--data", "-d", help="as in `repa
 HeldOut = Annotated[str | None, typer.Option("--held-out", help="a second data set, in the same forms")]
 Layers = Annotated[list[str] | None, typer.Option("--layers", "-l", help="names or patterns; repeat; default auto")]
 Pool = Annotated[str, typer.Option(help="auto, avg, max, flatten, grid, mean, cls, last, tokens, none")]
+Mask = Annotated[str | None, typer.Option(help="key of the attention mask in a batch, or none where nothing is padded")]
 Text = Annotated[str | None, typer.Option(help="column of a table that holds the text")]
 Label = Annotated[str | None, typer.Option(help="column of a table that holds the class")]
 Metrics = Annotated[list[str] | None, typer.Option("--metrics", "-m", help="analyzers to run; default all")]
@@ -66,6 +67,7 @@ def profile(
     layers: Layers = None,
     metrics: Metrics = None,
     pool: Pool = "auto",
+    mask: Mask = None,
     text_column: Text = None,
     label_column: Label = None,
     output: Output = Path("repana-report"),
@@ -91,6 +93,7 @@ def profile(
         held_out=None if held_out is None else _data(held_out, **options),
         run=model.rpartition("/")[2] if model.startswith("hf:") else model,
         pool=pool,
+        mask=_mask(mask),
         max_samples=max_samples,
         batch_size=batch_size,
         device=device,
@@ -133,6 +136,8 @@ def layers(
     data: MaybeData = None,
     shape: Input = None,
     every: Annotated[bool, typer.Option("--all", help="every module that runs, not only the depth profile")] = False,
+    pool: Pool = "auto",
+    mask: Mask = None,
     checkpoint: Checkpoint = None,
     allow_pickle: Pickle = False,
     text_column: Text = None,
@@ -140,18 +145,9 @@ def layers(
     as_json: Json = False,
 ) -> None:
     """What can be recorded: names, types, shapes, calls, pooled widths, cost."""
-    _show_plan(
-        model,
-        data,
-        shape,
-        ["*"] if every else None,
-        "auto",
-        checkpoint,
-        allow_pickle,
-        text_column,
-        label_column,
-        as_json,
-    )
+    network = _model(model, checkpoint, allow_pickle)
+    shown = _example(model, network, data, shape, text_column, label_column)
+    _show_plan(network, shown, ["*"] if every else None, pool, mask, as_json)
 
 
 @app.command()
@@ -161,6 +157,7 @@ def plan(
     shape: Input = None,
     wanted: Layers = None,
     pool: Pool = "auto",
+    mask: Mask = None,
     checkpoint: Checkpoint = None,
     allow_pickle: Pickle = False,
     text_column: Text = None,
@@ -168,7 +165,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What a recording will take, from one batch: refuses what the long run would refuse."""
-    _show_plan(model, data, shape, wanted, pool, checkpoint, allow_pickle, text_column, label_column, as_json)
+    network = _model(model, checkpoint, allow_pickle)
+    shown = _example(model, network, data, shape, text_column, label_column)
+    _show_plan(network, shown, wanted, pool, mask, as_json)
 
 
 @app.command()
@@ -258,30 +257,27 @@ def _data(spec: str, **options: Any) -> Any:
     return data_from(spec, **options)
 
 
-def _show_plan(
-    model: str,
-    data: str | None,
-    shape: str | None,
-    wanted: list[str] | None,
-    pool: str,
-    checkpoint: Path | None,
-    allow_pickle: bool,
-    text_column: str | None,
-    label_column: str | None,
-    as_json: bool,
-) -> None:
-    import repana
+def _mask(name: str | None) -> Any:
+    return False if name == "none" else name
+
+
+def _example(model: str, network: Any, data: str | None, shape: str | None, text: str | None, label: str | None) -> Any:
+    """The data, or where none are named an input that the model takes."""
     from repana import _check
     from repana.extraction._sources import example_input
 
-    network = _model(model, checkpoint, allow_pickle)
-    if data is None:
-        shown = example_input(network, shape)
-        if shown is None:
-            raise _check.no_example(model)
-    else:
-        shown = _data(data, model=model, text_column=text_column, label_column=label_column)
-    found = repana.plan(network, shown, wanted or "auto", pool)
+    if data is not None:
+        return _data(data, model=model, text_column=text, label_column=label)
+    shown = example_input(network, shape)
+    if shown is None:
+        raise _check.no_example(model)
+    return shown
+
+
+def _show_plan(network: Any, data: Any, wanted: list[str] | None, pool: str, mask: str | None, as_json: bool) -> None:
+    import repana
+
+    found = repana.plan(network, data, wanted or "auto", pool, mask=_mask(mask))
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 

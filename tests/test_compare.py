@@ -48,13 +48,30 @@ def test_the_paired_interval_is_that_of_the_replicates():
     assert d.value == pytest.approx(
         both.select("cdnv", run="after")[0].value - both.select("cdnv", run="before")[0].value
     )
-    assert d.high - d.value == pytest.approx(1.959964 * (b - a).std(ddof=1))
+    half = 1.959964 * (np.log(b) - np.log(a)).std(ddof=1)
+    for end, got in ((-half, d.low), (half, d.high)):
+        ratio = d.b / d.a * math.exp(end)
+        assert got == pytest.approx(math.sqrt(d.a * d.b) * (math.sqrt(ratio) - 1 / math.sqrt(ratio)))
+
+
+def test_what_is_skewed_stays_skewed():
+    """A collapse from 2.7 with a long tail to 0.007: the difference is clear, however long the tail."""
+    draws = np.exp(np.random.default_rng(0).normal(size=200))
+    reports = []
+    for name, value, spread in (("before", 2.7, draws), ("after", 0.007, draws**0.1)):
+        one = planted(["a"], [Estimate(value, value / 6, value * 6)], run=name, splits={"train": {"draws": "same"}})
+        reports.append(Report(one.rows, {"train/a/neural_collapse.bootstrap.nc1": value * spread}, one.provenance))
+    d = compare(*reports).differences[0]
+    assert d.paired
+    assert d.low < 2 * d.value
+    assert -1.3 < d.high < 0
 
 
 def test_differences_have_the_level_of_their_runs():
     wide, narrow = (measured(1.0, "before", level=v) + measured(1.3, "after", level=v) for v in (0.99, 0.9))
-    halves = [next(d for d in compare(r).differences if d.layer == "a" and d.paired) for r in (wide, narrow)]
-    assert (halves[0].high - halves[0].value) / (halves[1].high - halves[1].value) == pytest.approx(2.575829 / 1.644854)
+    ends = [next(d for d in compare(r).differences if d.layer == "a" and d.paired) for r in (wide, narrow)]
+    root = [math.asinh(d.high / 2 / math.sqrt(d.a * d.b)) - math.log(d.b / d.a) / 2 for d in ends]
+    assert root[0] / root[1] == pytest.approx(2.575829 / 1.644854)
     assert "90 % interval that leaves out 0" in repr(compare(narrow))
 
 
@@ -145,7 +162,10 @@ def test_report_and_compare_from_the_command_line(folders, tmp_path):
     assert "<h2>Trajectory</h2>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     done = CliRunner().invoke(app, ["compare", str(folders), "-q", "nc1"])
     assert done.exit_code == 0, done.output
-    assert "epoch2 less epoch1: 3 differences, 0 paired, 3 with a 95 %" in done.output
+    assert (
+        "epoch2 less epoch1: 3 differences, 0 paired (labels, their order or settings differ), 3 with a 95 %"
+        in done.output
+    )
     done = CliRunner().invoke(app, ["compare", str(folders), "--json", "--all"])
     lines = json.loads(done.stdout)
     assert [(line["to"], line["layer"]) for line in lines][:4] == [

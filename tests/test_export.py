@@ -29,7 +29,7 @@ def test_latex_table(report):
     text = report.to_latex("nc1", "accuracy", caption="50 % of it")
     lines = text.splitlines()
     assert "  \\caption{50 \\% of it}" in lines
-    assert "    {layer} & {NC1 $\\downarrow$} & {accuracy $\\uparrow$} \\\\" in lines
+    assert "    {layer} & {NC1 $\\downarrow$} & {Accuracy $\\uparrow$} \\\\" in lines
     assert "    {\\texttt{layer1.0}} & 0.00123 & 1.00 \\\\" in lines
     assert "    & {\\footnotesize[\\num{0.00100}, \\num{0.00150}]} &  \\\\" in lines
     assert any(line.endswith("& 1.23e+04 & {--} \\\\") for line in lines)
@@ -59,7 +59,7 @@ def test_a_real_latex_compiles_it(report, tmp_path):
 
 def test_markdown_and_csv(report, tmp_path):
     lines = report.to_markdown("nc1", "accuracy").splitlines()
-    assert lines[0] == "| layer | NC1 | accuracy |"
+    assert lines[0] == "| layer | NC1 | Accuracy |"
     assert lines[2] == "| layer1.0 | 0.00123 [0.00100, 0.00150] | 1.00 |"
     assert "\\|<i>" in lines[4]
     text = report.to_csv(tmp_path / "rows.csv")

@@ -55,6 +55,19 @@ CASES = [
         "tip",
         "2 classes; the smallest, a, has 9 samples. Intervals are rough below 10.",
     ),
+    ("RF107", planted(["a"], [1.0], classes=COUNTS), "not applicable", "There is one split."),
+    (
+        "RF107",
+        planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}, "held_out": {"a": 3, "c": 2}}),
+        "tip",
+        "held out lacks b; train lacks c. Do not compare values over different classes.",
+    ),
+    (
+        "RF107",
+        planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}, "held_out": {"a": 3, "b": 2}}),
+        "passed",
+        "All splits have the same 2 classes.",
+    ),
     ("RF104", planted(["a"], [1.0], classes=COUNTS), "passed", "The largest class has 50 samples and the smallest 40."),
     (
         "RF104",
@@ -80,6 +93,16 @@ CASES = [
         planted(["a", "b"], [math.nan, 2.0], name="quotient", analyzer="fisher"),
         "tip",
         "Fisher's quotient is undefined at a: the within-class scatter has no inverse. Use more samples, or pool.",
+    ),
+    (
+        "RF106",
+        Report(
+            planted(["a"], [Estimate(math.nan, n=500)], name="quotient", analyzer="fisher").rows
+            + planted(["a"], [8.0], name="components_99", analyzer="spectrum").rows
+        ),
+        "tip",
+        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. At a features depend on each other, "
+        "so more samples do not help; elsewhere they do.",
     ),
     (
         "RF201",

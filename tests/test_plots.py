@@ -94,6 +94,17 @@ def test_curves_are_told_apart_in_grey():
 # --- the axis of layers -----------------------------------------------------------------------------------------------
 
 
+def test_long_names_lose_what_they_share():
+    assert _layers.short_names(["input", "conv"], 16) == ["input", "conv"]
+    names = [f"model.encoder.layers.{i}.attention.output" for i in range(120)]
+    got = _layers.short_names(["input", *names], 16)
+    assert got[0] == "input"
+    assert got[1] == "\u2026layers.0\u2026"
+    assert got[120] == "\u2026layers.119\u2026"
+    assert len(set(_layers.short_names(DEEP, 16))) == len(DEEP)
+    assert max(map(len, _layers.short_names(DEEP, 16))) <= 16
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 24, 120])
 @pytest.mark.parametrize("width", [_style.COLUMN, _style.PAGE])
 @pytest.mark.parametrize("figure", ["depth", "heat"])
@@ -105,8 +116,8 @@ def test_layer_names_never_overlap(count, width, figure):
     whole = plots.figure_of(ax)
     whole.canvas.draw()
     labels = [t for t in ax.get_xticklabels() if t.get_text()]
-    assert labels[0].get_text() == _style.shortened(DEEP[0], 16)
-    assert labels[-1].get_text() == _style.shortened(DEEP[count - 1], 16)
+    names = _layers.short_names(DEEP[:count], 16)
+    assert (labels[0].get_text(), labels[-1].get_text()) == (names[0], names[-1])
     anchors = np.array([ax.transData.transform((t.get_position()[0], 0))[0] for t in labels])
     angle = math.radians(labels[0].get_rotation())
     if angle:
@@ -163,7 +174,7 @@ def test_every_quantity_has_its_own_scale_and_direction():
     ax = plots.heat_map(Report(lower.rows + higher.rows), "nc1", "accuracy")
     shades = np.asarray(ax.images[0].get_array().filled(np.nan))
     np.testing.assert_allclose(shades, [[0, 1, 0.5], [0, 1, np.nan]])
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["NC1 \u2193", "accuracy \u2191"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["NC1 \u2193", "Accuracy \u2191"]
     right = ax.child_axes[0]
     assert [t.get_text() for t in right.get_yticklabels()] == ["100 \u2192 1.0", "0.20 \u2192 0.40"]
     assert [p.get_hatch() for p in ax.patches] == [heat.HATCH]
@@ -202,11 +213,44 @@ def test_class_grids_draw_their_arrays(c):
     np.testing.assert_allclose(drawn[rows, columns], grid[rows, columns])
     i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
     assert closest_pairs(grid, 1)[0] == (max(i, j), min(i, j))
-    assert f"class{max(i, j)} and class{min(i, j)}: " in ax.texts[0].get_text()
+    assert f"class{max(i, j)} and class{min(i, j)}: " in ax.get_xlabel()
     assert len(ax.patches) == min(3, c * (c - 1) // 2)
     plots.figure_of(ax).canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+
+
+@pytest.mark.parametrize("everything", [False, True])
+def test_unknown_pairs_are_hatched_and_never_the_closest(everything):
+    report = classes(4)
+    grid = report.array("cdnv_grid", "fc:in").copy()
+    grid[2, 1] = grid[1, 2] = math.nan
+    grid = grid * math.nan if everything else grid
+    ax = plots.cdnv_grid(Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance))
+    assert sum(bool(p.get_hatch()) for p in ax.patches) == (6 if everything else 1)
+    assert "class2 and class1" not in ax.get_xlabel()
+    assert ("no pair has a value" in ax.get_xlabel()) is everything
+    assert len(plots.figure_of(ax).axes) == (1 if everything else 2)  # no colour bar without colours
+
+
+def test_spectra_of_layers_are_drawn_with_their_power_law():
+    values = {name: np.arange(1, 31.0) ** -power for name, power in (("a", 1.0), ("b", 2.0))}
+    arrays = {f"train/{k}/spectrum.eigenvalues": np.r_[v, 0.0, 0.0] for k, v in values.items()}
+    arrays |= {f"train/{k}/spectrum.power_law": np.array([11, 30, p, 0.0]) for k, p in (("a", 1.0), ("b", 2.0))}
+    ax = plots.spectrum(Report(planted(["a", "b"], [1.0, 1.0]).rows, arrays, {}))
+    for k, v in values.items():
+        line, fit = (next(x for x in ax.lines if kind(x, k)) for kind in (_is_spectrum, _is_fit))
+        np.testing.assert_allclose(line.get_ydata(), v / v.sum())
+        np.testing.assert_allclose(fit.get_ydata(), [(v / v.sum())[10], (v / v.sum())[29]])
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def _is_spectrum(line, layer):
+    return str(line.get_label()).startswith(f"{layer}, ")
+
+
+def _is_fit(line, layer):
+    return len(line.get_ydata()) == 2 and (line.get_ydata()[1] < 1e-3) == (layer == "b")
 
 
 def test_coinciding_classes_are_named_first():
@@ -214,7 +258,7 @@ def test_coinciding_classes_are_named_first():
     grid = report.array("cdnv_grid", "fc:in").copy()
     grid[2, 1] = grid[1, 2] = math.inf
     report = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
-    assert "class2 and class1: \u221e" in plots.cdnv_grid(report).texts[0].get_text()
+    assert "class2 and class1: \u221e" in plots.cdnv_grid(report).get_xlabel()
 
 
 def test_spectrum_of_class_means():

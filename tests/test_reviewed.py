@@ -286,7 +286,7 @@ def test_shrinkage_out_of_range():
 
 def test_labels_beyond_the_output_are_noted():
     notes = plan(ResNet().eval(), (X, Y + 5), ["fc"]).notes
-    assert notes == ("labels reach 9 but the output has 5 columns: it is not taken for logits",)
+    assert notes == ("labels reach 9 but no output has more than 5 columns: there are no logits",)
 
 
 @pytest.mark.parametrize("form", ["whole", "batches"])
@@ -296,8 +296,78 @@ def test_labels_as_text_in_batches(form):
     with pytest.raises(InputError) as error:
         record(ResNet(), data)
     assert str(error.value) == (
-        "RA203: the data hold labels or inputs of type <U1; wanted numbers. Number the classes from 0 first."
+        "RA203: the data hold labels or inputs of type <U1; wanted numbers. Number the classes from 0 first, or give "
+        "`class_names=` in the order of the model's outputs."
     )
+
+
+def test_class_names_number_labels_and_name_the_page(tmp_path):
+    names = ["ant", "bee", "cat", "dog", "emu"]
+    text = [(X, [names[i] for i in Y.tolist()])]
+    options = {"null": 0, "replicates": 0, "class_names": names}
+    report = profile(ResNet().eval(), text, ["fc:in"], **options)
+    assert report.classes() == tuple(names)
+    numbered = profile(ResNet().eval(), (X, Y), ["fc:in"], **options)
+    assert set(numbered.classes()) == set(names)
+    for data, shown in (([(X, ["fox"] * len(X))], "'fox'"), ((X, Y + 1), "5")):
+        with pytest.raises(InputError) as error:
+            profile(ResNet().eval(), data, ["fc:in"], **options)
+        assert str(error.value) == (
+            f"RA203: the data have the label {shown} and `class_names` has 5 names: ant, bee, cat, dog, emu."
+        )
+
+
+def test_labels_off_by_one_are_an_issue():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = ResNet()
+
+        def forward(self, x):
+            z = self.net(x)
+            return {"logits": z, "embedding": z[:, :3]}
+
+    report = profile(Two().eval(), (X, Y + 1), ["net.fc:in"], null=0, replicates=0)
+    first = report.findings()[0]
+    assert (first.code, first.severity) == ("RF101", "issue")
+    assert first.evidence == (
+        "Labels reach 5 but no output has more than 5 columns: there are no logits. What reads the classifier was left "
+        "out; renumber them."
+    )
+
+
+def test_an_unknown_option_of_profile_is_named():
+    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; wanted one of 'batch_dim'"):
+        profile(ResNet().eval(), (X, Y), maks=False)
+
+
+def test_the_same_failure_is_said_once():
+    with pytest.raises(InputError) as error:
+        profile(ResNet().eval(), (X, Y + 0.5), ["fc"], ["neural_collapse", "fisher"])
+    assert str(error.value).count("RA203") == 1
+
+
+def test_padding_is_settled_from_the_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from repana.cli import app
+
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(4, 6)\n"
+        "    def forward(self, x):\n"
+        "        return self.layer(x)\n"
+        "make = Net\n"
+    )
+    for command in ("layers", "plan"):
+        with pytest.raises(ModelError, match="RA107"):
+            CliRunner().invoke(app, [command, f"{tmp_path}/net.py:make", "--input", "7x4"], catch_exceptions=False)
+        done = CliRunner().invoke(app, [command, f"{tmp_path}/net.py:make", "--input", "7x4", "--mask", "none"])
+        assert done.exit_code == 0, done.output
+        assert "layer" in done.output
 
 
 def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):

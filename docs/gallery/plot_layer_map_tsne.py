@@ -2,7 +2,7 @@
 A layer by t-SNE
 ================
 
-Groups are real, their distances and sizes are not.
+Near neighbours are kept, more or less; groups may come from the method, and distances between them mean nothing.
 """
 
 from _digits import activations

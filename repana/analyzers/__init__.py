@@ -14,6 +14,8 @@ from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
+ACRONYMS = ("cdnv", "nc4", "etf", "of", "gof")
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -28,6 +30,13 @@ class Quantity:
     invariant: tuple[str, ...] = ("rotation", "scale", "translation")
     headline: bool = False
     counts: bool = False  # reads n itself, so that taking every sample twice changes it
+
+    @property
+    def label(self) -> str:
+        """What figures and tables call it."""
+        words = self.name.split("_")
+        written = " ".join(word.upper() if word in ACRONYMS else word for word in words)
+        return self.title or written[0].upper() + written[1:]
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,7 @@ ANALYZERS: dict[str, Analyzer] = {
                 Quantity("cdnv_max", "maximum over pairs of CDNV", "lower", source="Galanti et al. 2022"),
                 Quantity(
                     "vci",
-                    "1 - tr(St^+ Sb)/rank(Sb)",
+                    "1 - tr(St^+ Sb)/rank(Sb), Sb weighted by class size",
                     "lower",
                     title="VCI",
                     source="Xu & Liu 2023",

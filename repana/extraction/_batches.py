@@ -149,8 +149,11 @@ def _tensors(tree: Any) -> list[Tensor]:
     return found
 
 
-def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any) -> Batch:
-    """Find inputs, labels and mask in a batch: `x`, `(x, y)`, `(x,)`, a mapping, or `(mapping, y)`."""
+def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any, names: Sequence[str] | None = None) -> Batch:
+    """Find inputs, labels and mask in a batch: `x`, `(x, y)`, `(x,)`, a mapping, or `(mapping, y)`.
+
+    `names` are those of the classes: labels that are names become their places.
+    """
     inputs, labels = raw, None
     if isinstance(raw, (tuple, list)) and not hasattr(raw, "_fields"):
         if len(raw) == 2 and _is_label(raw[1]):
@@ -169,7 +172,7 @@ def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any) -> Ba
         args = (inputs,)
     elif forward is None:
         raise _check.batch_not_understood(raw)
-    host = _labels(labels)
+    host = _labels(labels, names)
     found = _mask(raw, inputs, mask)
     tensors = _tensors((args, kwargs)) or _tensors(inputs)
     axis = 0
@@ -192,18 +195,27 @@ def _is_label(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(np.ndim(v) == 0 for v in value)
 
 
-def _labels(labels: Any) -> Tensor | None:
+def _labels(labels: Any, names: Sequence[str] | None) -> Tensor | None:
     if labels is None:
         return None
     if not isinstance(labels, Tensor):
         labels = np.asarray(labels)
+        if labels.dtype.kind in "US" and names is not None:
+            place = {name: i for i, name in enumerate(names)}
+            unknown = [str(name) for name in labels.flat if str(name) not in place]
+            if unknown:
+                raise _check.unnamed_class(unknown[0], names)
+            labels = np.array([place[str(name)] for name in labels.flat]).reshape(labels.shape)
         if labels.dtype.kind not in "biuf":
             raise _check.not_numeric(str(labels.dtype))
     tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
     tensor = tensor.detach()
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
-    return tensor.cpu()
+    host = tensor.cpu()
+    if names is not None and host.numel() and not host.is_floating_point() and int(host.max()) >= len(names):
+        raise _check.unnamed_class(int(host.max()), names)
+    return host
 
 
 def _mask(raw: Any, inputs: Any, mask: Any) -> Tensor | None:

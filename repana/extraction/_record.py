@@ -1,6 +1,6 @@
 """`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,7 @@ class _Options:
     head: str | bool
     logits: bool | None
     batch_dim: int | None
+    class_names: Sequence[str] | None = None
 
 
 def plan(
@@ -80,6 +81,7 @@ def record(
     logits: bool | None = None,
     batch_size: int = 64,
     batch_dim: int | None = None,
+    class_names: Sequence[str] | None = None,
     scatter: bool = False,
     memory: int | None = None,
     seed: int = 0,
@@ -100,6 +102,7 @@ def record(
       `scatter=True` adds their (d, d) pooled scatter.
     - `logits`: by default they are kept when the forward pass gets there anyway; True runs it to the end, False stops
       after the deepest wanted layer. `head` names the classifier; False for none.
+    - `class_names`: in the order of the model's outputs, for figures and pages; labels may then be those names.
     - `dtype`: autocast to it. `device`: the model is moved there and back. Features stay on the device up to `memory`
       bytes (half of what is free there), then go to the host.
 
@@ -111,10 +114,12 @@ def record(
     if max_samples is not None and max_samples < 0:
         raise _check.negative("max_samples", max_samples)
     inner, taken = unwrap(model)
-    options = _Options(layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, logits, batch_dim)
+    options = _Options(
+        layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, logits, batch_dim, class_names
+    )
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
-        planned = _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
+        planned = _plan(live, unpack(first, inner, forward, mask, class_names), options, taken, _samples(data))
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     store = FeatureStore(
@@ -132,7 +137,7 @@ def record(
     with session(inner, options.device, options.dtype) as live:
         taps = Taps(live, planned, forward)
         for number, raw in enumerate(with_progress(raws, count, progress)):
-            batch = unpack(raw, inner, forward, mask)
+            batch = unpack(raw, inner, forward, mask, class_names)
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
                 rows = _row_labels(batch, planned, features)
@@ -150,7 +155,8 @@ def record(
         sample=kept.sample,
         seen=store.seen,
         exact={address: s.value() for address, s in sums.items()},
-        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, store.seen, seed, taken),
+        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, store.seen, seed, taken)
+        | ({} if class_names is None else {"class_names": [str(name) for name in class_names]}),
     )
 
 
@@ -178,10 +184,11 @@ def _plan(live: Session, batch: Batch, options: _Options, taken: list[str], samp
     if found and head is not None and _head_input(head, trace, planned) is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
     facts["head_layer"] = None if head is None else _head_input(head, trace, planned)
-    columns = [leaf.shape[1] for leaf in trace.root.outputs if len(leaf.shape) == 2 and leaf.axis == 0]
-    if leaf is None and len(trace.root.outputs) == 1 and columns and batch.labels is not None and len(batch.labels):
-        top = int(batch.labels.max())
-        notes.append(f"labels reach {top} but the output has {columns[0]} columns: it is not taken for logits")
+    if leaf is None and batch.labels is not None and batch.labels.ndim == 1 and not batch.labels.is_floating_point():
+        columns = [out.shape[1] for out in trace.root.outputs if len(out.shape) == 2 and out.axis == 0]
+        top = int(batch.labels.max()) if len(batch.labels) else -1
+        if columns and max(columns) <= top:
+            notes.append(f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits")
     release(trace)
     return Plan(planned, samples, tuple(notes), head, facts)
 

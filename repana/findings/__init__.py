@@ -17,6 +17,7 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF104": ("Class balance", _reading.balance),
     "RF105": ("Samples behind the intervals", _reading.subset),
     "RF106": ("Samples against features", _reading.width),
+    "RF107": ("Classes of the splits", _reading.same_classes),
     "RF201": ("Variability collapse (NC1)", _collapse.variability),
     "RF202": ("Simplex geometry (NC2)", _collapse.simplex),
     "RF203": ("Self-duality (NC3)", _collapse.duality),

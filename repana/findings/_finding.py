@@ -82,7 +82,7 @@ def null(row: Row) -> str:
 
 def title(row: Row) -> str:
     line = quantity(row.analyzer, row.quantity)
-    return line.title or line.name.replace("_", " ")
+    return line.label
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,7 +12,13 @@ UNEVEN = 1.5  # largest class over smallest, above which the conventions of neur
 
 def measured(view: View) -> Finding:
     """Whether every analyzer worked on every layer. An issue lists what failed and why; the other values stand."""
-    failures = view.report.about(view.run).get("failures", ())
+    about = view.report.about(view.run)
+    failures = about.get("failures", ())
+    high = [note for note in about.get("notes", ()) if note.startswith("labels reach")]
+    if high:
+        return Finding(
+            ISSUE, f"{high[0][0].upper()}{high[0][1:]}. What reads the classifier was left out; renumber them."
+        )
     if failures:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
         return Finding(ISSUE, f"{len(failures)} could not be measured: {'; '.join(failures[:2])}{more}")
@@ -51,6 +57,25 @@ def samples(view: View) -> Finding:
         return Finding(ISSUE, f"{len(single)} class(es) have one sample and no spread: {listed(single)}.")
     text = f"{len(counts)} classes; the smallest, {name}, has {least} samples."
     return Finding(PASSED if least >= FEW else TIP, text + ("" if least >= FEW else " Intervals are rough below 10."))
+
+
+def same_classes(view: View) -> Finding:
+    """Whether the splits have the same classes. Where one lacks some, values of the two are means over different
+    classes, and samples of a class without a training mean are always wrong by the nearest-mean rule.
+    """
+    classes = view.report.about(view.run).get("classes", {})
+    if len(classes) < 2:
+        return Finding(ABSENT, "There is one split.")
+    (first, here), *others = classes.items()
+    odd = [
+        f"{name.replace('_', ' ')} lacks {listed(sorted(a.keys() - b.keys()))}"
+        for split, there in others
+        for name, a, b in ((split, here, there), (first, there, here))
+        if a.keys() - b.keys()
+    ]
+    if odd:
+        return Finding(TIP, f"{'; '.join(odd)}. Do not compare values over different classes.")
+    return Finding(PASSED, f"All splits have the same {len(here)} classes.")
 
 
 def balance(view: View) -> Finding:
@@ -94,9 +119,15 @@ def width(view: View) -> Finding:
     trivial = [r.layer for r in vci if r.note.startswith("trivial")]
     if not wide and not trivial:
         return Finding(PASSED, "The within-class scatter can be inverted at every layer.")
+    n, ranks = max(r.n for r in (*quotient, *vci)), {r.layer: r.value for r in view.rows("spectrum.components_99")}
+    few = [r.layer for r in (*quotient, *vci) if r.layer in wide and ranks.get(r.layer, n) < n / 4]
+    remedy = "Use more samples, or pool."
+    if few:
+        where = listed(list(dict.fromkeys(few)))
+        remedy = f"At {where} features depend on each other, so more samples do not help; elsewhere they do."
     parts = (
         [f"Fisher's quotient is undefined at {listed(wide)}: the within-class scatter has no inverse."] if wide else []
     )
     if trivial:
         parts.append(f"VCI is 0 whatever the labels at {listed(trivial)}: features span as many dimensions as samples.")
-    return Finding(TIP, " ".join([*parts, "Use more samples, or pool."]), tuple(dict.fromkeys((*wide, *trivial))))
+    return Finding(TIP, " ".join([*parts, remedy]), tuple(dict.fromkeys((*wide, *trivial))))

@@ -8,7 +8,7 @@ from repana.plots.heat import heat_map
 from repana.plots.maps import layer_map
 from repana.plots.plane import Mixed, classifier_plane
 from repana.plots.runs import run_summary
-from repana.plots.spectrum import mean_spectrum
+from repana.plots.spectrum import mean_spectrum, spectrum
 
 __all__ = [
     "Mixed",
@@ -22,6 +22,7 @@ __all__ = [
     "layer_map",
     "mean_spectrum",
     "run_summary",
+    "spectrum",
     "style",
     "trajectory",
 ]

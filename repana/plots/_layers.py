@@ -1,5 +1,6 @@
 """The axis of layers: names that never overlap, and where one block of the network ends and the next begins."""
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -20,9 +21,9 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room
     The first and the last are always named. `room`: the inches of the axis, where the caller knows better.
     """
     axis = ax.yaxis if vertical else ax.xaxis
-    room = _room(ax, vertical) if room is None else room
+    room = inches(ax, vertical) if room is None else room
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
-    names = [_style.shortened(layer, MOST_UPRIGHT if vertical else MOST_LETTERS) for layer in layers]
+    names = short_names(layers, MOST_UPRIGHT if vertical else MOST_LETTERS)
     widest = max(map(len, names), default=1) * LETTER * size + size
     flat = vertical or len(names) * widest <= room
     need = size * LINE if vertical else widest if flat else size * LINE * 2**0.5
@@ -42,7 +43,29 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room
         ax.set_xticklabels(texts, rotation=45, ha="right", rotation_mode="anchor")
 
 
-def _room(ax: Axes, vertical: bool) -> float:
+def short_names(layers: Sequence[str], most: int) -> list[str]:
+    """Names of at most so many letters; of those that are longer, what they share at either end goes first."""
+    long = [name for name in layers if len(name) > most]
+    start, end = 0, 0
+    if len(set(long)) > 1:
+        shared = os.path.commonprefix(long)
+        start = shared.rfind(".") + 1
+        backwards = os.path.commonprefix([name[start:][::-1] for name in long])
+        end = backwards.rfind(".") + 1
+        widest = max(len(name) - start - end for name in long)
+        while start and widest + start - (back := shared.rfind(".", 0, start - 1) + 1) + 2 <= most:
+            widest, start = widest + start - back, back  # as much of the shared beginning as there is room for
+    return [
+        name
+        if len(name) <= most
+        else _style.shortened(
+            ("\u2026" if start else "") + name[start : len(name) - end] + ("\u2026" if end else ""), most
+        )
+        for name in layers
+    ]
+
+
+def inches(ax: Axes, vertical: bool = False) -> float:
     """Inches that the axis will have, before the layout is made."""
     figure = _style.figure_of(ax)
     spec = ax.get_subplotspec()

@@ -12,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from repana import _check
+from repana._numbers import number
+from repana._results import Report
 
 COLUMN, PAGE = 3.25, 6.75  # inches
 # Okabe & Ito 2008, then Tol's muted brown-red, olive and indigo: ten classes that the colour-blind tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-LINES = ("-", "--", "-.", ":")
+LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # dots are for the values without structure
 GREY, FAINT = "#6e6e6e", "#dddddd"
 SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
 MEDIA = {"paper": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
@@ -125,7 +127,7 @@ def one(ax: Axes | None, width: float = COLUMN, height: float = 2.4) -> Axes:
 
 def grid(panels: int, width: float = PAGE, height: float = 1.7, columns: int | None = None) -> list[Axes]:
     """Empty small multiples, three in a row on a page's width, one in a column's."""
-    columns = columns or min(panels, 3 if width > COLUMN + 1 else 1)
+    columns = columns or min(panels, (2 if panels == 4 else 3) if width > COLUMN + 1 else 1)
     rows = -(-panels // columns)
     axes = plate(width, height * rows + 0.5).subplots(rows, columns, squeeze=False).flatten().tolist()
     for spare in axes[panels:]:
@@ -157,6 +159,25 @@ def shortened(name: str, most: int) -> str:
         return name
     left = (most - 1) // 2
     return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
+
+
+def which(report: Report, run: str | None, split: str | None) -> str:
+    """ ", run, split" where the report has several of them, to be said of a figure that shows one."""
+    parts = [run or report.runs[0]] if len(report.runs) > 1 else []
+    parts += [(split or report.splits[0]).replace("_", " ")] if len(report.splits) > 1 else []
+    return "".join(f", {literal(shortened(part, 20))}" for part in parts)
+
+
+def thin() -> float:
+    """The width of what stands behind a curve."""
+    return 0.8 * float(mpl.rcParams["lines.linewidth"])
+
+
+def decade(value: float, place: Any = None) -> str:
+    """A tick of a logarithmic axis in letters of full size: 0.01, 1, 100, and 10\u207b\u2075 beyond three zeros."""
+    if not 1e-3 * 0.999 < abs(value) < 1e3 * 1.001:
+        return number(value, 1).replace("1\u00d7", "")
+    return f"{value:g}"
 
 
 def literal(text: str) -> str:

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import quantity
 from repana.errors import RepanaError
-from repana.plots import _style
+from repana.plots import _layers, _style
 from repana.plots.depth import headline, say_empty, wants_log
 
+LETTERS = 20  # of a layer in the legend
+TICK = 0.4  # inches between ticks of the steps
 MOST_NAMED = 8  # layers in the legend; of more, some
 
 
@@ -29,7 +31,8 @@ def trajectory(
 
     Each run is a checkpoint, at the step that `profile(step=)` recorded or that its name ends with. Runs whose names
     agree up to the last slash are a series, drawn in a column of its own: "decay/epoch10", "decay/epoch20". Lines are
-    layers, dark for the first, with their interval bands; the panels of a row share their scale.
+    layers, dark for the first, with their interval bands where there are at most eight; the panels of a row share
+    their scale.
 
     `ax`: one Axes for each quantity and series, row by row. Returns the Axes in that order.
 
@@ -45,19 +48,25 @@ def trajectory(
             row = axes[i * len(series) : (i + 1) * len(series)]
             for panel, (group, lines) in zip(row, found.items()):
                 _panel(panel, lines, chosen)
-                panel.set_title(_style.literal(group) if i == 0 and group else "")
+                letters = int(_layers.inches(panel) / (_layers.LETTER * 8 * scale / 72))
+                panel.set_title(_style.literal(_style.shortened(group, max(6, letters))) if i == 0 and group else "")
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
                 raise _check.nothing_selected(name, "any", split or "any", report.runs, report.splits)
             _share_scale(row, drawn)
         if ax is None:
             figure = _style.figure_of(axes)
-            figure.supxlabel("step", fontsize=8 * scale)
-            handles, labels = axes[0].get_legend_handles_labels()
+            shown_split = f", {(split or report.splits[0]).replace('_', ' ')}" if len(report.splits) > 1 else ""
+            figure.supxlabel(f"step{shown_split}", fontsize=8 * scale)
+            named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
+            labels = [
+                label for label in map(_style.legend_name, _layers.short_names(chosen, LETTERS)) if label in named
+            ]
+            handles = [named[label] for label in labels]
             every = max(1, -(-len(labels) // MOST_NAMED))
             shown = sorted({*range(0, len(labels), every), len(labels) - 1})
             figure.legend([handles[k] for k in shown], [labels[k] for k in shown], loc="outside upper center",
-                          ncols=min(4, len(shown)), frameon=False)  # fmt: skip
+                          ncols=min(4 if width > _style.COLUMN + 1 else 2, len(shown)), frameon=False)  # fmt: skip
     return axes
 
 
@@ -98,6 +107,7 @@ def _by_layer(
 
 
 def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) -> None:
+    short = _layers.short_names(layers, LETTERS)
     for layer, points in lines.items():
         i = layers.index(layer)
         x = np.array(list(points), float)
@@ -105,24 +115,32 @@ def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) 
         colour = _style.depth_colour(i, len(layers))
         value = np.where(np.isfinite(value), value, np.nan)
         style = _style.LINES[i % len(_style.LINES)]
-        ax.plot(x, value, style, color=colour, label=_style.legend_name(_style.shortened(layer, 20)))
-        ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        ax.plot(x, value, linestyle=style, color=colour, label=_style.legend_name(short[i]))
+        if len(lines) <= MOST_NAMED:
+            ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def _share_scale(row: Sequence[Axes], rows: Sequence[Row]) -> None:
     line = quantity(rows[0].analyzer, rows[0].quantity)
     finite = [r.value for r in rows if math.isfinite(r.value)]
     log = wants_log([r for r in rows if math.isfinite(r.value)] or rows)
+    ends = [
+        v for r in rows if math.isfinite(r.value) for v in (r.low, r.high) if math.isfinite(v) and (v > 0 or not log)
+    ]
+    finite += ends if len({r.layer for r in rows}) <= MOST_NAMED else []
+    title = line.label + (f" ({line.unit})" if line.unit else "")
     for i, ax in enumerate(row):
+        ax.set_ylabel(title if i == 0 else "")
         if not finite:
             say_empty(ax, rows)
             continue
         if log:
             ax.set_yscale("log")
+            ax.yaxis.set_major_formatter(FuncFormatter(_style.decade))
+            ax.yaxis.set_minor_formatter(NullFormatter())
         margin = 0.04 * (max(finite) - min(finite) or 1.0)
         ax.set_ylim(*(min(finite) / 1.2, max(finite) * 1.2) if log else (min(finite) - margin, max(finite) + margin))
-        ax.set_ylabel((line.title or line.name) if i == 0 else "")
         ax.tick_params(labelleft=i == 0)
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(max(1, min(5, int(_layers.inches(ax) / TICK))), integer=True))
         ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
         ax.set_axisbelow(True)

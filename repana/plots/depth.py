@@ -9,13 +9,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
 from repana.plots import _layers, _style
 
+NULL = "no class structure"
 MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
 MOST_MARKERS = 40  # layers; a line of more has no markers
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
@@ -100,6 +101,9 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
             zorder=3,
         )
         bounded = finite & np.isfinite(low) & np.isfinite(high)
+        alone = _alone(bounded)
+        if alone.any():
+            ax.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=_style.thin(), zorder=2)
         if log and finite.any():
             low = np.maximum(low, value[finite].min() / 10)
         lower, upper = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
@@ -111,29 +115,43 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
             edge = 1.0 if mark == "^" else 0.0
             ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
         if i == 0 or len(curves) <= MOST_NULLS:
-            _null(ax, x, rows, colour)
+            everyone = len(curves) <= MOST_NULLS or len(curves) == 1
+            _null(ax, x, rows, colour, NULL if everyone else f"{NULL} ({label})")
+    _decorate(ax, line, layers, log)
     everything = [r for rows in curves.values() for r in rows]
     if not any(math.isfinite(r.value) for r in everything):
         say_empty(ax, everything)
-    _decorate(ax, line, layers, log)
 
 
-def say_empty(ax: Axes, rows: Sequence[Row]) -> None:
-    """Write that no value is finite, and the first reason that is known, into a panel that would be empty."""
+def say_empty(ax: Axes, rows: Sequence[Row], *, across: bool = False) -> None:
+    """Write that no value is finite, and the first reason that is known, into a panel that would be empty.
+
+    Its axis of values, which lies `across` or upright, has no ticks.
+    """
     kinds = "infinite" if any(math.isinf(r.value) for r in rows) else "NaN"
     reason = next((r.note for r in rows if r.note), "")
-    text = "\n".join([f"every value is {kinds}", *textwrap.wrap(reason, 34)[:3]])
+    letters = max(12, int(_layers.inches(ax) / (_layers.LETTER * mpl.rcParams["font.size"] / 72)))
+    text = "\n".join([*textwrap.wrap(f"every value is {kinds}", letters), *textwrap.wrap(reason, letters)[:3]])
+    (ax.set_xticks if across else ax.set_yticks)([])
     ax.text(0.5, 0.5, _style.literal(text), transform=ax.transAxes, ha="center", va="center", color=_style.GREY)
 
 
-def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
+def _alone(known: np.ndarray) -> np.ndarray:
+    """Which points have no neighbour to be joined to, so that no line or band shows them."""
+    return known & ~np.r_[False, known[:-1]] & ~np.r_[known[1:], False]
+
+
+def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any, name: str) -> None:
     """What the quantity would be without any relation between features and labels."""
     null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
     if not np.isfinite(null).any():
         return
-    if "no class structure" not in ax.get_legend_handles_labels()[1]:
-        ax.plot([], [], ":", color=_style.GREY, label="no class structure")
-    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=colour, linewidth=1, zorder=1)
+    if name not in ax.get_legend_handles_labels()[1]:
+        ax.plot([], [], ":", color=_style.GREY, label=name)
+    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=colour, linewidth=_style.thin(), zorder=1)
+    alone = _alone(np.isfinite(null))
+    if alone.any():
+        ax.plot(x[alone], null[alone], "_", color=colour, markersize=8, zorder=1)
     ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
 
 
@@ -148,12 +166,13 @@ def wants_log(rows: Sequence[Row]) -> bool:
 
 
 def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> None:
-    ax.set_title(line.title or line.name, loc="left", pad=4)
+    ax.set_title(line.label, loc="left", pad=4)
     ax.set_ylabel(line.unit or "no unit", labelpad=4)
     ax.set_xlim(-0.4, len(layers) - 0.6)
     if log:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
+        ax.yaxis.set_major_formatter(FuncFormatter(_style.decade))
         ax.yaxis.set_minor_formatter(NullFormatter())
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
@@ -174,7 +193,7 @@ def _legend(axes: Sequence[Axes]) -> None:
     figure = _style.figure_of(axes)
     if len(handles) < 2:
         return
-    order = sorted(handles, key=lambda label: label == "no class structure")
+    order = sorted(handles, key=lambda label: label.startswith(NULL))
     if len(figure.axes) == len(axes):
         across = max(
             1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))

@@ -8,13 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from repana._numbers import short
 from repana._results import Report, closest_pairs, penultimate
 from repana.plots import _style
+from repana.plots.heat import HATCH
 
 MOST_NAMES = 14  # classes that are named on the axes
 PAIRS = 3
+LETTERS = 18  # of a name in a title or among the closest pairs
 
 
 def class_gram(
@@ -38,7 +41,9 @@ def class_gram(
         ax = _style.one(ax, width, 0.92 * width)
         image = ax.imshow(gram, cmap=_style.SIGNED, vmin=-1, vmax=1, interpolation="nearest")
         _name_classes(ax, names)
-        ax.set_title(f"class means at {_style.literal(layer)}\nsimplex: {short(-1 / (len(gram) - 1))} off the diagonal")
+        _hatch(ax, np.isnan(gram))
+        at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
+        ax.set_title(f"class means at {at}\nsimplex: {short(-1 / (len(gram) - 1))} off the diagonal")
         _bar(ax, image, "cosine")
     return ax
 
@@ -55,7 +60,7 @@ def cdnv_grid(
 ) -> Axes:
     """Draw the class-distance normalised variance of every pair of classes, the closest pairs framed and named.
 
-    Darker pairs overlap more. Pairs whose means coincide (infinite) are framed too.
+    Darker pairs overlap more. Pairs whose means coincide (infinite) are framed too; hatched ones are not known.
     Returns the Axes, with the lower triangle of the (c, c) grid in its image.
     """
     layer = layer or penultimate(report, run)
@@ -64,20 +69,27 @@ def cdnv_grid(
     lower = np.where(np.tril(np.ones_like(grid, bool), -1), grid, np.nan)
     finite = lower[np.isfinite(lower) & (lower > 0)]
     with _style.drawing():
-        ax = _style.one(ax, width, 0.92 * width)
+        ax = _style.one(ax, width, 0.92 * width + 0.15 * (pairs + 1))
         norm = LogNorm(finite.min(), max(finite.max(), finite.min() * 1.01)) if len(finite) else None
         shown = np.where(np.isinf(lower), finite.max() if len(finite) else 1.0, lower)
         colours = mpl.colormaps[_style.SEQUENTIAL].with_extremes(bad="white")
         image = ax.imshow(np.ma.masked_invalid(shown), cmap=colours, norm=norm, interpolation="nearest")
         _name_classes(ax, names)
+        _hatch(ax, np.tril(np.isnan(grid), -1))
         closest = closest_pairs(grid, pairs)
         for i, j in closest:
             frame = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=_style.COLOURS[1], linewidth=1.2)
             ax.add_patch(frame)
-        words = [f"{_style.literal(names[i])} and {_style.literal(names[j])}: {short(grid[i, j])}" for i, j in closest]
-        ax.text(0.98, 0.98, "\n".join(["closest pairs", *words]), transform=ax.transAxes, ha="right", va="top")
-        ax.set_title(f"CDNV at {_style.literal(layer)}")
-        _bar(ax, image, "CDNV")
+        short_names = [_style.literal(_style.shortened(name, LETTERS)) for name in names]
+        words = [f"{short_names[i]} and {short_names[j]}: {short(grid[i, j])}" for i, j in closest]
+        ax.set_xlabel("\n".join(["class", "", "closest pairs" if words else "no pair has a value", *words]))
+        at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
+        ax.set_title(f"CDNV at {at}")
+        if len(finite):
+            axis = _bar(ax, image, "CDNV").ax.yaxis
+            axis.set_major_locator(MaxNLocator(5))
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
     return ax
 
 
@@ -101,7 +113,14 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
         ax.spines[side].set_visible(False)
 
 
-def _bar(ax: Axes, image: Any, label: str) -> None:
+def _hatch(ax: Axes, unknown: np.ndarray) -> None:
+    """Mark the cells whose value is not known."""
+    for i, j in np.argwhere(unknown):
+        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
+
+
+def _bar(ax: Axes, image: Any, label: str) -> Any:
     bar = _style.figure_of(ax).colorbar(image, ax=ax, shrink=0.8, pad=0.03)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label(label)
+    return bar

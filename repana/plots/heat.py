@@ -16,6 +16,7 @@ from repana.plots.depth import headline, wants_log
 
 MOST_VALUES = 12  # layers whose cells have room for a number
 CELL = 0.42  # inches that a number needs
+DARKEST = 1.25  # the shade at the end of the colours, beyond the best, which stays readable
 HATCH = "/////"
 
 
@@ -32,7 +33,7 @@ def heat_map(
     Each row has a scale of its own, from its worst (light) to its best (dark), logarithmic where a positive quantity
     spans more than 1.3 decades; a quantity without a better side goes from its lowest to its highest, and its name has
     no arrow. The range stands at the right. A dot marks a value whose interval overlaps its range without class
-    structure; hatching a value that is not finite, and white a missing one.
+    structure; hatching a value that is not finite, grey a row of equal values, and white a missing one.
 
     Returns the Axes, with the (quantities, layers) shades in its image.
     """
@@ -43,13 +44,15 @@ def heat_map(
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
     with _style.drawing() as scale:
-        ax = _style.one(ax, width, 0.75 + 0.19 * len(names))
+        longest = max(map(len, _layers.short_names(layers, _layers.MOST_LETTERS)))
+        ax = _style.one(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 7 / 72)
         wide = _style.figure_of(ax).get_figwidth() > _style.COLUMN * scale + 1
         labels, ranges = [_label(found[0]) for found in rows], [_range(found) for found in rows]
         letter = _layers.LETTER * mpl.rcParams["ytick.labelsize"] / 72
         beside = max(map(len, labels)) + (max(map(len, ranges)) if wide else 0)
         room = max(0.5, _style.figure_of(ax).get_figwidth() - beside * letter - 0.4)
         numbers = len(layers) <= MOST_VALUES and bool(room > len(layers) * CELL * scale)
+        everything = [r for found in rows for r in found if r.layer]
         shades = np.full((len(names), len(layers)), np.nan)
         dark = mpl.colormaps[_style.SEQUENTIAL]
         colours = dark.with_extremes(bad="white")
@@ -59,8 +62,10 @@ def heat_map(
             for j, layer in enumerate(layers):
                 if layer in at:
                     shades[i, j] = shade[layer]
+                    if math.isfinite(at[layer].value) and math.isnan(shade[layer]):  # all layers alike
+                        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=_style.FAINT, linewidth=0))
                     _mark(ax, j, i, at[layer], shade[layer], numbers)
-        ax.imshow(shades, cmap=colours, vmin=0, vmax=1.25, aspect="auto", interpolation="nearest")
+        ax.imshow(shades, cmap=colours, vmin=0, vmax=DARKEST, aspect="auto", interpolation="nearest")
         ax.set_yticks(range(len(names)), labels)
         right = ax.secondary_yaxis("right")
         right.set_yticks(range(len(names)), ranges if wide else [])
@@ -73,13 +78,16 @@ def heat_map(
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel("layer, input to output")
-        told = "; at the right, worst to best    \u2022 within its range without class structure" if wide else ""
-        ax.set_title(f"darker is better{told}", loc="left" if wide else "right")
+        told = "darker is better" + ("; at the right, worst to best" if wide else "")
+        marks = ["\u2022 within its range without class structure"] if any(map(within_null, everything)) else []
+        marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
+        lines = [told + _style.which(report, run, split), *marks]
+        ax.set_title(("    " if wide else "\n").join(lines), loc="left" if wide else "right")
     return ax
 
 
 def shades_of(rows: Sequence[Row]) -> dict[str, float]:
-    """0 for the worst, 1 for the best finite value of a quantity; NaN for a value that is not finite."""
+    """0 for the worst, 1 for the best value of a quantity; NaN where it is not finite, or where all are alike."""
     line = quantity(rows[0].analyzer, rows[0].quantity)
     finite = [r.value for r in rows if math.isfinite(r.value)]
     log = wants_log(rows)
@@ -88,13 +96,13 @@ def shades_of(rows: Sequence[Row]) -> dict[str, float]:
         return scaled
     low, high = (min(v for v in scaled.values() if v == v), max(v for v in scaled.values() if v == v))
     if high == low:
-        return {layer: v if math.isnan(v) else 0.5 for layer, v in scaled.items()}
+        return dict.fromkeys(scaled, math.nan)
     up = {layer: (v - low) / (high - low) for layer, v in scaled.items()}
     return {layer: 1 - v for layer, v in up.items()} if line.better == "lower" else up
 
 
 def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool) -> None:
-    ink = "white" if shade > 0.55 else "black"
+    ink = _ink(shade)
     if not math.isfinite(row.value):
         ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
         return
@@ -107,10 +115,19 @@ def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool) -> No
         ax.plot(x, y, ".", color=ink, markersize=mpl.rcParams["lines.markersize"] * 0.7)
 
 
+def _ink(shade: float) -> str:
+    """Black or white, whichever stands out more (relative luminance of WCAG 2)."""
+    if math.isnan(shade):
+        return "black"
+    parts = np.array(mpl.colormaps[_style.SEQUENTIAL](shade / DARKEST)[:3])
+    light = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+    return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black"
+
+
 def _label(row: Row) -> str:
     line = quantity(row.analyzer, row.quantity)
     arrow = {"lower": " \u2193", "higher": " \u2191"}.get(line.better, "")
-    return (line.title or line.name.replace("_", " ")) + arrow
+    return line.label + arrow
 
 
 def _range(rows: Sequence[Row]) -> str:

@@ -64,13 +64,20 @@ def layer_map(
                 name = str(names[value] if names else _known(activations, i, value))
                 halo = [withStroke(linewidth=2 * scale, foreground="white")]
                 words = {"ha": "center", "va": "center", "weight": "bold", "path_effects": halo}
-                ax.text(float(middle[0]), float(middle[1]), _style.literal(_style.shortened(name, 14)), **words)
+                ax.text(
+                    float(middle[0]),
+                    float(middle[1]),
+                    _style.literal(_style.shortened(name, 14 if len(classes) <= 10 else 6)),
+                    **words,
+                )
         ax.set_xlabel(labels[0])
         ax.set_ylabel(labels[1])
         if method == "tsne":
             ax.set_xticks([])
             ax.set_yticks([])
-        ax.set_title(f"{_style.literal(layer)}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}")
+        named = _style.literal(_style.shortened(layer, 20))
+        many = f", {len(classes)} classes" if len(classes) > MOST_NAMED else ""
+        ax.set_title(f"{named}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}{many}")
     return ax
 
 

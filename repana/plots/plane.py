@@ -16,6 +16,7 @@ from repana._activations import Activations
 from repana._typing import Array
 from repana.plots import _style
 
+LETTERS = 12  # of a class
 RANK = 1e-5  # singular values at or below it are dropped
 TRIANGLE = np.array([[math.cos(a), math.sin(a)] for a in np.deg2rad([90.0, 210.0, 330.0])]).T  # (2, 3)
 
@@ -62,11 +63,12 @@ def classifier_plane(
     _check.class_columns(torch.tensor(numbers), len(rows), "weight")
     to_plane, centre = plane_of(rows[numbers])
     with _style.drawing() as scale:
-        ax = _style.one(ax, width, 1.2 * width)
+        own, ax = ax is None, _style.one(ax, width, min(1.2 * width, 4.6))
         for i, (label, value) in enumerate(zip(three, numbers)):
             at = ((features[codes == value] - centre) @ to_plane.T).numpy()
+            name = _style.literal(f"class {_style.shortened(str(label), LETTERS)}")
             ax.scatter(*at.T, s=7 * scale**2, color=_style.COLOURS[i], marker=_style.MARKERS[i], linewidths=0,
-                       alpha=0.6, label=_style.literal(f"class {label}"), zorder=2)  # fmt: skip
+                       alpha=0.6, label=name, zorder=2)  # fmt: skip
         corners = ((rows[numbers] - centre) @ to_plane.T).numpy()
         for i, corner in enumerate(corners):
             arrow = {"arrowstyle": "-|>", "color": _style.COLOURS[i], "shrinkA": 0, "shrinkB": 0, "linewidth": 1.0}
@@ -76,9 +78,21 @@ def classifier_plane(
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xlabel("first direction (features' unit)")
         ax.set_ylabel("second direction (features' unit)")
-        ax.set_title(f"{_style.literal(layer)}; arrows: classifier rows")
-        ax.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.45, -0.16), ncols=3, markerscale=1.5)
+        ax.set_title(f"{_style.literal(_style.shortened(layer, 20))}; arrows: classifier rows")
+        _legend(ax, width, own)
     return ax
+
+
+def _legend(ax: Axes, width: float, own: bool) -> None:
+    """Below the axes; as many names in a row as have room; swatches of full strength."""
+    handles, labels = ax.get_legend_handles_labels()
+    wide = max(map(len, labels)) * 0.06 + 0.4
+    columns = max(1, min(3, int(width / wide)))
+    place = {"loc": "outside lower center"} if own else {"loc": "upper center", "bbox_to_anchor": (0.45, -0.16)}
+    owner: Any = _style.figure_of(ax) if own else ax
+    legend = owner.legend(handles, labels, frameon=False, ncols=columns, markerscale=1.5, **place)
+    for handle in legend.legend_handles:
+        handle.set_alpha(1)
 
 
 def plane_of(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,10 +129,11 @@ def _draw_mixed(
         here = (pairs == sorted((numbers[i], numbers[j]))).all(1)
         if not here.any():
             continue
-        colour = _style.GREY if i == j else _style.COLOURS[3 + len([p for p in kinds[:k] if p[0] != p[1]])]
-        label = "within a class" if i == j else f"{names[i]} with {names[j]}"
+        place = 3 + len([p for p in kinds[:k] if p[0] != p[1]])
+        colour, marker = (_style.GREY, ".") if i == j else (_style.COLOURS[place], _style.MARKERS[place])
+        label = "within a class" if i == j else " with ".join(_style.shortened(str(names[v]), LETTERS) for v in (i, j))
         strength = np.full(here.sum(), 0.5) if i == j else 0.15 + 0.85 * even[here]
         shades = np.c_[np.tile(to_rgb(colour), (len(strength), 1)), strength]
-        ax.scatter(*at[here].T, s=5 * scale**2, color=shades, linewidths=0, zorder=1,
+        ax.scatter(*at[here].T, s=5 * scale**2, color=shades, marker=marker, linewidths=0, zorder=1,
                    label="" if i == j and said else _style.literal(label))  # fmt: skip
         said = said or i == j

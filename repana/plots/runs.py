@@ -3,14 +3,16 @@
 import math
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from repana import _check
 from repana._results import Report, Row, penultimate
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
-from repana.plots.depth import headline, say_empty, wants_log
+from repana.plots.depth import NULL, headline, say_empty, wants_log
 
 
 def run_summary(
@@ -37,7 +39,11 @@ def run_summary(
             _panel(panel, found, runs, report.splits)
             panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
         if own:
-            handles, labels = axes[0].get_legend_handles_labels()
+            read = {layer or penultimate(report, run) for run in runs}
+            where = _style.literal(next(iter(read))) if len(read) == 1 else "the input of each classifier"
+            _style.figure_of(axes).supxlabel(f"at {where}", fontsize=mpl.rcParams["axes.labelsize"])
+            pairs = sorted(zip(*axes[0].get_legend_handles_labels()), key=lambda pair: pair[1] == NULL)
+            handles, labels = [h for h, _ in pairs], [name for _, name in pairs]
             if len(labels) > 1:
                 figure = _style.figure_of(axes)
                 figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
@@ -72,18 +78,20 @@ def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], spl
         y = np.array([place for place, _ in rows]) + 0.22 * (i - (len(splits) - 1) / 2)
         colour = _style.COLOURS[i]
         ax.plot(value, y, _style.MARKERS[i], color=colour, label=split.replace("_", " "), zorder=3)
-        ax.hlines(y, low, high, color=colour, linewidth=1, zorder=2)
+        ax.hlines(y, low, high, color=colour, linewidth=_style.thin(), zorder=2)
         null = np.array([r.null for _, r in rows])
         ax.plot(null, y, "|", color=colour)
         if i == 0 and np.isfinite(null).any():
-            ax.plot([], [], "|", color=_style.GREY, label="no class structure")
+            ax.plot([], [], "|", color=_style.GREY, label=NULL)
     if not any(math.isfinite(r.value) for r in found.values()):
-        say_empty(ax, list(found.values()))
+        say_empty(ax, list(found.values()), across=True)
     elif wants_log([r for r in found.values() if math.isfinite(r.value)]):
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(FuncFormatter(_style.decade))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_ylim(len(runs) - 0.5, -0.5)
     _layers.name_layers(ax, runs, vertical=True)
-    ax.set_title(line.title or line.name)
+    ax.set_title(line.label)
     ax.set_xlabel(line.unit or "no unit")
     ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)

@@ -56,6 +56,7 @@ def page(report: Report) -> str:
         network=[(r, quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
         methods=methods,
         shown=shown,
+        shared={q for _, q in shown if sum(q == other for _, other in shown) > 1},
         settings={a.name: _settings(report, a.name) for a in methods},
         confidence=report.confidence,
         bibtex=bibtex(q.source for a in methods for q in a.quantities if (a.name, q.name) in shown),

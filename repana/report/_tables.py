@@ -22,7 +22,7 @@ class Table:
 
     @property
     def titles(self) -> tuple[str, ...]:
-        return tuple(q.title or q.name.replace("_", " ") for q in self.quantities)
+        return tuple(q.label for q in self.quantities)
 
 
 def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
