@@ -101,8 +101,8 @@ CASES = [
             + planted(["a"], [8.0], name="components_99", analyzer="spectrum").rows
         ),
         "tip",
-        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. At a features depend on each other, "
-        "so more samples do not help; elsewhere they do.",
+        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. At a features depend on each "
+        "other, so more samples do not help; elsewhere they do.",
     ),
     (
         "RF201",

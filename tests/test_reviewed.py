@@ -313,7 +313,7 @@ def test_class_names_number_labels_and_name_the_page(tmp_path):
         with pytest.raises(InputError) as error:
             profile(ResNet().eval(), data, ["fc:in"], **options)
         assert str(error.value) == (
-            f"RA203: the data have the label {shown} and `class_names` has 5 names: ant, bee, cat, dog, emu."
+            f"RA203: the data have the label {shown} and `class_names` has 5 names: 'ant', 'bee', 'cat', 'dog', 'emu'."
         )
 
 

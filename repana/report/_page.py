@@ -203,7 +203,7 @@ def _recorded(p: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _command(report: Report) -> str:
     """What makes this page again."""
     if len(report.runs) > 1:
-        return "repana report RUNS -o page.html   # the folders of these runs"
+        return "repana.concat(reports).to_html(path), or repana report RUNS -o PATH"
     p = report.about()
     if "command" in p:
         return shlex.join(p["command"])
