@@ -25,3 +25,5 @@ from .extraction._record import record as record
 from .summaries.covariance import Covariance as Covariance
 from .summaries.discriminant import Discriminant as Discriminant
 from .summaries.moments import Moments as Moments
+from .summaries.neighbours import Neighbours as Neighbours
+from .summaries.neighbours import nearest_neighbours as nearest_neighbours

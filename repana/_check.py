@@ -192,6 +192,22 @@ def narrow_window(window: tuple[int, int]) -> InputError:
     )
 
 
+def too_many_neighbours(k: int, most: int) -> InputError:
+    return InputError("RA233", f"`k` is {k}; there are {most} other samples, so wanted 1 to {most}.")
+
+
+def other_width(d: int, bank: int) -> InputError:
+    return InputError("RA234", f"`features` has {d} columns and `bank` has {bank}; wanted the same layer in both.")
+
+
+def zero_rows(name: str, count: int, first: int) -> InputError:
+    return InputError(
+        "RA235",
+        f"`{name}` has {count} sample(s) whose features are all zero, the first in row {first}, and so no direction. "
+        "Leave them out, or take the Euclidean metric.",
+    )
+
+
 def _tensor(value: Any, name: str) -> Tensor:
     if isinstance(value, Tensor):
         return value

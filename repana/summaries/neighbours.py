@@ -1,0 +1,313 @@
+"""Exact k nearest neighbours: one chunked matrix product finds candidates, direct differences measure them.
+
+|x|^2 + |y|^2 - 2 x.y in float32 errs by up to c u (|x|^2 + |y|^2), u = 2^-24 (measured over widths 16 to 4096: c is at
+most 13): useless between two samples of a collapsed class. So the product only chooses: less that margin it is a lower
+bound of the squared distance, and the k + SPARE smallest bounds of a row are measured again by differences. A row whose
+k-th distance lies below the last of those bounds is certified; the others are done again in float64, and what that
+leaves by differences to every sample. The bounds of a row are searched in two steps, groups by their smallest and then
+inside the best groups: as exact as a search through all, since each of the m smallest lies in one of the m best groups.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana import _check
+from repana._typing import Array, Features, Labels
+
+METRICS = ("euclidean", "cosine", "inner")
+MARGIN = 28.0  # c: twice the largest error seen, and the rounding of centred features
+SPARE = 8  # candidates beyond k
+GROUP = 32
+ROWS, FEWEST_ROWS = 512, 64  # of a chunk
+REFINED = 64  # rows whose candidates are measured at a time, so that they stay in cache
+TIED = {torch.float32: 5e-7, torch.float64: 1e-12}  # squared distances closer than this, relatively, are tied
+SMALLEST_CLASS = 128  # median size from which classes get a centre of their own
+MEMORY = 2**29  # bytes for the working buffers
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The k nearest neighbours of every query, nearest first, ties by index.
+
+    `distances` in float64: Euclidean, 1 - cosine, or for "inner" the inner products, largest first. `bank` samples were
+    searched; `redone` queries needed float64.
+    """
+
+    distances: Float[Tensor, "n k"]
+    indices: Int[Tensor, "n k"]
+    bank: int
+    d: int
+    metric: str = "euclidean"
+    redone: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        features: Features,
+        labels: Labels | None = None,
+        *,
+        k: int = 64,
+        bank: Float[Tensor, "m e"] | None = None,
+        metric: str = "euclidean",
+        offset: int = 0,
+        own: bool | None = None,
+        memory: int = MEMORY,
+    ) -> "Neighbours":
+        """Of every row of `features` among the others, or among `bank`.
+
+        `labels` centre the product by class, which saves the second pass of collapsed features; they change no value.
+        A bank may come in pieces that are merged: `offset` is the index of the piece's first sample, and `own` says
+        that the bank consists of the queries, so that each leaves itself out (by default where no bank is given).
+        """
+        _check.choice(metric, "metric", METRICS)
+        own = bank is None if own is None else own
+        y = features if bank is None else bank
+        if y.shape[1] != features.shape[1]:
+            raise _check.other_width(features.shape[1], y.shape[1])
+        most = len(y) - (1 if own and offset < len(features) else 0)
+        if not 1 <= k <= most:
+            raise _check.too_many_neighbours(k, most)
+        search = _Search(features, y, k, metric, offset if own else None, memory)
+        distances, indices, redone = search.run(labels if bank is None else None)
+        return cls(distances, indices + offset, len(y), features.shape[1], metric, redone)
+
+    @property
+    def n(self) -> int:
+        return len(self.distances)
+
+    @property
+    def k(self) -> int:
+        return self.distances.shape[1]
+
+    def first(self, k: int) -> "Neighbours":
+        """The k nearest of them."""
+        if k > self.k:
+            raise _check.too_many_neighbours(k, self.k)
+        return Neighbours(self.distances[:, :k], self.indices[:, :k], self.bank, self.d, self.metric, self.redone)
+
+    def merge(self, other: "Neighbours") -> "Neighbours":
+        """The nearest of two pieces of a bank, for the same queries."""
+        k = max(self.k, other.k)
+        distances = torch.cat([self.distances, other.distances], 1)
+        indices = torch.cat([self.indices, other.indices], 1)
+        distances, indices = _sorted(distances, indices, k, largest=self.metric == "inner")
+        redone = max(self.redone, other.redone)
+        return Neighbours(distances, indices, self.bank + other.bank, self.d, self.metric, redone)
+
+
+class _Search:
+    """One search: what the product reads (centred, in float32), and what differences read (the features as given)."""
+
+    def __init__(self, x: Tensor, y: Tensor, k: int, metric: str, own: int | None, memory: int) -> None:
+        self._k, self._metric, self._own, self._memory = k, metric, own, memory
+        self._same = y is x
+        x, y = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (x, y))
+        if metric == "cosine":
+            x, y = _unit(x, "features"), _unit(y, "bank")
+        self._scale = power_of_two(y, x)
+        self._x, self._y = x * (1 / self._scale), y * (1 / self._scale)
+        if self._same:
+            self._x = self._y
+        self._wanted = min(k + SPARE, len(y) - (0 if own is None else 1))
+
+    def run(self, labels: Labels | None) -> tuple[Tensor, Tensor, int]:
+        n, device = len(self._x), self._x.device
+        distances = torch.empty(n, self._k, dtype=torch.float64, device=device)
+        indices = torch.empty(n, self._k, dtype=torch.int64, device=device)
+        open_rows: list[Tensor] = []
+        for rows, centre in self._blocks(labels):
+            step = _Step(self, centre, torch.float32)
+            for chunk in rows.split(step.rows):
+                distances[chunk], indices[chunk], sure = step.search(chunk)
+                open_rows.append(chunk[~sure])
+        left = torch.cat(open_rows)
+        redone = len(left)
+        if redone:
+            step, still = _Step(self, self._mean(), torch.float64), []
+            for chunk in left.split(step.rows):
+                distances[chunk], indices[chunk], sure = step.search(chunk)
+                still.append(chunk[~sure])
+            for row in torch.cat(still).split(1):
+                distances[row], indices[row] = self._by_differences(row)
+        if self._metric == "euclidean":
+            distances = distances.sqrt_() * self._scale
+        elif self._metric == "cosine":
+            distances = distances * (self._scale**2 / 2)
+        else:
+            distances = -distances * self._scale**2
+        return distances, indices, redone
+
+    def _mean(self) -> Tensor:
+        """Around what the product is taken; inner products are no distances, and have no centre."""
+        if self._metric == "inner":
+            return torch.zeros(self._y.shape[1], dtype=torch.float64, device=self._y.device)
+        return self._y.mean(0, dtype=torch.float64)
+
+    def _blocks(self, labels: Labels | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows that are searched around one centre: all of them, or a class at a time."""
+        everything = torch.arange(len(self._x), device=self._x.device)
+        if labels is not None and self._metric != "inner":
+            codes = labels.to(self._x.device)
+            values, counts = torch.unique(codes, return_counts=True)
+            if len(values) > 1 and int(counts.median()) >= SMALLEST_CLASS:
+                for value in values:
+                    rows = everything[codes == value]
+                    yield rows, self._x[rows].mean(0, dtype=torch.float64)
+                return
+        yield everything, self._mean()
+
+    def measured(self, rows: Tensor, candidates: Tensor) -> Tensor:
+        """Squared distances (or inner products, negative) of rows to their candidates, from the features as given."""
+        found = torch.empty(candidates.shape, dtype=torch.float64, device=candidates.device)
+        for start in range(0, len(rows), REFINED):
+            part = slice(start, start + REFINED)
+            near, mine = self._y[candidates[part].flatten()], self._x[rows[part]]
+            near = near.view(*candidates[part].shape, -1)
+            if self._metric == "inner":
+                found[part] = -torch.einsum("rkd,rd->rk", near.double(), mine.double())
+            else:
+                near -= mine[:, None]
+                found[part] = torch.linalg.vector_norm(near, dim=2).double().square_()
+        return found
+
+    def _by_differences(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        """Without any product: what is left where distances are beyond float64, as among near-duplicates far away."""
+        if not len(row):
+            return row[:, None].double().expand(0, self._k), row[:, None].expand(0, self._k)
+        everything = torch.arange(len(self._y), device=row.device)[None]
+        distances = self.measured(row, everything)
+        if self._own is not None:
+            _leave_out(distances, row, self._own)
+        return _sorted(distances, everything, self._k)
+
+
+class _Step:
+    """A search around one centre in one precision: the bank made ready, and its buffers."""
+
+    def __init__(self, search: _Search, centre: Tensor, dtype: torch.dtype) -> None:
+        self._search, self._centre, self._dtype = search, centre, dtype
+        y = (search._y.double() - centre).to(dtype) if dtype == torch.float32 else search._y.double() - centre
+        n = len(y)
+        self._groups = -(-n // GROUP)
+        width = self._groups * GROUP
+        y = torch.nn.functional.pad(y, (0, 0, 0, width - n))
+        self._y = y.T
+        self._margin = MARGIN * (2.0**-24 if dtype == torch.float32 else 2.0**-53)
+        norms = y.square().sum(1, dtype=torch.float64)
+        # |x.y| errs by no more than c u |x||y| <= c u (|x|^2 + |y|^2)/2
+        bias = -self._margin * norms / 2 if search._metric == "inner" else norms * (1 - self._margin)
+        bias[n:] = math.inf
+        self._bias = bias.to(dtype)
+        size = y.element_size()
+        self.rows = max(FEWEST_ROWS, min(ROWS, search._memory // (2 * width * size)))
+        self._product = torch.empty(self.rows, width, dtype=dtype, device=y.device)
+
+    def search(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared distances and indices of the nearest, and which rows are certified."""
+        s = self._search
+        x = (s._x[rows].double() - self._centre).to(self._dtype)
+        v = self._product[: len(rows)]
+        factor = -1.0 if s._metric == "inner" else -2.0
+        with _full_precision():
+            torch.addmm(self._bias, x, self._y, beta=1.0, alpha=factor, out=v)
+        if s._own is not None:
+            _leave_out(v, rows, s._own)
+        bounds, candidates = self._smallest(v, s._wanted)
+        exact = s.measured(rows, candidates)
+        distances, indices = _sorted(exact, candidates, s._k)
+        if s._wanted == len(s._y) - (0 if s._own is None else 1):  # every sample was measured
+            return distances, indices, torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        norms = x.square().sum(1, dtype=torch.float64)
+        base = -self._margin * norms / 2 if s._metric == "inner" else norms * (1 - self._margin)
+        unseen = bounds.amax(1).double() + base  # no sample outside the candidates is nearer than this
+        last = distances[:, -1]
+        slack = last.abs() * TIED[self._dtype]
+        return distances, indices, (last - slack <= unseen) | ((last == 0) & (s._metric != "inner"))
+
+    def _smallest(self, v: Tensor, m: int) -> tuple[Tensor, Tensor]:
+        """The m smallest of every row and their places."""
+        if self._groups <= 2 * m:
+            return torch.topk(v, m, largest=False, sorted=False)
+        grouped = v.view(len(v), self._groups, GROUP)
+        best = torch.topk(grouped.amin(2), m, largest=False, sorted=False).indices
+        inside = torch.gather(grouped, 1, best[:, :, None].expand(-1, -1, GROUP)).flatten(1)
+        values, at = torch.topk(inside, m, largest=False, sorted=False)
+        return values, torch.gather(best, 1, at // GROUP) * GROUP + at % GROUP
+
+
+class _full_precision:
+    """TF32 and its like off for a product, and back to what it was."""
+
+    def __enter__(self) -> None:
+        self._before = torch.get_float32_matmul_precision()
+        if self._before != "highest":
+            torch.set_float32_matmul_precision("highest")
+
+    def __exit__(self, *_: object) -> None:
+        if self._before != "highest":
+            torch.set_float32_matmul_precision(self._before)
+
+
+def power_of_two(*arrays: Tensor) -> float:
+    """2^e with the largest absolute value in [2^e, 2^(e+1)): dividing by it changes no digit."""
+    largest = max(float(x.abs().amax()) for x in arrays)
+    return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
+
+
+def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:
+    """Infinite where a query meets itself in a bank that begins at `offset`."""
+    column = rows - offset
+    here = ((column >= 0) & (column < values.shape[1])).nonzero()[:, 0]
+    values[here, column[here]] = math.inf
+
+
+def _unit(x: Tensor, name: str) -> Tensor:
+    x = x.double()
+    x = x / power_of_two(x)
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    zero = (norms[:, 0] == 0).nonzero()[:, 0]
+    if len(zero):
+        raise _check.zero_rows(name, len(zero), int(zero[0]))
+    return x / norms
+
+
+def _sorted(distances: Tensor, indices: Tensor, k: int, *, largest: bool = False) -> tuple[Tensor, Tensor]:
+    """The k smallest, in order, ties by index."""
+    by_index = indices.argsort(1)
+    distances, indices = distances.gather(1, by_index), indices.gather(1, by_index)
+    order = torch.argsort(distances, stable=True, dim=1, descending=largest)[:, :k]
+    return distances.gather(1, order), indices.gather(1, order)
+
+
+def nearest_neighbours(
+    features: Array,
+    k: int,
+    bank: Array | None = None,
+    metric: str = "euclidean",
+    *,
+    labels: Array | None = None,
+    memory: int = MEMORY,
+) -> Neighbours:
+    """The k nearest neighbours of every sample among the others, or among the samples of `bank`, exact.
+
+    `metric`: "euclidean", "cosine" (distance 1 - cosine), "inner" (largest inner products). Distances are float64 with
+    a relative error below 1e-6 for float32 features, also inside collapsed classes; `labels` make those faster and
+    change no value. `memory`: bytes for the working buffers.
+
+    Raises InputError for NaN or infinite features, k above the number of other samples, a bank of another width, or,
+    for "cosine", a sample whose features are all zero.
+
+    >>> from repana import nearest_neighbours
+    >>> nearest_neighbours([[0.0], [1.0], [3.0]], 1).indices[:, 0].tolist()
+    [1, 0, 1]
+    """
+    x = _check.features_of(features)
+    codes = None if labels is None else _check.labels_of(labels, len(x))[0]
+    return Neighbours.of(
+        x, codes, k=k, bank=None if bank is None else _check.features_of(bank), metric=metric, memory=memory
+    )

@@ -1,0 +1,217 @@
+"""Nearest neighbours: every distance against differences in float64, on the features that break Gram matrices."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repana import InputError, Neighbours, nearest_neighbours
+from repana.summaries import neighbours as engine
+
+N, D, K = 600, 96, 20
+GENERATOR = torch.Generator().manual_seed(0)
+SHEET = torch.randn(N, 10, generator=GENERATOR) @ torch.randn(10, D, generator=GENERATOR)
+Y = torch.arange(N) % 4
+MEANS = 2 * torch.randn(4, D, generator=GENERATOR)
+NOISE = torch.randn(N, 10, generator=GENERATOR) @ torch.randn(10, D, generator=GENERATOR)
+
+
+def massive(x):
+    x = x.clone()
+    x[:, 0] += 3000 * (torch.arange(N) % 2 * 2 - 1)
+    x[:, 1] = 3000 + 30 * torch.randn(N, generator=torch.Generator().manual_seed(1))
+    return x
+
+
+def pairs(x, gap):
+    x = x.clone()
+    x[1::2] = x[::2] + gap * torch.randn(N // 2, D, generator=torch.Generator().manual_seed(2))
+    return x
+
+
+CASES = {
+    "manifold": SHEET,
+    "offset": SHEET + 100,
+    "massive": massive(SHEET),
+    "pairs 1e-2": pairs(SHEET, 1e-2),
+    "pairs 1e-5": pairs(SHEET, 1e-5),
+    **{f"collapsed {s}": MEANS[Y] + s * NOISE for s in (0.1, 0.03, 0.01, 0.003, 0.001)},
+    "two clusters": (Y % 2 * 2.0 - 1)[:, None] + 1e-3 * NOISE,
+    "tiny": SHEET * 1e-20,
+    "huge": SHEET * 1e18,
+    "doubled": SHEET.repeat(2, 1)[:N],
+    "grid": torch.cartesian_prod(torch.arange(20.0), torch.arange(30.0)),
+}
+
+
+def direct(x, bank=None, own=True):
+    """All distances by differences in float64."""
+    x = x.double()
+    bank = x if bank is None else bank.double()
+    found = torch.stack([torch.linalg.vector_norm(bank - row, dim=1) for row in x])
+    return found.fill_diagonal_(math.inf) if own else found
+
+
+@pytest.mark.parametrize("labels", [None, Y], ids=["plain", "by class"])
+@pytest.mark.parametrize("name", CASES)
+def test_every_distance_is_that_of_differences(name, labels, monkeypatch):
+    monkeypatch.setattr(engine, "SMALLEST_CLASS", 10)
+    x = CASES[name]
+    got, everything = nearest_neighbours(x, K, labels=labels), direct(x)
+    want = everything.topk(K, largest=False).values
+    torch.testing.assert_close(got.distances, want, rtol=1e-6, atol=0)
+    torch.testing.assert_close(everything.gather(1, got.indices), want, rtol=1e-6, atol=0)
+    assert (got.distances.diff(dim=1) >= 0).all()
+    assert not (got.indices == torch.arange(len(x))[:, None]).any()
+
+
+def test_class_centres_save_the_second_pass(monkeypatch):
+    monkeypatch.setattr(engine, "SMALLEST_CLASS", 10)
+    x = CASES["collapsed 0.001"]
+    assert nearest_neighbours(x, K).redone == N
+    assert nearest_neighbours(x, K, labels=Y).redone == 0
+
+
+def test_without_the_certificate_collapsed_neighbours_are_wrong(monkeypatch):
+    """The test above can fail: with no margin, what float32 chooses is taken for true."""
+    x = CASES["collapsed 0.001"]
+    monkeypatch.setattr(engine, "MARGIN", 0.0)
+    monkeypatch.setattr(engine, "TIED", dict.fromkeys(engine.TIED, math.inf))
+    got, want = nearest_neighbours(x, K).distances, direct(x).topk(K, largest=False).values
+    assert float((got / want - 1).abs().max()) > 1e-3
+
+
+def test_beyond_float64_differences_decide():
+    x = torch.randn(90, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-9
+    x[:45] += 1.0
+    got = nearest_neighbours(x, 5)
+    torch.testing.assert_close(got.distances, direct(x).topk(5, largest=False).values, rtol=1e-9, atol=0)
+    assert got.redone == 90
+
+
+def test_cosine_and_inner_products():
+    x = CASES["collapsed 0.1"] + 1
+    unit = torch.nn.functional.normalize(x.double())
+    got = nearest_neighbours(x, K, metric="cosine")
+    want = (direct(unit).square() / 2).topk(K, largest=False).values
+    torch.testing.assert_close(got.distances, want, rtol=1e-9, atol=1e-15)
+    products = (x.double() @ x.double().T).fill_diagonal_(-math.inf)
+    got = nearest_neighbours(x, K, metric="inner")
+    torch.testing.assert_close(got.distances, products.topk(K).values, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("metric", engine.METRICS)
+def test_a_bank_in_pieces_is_the_bank(metric):
+    queries, bank = SHEET[:50], SHEET[50:]
+    whole = nearest_neighbours(queries, K, bank, metric)
+    merged = None
+    for start in range(0, len(bank), 110):
+        part = Neighbours.of(queries, k=K, bank=bank[start : start + 110], metric=metric, offset=start)
+        merged = part if merged is None else merged.merge(part)
+    torch.testing.assert_close(merged.distances, whole.distances, rtol=1e-6, atol=1e-12)
+    assert torch.equal(merged.indices, whole.indices)
+    assert merged.bank == len(bank)
+    if metric == "euclidean":
+        torch.testing.assert_close(whole.distances, direct(queries, bank, own=False).topk(K, largest=False).values)
+
+
+def test_own_samples_stay_out_of_every_piece():
+    parts = [Neighbours.of(SHEET, k=K, bank=SHEET[s : s + 200], offset=s, own=True) for s in (0, 200, 400)]
+    merged = parts[0].merge(parts[1]).merge(parts[2])
+    assert torch.equal(merged.indices, nearest_neighbours(SHEET, K).indices)
+
+
+@given(seed=st.integers(0, 2**16), power=st.integers(-40, 40))
+def test_powers_of_two_change_no_digit(seed, power):
+    x = torch.randn(80, 5, generator=torch.Generator().manual_seed(seed))
+    got, want = nearest_neighbours(x * 2.0**power, 7), nearest_neighbours(x, 7)
+    assert torch.equal(got.indices, want.indices)
+    assert torch.equal(got.distances, want.distances * 2.0**power)
+
+
+@given(seed=st.integers(0, 2**16))
+def test_order_and_rotation(seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
+    want = nearest_neighbours(x, 7).distances
+    order = torch.randperm(80, generator=generator)
+    torch.testing.assert_close(nearest_neighbours(x[order], 7).distances, want[order], rtol=1e-12, atol=0)
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=generator, dtype=torch.float64))[0]
+    torch.testing.assert_close(nearest_neighbours(x @ turn, 7).distances, want, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("memory", [1, 2**18, 2**29])
+def test_chunks_change_nothing(memory):
+    got, want = nearest_neighbours(SHEET, K, memory=memory), nearest_neighbours(SHEET, K)
+    assert torch.equal(got.indices, want.indices)
+    torch.testing.assert_close(got.distances, want.distances, rtol=1e-6, atol=0)
+
+
+def test_ties_are_in_the_order_of_the_samples():
+    x = torch.zeros(9, 2)
+    x[8] = 1.0
+    got = nearest_neighbours(x, 4)
+    assert got.indices[0].tolist() == [1, 2, 3, 4]
+    assert got.indices[8].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_first(dtype):
+    half = SHEET.to(dtype)
+    assert torch.equal(nearest_neighbours(half, K).distances, nearest_neighbours(half.float(), K).distances)
+
+
+def test_tensor_float_32_is_off_inside_and_back_after():
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        got = nearest_neighbours(SHEET, K)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(got.distances, nearest_neighbours(SHEET, K).distances)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("name", CASES)
+def test_cuda_agrees_with_cpu(name):
+    x = CASES[name]
+    got, want = nearest_neighbours(x.cuda(), K), nearest_neighbours(x, K)
+    torch.testing.assert_close(got.distances.cpu(), want.distances, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: nearest_neighbours(SHEET[:5], 5), "RA233: `k` is 5; there are 4 other samples, so wanted 1 to 4."),
+        (lambda: nearest_neighbours(SHEET[:5], 0), "RA233: `k` is 0; there are 4 other samples, so wanted 1 to 4."),
+        (
+            lambda: nearest_neighbours(SHEET, 5).first(6),
+            "RA233: `k` is 6; there are 5 other samples, so wanted 1 to 5.",
+        ),
+        (
+            lambda: nearest_neighbours(SHEET, 5, SHEET[:, :3]),
+            "RA234: `features` has 96 columns and `bank` has 3; wanted the same layer in both.",
+        ),
+        (
+            lambda: nearest_neighbours(SHEET * (torch.arange(N) > 1)[:, None], 5, metric="cosine"),
+            "RA235: `features` has 2 sample(s) whose features are all zero, the first in row 0, and so no direction. "
+            "Leave them out, or take the Euclidean metric.",
+        ),
+        (
+            lambda: nearest_neighbours(SHEET, 5, metric="l1"),
+            "RA212: `metric` is 'l1'; wanted one of 'euclidean', 'cosine', 'inner'.",
+        ),
+        (
+            lambda: nearest_neighbours([[1.0], [math.nan]], 1),
+            "RA204: `features` has 1 NaN or infinite value(s) in 1 of 2 samples, the first in row 1. Drop those rows, "
+            "or find the layer that overflows.",
+        ),
+    ],
+)
+def test_refusals(call, text):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value) == text
