@@ -1,10 +1,10 @@
-"""`python -m benchmarks [recording] [collapse]`: print every bar, append a JSON line with the machine."""
+"""`python -m benchmarks [recording] [collapse] [neighbours]`: print every bar, append a JSON line with the machine."""
 
 import sys
 
-from benchmarks import collapse, recording
+from benchmarks import collapse, neighbours, recording
 
-SUITES = {"recording": recording.main, "collapse": collapse.main}
+SUITES = {"recording": recording.main, "collapse": collapse.main, "neighbours": neighbours.main}
 
 for name in sys.argv[1:] or SUITES:
     SUITES[name]()

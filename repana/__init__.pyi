@@ -10,6 +10,14 @@ from ._version import __version__ as __version__
 from .analyzers import ANALYZERS as ANALYZERS
 from .analyzers.collapse import NeuralCollapse as NeuralCollapse
 from .analyzers.collapse import neural_collapse as neural_collapse
+from .analyzers.dimension import DimensionProfile as DimensionProfile
+from .analyzers.dimension import dimension_profile as dimension_profile
+from .analyzers.dimension import gride as gride
+from .analyzers.dimension import local_dimension as local_dimension
+from .analyzers.dimension import mada as mada
+from .analyzers.dimension import mle as mle
+from .analyzers.dimension import mom as mom
+from .analyzers.dimension import two_nn as two_nn
 from .analyzers.separability import Fisher as Fisher
 from .analyzers.separability import SeparationLaw as SeparationLaw
 from .analyzers.separability import fisher as fisher
@@ -22,6 +30,7 @@ from .errors import ModelError as ModelError
 from .errors import RepanaError as RepanaError
 from .extraction._record import plan as plan
 from .extraction._record import record as record
+from .summaries.cloud import Cloud as Cloud
 from .summaries.covariance import Covariance as Covariance
 from .summaries.discriminant import Discriminant as Discriminant
 from .summaries.moments import Moments as Moments

@@ -196,6 +196,20 @@ def too_many_neighbours(k: int, most: int) -> InputError:
     return InputError("RA233", f"`k` is {k}; there are {most} other samples, so wanted 1 to {most}.")
 
 
+def neighbours_between(first: int, last: int, least: int, most: int) -> None:
+    """Refuse numbers of neighbours outside what the formula and the samples allow."""
+    if not least <= first <= last <= most:
+        asked = f"{first}" if first == last else f"{first} to {last}"
+        raise InputError("RA233", f"neighbours {asked} were asked for; wanted {least} to {most} with these samples.")
+
+
+def duplicated(count: int, n: int) -> InputError:
+    return InputError(
+        "RA236",
+        f"{count} of {n} samples repeat another exactly; take `duplicates='drop'`, or 'keep'.",
+    )
+
+
 def other_width(d: int, bank: int) -> InputError:
     return InputError("RA234", f"`features` has {d} columns and `bank` has {bank}; wanted the same layer in both.")
 

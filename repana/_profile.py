@@ -19,6 +19,7 @@ from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
 from repana.analyzers._collapse_formulas import CONVENTIONS
 from repana.errors import RepanaError
 from repana.extraction._record import record
+from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
@@ -232,6 +233,8 @@ class _Summaries:
 
     def _make(self, summary: type) -> Any:
         subset = self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None
+        if summary is Cloud:
+            return Cloud.of(self._x, self._codes, seed=self._settings["seed"])
         if summary is Covariance:
             if self._exact is not None and subset:
                 return Covariance.from_moments(self._exact)

@@ -26,6 +26,12 @@ def both(train: float, held: float, name: str, **intervals) -> Report:
     return Report(a.rows + b.rows, {}, a.provenance)
 
 
+def scaled(fine: Estimate, coarse: Estimate) -> Report:
+    """One layer with estimates of its dimension at two scales."""
+    a = planted(["a"], [fine], name="two_nn_ml", analyzer="dimension")
+    return Report(a.rows + planted(["a"], [coarse], name="gride_16", analyzer="dimension").rows, {}, a.provenance)
+
+
 CASES = [
     ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
     ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
@@ -54,6 +60,27 @@ CASES = [
         planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}}),
         "tip",
         "2 classes; the smallest, a, has 9 samples. Intervals are rough below 10.",
+    ),
+    ("RF401", planted(["a"], [1.0]), "not applicable", "The dimension of fewer than three layers is known."),
+    (
+        "RF401",
+        planted(["a", "b", "c"], [2.0, Estimate(7.0, 6.0, 8.0), 3.0], name="two_nn", analyzer="dimension"),
+        "passed",
+        "Estimated dimension is largest at b, 7.00 [6.00, 8.00], and 3.00 at c.",
+    ),
+    ("RF402", planted(["a"], [1.0]), "not applicable", "No layer has estimates with intervals at two scales."),
+    (
+        "RF402",
+        scaled(Estimate(5.0, 4.0, 6.0), Estimate(5.5, 5.0, 6.0)),
+        "passed",
+        "Estimates at neighbours 2 and 32 agree at all 1 layers.",
+    ),
+    (
+        "RF402",
+        scaled(Estimate(5.0, 4.0, 6.0), Estimate(8.0, 7.0, 9.0)),
+        "tip",
+        "The estimate depends on scale at a; most at a: 5.00 [4.00, 6.00] at the second neighbour, 8.00 [7.00, 9.00] "
+        "at the 32nd. Report it with its scale.",
     ),
     ("RF107", planted(["a"], [1.0], classes=COUNTS), "not applicable", "There is one split."),
     (

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.dimension import DimensionProfile, dimension_profile
 from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.spectrum import Spectrum, spectrum
+from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
@@ -55,6 +57,7 @@ class Analyzer:
 
 _NOT_SHIFT = ("rotation", "scale")
 _LINEAR = ("rotation", "scale", "translation", "linear")
+_FACCO = "Facco et al. 2017"
 _PAPYAN, _ZHU = "Papyan, Han & Donoho 2020", "Zhu et al. 2021"
 
 ANALYZERS: dict[str, Analyzer] = {
@@ -191,6 +194,41 @@ ANALYZERS: dict[str, Analyzer] = {
                     "higher",
                     source="Fisher 1936",
                     invariant=("scale", "translation"),
+                ),
+            ),
+        ),
+        Analyzer(
+            name="dimension",
+            function=dimension_profile,
+            result=DimensionProfile,
+            reads=(Cloud,),
+            labels=False,
+            quantities=(
+                Quantity(
+                    "two_nn",
+                    "slope of -log(1 - i/N) on log(r_2/r_1), 90 %",
+                    unit="dimensions",
+                    title="TwoNN dimension",
+                    source=_FACCO,
+                    headline=True,
+                ),
+                Quantity("two_nn_ml", "(N - 1)/sum log(r_2/r_1)", unit="dimensions", title="TwoNN (ML)", source=_FACCO),
+                Quantity(
+                    "mle",
+                    "19/mean_i sum_{j<20} log(r_20/r_j)",
+                    unit="dimensions",
+                    title="MLE dimension (k = 20)",
+                    source="Levina & Bickel 2004; MacKay & Ghahramani 2005",
+                ),
+                *(
+                    Quantity(
+                        f"gride_{n1}",
+                        f"root of the likelihood of r_{2 * n1}/r_{n1}",
+                        unit="dimensions",
+                        title=f"GRIDE dimension ({n1}, {2 * n1})",
+                        source="Denti et al. 2022",
+                    )
+                    for n1 in (2, 4, 8, 16, 32)
                 ),
             ),
         ),

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from repana import _check
 from repana._typing import IGNORED
+from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
@@ -16,6 +17,7 @@ OPTIONS: dict[type, tuple[str, ...]] = {
     Moments: ("scatter",),
     Discriminant: ("groups", "shrinkage", "seed"),
     Covariance: ("seed",),
+    Cloud: ("duplicates", "most", "seed", "memory"),
 }
 
 
@@ -36,7 +38,10 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
             sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
             x = _check.features_of(features, finite=sound is None)
             wanted = {k: options.pop(k) for k in OPTIONS[summaries[0]] if k in options}
-            return function(summaries[0].of(x if sound is None else x[sound], **wanted), **options)  # type: ignore[attr-defined]
+            if summaries[0] is Cloud:
+                wanted["k"] = Cloud.needed(options)
+            built = summaries[0].of(x if sound is None else x[sound], **wanted)  # type: ignore[attr-defined]
+            return function(built, **options)
 
         quantity.summaries = summaries  # type: ignore[attr-defined]
         return quantity

@@ -7,7 +7,7 @@ read the table.
 from collections.abc import Callable, Iterator
 
 from repana._results import Report
-from repana.findings import _collapse, _reading, _separability
+from repana.findings import _collapse, _dimension, _reading, _separability
 from repana.findings._finding import SEVERITIES, Finding, View
 
 FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
@@ -28,6 +28,8 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF302": ("Law of data separation", _separability.law),
     "RF303": ("Held-out accuracy", _separability.gap),
     "RF304": ("Layers that lose separation", _separability.losses),
+    "RF401": ("Peak of the dimension", _dimension.peak),
+    "RF402": ("Dimension and scale", _dimension.scales),
 }
 
 

@@ -3,6 +3,7 @@
 from repana.plots._style import figure_of, style
 from repana.plots.checkpoints import is_training, trajectory
 from repana.plots.depth import depth_profile
+from repana.plots.dimension import dimension_scale
 from repana.plots.grams import cdnv_grid, class_gram
 from repana.plots.heat import heat_map
 from repana.plots.maps import layer_map
@@ -16,6 +17,7 @@ __all__ = [
     "class_gram",
     "classifier_plane",
     "depth_profile",
+    "dimension_scale",
     "figure_of",
     "heat_map",
     "is_training",

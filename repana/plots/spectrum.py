@@ -28,7 +28,7 @@ def spectrum(
     One curve a layer, dark for the first, by default up to ten over the depth; dashed, the power law that was fitted,
     over the ranks of its fit, with its exponent in the legend. Returns the Axes, whose solid lines are the spectra.
     """
-    chosen = layers or _spread(report, "spectrum.eigenvalues", run, split)
+    chosen = layers or spread(report, "spectrum.eigenvalues", run, split)
     with _style.drawing():
         ax, own = _style.one(ax, width, 0.8 * width if width <= _style.COLUMN else 3.0), ax is None
         names = _layers.short_names(chosen, LETTERS)
@@ -57,7 +57,7 @@ def spectrum(
         ax.set_xlabel("principal component, by rank")
         ax.set_ylabel("share of variance")
         ax.set_title(f"eigenvalues of the covariance{_style.which(report, run, split)}")
-        _legend(ax, own, width)
+        below(ax, own, width)
     return ax
 
 
@@ -74,7 +74,7 @@ def mean_spectrum(
     A simplex frame has c - 1 equal ones (the dashed line), means in a plane have two.
     Returns the Axes, with one line a layer.
     """
-    chosen = layers or _spread(report, "neural_collapse.mean_spectrum", run, split)
+    chosen = layers or spread(report, "neural_collapse.mean_spectrum", run, split)
     with _style.drawing():
         ax, own = _style.one(ax, width, 0.8 * width if width <= _style.COLUMN else 3.0), ax is None
         names = _layers.short_names(chosen, LETTERS)
@@ -101,12 +101,12 @@ def mean_spectrum(
         ax.set_ylabel("size over the largest")
         ax.set_title(f"centred class means{_style.which(report, run, split)}")
         ax.set_xlim(0.7, longest + 0.3)
-        _legend(ax, own, width)
+        below(ax, own, width)
     return ax
 
 
-def _legend(ax: Axes, own: bool, width: float) -> None:
-    """Below the axes where the figure is ours."""
+def below(ax: Axes, own: bool, width: float) -> None:
+    """The legend, below the axes where the figure is ours."""
     handles, labels = ax.get_legend_handles_labels()
     if own:
         columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.06 + 0.45))))
@@ -115,7 +115,7 @@ def _legend(ax: Axes, own: bool, width: float) -> None:
         ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
 
 
-def _spread(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
+def spread(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
     """Up to ten layers of the run that have the array, evenly over the depth, the classifier's input among them."""
     start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
     start += split or report.splits[0]

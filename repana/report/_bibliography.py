@@ -148,6 +148,28 @@ ENTRIES: dict[str, str] = {
            Eigenspectrum Decay},
   booktitle = {Advances in Neural Information Processing Systems}, year = {2022}
 }""",
+    "Facco et al. 2017": """@article{facco2017estimating,
+  author = {Facco, Elena and d'Errico, Maria and Rodriguez, Alex and Laio, Alessandro},
+  title = {Estimating the Intrinsic Dimension of Datasets by a Minimal Neighborhood Information},
+  journal = {Scientific Reports}, volume = {7}, pages = {12140}, year = {2017},
+  doi = {10.1038/s41598-017-11873-y}
+}""",
+    "Levina & Bickel 2004": """@inproceedings{levina2004maximum,
+  author = {Levina, Elizaveta and Bickel, Peter J.},
+  title = {Maximum Likelihood Estimation of Intrinsic Dimension},
+  booktitle = {Advances in Neural Information Processing Systems}, volume = {17}, year = {2004}
+}""",
+    "MacKay & Ghahramani 2005": """@misc{mackay2005comments,
+  author = {MacKay, David J. C. and Ghahramani, Zoubin},
+  title = {Comments on `Maximum Likelihood Estimation of Intrinsic Dimension' by {E. Levina and P. Bickel} (2004)},
+  year = {2005}
+}""",
+    "Denti et al. 2022": """@article{denti2022generalized,
+  author = {Denti, Francesco and Doimo, Diego and Laio, Alessandro and Mira, Antonietta},
+  title = {The Generalized Ratios Intrinsic Dimension Estimator},
+  journal = {Scientific Reports}, volume = {12}, pages = {20005}, year = {2022},
+  doi = {10.1038/s41598-022-20991-1}
+}""",
 }
 
 

@@ -119,12 +119,24 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             plots.cdnv_grid,
             f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         ),
+        (
+            "Scale",
+            lambda report, _, **which: plots.dimension_scale(report, **which),
+            f"Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
+            "dimension; where it slopes, a number needs its scale beside it.",
+        ),
+        (
+            "Spectrum",
+            lambda report, _, **which: plots.spectrum(report, **which),
+            f"Share of the variance of {run}, {split}, in each principal component, by rank; dotted, the power law "
+            "fitted over its window.",
+        ),
     ):
         try:
             drawn = draw(report, layer, run=run, split=split)
         except RepanaError:
             continue
-        yield heading, svg(drawn, f"{heading} at {layer} of {run}", heading.split()[1]), caption
+        yield heading, svg(drawn, f"{heading} of {run}", heading.split()[-1]), caption
 
 
 def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, str]]]]:

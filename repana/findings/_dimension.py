@@ -1,0 +1,37 @@
+"""Findings on intrinsic dimension: where it peaks, and whether it is one number."""
+
+from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+
+PREFIX = "dimension."
+FINE, COARSE = "two_nn_ml", "gride_16"
+
+
+def peak(view: View) -> Finding:
+    """At which layer the estimated dimension (TwoNN) is largest, and where it ends. In networks trained to classify it
+    rises and then falls towards the output (Ansuini et al. 2019).
+    """
+    rows = [r for r in view.rows(PREFIX + "two_nn") if r.value == r.value]
+    if len(rows) < 3:
+        return Finding(ABSENT, "The dimension of fewer than three layers is known.")
+    top, last = max(rows, key=lambda r: r.value), rows[-1]
+    text = f"Estimated dimension is largest at {top.layer}, {value(top)}, and {value(last)} at {last.layer}."
+    return Finding(PASSED, text, (top.layer,))
+
+
+def scales(view: View) -> Finding:
+    """Whether the estimate of the two nearest neighbours and that of neighbours 16 and 32 agree: a tip names the layers
+    whose intervals lie apart. There the dimension depends on the scale, and no single number describes the layer;
+    curvature and noise do this, and a sample too small for a high dimension (Schulte & Ruegamer 2026).
+    """
+    coarse = {r.layer: r for r in view.rows(PREFIX + COARSE)}
+    pairs = [(r, coarse[r.layer]) for r in view.rows(PREFIX + FINE) if r.layer in coarse]
+    pairs = [(a, b) for a, b in pairs if a.low == a.low and b.low == b.low]
+    if not pairs:
+        return Finding(ABSENT, "No layer has estimates with intervals at two scales.")
+    apart = [(a, b) for a, b in pairs if a.low > b.high or b.low > a.high]
+    if not apart:
+        return Finding(PASSED, f"Estimates at neighbours 2 and 32 agree at all {len(pairs)} layers.")
+    a, b = max(apart, key=lambda pair: abs(pair[0].value - pair[1].value))
+    names = [a.layer for a, _ in apart]
+    text = f"The estimate depends on scale at {listed(names)}; most at {a.layer}: {value(a)} at the second neighbour, "
+    return Finding(TIP, text + f"{value(b)} at the 32nd. Report it with its scale.", tuple(names))

@@ -1,0 +1,88 @@
+"""The distinct samples of a layer and their nearest neighbours, from one search for all that reads distances."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from repana import _check
+from repana._typing import Features, Labels
+from repana.summaries.neighbours import MEMORY, Neighbours
+
+POLICIES = ("drop", "keep", "raise")
+SHARED = 64  # neighbours that one search takes
+MOST = 20_000  # samples of a layer that are searched, unless more are asked for
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """`neighbours` among the samples `rows`; `duplicates` were dropped (or kept), `seen` samples were given."""
+
+    neighbours: Neighbours
+    rows: Int[Tensor, " m"]
+    seen: int
+    duplicates: int
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+    @staticmethod
+    def needed(options: Mapping[str, Any]) -> int:
+        """How many neighbours a quantity called with these options reads, and no fewer than all of them share."""
+        asked = [options.get(name) or 0 for name in ("k", "k_max", "n2")]
+        return max(SHARED, *asked, 2 * (options.get("n1") or 0))
+
+    @classmethod
+    def of(
+        cls,
+        features: Features,
+        labels: Labels | None = None,
+        *,
+        k: int = SHARED,
+        duplicates: str = "drop",
+        most: int = MOST,
+        seed: int = 0,
+        memory: int = MEMORY,
+    ) -> "Cloud":
+        """Up to `k` neighbours, fewer where there are not so many samples; of at most `most` samples drawn by `seed`.
+
+        `duplicates`: of samples that are equal in every feature, "drop" keeps the first, "keep" all, "raise" refuses.
+        `labels` make the search of collapsed features faster and change no value.
+        """
+        _check.choice(duplicates, "duplicates", POLICIES)
+        rows = torch.arange(len(features), device=features.device)
+        if len(features) > most:
+            drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
+            rows = drawn.sort().values.to(features.device)
+        x = features if len(rows) == len(features) else features[rows]
+        codes = None if labels is None else labels[rows.to(labels.device)]
+        if len(rows) < 2:
+            raise _check.too_few_samples("an estimate from neighbours", len(rows), 2)
+        found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
+        again = (found.distances[:, 0] == 0).nonzero()[:, 0]
+        repeated = 0
+        if len(again):
+            kept = _first_of_each(x[again])
+            repeated = len(again) - len(kept)
+            if duplicates == "raise":
+                raise _check.duplicated(repeated, len(x))
+            if duplicates == "drop" and len(x) - repeated >= 2:
+                alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
+                alive[again] = False
+                alive[again[kept]] = True
+                rows, x = rows[alive], x[alive]
+                codes = None if codes is None else codes[alive.to(codes.device)]
+                found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
+        return cls(found, rows, len(features), repeated)
+
+
+def _first_of_each(x: Tensor) -> Tensor:
+    """Places of the first of every distinct row."""
+    _, group = torch.unique(x, dim=0, return_inverse=True)
+    first = torch.full((int(group.max()) + 1,), len(x), dtype=torch.int64, device=x.device)
+    places = torch.arange(len(x), device=x.device)
+    return first.scatter_reduce(0, group, places, "amin").sort().values
