@@ -1,4 +1,7 @@
-"""Nearest neighbours and dimensions from them, against the bare product, scikit-learn, faiss and scikit-dimension."""
+"""Nearest neighbours and dimensions from them, against the bare product, scikit-learn, faiss and scikit-dimension.
+
+faiss-cpu is in the dependency group `bench`; the other peers come with the tests.
+"""
 
 import math
 import time
@@ -96,7 +99,8 @@ def estimators(rounds: int) -> list[Line]:
     worst = max(abs(p / q - 1) for p, q in zip(ours(), theirs()))
     times = alternate({"ours": ours, "theirs": theirs}, rounds)
     return [
-        ratio(f"five estimators of {SMALL} x {D}: scikit-dimension / ours", times["theirs"], times["ours"], least=10, note=f"values agree to {worst:.1e}"),
+        ratio(f"five estimators of {SMALL} x {D}: scikit-dimension / ours", times["theirs"], times["ours"], least=10,
+              note=f"values agree to {worst:.1e}"),
     ]  # fmt: skip
 
 
