@@ -24,7 +24,8 @@ MARGIN = 28.0  # c: twice the largest error seen, and the rounding of centred fe
 SPARE = 8  # candidates beyond k
 GROUP = 32
 ROWS, FEWEST_ROWS = 512, 64  # of a chunk
-REFINED = 64  # rows whose candidates are measured at a time, so that they stay in cache
+REFINED = 64  # rows whose candidates are measured at a time, or as many as
+CACHE = 2**22  # bytes hold, so that they stay in cache
 TIED = {torch.float32: 5e-7, torch.float64: 1e-12}  # squared distances closer than this, relatively, are tied
 SMALLEST_CLASS = 128  # median size from which classes get a centre of their own
 MEMORY = 2**29  # bytes for the working buffers
@@ -113,6 +114,7 @@ class _Search:
         self._x, self._y = x * (1 / self._scale), y * (1 / self._scale)
         if self._same:
             self._x = self._y
+        self._near: Tensor | None = None  # candidates as they are measured
         self._wanted = min(k + SPARE, len(y) - (0 if own is None else 1))
 
     def run(self, labels: Labels | None) -> tuple[Tensor, Tensor, int]:
@@ -164,10 +166,15 @@ class _Search:
     def measured(self, rows: Tensor, candidates: Tensor) -> Tensor:
         """Squared distances (or inner products, negative) of rows to their candidates, from the features as given."""
         found = torch.empty(candidates.shape, dtype=torch.float64, device=candidates.device)
-        for start in range(0, len(rows), REFINED):
-            part = slice(start, start + REFINED)
-            near, mine = self._y[candidates[part].flatten()], self._x[rows[part]]
-            near = near.view(*candidates[part].shape, -1)
+        m, d = candidates.shape[1], self._y.shape[1]
+        step = max(1, min(REFINED, CACHE // (m * d * self._y.element_size())))
+        if self._near is None or len(self._near) < step * m:
+            self._near = self._y.new_empty(step * m, d)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            near, mine = self._near[: candidates[part].numel()], self._x[rows[part]]
+            torch.index_select(self._y, 0, candidates[part].flatten(), out=near)
+            near = near.view(-1, m, d)
             if self._metric == "inner":
                 found[part] = -torch.einsum("rkd,rd->rk", near.double(), mine.double())
             else:
