@@ -11,7 +11,9 @@ from .analyzers import ANALYZERS as ANALYZERS
 from .analyzers.collapse import NeuralCollapse as NeuralCollapse
 from .analyzers.collapse import neural_collapse as neural_collapse
 from .analyzers.dimension import DimensionProfile as DimensionProfile
+from .analyzers.dimension import correlation_dimension as correlation_dimension
 from .analyzers.dimension import dimension_profile as dimension_profile
+from .analyzers.dimension import ess as ess
 from .analyzers.dimension import gride as gride
 from .analyzers.dimension import local_dimension as local_dimension
 from .analyzers.dimension import mada as mada

@@ -10,7 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import repana
-from repana import Cloud, InputError, Neighbours, gride, local_dimension, mada, mle, mom, plots, two_nn
+from repana import (
+    Cloud,
+    InputError,
+    Neighbours,
+    correlation_dimension,
+    ess,
+    gride,
+    local_dimension,
+    mada,
+    mle,
+    mom,
+    plots,
+    two_nn,
+)
 from repana.analyzers.dimension import _linear
 
 SHEET = torch.randn(600, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ torch.randn(
@@ -43,12 +56,45 @@ def peer(name, x, **options):
         ),
         (lambda x: mom(x, k=100, average="mean"), "MOM", {"n_neighbors": 100}),
         (lambda x: mada(x, average="mean"), "MADA", {}),
+        (correlation_dimension, "CorrInt", {}),
+        (lambda x: correlation_dimension(x, k1=4, k2=60), "CorrInt", {"k1": 4, "k2": 60}),
         (lambda x: gride(x, n1=1), "GRIDE", {}),
         (lambda x: gride(x, n1=4), "GRIDE", {"n1": 4, "n2": 8}),
     ],
 )
 def test_values_are_those_of_scikit_dimension(x, ours, theirs, options):
     assert float(ours(x)) == pytest.approx(peer(theirs, x, **options), rel=1e-6)
+
+
+@pytest.mark.parametrize("x", [SHEET[:40], torch.randn(60, 9, dtype=torch.float64), torch.rand(50, 2).double()])
+def test_ess_of_one_neighbourhood_is_that_of_scikit_dimension(x):
+    import skdim.id
+
+    assert float(ess(x, k=None)) == pytest.approx(skdim.id.ESS().fit_once(x.numpy()).dimension_, rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [2, 5, 20])
+def test_ess_fills_gaussian_dimensions(d):
+    got = ess(torch.randn(900, d, generator=torch.Generator().manual_seed(d)))
+    assert float(got) == pytest.approx(d, rel=0.05)
+    assert got.low < float(got) < got.high
+
+
+def test_correlation_dimension_counts_beyond_the_graph():
+    """Half of the samples in a clump that holds more within the outer radius than the graph has neighbours."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(300, 3, generator=generator), 0.02 * torch.randn(300, 3, generator=generator)]).double()
+    assert float(correlation_dimension(x)) == pytest.approx(peer("CorrInt", x), rel=1e-9)
+
+
+def test_correlation_intervals_cover():
+    """The cube has edges; a torus of points in the plane by two circles has none, and dimension 2 on small scales."""
+    hits = 0
+    for seed in range(60):
+        angle = 2 * math.pi * torch.rand(1500, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        e = correlation_dimension(torch.cat([angle.cos(), angle.sin()], 1))
+        hits += e.low <= 2 <= e.high
+    assert hits >= 52
 
 
 def model(d, n, k, seed):
@@ -250,6 +296,8 @@ def test_the_scale_figure_draws_the_curve():
             "RA212: `method` is 'ols'; wanted one of 'linear', 'ml', 'bayes', 'log_moment'.",
         ),
         (lambda: two_nn(SHEET, discard=1.0), "RA212: `discard` is 1.0; wanted a number from 0 to 0.999."),
+        (lambda: ess(SHEET[:50]), "RA233: neighbours 100 were asked for; wanted 3 to 49 with these samples."),
+        (lambda: ess(Cloud.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so wanted 1 to 64."),
         (lambda: two_nn(SHEET[:1]), "RA227: an estimate from neighbours needs at least 2 samples; 1 came."),
     ],
 )

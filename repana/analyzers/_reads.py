@@ -31,6 +31,8 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
     """
 
     def without_labels(function: Callable[..., R]) -> Callable[..., R]:
+        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
+
         @wraps(function)
         def quantity(features: Any, **options: Any) -> R:
             if isinstance(features, summaries[0]):
@@ -39,7 +41,7 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
             x = _check.features_of(features, finite=sound is None)
             wanted = {k: options.pop(k) for k in OPTIONS[summaries[0]] if k in options}
             if summaries[0] is Cloud:
-                wanted["k"] = Cloud.needed(options)
+                wanted["k"] = Cloud.needed(defaults | options)
             built = summaries[0].of(x if sound is None else x[sound], **wanted)  # type: ignore[attr-defined]
             return function(built, **options)
 

@@ -19,12 +19,16 @@ MOST = 20_000  # samples of a layer that are searched, unless more are asked for
 
 @dataclass(frozen=True)
 class Cloud:
-    """`neighbours` among the samples `rows`; `duplicates` were dropped (or kept), `seen` samples were given."""
+    """`neighbours` among the samples `rows`; `duplicates` were dropped (or kept), `seen` samples were given.
+
+    `features` are those of `rows`, for what reads directions or searches further.
+    """
 
     neighbours: Neighbours
     rows: Int[Tensor, " m"]
     seen: int
     duplicates: int
+    features: Features | None = None
 
     @property
     def n(self) -> int:
@@ -33,7 +37,7 @@ class Cloud:
     @staticmethod
     def needed(options: Mapping[str, Any]) -> int:
         """How many neighbours a quantity called with these options reads, and no fewer than all of them share."""
-        asked = [options.get(name) or 0 for name in ("k", "k_max", "n2")]
+        asked = [options.get(name) or 0 for name in ("k", "k_max", "k2", "n2")]
         return max(SHARED, *asked, 2 * (options.get("n1") or 0))
 
     @classmethod
@@ -77,7 +81,7 @@ class Cloud:
                 rows, x = rows[alive], x[alive]
                 codes = None if codes is None else codes[alive.to(codes.device)]
                 found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
-        return cls(found, rows, len(features), repeated)
+        return cls(found, rows, len(features), repeated, x)
 
 
 def _first_of_each(x: Tensor) -> Tensor:
