@@ -91,6 +91,13 @@ def test_beyond_float64_differences_decide():
     assert got.redone == 90
 
 
+@pytest.mark.parametrize("name", ["manifold", "offset", "massive", "collapsed 0.01", "two clusters", "grid"])
+def test_float64_features_keep_their_digits(name):
+    x = CASES[name].double()
+    want = direct(x).topk(K, largest=False).values
+    torch.testing.assert_close(nearest_neighbours(x, K).distances, want, rtol=1e-9, atol=0)
+
+
 def test_cosine_and_inner_products():
     x = CASES["collapsed 0.1"] + 1
     unit = torch.nn.functional.normalize(x.double())

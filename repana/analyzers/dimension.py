@@ -370,8 +370,8 @@ def ess(
     s = sum_{i<j} sqrt(w_ij^2 - g_ij^2) / sum_{i<j} w_ij. A neighbourhood that fills n dimensions evenly has
     s(n) = G(n/2)^2/(G((n + 1)/2) G((n - 1)/2)), G the gamma function, which is inverted linearly between whole n. The
     estimate is the mean over `neighbourhoods` samples, drawn by `seed` where there are more. `k=None` takes all samples
-    as one neighbourhood, without an interval. Does not saturate in high dimensions; sees the curvature of low-dimensional
-    surfaces as dimensions. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the graph.
+    as one neighbourhood, without an interval. Does not saturate in high dimensions; sees the curvature of surfaces as
+    dimensions. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the graph.
     Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples.

@@ -120,7 +120,7 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         ),
         (
-            "Scale",
+            "Dimension over scales",
             lambda report, _, **which: plots.dimension_scale(report, **which),
             f"Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
             "dimension; where it slopes, a number needs its scale beside it.",

@@ -26,7 +26,10 @@ GROUP = 32
 ROWS, FEWEST_ROWS = 512, 64  # of a chunk
 REFINED = 64  # rows whose candidates are measured at a time, or as many as
 CACHE = 2**22  # bytes hold, so that they stay in cache
-TIED = {torch.float32: 5e-7, torch.float64: 1e-12}  # squared distances closer than this, relatively, are tied
+TIED = {
+    torch.float32: 5e-7,
+    torch.float64: 1e-12,
+}  # squared distances of such features closer than this, relatively, are tied
 SMALLEST_CLASS = 128  # median size from which classes get a centre of their own
 MEMORY = 2**29  # bytes for the working buffers
 
@@ -233,7 +236,7 @@ class _Step:
         base = -self._margin * norms / 2 if s._metric == "inner" else norms * (1 - self._margin)
         unseen = bounds.amax(1).double() + base  # no sample outside the candidates is nearer than this
         last = distances[:, -1]
-        slack = last.abs() * TIED[self._dtype]
+        slack = last.abs() * TIED[s._y.dtype]
         return distances, indices, (last - slack <= unseen) | ((last == 0) & (s._metric != "inner"))
 
     def _smallest(self, v: Tensor, m: int) -> tuple[Tensor, Tensor]:
@@ -303,8 +306,9 @@ def nearest_neighbours(
     """The k nearest neighbours of every sample among the others, or among the samples of `bank`, exact.
 
     `metric`: "euclidean", "cosine" (distance 1 - cosine), "inner" (largest inner products). Distances are float64 with
-    a relative error below 1e-6 for float32 features, also inside collapsed classes; `labels` make those faster and
-    change no value. `memory`: bytes for the working buffers.
+    a relative error below 1e-6 for float32 features, 1e-9 for float64, also inside collapsed classes; which of two
+    samples that are as near as that comes first is left open. `labels` make collapsed classes faster and change no value.
+    `memory`: bytes for the working buffers.
 
     Raises InputError for NaN or infinite features, k above the number of other samples, a bank of another width, or,
     for "cosine", a sample whose features are all zero.
