@@ -307,8 +307,8 @@ def nearest_neighbours(
 
     `metric`: "euclidean", "cosine" (distance 1 - cosine), "inner" (largest inner products). Distances are float64 with
     a relative error below 1e-6 for float32 features, 1e-9 for float64, also inside collapsed classes; which of two
-    samples that are as near as that comes first is left open. `labels` make collapsed classes faster and change no value.
-    `memory`: bytes for the working buffers.
+    samples that are as near as that comes first is left open. `labels` make collapsed classes faster and change no
+    value. `memory`: bytes for the working buffers.
 
     Raises InputError for NaN or infinite features, k above the number of other samples, a bank of another width, or,
     for "cosine", a sample whose features are all zero.
