@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import repana
 from repana import (
@@ -189,7 +190,10 @@ def test_k_max_averages():
 def test_bayes_is_the_posterior_mean():
     r = Cloud.of(SHEET).neighbours.distances
     total = float((r[:, 1] / r[:, 0]).log().sum())
-    assert float(two_nn(SHEET, method="bayes")) == pytest.approx((2 + 600) / (5 + total), rel=1e-12)
+    got = two_nn(SHEET, method="bayes")
+    assert float(got) == pytest.approx((2 + 600) / (5 + total), rel=1e-12)
+    ends = stats.gamma(602, scale=1 / (5 + total)).interval(0.95)
+    assert (got.low, got.high) == pytest.approx(ends, rel=1e-9)
 
 
 def test_local_dimension_joins_to_the_global():
