@@ -204,7 +204,7 @@ def _width(activations: Activations, layer: str) -> int:
 
 
 def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
-    """Activations from named arrays: `labels` (or `y`, `target`), optional `logits`; everything 2-D else is a layer."""
+    """Activations from named arrays: optional `labels` (or `y`, `target`) and `logits`; all else of 2-D is a layer."""
     given = dict(arrays)
     labels = next((given.pop(name) for name in ("labels", "label", "y", "target", "targets") if name in given), None)
     logits = given.pop("logits", None)
@@ -215,9 +215,7 @@ def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
     if len(n) > 1:
         raise _check.lengths_differ(sorted(n))
     count = n.pop()
-    if labels is None:
-        raise _check.column_missing(source, "labels", list(arrays))
-    codes, names = _check.labels_of(labels, count)
+    codes, names = (None, ()) if labels is None else _check.labels_of(labels, count)
     if names and logits is not None:
         raise _check.names_without_numbers(names, "logits")
     z = None if logits is None else _check.matrix(logits, "logits", count, None, "one row per sample")

@@ -106,8 +106,10 @@ def profile(
 
 @app.command()
 def analyze(
-    file: Annotated[Path, typer.Argument(help="npz or safetensors with features and labels, or a features .npy")],
-    labels: Annotated[Path | None, typer.Option(help="labels .npy, where the file has none")] = None,
+    file: Annotated[
+        Path, typer.Argument(help="npz or safetensors with features, and labels if there are any, or a features .npy")
+    ],
+    labels: Annotated[Path | None, typer.Option(help="labels .npy; without any, what needs none is measured")] = None,
     metrics: Metrics = None,
     output: Output = Path("repana-report"),
     null: Null = 20,

@@ -88,6 +88,19 @@ def test_analyze_arrays_of_any_framework(tmp_path, capsys, monkeypatch):
     assert {line["layer"] for line in json.loads(out)} == {"features"}
 
 
+def test_analyze_without_labels_measures_what_needs_none(tmp_path, capsys, monkeypatch):
+    random = np.random.default_rng(0)
+    np.savez(tmp_path / "f.npz", first=random.normal(size=(90, 4)), last=random.normal(size=(90, 3)))
+    code, out, err = run(capsys, monkeypatch, "analyze", str(tmp_path / "f.npz"), "-o", str(tmp_path / "out"))
+    assert code == 0, err
+    assert "two_nn" in out
+    assert {r.analyzer for r in Report.load(tmp_path / "out" / "report").rows} == {"dimension", "spectrum"}
+    code, _, err = run(
+        capsys, monkeypatch, "analyze", str(tmp_path / "f.npz"), "-m", "fisher", "-o", str(tmp_path / "o")
+    )
+    assert (code, err[:6]) == (2, "RA213:")
+
+
 def test_layers_and_plan(capsys, monkeypatch):
     model = f"{HERE}/networks.py:mlp"
     code, out, _ = run(capsys, monkeypatch, "layers", model, "--input", "64")

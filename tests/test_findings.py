@@ -47,7 +47,12 @@ CASES = [
         "passed",
         "None of 1 headline values overlaps its range without class structure.",
     ),
-    ("RF102", planted(["a"], [1.0]), "not applicable", "No values without class structure were computed (null=0)."),
+    (
+        "RF102",
+        planted(["a"], [1.0]),
+        "not applicable",
+        "No values without class structure were computed (no labels, or null=0).",
+    ),
     ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "2 classes; the smallest, a, has 40 samples."),
     (
         "RF103",

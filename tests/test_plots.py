@@ -419,6 +419,11 @@ def test_each_of_few_curves_has_its_own_null(runs, shown):
     assert [line.get_color() for line in nulls] == [line.get_color() for line in solid[:shown]]
 
 
+def test_a_heat_map_of_quantities_without_a_better_side_says_higher():
+    report = planted(["a", "b"], [1.0, 2.0], name="two_nn", analyzer="dimension")
+    assert plots.heat_map(report, "two_nn").get_title(loc="left") == "darker is higher; at the right, both ends"
+
+
 def test_summary_of_runs_reads_one_layer():
     values = [Estimate(1.0 + i, 0.9 + i, 1.2 + i, null=9.0) for i in range(3)]
     report = repana.concat([planted(["a", "b", "c"], [5.0, v, 7.0], run=f"run {i}") for i, v in enumerate(values)])

@@ -33,7 +33,7 @@ def clear_of_null(view: View) -> Finding:
     names = [f"{a.name}.{q.name}" for a in ANALYZERS.values() for q in a.quantities if q.headline]
     rows = [r for name in names for r in view.rows(name) if math.isfinite(r.null)]
     if not rows:
-        return Finding(ABSENT, "No values without class structure were computed (null=0).")
+        return Finding(ABSENT, "No values without class structure were computed (no labels, or null=0).")
     inside = [r for r in rows if within_null(r)]
     if not inside:
         return Finding(PASSED, f"None of {len(rows)} headline values overlaps its range without class structure.")

@@ -78,7 +78,10 @@ def heat_map(
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel("layer, input to output")
-        told = "darker is better" + ("; at the right, worst to best" if wide else "")
+        sided = any(quantity(found[0].analyzer, found[0].quantity).better for found in rows)
+        told = f"darker is {'better' if sided else 'higher'}" + (
+            "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
+        )
         marks = ["\u2022 within its range without class structure"] if any(map(within_null, everything)) else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
         lines = [told + _style.which(report, run, split), *marks]
