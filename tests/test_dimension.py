@@ -32,6 +32,13 @@ SHEET = torch.randn(600, 5, generator=torch.Generator().manual_seed(0), dtype=to
 )
 
 
+CUBE = torch.rand(700, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+
+
+def distances(x):
+    return torch.stack([torch.linalg.vector_norm(x - row, dim=1) for row in x])
+
+
 def peer(name, x, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -41,7 +48,7 @@ def peer(name, x, **options):
         return made.fit(x.numpy(), **{k: v for k, v in options.items() if k in ("n_neighbors", "comb")}).dimension_
 
 
-@pytest.mark.parametrize("x", [SHEET, torch.rand(700, 3, dtype=torch.float64)], ids=["sheet", "cube"])
+@pytest.mark.parametrize("x", [SHEET, CUBE], ids=["sheet", "cube"])
 @pytest.mark.parametrize(
     ("ours", "theirs", "options"),
     [
@@ -57,17 +64,21 @@ def peer(name, x, **options):
         ),
         (lambda x: mom(x, k=100, average="mean"), "MOM", {"n_neighbors": 100}),
         (lambda x: mada(x, average="mean"), "MADA", {}),
-        (correlation_dimension, "CorrInt", {}),
-        (lambda x: correlation_dimension(x, k1=4, k2=60), "CorrInt", {"k1": 4, "k2": 60}),
+        (correlation_dimension, "CorrInt", {"DM": True}),
+        (lambda x: correlation_dimension(x, k1=4, k2=60), "CorrInt", {"k1": 4, "k2": 60, "DM": True}),
         (lambda x: gride(x, n1=1), "GRIDE", {}),
         (lambda x: gride(x, n1=4), "GRIDE", {"n1": 4, "n2": 8}),
     ],
 )
 def test_values_are_those_of_scikit_dimension(x, ours, theirs, options):
-    assert float(ours(x)) == pytest.approx(peer(theirs, x, **options), rel=1e-6)
+    """The correlation dimension of the peer counts pairs by rounded distances, some at the radius: it gets exact ones."""
+    given = distances(x) if options.get("DM") else x
+    assert float(ours(x)) == pytest.approx(peer(theirs, given, **options), rel=1e-6)
 
 
-@pytest.mark.parametrize("x", [SHEET[:40], torch.randn(60, 9, dtype=torch.float64), torch.rand(50, 2).double()])
+@pytest.mark.parametrize(
+    "x", [SHEET[:40], torch.randn(60, 9, generator=torch.Generator().manual_seed(3)).double(), CUBE[:50, :2]]
+)
 def test_ess_of_one_neighbourhood_is_that_of_scikit_dimension(x):
     import skdim.id
 
@@ -85,7 +96,7 @@ def test_correlation_dimension_counts_beyond_the_graph():
     """Half of the samples in a clump that holds more within the outer radius than the graph has neighbours."""
     generator = torch.Generator().manual_seed(0)
     x = torch.cat([torch.randn(300, 3, generator=generator), 0.02 * torch.randn(300, 3, generator=generator)]).double()
-    assert float(correlation_dimension(x)) == pytest.approx(peer("CorrInt", x), rel=1e-9)
+    assert float(correlation_dimension(x)) == pytest.approx(peer("CorrInt", distances(x), DM=True), rel=1e-9)
 
 
 def test_correlation_intervals_cover():
