@@ -71,7 +71,7 @@ def peer(name, x, **options):
     ],
 )
 def test_values_are_those_of_scikit_dimension(x, ours, theirs, options):
-    """The correlation dimension of the peer counts pairs by rounded distances, some at the radius: it gets exact ones."""
+    """The peer counts pairs for its correlation dimension by rounded distances, so that it gets exact ones."""
     given = distances(x) if options.get("DM") else x
     assert float(ours(x)) == pytest.approx(peer(theirs, given, **options), rel=1e-6)
 
