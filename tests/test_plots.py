@@ -1,5 +1,6 @@
 """Figures: what is drawn are the numbers of the report; names never overlap; nothing global changes."""
 
+import io
 import math
 
 import matplotlib as mpl
@@ -243,6 +244,19 @@ def test_spectra_of_layers_are_drawn_with_their_power_law():
         np.testing.assert_allclose(line.get_ydata(), v / v.sum())
         np.testing.assert_allclose(fit.get_ydata(), [(v / v.sum())[10], (v / v.sum())[29]])
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+@pytest.mark.parametrize("count", [1, 4, 10])
+def test_the_legend_below_takes_nothing_from_the_axes(count):
+    names = [f"encoder.layer.{i}.output" for i in range(count)]
+    arrays = {f"train/{k}/spectrum.eigenvalues": np.arange(1, 31.0) ** -1 for k in names}
+    arrays |= {f"train/{k}/spectrum.power_law": np.array([11, 30, 1.0, 0.0]) for k in names}
+    ax = plots.spectrum(Report(planted(names, [1.0] * count).rows, arrays, {}))
+    figure = plots.figure_of(ax)
+    figure.savefig(io.BytesIO(), format="png")  # which lays it out
+    box = ax.get_window_extent()
+    assert box.height / figure.dpi > 1.1
+    assert figure.legends[0].get_window_extent().y1 < box.y0
 
 
 def _is_spectrum(line, layer):

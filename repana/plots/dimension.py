@@ -26,7 +26,7 @@ def dimension_scale(
     """
     chosen = layers or spread(report, "dimension.scale", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.8 * width if width <= _style.COLUMN else 3.0), ax is None
+        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
         names = _layers.short_names(chosen, LETTERS)
         ticks: set[float] = set()
         for i, layer in enumerate(chosen):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -30,7 +31,7 @@ def spectrum(
     """
     chosen = layers or spread(report, "spectrum.eigenvalues", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.8 * width if width <= _style.COLUMN else 3.0), ax is None
+        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
         names = _layers.short_names(chosen, LETTERS)
         for i, layer in enumerate(chosen):
             values = report.array("spectrum.eigenvalues", layer, run=run, split=split)
@@ -76,7 +77,7 @@ def mean_spectrum(
     """
     chosen = layers or spread(report, "neural_collapse.mean_spectrum", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.8 * width if width <= _style.COLUMN else 3.0), ax is None
+        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
         names = _layers.short_names(chosen, LETTERS)
         longest = 1
         for i, layer in enumerate(chosen):
@@ -106,11 +107,13 @@ def mean_spectrum(
 
 
 def below(ax: Axes, own: bool, width: float) -> None:
-    """The legend, below the axes where the figure is ours."""
+    """The legend, below the axes where the figure is ours, which grows by its rows."""
     handles, labels = ax.get_legend_handles_labels()
     if own:
-        columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.06 + 0.45))))
-        _style.figure_of(ax).legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+        columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.055 + 0.4))))
+        figure, rows = _style.figure_of(ax), -(-len(labels) // columns)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+        figure.set_figheight(figure.get_figheight() + rows * 1.45 * mpl.rcParams["legend.fontsize"] / 72)
     else:
         ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
 
