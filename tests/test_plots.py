@@ -15,7 +15,7 @@ import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
 from repana._results import Estimate, closest_pairs, within_null
-from repana.plots import _layers, _style, heat, maps, plane
+from repana.plots import _layers, _style, maps, plane
 from repana.plots.checkpoints import series_of
 
 DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
@@ -178,7 +178,7 @@ def test_every_quantity_has_its_own_scale_and_direction():
     assert [t.get_text() for t in ax.get_yticklabels()] == ["NC1 \u2193", "Accuracy \u2191"]
     right = ax.child_axes[0]
     assert [t.get_text() for t in right.get_yticklabels()] == ["100 \u2192 1.0", "0.20 \u2192 0.40"]
-    assert [p.get_hatch() for p in ax.patches] == [heat.HATCH]
+    assert [p.get_hatch() for p in ax.patches] == [_style.HATCH]
 
 
 @pytest.mark.parametrize(

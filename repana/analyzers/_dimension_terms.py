@@ -23,20 +23,25 @@ def usable(cloud: Cloud, k: int) -> tuple[Float[Tensor, "m k"] | None, Int[Tenso
         raise _check.too_many_neighbours(k, r.shape[1])
     r = r[:, :k]
     keep = (r[:, 0] > 0).nonzero()[:, 0]
-    said = []
-    if cloud.duplicates:
-        kept = "kept" if len(keep) < cloud.n else "dropped"
-        said.append(f"{cloud.duplicates} duplicates {kept}")
-    if cloud.n + cloud.duplicates < cloud.seen:
-        said.append(f"{cloud.n} of {cloud.seen} samples")
     if len(keep) < FEWEST:
-        said.append(f"{len(keep)} usable samples; {FEWEST} are needed")
-        return None, keep, "; ".join(said)
+        return None, keep, noted(origin(cloud), f"{len(keep)} usable samples; {FEWEST} are needed")
     r = r[keep]
     ties = int((r[:, 0] == r[:, 1]).sum()) if k > 1 else 0
-    if ties > TIES * len(r):
-        said.append(f"{ties} ties of the two nearest: quantised features?")
-    return r, keep, "; ".join(said)
+    many = f"{ties} ties of the two nearest: quantised features?" if ties > TIES * len(r) else ""
+    return r, keep, noted(origin(cloud), many)
+
+
+def origin(cloud: Cloud) -> str:
+    """What became of duplicates, and of samples beyond those that are searched."""
+    kept = bool((cloud.neighbours.distances[:, 0] == 0).any())
+    repeated = f"{cloud.duplicates} duplicates {'kept' if kept else 'dropped'}" if cloud.duplicates else ""
+    part = f"{cloud.n} of {cloud.seen} samples" if cloud.n + cloud.duplicates < cloud.seen else ""
+    return noted(repeated, part)
+
+
+def noted(*parts: str) -> str:
+    """Remarks as one note, without the empty ones."""
+    return "; ".join(part for part in parts if part)
 
 
 def graph(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
@@ -61,7 +66,7 @@ def said(estimate: Estimate, cloud: Cloud) -> Estimate:
     if not (estimate.value > HIGH and estimate.n < MANY):
         return estimate
     low = f"a lower bound: {estimate.n} samples are few for such a dimension"
-    return replace(estimate, note="; ".join(part for part in (estimate.note, low) if part))
+    return replace(estimate, note=noted(estimate.note, low))
 
 
 def log_ratios(r: Float[Tensor, "n k"], k: int) -> Float[Tensor, " n"]:

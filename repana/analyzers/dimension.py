@@ -17,7 +17,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
-from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, said, sandwich, usable
+from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, noted, said, sandwich, usable
 from repana.analyzers._intervals import from_error
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
@@ -71,7 +71,7 @@ def two_nn(
         return Estimate(NAN, n=cloud.n, note=note)
     log, n = (r[:, 1] / r[:, 0]).log(), len(r)
     if float(log.sum()) <= 0:
-        return Estimate(NAN, n=n, note="; ".join(part for part in (note, "every ratio of distances is 1") if part))
+        return Estimate(NAN, n=n, note=noted(note, "every ratio of distances is 1"))
     if method == "linear":
         d, psi = _linear(log, discard)
     elif method == "log_moment":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, said, sandwich, usable
+from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, noted, origin, said, sandwich, usable
 from repana.analyzers._intervals import from_error
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
@@ -112,7 +112,7 @@ def correlation_dimension(cloud: Cloud, *, k1: int = 10, k2: int = 20, level: fl
     every = cloud.neighbours.distances
     a, b = (float(np.median(every[:, k - 1].cpu().numpy())) for k in (k1, k2))
     if not a < b:
-        return Estimate(NAN, n=cloud.n, note="; ".join(part for part in (note, "both radii are equal") if part))
+        return Estimate(NAN, n=cloud.n, note=noted(note, "both radii are equal"))
     inner, outer = (_within(cloud, radius) for radius in (a, b))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
     psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / cloud.n
@@ -171,8 +171,7 @@ def ess(
     if len(local) < FEWEST:
         return Estimate(NAN, n=len(local), note=f"{len(local)} neighbourhoods have a spread; {FEWEST} are needed")
     d, psi = float(local.mean()), (local - local.mean()) / len(local)
-    note = f"{cloud.duplicates} duplicates dropped" if cloud.duplicates else ""
-    return from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(local), level=level, note=note)
+    return from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(local), level=level, note=origin(cloud))
 
 
 def _skewness(points: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:

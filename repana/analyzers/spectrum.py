@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -195,24 +196,32 @@ class _Side:
         error = self._error(gradient)
         return from_error(found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note)
 
-    def _error(self, gradient: Float[Tensor, " r"]) -> float:
+    @cached_property
+    def _squares(self) -> Float[Tensor, "n r"]:
         assert self.coordinates is not None
-        influence = self.coordinates.square() @ gradient - self.values @ gradient
+        return self.coordinates.square()
+
+    @cached_property
+    def _cumulated(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+        """The shares of the first 1, 2, ... components less their bias, and their errors."""
+        total, shares = self.values.sum(), _shares(self.values, len(self.values))
+        half = [_shares(v, len(shares)) for v in self.halves]
+        bias = torch.stack(half).mean(0) - shares if half else torch.zeros_like(shares)
+        # d share_k / d lambda_j = (1[j <= k] - share_k) / total
+        influence = (self._squares.cumsum(1) - shares * self._squares.sum(1, keepdim=True)) / total
+        return (shares - bias).cpu(), (influence.square().sum(0).sqrt() / self.n).cpu()
+
+    def _error(self, gradient: Float[Tensor, " r"]) -> float:
+        influence = self._squares @ gradient - self.values @ gradient
         return float(influence.square().sum().sqrt()) / self.n
 
     def components(self, share: float) -> Estimate:
         """The fewest components whose share of the variance reaches `share`; its interval inverts that of the share."""
-        total, shares = self.values.sum(), _shares(self.values, len(self.values))
+        shares = _shares(self.values, len(self.values))
         count = float(min(int((shares < share - 1e-12).sum()) + 1, len(shares)))
         if self.coordinates is None:
             return Estimate(count, n=self.n, note=UNKNOWN)
-        # d share_k / d lambda_j = (1[j <= k] - share_k) / total
-        squares = self.coordinates.square()
-        half = [_shares(v, len(shares)) for v in self.halves]
-        bias = torch.stack(half).mean(0) - shares if half else torch.zeros_like(shares)
-        influence = (squares.cumsum(1) - shares * squares.sum(1, keepdim=True)) / total
-        error = (influence.square().sum(0).sqrt() / self.n).cpu()
-        low, high = quantile_of((shares - bias).cpu(), error, share, self.level)
+        low, high = quantile_of(*self._cumulated, share, self.level)
         return Estimate(count, min(low, count), max(high, count), self.n)
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from repana import _check
 from repana._numbers import number
@@ -20,6 +23,7 @@ COLUMN, PAGE = 3.25, 6.75  # inches
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # dots are for the values without structure
+HATCH = "/////"
 GREY, FAINT = "#6e6e6e", "#dddddd"
 SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
 MEDIA = {"paper": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
@@ -178,6 +182,17 @@ def decade(value: float, place: Any = None) -> str:
     if not 1e-3 * 0.999 < abs(value) < 1e3 * 1.001:
         return number(value, 1).replace("1\u00d7", "")
     return f"{value:g}"
+
+
+def decades(axis: Axis) -> None:
+    """Label a logarithmic axis at its decades alone, in letters of full size."""
+    axis.set_major_formatter(FuncFormatter(decade))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def hatch(ax: Axes, x: Any, y: Any) -> None:
+    """Mark the cell of an image whose value is not finite or not known."""
+    ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=GREY, linewidth=0))
 
 
 def literal(text: str) -> str:

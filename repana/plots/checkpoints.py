@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from repana import _check
 from repana._results import Report, Row
@@ -136,8 +136,7 @@ def _share_scale(row: Sequence[Axes], rows: Sequence[Row]) -> None:
             continue
         if log:
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(FuncFormatter(_style.decade))
-            ax.yaxis.set_minor_formatter(NullFormatter())
+            _style.decades(ax.yaxis)
         margin = 0.04 * (max(finite) - min(finite) or 1.0)
         ax.set_ylim(*(min(finite) / 1.2, max(finite) * 1.2) if log else (min(finite) - margin, max(finite) + margin))
         ax.tick_params(labelleft=i == 0)

@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from repana import _check
 from repana._results import Report, Row
@@ -114,9 +114,9 @@ def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tup
             mark = "^" if (value[beyond] > 0).all() else "v"
             edge = 1.0 if mark == "^" else 0.0
             ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
-        if i == 0 or len(curves) <= MOST_NULLS:
-            everyone = len(curves) <= MOST_NULLS or len(curves) == 1
-            _null(ax, x, rows, colour, NULL if everyone else f"{NULL} ({label})")
+        every = len(curves) <= MOST_NULLS
+        if every or i == 0:
+            _null(ax, x, rows, colour, NULL if every else f"{NULL} ({label})")
     _decorate(ax, line, layers, log)
     everything = [r for rows in curves.values() for r in rows]
     if not any(math.isfinite(r.value) for r in everything):
@@ -172,8 +172,7 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> N
     if log:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
-        ax.yaxis.set_major_formatter(FuncFormatter(_style.decade))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        _style.decades(ax.yaxis)
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
         if line.unit == "share":
@@ -198,7 +197,6 @@ def _legend(axes: Sequence[Axes]) -> None:
         across = max(
             1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))
         )
-        names = order
-        figure.legend([handles[k] for k in order], names, loc="outside upper center", ncols=across, frameon=False)
+        figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=across, frameon=False)
     else:
         axes[0].legend([handles[k] for k in order], order, frameon=False)

@@ -6,9 +6,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from repana._results import Report
 from repana.plots import _layers, _style
-from repana.plots.spectrum import below, spread
-
-LETTERS = 20
+from repana.plots._curves import LETTERS, below, opened, spread
 
 
 def dimension_scale(
@@ -26,7 +24,7 @@ def dimension_scale(
     """
     chosen = layers or spread(report, "dimension.scale", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
+        ax, own = opened(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         ticks: set[float] = set()
         for i, layer in enumerate(chosen):

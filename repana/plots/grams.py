@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from repana._numbers import short
 from repana._results import Report, closest_pairs, penultimate
 from repana.plots import _style
-from repana.plots.heat import HATCH
 
 MOST_NAMES = 14  # classes that are named on the axes
 PAIRS = 3
@@ -116,7 +115,7 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
 def _hatch(ax: Axes, unknown: np.ndarray) -> None:
     """Mark the cells whose value is not known."""
     for i, j in np.argwhere(unknown):
-        ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
+        _style.hatch(ax, j, i)
 
 
 def _bar(ax: Axes, image: Any, label: str) -> Any:

@@ -17,7 +17,6 @@ from repana.plots.depth import headline, wants_log
 MOST_VALUES = 12  # layers whose cells have room for a number
 CELL = 0.42  # inches that a number needs
 DARKEST = 1.25  # the shade at the end of the colours, beyond the best, which stays readable
-HATCH = "/////"
 
 
 def heat_map(
@@ -107,7 +106,7 @@ def shades_of(rows: Sequence[Row]) -> dict[str, float]:
 def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool) -> None:
     ink = _ink(shade)
     if not math.isfinite(row.value):
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=_style.GREY, linewidth=0))
+        _style.hatch(ax, x, y)
         return
     inside = within_null(row)
     if numbers:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from repana import _check
 from repana._results import Report, Row, penultimate
@@ -87,8 +86,7 @@ def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], spl
         say_empty(ax, list(found.values()), across=True)
     elif wants_log([r for r in found.values() if math.isfinite(r.value)]):
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(FuncFormatter(_style.decade))
-        ax.xaxis.set_minor_formatter(NullFormatter())
+        _style.decades(ax.xaxis)
     ax.set_ylim(len(runs) - 0.5, -0.5)
     _layers.name_layers(ax, runs, vertical=True)
     ax.set_title(line.label)

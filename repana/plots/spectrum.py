@@ -1,19 +1,15 @@
 """Spectra: the eigenvalues of layers with their power law, and the singular values of class means."""
 
-from collections.abc import Sequence
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 from repana import _check
-from repana._results import Report, penultimate
+from repana._results import Report
 from repana.plots import _layers, _style
+from repana.plots._curves import LETTERS, below, opened, spread
 
-MOST_CURVES = 10
 MOST_MARKED = 20  # values of a curve, above which it has no markers
-LETTERS = 20
 
 
 def spectrum(
@@ -31,7 +27,7 @@ def spectrum(
     """
     chosen = layers or spread(report, "spectrum.eigenvalues", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
+        ax, own = opened(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         for i, layer in enumerate(chosen):
             values = report.array("spectrum.eigenvalues", layer, run=run, split=split)
@@ -53,8 +49,7 @@ def spectrum(
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_locator(LogLocator(numticks=6))
-            axis.set_major_formatter(FuncFormatter(_style.decade))
-            axis.set_minor_formatter(NullFormatter())
+            _style.decades(axis)
         ax.set_xlabel("principal component, by rank")
         ax.set_ylabel("share of variance")
         ax.set_title(f"eigenvalues of the covariance{_style.which(report, run, split)}")
@@ -77,7 +72,7 @@ def mean_spectrum(
     """
     chosen = layers or spread(report, "neural_collapse.mean_spectrum", run, split)
     with _style.drawing():
-        ax, own = _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
+        ax, own = opened(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         longest = 1
         for i, layer in enumerate(chosen):
@@ -95,8 +90,7 @@ def mean_spectrum(
             )
         ax.axhline(1, color=_style.GREY, linestyle="--", linewidth=_style.thin(), zorder=0, label="simplex")
         ax.set_yscale("log")
-        ax.yaxis.set_major_formatter(FuncFormatter(_style.decade))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        _style.decades(ax.yaxis)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_xlabel("singular value, by rank")
         ax.set_ylabel("size over the largest")
@@ -104,29 +98,3 @@ def mean_spectrum(
         ax.set_xlim(0.7, longest + 0.3)
         below(ax, own, width)
     return ax
-
-
-def below(ax: Axes, own: bool, width: float) -> None:
-    """The legend, below the axes where the figure is ours, which grows by its rows."""
-    handles, labels = ax.get_legend_handles_labels()
-    if own:
-        columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.055 + 0.4))))
-        figure, rows = _style.figure_of(ax), -(-len(labels) // columns)
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
-        figure.set_figheight(figure.get_figheight() + rows * 1.45 * mpl.rcParams["legend.fontsize"] / 72)
-    else:
-        ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
-
-
-def spread(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
-    """Up to ten layers of the run that have the array, evenly over the depth, the classifier's input among them."""
-    start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
-    start += split or report.splits[0]
-    all_layers = [layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/{name}", ()))]
-    if not all_layers:
-        return report.layers[-1:]
-    at = np.unique(np.linspace(0, len(all_layers) - 1, min(MOST_CURVES, len(all_layers))).round().astype(int))
-    last = penultimate(report, run)
-    if last in all_layers and all_layers.index(last) not in at:
-        at[np.abs(at - all_layers.index(last)).argmin()] = all_layers.index(last)
-    return tuple(all_layers[i] for i in at)

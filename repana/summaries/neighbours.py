@@ -201,7 +201,7 @@ class _Step:
 
     def __init__(self, search: _Search, centre: Tensor, dtype: torch.dtype) -> None:
         self._search, self._centre, self._dtype = search, centre, dtype
-        y = (search._y.double() - centre).to(dtype) if dtype == torch.float32 else search._y.double() - centre
+        y = (search._y.double() - centre).to(dtype)
         n = len(y)
         self._groups = -(-n // GROUP)
         width = self._groups * GROUP

@@ -1,0 +1,44 @@
+"""Figures with one curve a layer: which layers, the axes with room below, and the legend there."""
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+
+from repana._results import Report, penultimate
+from repana.plots import _style
+
+MOST_CURVES = 10
+LETTERS = 20  # of a layer in the legend
+
+
+def opened(ax: Axes | None, width: float) -> tuple[Axes, bool]:
+    """The given Axes, or those of a new figure, and whether the figure is ours."""
+    return _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
+
+
+def below(ax: Axes, own: bool, width: float) -> None:
+    """The legend, below the axes where the figure is ours, which grows by its rows."""
+    handles, labels = ax.get_legend_handles_labels()
+    if own:
+        columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.055 + 0.4))))
+        figure, rows = _style.figure_of(ax), -(-len(labels) // columns)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+        figure.set_figheight(figure.get_figheight() + rows * 1.45 * mpl.rcParams["legend.fontsize"] / 72)
+    else:
+        ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
+
+
+def spread(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
+    """Up to ten layers of the run that have the array, evenly over the depth, the classifier's input among them."""
+    start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
+    start += split or report.splits[0]
+    all_layers = [layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/{name}", ()))]
+    if not all_layers:
+        return report.layers[-1:]
+    at = np.unique(np.linspace(0, len(all_layers) - 1, min(MOST_CURVES, len(all_layers))).round().astype(int))
+    last = penultimate(report, run)
+    if last in all_layers and all_layers.index(last) not in at:
+        at[np.abs(at - all_layers.index(last)).argmin()] = all_layers.index(last)
+    return tuple(all_layers[i] for i in at)
