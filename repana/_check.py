@@ -5,7 +5,7 @@ has a paragraph in docs/errors.md.
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -684,6 +684,50 @@ def subset_too_small(kept: int, classes: int, short: Sequence[Any]) -> InputErro
         "RA221",
         f"`max_samples` kept {kept} samples of {classes} classes, and fewer than 2 of class(es) {listed(short)}; such "
         f"a subset looks collapsed whatever the network does. Keep at least {10 * classes}, ten of every class.",
+    )
+
+
+def tree_sizes(smallest: int, largest: int, steps: int, subsamples: int, n: int) -> InputError:
+    return InputError(
+        "RA238",
+        f"trees of {smallest} to {largest} samples were asked for, {subsamples} of each of {steps} sizes; wanted 3 <= "
+        f"smallest < largest <= {n} (the samples), at least 2 sizes and 1 subset of each.",
+    )
+
+
+def no_texts() -> InputError:
+    return InputError(
+        "RA239",
+        "text_dimension needs several rows of every text, one a token, and there is one row a sample; record with "
+        "`pool='tokens'` and `mask='content'`, or say with `sample=` which text each row belongs to.",
+    )
+
+
+def subspace_size(dimension: int, total: int) -> InputError:
+    return InputError(
+        "RA240",
+        f"a subspace of {dimension} dimensions was asked for; the model trains {total} parameters, so wanted "
+        f"1 to {total}.",
+    )
+
+
+def dense_projection(total: int, dimension: int, needed: int) -> InputError:
+    return InputError(
+        "RA241",
+        f"a dense projection of {total} x {dimension} takes {_bytes(needed)}; take `projection='fastfood'`, whose "
+        "memory does not grow with the dimension.",
+    )
+
+
+def other_experiment(store: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> InputError:
+    return InputError(
+        "RA242", f"{str(store)!r} holds trainings of {dict(known)}, and this is {dict(asked)}; name another folder."
+    )
+
+
+def no_samples(what: str) -> InputError:
+    return InputError(
+        "RA237", f"{what} reads single samples, which a summary of moments does not hold; call it on the features."
     )
 
 

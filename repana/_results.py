@@ -30,7 +30,8 @@ STEP = re.compile(r"(?:^|[/_.\- ])(?:epoch|step|iter|iteration|update|checkpoint
 class Estimate:
     """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
 
-    `null` is the value expected without any relation between features and labels, with its own range.
+    `null` is the value expected without any relation between features and labels, with its own range. `calibrated` is
+    the estimate less the bias of a sample of this size, where it was asked for.
     """
 
     value: float
@@ -41,6 +42,7 @@ class Estimate:
     null: float = NAN
     null_low: float = NAN
     null_high: float = NAN
+    calibrated: "Estimate | None" = None
 
     def __float__(self) -> float:
         return self.value
@@ -53,6 +55,7 @@ class Estimate:
 
     def __str__(self) -> str:
         interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"
+        interval += "" if self.calibrated is None else f", calibrated {self.calibrated}"
         return f"{self.value:.4g}{interval}" + (f" ({self.note})" if self.note else "")
 
 
@@ -401,7 +404,8 @@ def penultimate(report: Report, run: str | None = None) -> str:
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:
     """A line of the report from an estimate."""
-    values = asdict(estimate)
+    values = asdict(replace(estimate, calibrated=None))
+    del values["calibrated"]
     return Row(run=run, split=split, layer=layer, depth=depth, analyzer=analyzer, quantity=quantity, index=0, **values)
 
 

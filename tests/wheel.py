@@ -17,6 +17,7 @@ def test_built_wheel_has_stub_template_and_works(tmp_path):
     assert (target / "repana" / "__init__.pyi").is_file()
     assert (target / "repana" / "templates" / "report.html.j2").is_file()
     assert (target / "repana" / "py.typed").is_file()
+    assert (target / "repana" / "analyzers" / "_balls.npz").is_file()
     code = f"""
 import sys; sys.path.insert(0, {str(target)!r})
 import repana, torch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
-from repana.analyzers.dimension import DimensionProfile, dimension_profile
+from repana.analyzers.scales import DimensionProfile, dimension_profile
 from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.spectrum import Spectrum, spectrum
 from repana.summaries.cloud import Cloud
@@ -214,6 +214,14 @@ ANALYZERS: dict[str, Analyzer] = {
                 ),
                 Quantity("two_nn_ml", "(N - 1)/sum log(r_2/r_1)", unit="dimensions", title="TwoNN (ML)", source=_FACCO),
                 Quantity(
+                    "two_nn_calibrated",
+                    "d of the ball whose samples give two_nn_ml",
+                    unit="dimensions",
+                    title="TwoNN, calibrated",
+                    source=_FACCO,
+                    counts=True,
+                ),
+                Quantity(
                     "mle",
                     "19/mean_i sum_{j<20} log(r_20/r_j)",
                     unit="dimensions",
@@ -229,6 +237,13 @@ ANALYZERS: dict[str, Analyzer] = {
                         source="Denti et al. 2022",
                     )
                     for n1 in (2, 4, 8, 16, 32)
+                ),
+                Quantity(
+                    "gride_plateau",
+                    "mean of GRIDE over scales within 10 %",
+                    unit="dimensions",
+                    title="GRIDE plateau",
+                    source="Denti et al. 2022",
                 ),
             ),
         ),

@@ -61,7 +61,7 @@ def sandwich(psi: Float[Tensor, " n"], edges: Int[Tensor, "e 2"]) -> float:
     return math.sqrt(max(alone + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum()), alone / 16))
 
 
-def said(estimate: Estimate, cloud: Cloud) -> Estimate:
+def said(estimate: Estimate) -> Estimate:
     """With the warning that n is small for what was found."""
     if not (estimate.value > HIGH and estimate.n < MANY):
         return estimate

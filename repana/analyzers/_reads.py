@@ -39,7 +39,8 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
                 return function(features, **options)
             sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
             x = _check.features_of(features, finite=sound is None)
-            wanted = {k: options.pop(k) for k in OPTIONS[summaries[0]] if k in options}
+            wanted = {k: options[k] for k in OPTIONS[summaries[0]] if k in options}
+            options = {k: v for k, v in options.items() if k in defaults or k not in wanted}
             if summaries[0] is Cloud:
                 wanted["k"] = Cloud.needed(defaults | options)
             built = summaries[0].of(x if sound is None else x[sound], **wanted)  # type: ignore[attr-defined]

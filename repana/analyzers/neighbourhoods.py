@@ -9,6 +9,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
+from repana.analyzers._calibration import beside
 from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, noted, origin, said, sandwich, usable
 from repana.analyzers._intervals import from_error
 from repana.analyzers._reads import reads
@@ -20,15 +21,17 @@ LARGEST = 5_000  # dimension up to which a skewness is inverted
 
 
 @reads(Cloud, labels=False)
-def mom(cloud: Cloud, *, k: int = 64, average: str = "inverse", level: float = 0.95) -> Estimate:
+def mom(
+    cloud: Cloud, *, k: int = 64, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+) -> Estimate:
     """Intrinsic dimension from the mean distance of k neighbours. Call as `mom(features)`.
 
     Where the density is constant, r is distributed as d r^(d-1)/r_k^d up to the k-th neighbour, with the mean
     m_i = r_k d/(d + 1), so d_i = m_i/(r_k - m_i), m_i the mean of r_1 ... r_k. `average`: "inverse", 1/mean_i 1/d_i,
     or "mean" (scikit-dimension's). As published m_i includes r_k, which takes no part in that mean: the estimate is
     high, by 5 % at k = 20 and 1 to 2 % at 64, and the interval carries the sampling error alone. Unit: dimensions, at
-    the scale of the k-th neighbour. Interval: sandwich over the graph of k neighbours. Duplicates, ties and small
-    samples as in `two_nn`.
+    the scale of the k-th neighbour. Interval: sandwich over the graph of k neighbours. `calibrate`, duplicates, ties
+    and small samples as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
 
@@ -41,6 +44,8 @@ def mom(cloud: Cloud, *, k: int = 64, average: str = "inverse", level: float = 0
     2
     """
     _check.choice(average, "average", ("inverse", "mean"))
+    if calibrate:
+        return beside(mom, cloud, level=level, k=k, average=average)
     _check.neighbours_between(k, k, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
@@ -50,17 +55,19 @@ def mom(cloud: Cloud, *, k: int = 64, average: str = "inverse", level: float = 0
     if float(s.sum()) <= 0:
         return Estimate(NAN, n=len(r), note="all distances are equal")
     d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note), cloud)
+    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note))
 
 
 @reads(Cloud, labels=False)
-def mada(cloud: Cloud, *, k: int = 20, average: str = "inverse", level: float = 0.95) -> Estimate:
+def mada(
+    cloud: Cloud, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+) -> Estimate:
     """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours. Call as `mada(features)`.
 
     d_i = log 2 / log(r_k/r_{k/2}), with k/2 rounded down. `average`: "inverse", "mean" (as published, which one outlier
     can carry off) or "median". Low by 3 to 4 % at k = 20 with "inverse", since E log(r_k/r_{k/2}) is not quite log 2/d;
     the interval carries the sampling error alone. Unit: dimensions, at the scale of the k-th neighbour. Interval:
-    sandwich over the graph of k neighbours. Duplicates, ties and small samples as in `two_nn`.
+    sandwich over the graph of k neighbours. `calibrate`, duplicates, ties and small samples as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
 
@@ -73,6 +80,8 @@ def mada(cloud: Cloud, *, k: int = 20, average: str = "inverse", level: float = 
     2
     """
     _check.choice(average, "average", ("inverse", "mean", "median"))
+    if calibrate:
+        return beside(mada, cloud, level=level, k=k, average=average)
     _check.neighbours_between(k, k, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
@@ -81,7 +90,7 @@ def mada(cloud: Cloud, *, k: int = 20, average: str = "inverse", level: float = 
     if float(s.sum()) <= 0:
         return Estimate(NAN, n=len(r), note="all distances are equal")
     d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note), cloud)
+    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note))
 
 
 @reads(Cloud, labels=False)
@@ -116,7 +125,7 @@ def correlation_dimension(cloud: Cloud, *, k1: int = 10, k2: int = 20, level: fl
     inner, outer = (_within(cloud, radius) for radius in (a, b))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
     psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / cloud.n
-    return said(from_error(d, float(psi.square().sum().sqrt()), n=cloud.n, level=level, note=note), cloud)
+    return said(from_error(d, float(psi.square().sum().sqrt()), n=cloud.n, level=level, note=note))
 
 
 def _within(cloud: Cloud, radius: float) -> Float[Tensor, " n"]:

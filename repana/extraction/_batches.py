@@ -15,6 +15,8 @@ from repana import _check
 
 LABELS = ("labels", "label", "y", "target", "targets")
 MASK = "attention_mask"
+SPECIAL = "special_tokens_mask"  # of a tokenizer: 1 at tokens that are no part of the text
+CONTENT = "content"  # the attention mask without special tokens
 Forward = Callable[[nn.Module, Any], Any]
 
 
@@ -223,6 +225,12 @@ def _mask(raw: Any, inputs: Any, mask: Any) -> Tensor | None:
         return None
     if callable(mask):
         found = mask(raw)
+    elif mask == CONTENT:
+        parts = [inputs.get(name) if isinstance(inputs, Mapping) else None for name in (MASK, SPECIAL)]
+        if parts[1] is None:
+            raise _check.no_mask_key(SPECIAL, list(inputs) if isinstance(inputs, Mapping) else [])
+        real = torch.as_tensor(parts[1]) == 0
+        found = real if parts[0] is None else torch.as_tensor(parts[0]).bool() & real
     else:
         name = MASK if mask is None else mask
         found = inputs.get(name) if isinstance(inputs, Mapping) else None

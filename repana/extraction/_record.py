@@ -96,7 +96,7 @@ def record(
     - `pool`: "auto" averages maps, takes the masked mean of sequences and keeps vectors; or "avg", "max", "flatten",
       "grid" (4 x 4 averages), "mean", "cls", "last" (real token), "tokens", "none"; a mapping gives it by layer.
     - `mask`: the attention mask (b, t): by default the batch's "attention_mask"; a key, a function of the batch, or
-      False where nothing is padded.
+      False where nothing is padded. "content" leaves out the tokens of the batch's "special_tokens_mask" too.
     - `max_samples`: keep features of so many samples, as many of each class as equal shares allow, chosen by `seed`;
       `Activations.moments` stay exact over all. 0 keeps moments only, with memory independent of the data's size.
       `scatter=True` adds their (d, d) pooled scatter.

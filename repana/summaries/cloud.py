@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -38,7 +38,8 @@ class Cloud:
     def needed(options: Mapping[str, Any]) -> int:
         """How many neighbours a quantity called with these options reads, and no fewer than all of them share."""
         asked = [options.get(name) or 0 for name in ("k", "k_max", "k2", "n2")]
-        return max(SHARED, *asked, 2 * (options.get("n1") or 0))
+        most = max(*asked, 2 * (options.get("n1") or 0))
+        return SHARED if most < SHARED else most + 1  # some read one beyond
 
     @classmethod
     def of(
@@ -70,7 +71,7 @@ class Cloud:
         again = (found.distances[:, 0] == 0).nonzero()[:, 0]
         repeated = 0
         if len(again):
-            kept = _first_of_each(x[again])
+            kept = distinct(x[again])
             repeated = len(again) - len(kept)
             if duplicates == "raise":
                 raise _check.duplicated(repeated, len(x))
@@ -84,7 +85,7 @@ class Cloud:
         return cls(found, rows, len(features), repeated, x)
 
 
-def _first_of_each(x: Tensor) -> Tensor:
+def distinct(x: Float[Tensor, "n d"]) -> Int[Tensor, " m"]:
     """Places of the first of every distinct row."""
     _, group = torch.unique(x, dim=0, return_inverse=True)
     first = torch.full((int(group.max()) + 1,), len(x), dtype=torch.int64, device=x.device)

@@ -1,0 +1,310 @@
+"""Intrinsic dimension from the nearest and the k-th distance, and from the directions of neighbours."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import optimize, special
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate
+from repana.analyzers._calibration import DIMENSIONS, beside, curve
+from repana.analyzers._dimension_terms import averaged, graph, noted, origin, said, sandwich, usable
+from repana.analyzers._intervals import from_error
+from repana.analyzers._reads import reads
+from repana.summaries.cloud import Cloud
+from repana.summaries.neighbours import power_of_two
+
+AVERAGES = ("inverse", "mean", "median")
+BLOCK = 2**26  # bytes of neighbourhoods at a time
+BRACKET = (1e-3, 1e5)
+DROPPED = 1e-4  # of r_k: shorter projections take no part in TLE
+
+
+def _likeliest(rho: Float[Tensor, " n"], k: int) -> tuple[float, Float[Tensor, " n"]]:
+    """The root of MiND's score, and the influence of every sample."""
+    log, n = rho.log(), len(rho)
+
+    def terms(d: float) -> Tensor:
+        power = rho**d
+        return log - (k - 1) * power * log / -torch.expm1(d * log)
+
+    found: Any = optimize.root_scalar(
+        lambda d: n / d + float(terms(d).sum()), bracket=BRACKET, method="brentq", xtol=1e-12, rtol=1e-14
+    )
+    d = float(found.root)
+    half = (d * log / 2).clamp_min(-300)
+    information = n / d**2 + (k - 1) * float((log / (2 * torch.sinh(half))).square().sum())
+    return d, (1 / d + terms(d)) / information
+
+
+@reads(Cloud, labels=False)
+def mind_ml(
+    cloud: Cloud, *, k: int = 20, integer: bool = False, calibrate: bool = False, level: float = 0.95
+) -> Estimate:
+    """Intrinsic dimension from the ratio of the first to the (k + 1)-th distance. Call as `mind_ml(features)`.
+
+    rho_i = r_1/r_{k+1} has the density k d rho^(d-1) (1 - rho^d)^(k-1); the estimate is the root of
+    N/d + sum log rho - (k - 1) sum rho^d log rho/(1 - rho^d), which is unique (MiND-MLk); with `integer`, the whole
+    number of the largest likelihood (MiND-MLi). There is no largest dimension (scikit-dimension stops at 10 unless
+    told). Unit: dimensions, at the scale of the (k + 1)-th neighbour. Interval: sandwich over the graph of k + 1
+    neighbours. `calibrate`, duplicates, ties and small samples as in `two_nn`.
+
+    Raises InputError for NaN or infinite features, or unless 2 <= k < samples - 1.
+
+    Source: Rozza et al. 2012, doi:10.1007/s10994-012-5294-7, section 3.1.
+
+    >>> import torch
+    >>> from repana import mind_ml
+    >>> sheet = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
+    >>> round(float(mind_ml(sheet)))
+    2
+    """
+    if calibrate:
+        return beside(mind_ml, cloud, level=level, k=k, integer=integer)
+    _check.neighbours_between(k, k + 1, 2, cloud.n - 1)
+    r, keep, note = usable(cloud, k + 1)
+    if r is None:
+        return Estimate(NAN, n=cloud.n, note=note)
+    apart = r[:, 0] < r[:, k]
+    rho, keep = (r[:, 0] / r[:, k])[apart], keep[apart]
+    if not len(rho):
+        return Estimate(NAN, n=len(r), note=noted(note, "all distances are equal"))
+    d, psi = _likeliest(rho, k)
+    found = from_error(d, sandwich(psi, graph(cloud, keep, k + 1)), n=len(rho), level=level, note=note)
+    if integer:
+        below = float(max(1, math.floor(d)))
+        whole = max((below, below + 1), key=lambda m: _log_likelihood(m, rho, k))
+        found = Estimate(whole, min(found.low, whole), max(found.high, whole), found.n, note)
+    return said(found)
+
+
+def _log_likelihood(d: float, rho: Float[Tensor, " n"], k: int) -> float:
+    log = rho.log()
+    return len(rho) * math.log(k * d) + float(((d - 1) * log + (k - 1) * torch.log(-torch.expm1(d * log))).sum())
+
+
+def _around(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Tensor, "b k d"]]:
+    """The k neighbours of samples less the sample, in float64, blocks at a time."""
+    x = cloud.features
+    assert x is not None
+    scale = power_of_two(x)
+    size = max(1, BLOCK // (k * (k + x.shape[1]) * 8))
+    for part in keep.split(size):
+        near = x[cloud.neighbours.indices[part, :k]].double()
+        yield near.sub_(x[part][:, None]) / scale
+
+
+def _cosines(near: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
+    unit = near / torch.linalg.vector_norm(near, dim=2, keepdim=True)
+    return (unit @ unit.mT).clamp_(-1, 1)
+
+
+@reads(Cloud, labels=False)
+def abid(
+    cloud: Cloud, *, k: int = 64, diagonal: bool = True, average: str = "inverse", level: float = 0.95
+) -> Estimate:
+    """Angle-based intrinsic dimension. Call as `abid(features)`.
+
+    With c_jl the cosines between the directions from a sample to its k neighbours, d_i = k^2/sum_{j,l} c_jl^2, j = l
+    included, which is at most k (ABID); with `diagonal=False`, k (k - 1)/(sum c^2 - k) (RABID), without that bound:
+    in d dimensions E c^2 = 1/d. `average`: "inverse" (1/mean_i 1/d_i), "mean" or "median" of the samples. Low where d
+    is near k/2 or above. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the graph.
+    Duplicates as in `two_nn`.
+
+    Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
+
+    Source: Thordsen & Schubert 2022, doi:10.1016/j.is.2022.101989.
+
+    >>> import torch
+    >>> from repana import abid
+    >>> ball = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
+    >>> round(float(abid(ball, diagonal=False)))
+    3
+    """
+    _check.choice(average, "average", AVERAGES)
+    _check.neighbours_between(k, k, 2, cloud.n - 1)
+    r, keep, note = usable(cloud, k)
+    if r is None:
+        return Estimate(NAN, n=cloud.n, note=note)
+    squares = torch.cat([_cosines(near).square().sum((1, 2)) for near in _around(cloud, keep, k)])
+    s = squares / k**2 if diagonal else (squares - k) / (k * (k - 1))
+    if float(s.sum()) <= 0:
+        return Estimate(NAN, n=len(s), note=noted(note, "all directions are at right angles"))
+    d, psi = averaged(s, 1, average)
+    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(s), level=level, note=note))
+
+
+@reads(Cloud, labels=False)
+def tle(
+    cloud: Cloud, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+) -> Estimate:
+    """Tight local intrinsic dimension: also distances between neighbours. Call as `tle(features)`.
+
+    For a sample with its k neighbours at distances u_j, r = u_k, v_jl the distance of two of them and
+    w_jl^2 = 2 u_j^2 + 2 u_l^2 - v_jl^2 that to the other's mirror image, every pair gives the radii of two balls that
+    touch the ball of radius r: with a = u_j^2 + v^2 - u_l^2, s_jl = 2 r v^2/(sqrt(a^2 + 4 v^2 (r^2 - u_j^2)) + a), and
+    t_jl likewise with w. Then 1/d_i = -(sum_{j != l} log(s_jl/r) + log(t_jl/r) + 2 sum_j log(u_j/r)) / (2 k^2), pairs
+    with s or t below 1e-4 r left out and not counted (of r, so that scale does not matter; of 1 in scikit-dimension).
+    `average`: "inverse" (1/mean_i 1/d_i), "mean" (scikit-dimension's) or "median". Unit: dimensions, at the scale of
+    the k-th neighbour. Interval: sandwich over the graph. `calibrate`, duplicates, ties and small samples as in
+    `two_nn`.
+
+    Raises InputError for NaN or infinite features, or unless 3 <= k < samples.
+
+    Source: Amsaleg et al. 2019, doi:10.1137/1.9781611975673.21; their idtlec.m, with reflections.
+
+    >>> import torch
+    >>> from repana import tle
+    >>> sheet = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0))
+    >>> round(float(tle(sheet)))
+    2
+    """
+    if calibrate:
+        return beside(tle, cloud, level=level, k=k, average=average)
+    _check.choice(average, "average", AVERAGES)
+    _check.neighbours_between(k, k, 3, cloud.n - 1)
+    r, keep, note = usable(cloud, k)
+    if r is None:
+        return Estimate(NAN, n=cloud.n, note=note)
+    s = torch.cat([_tight(near) for near in _around(cloud, keep, k)])
+    if not float(s.sum()) > 0:
+        return Estimate(NAN, n=len(s), note=noted(note, "all distances are equal"))
+    d, psi = averaged(s, 1, average)
+    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(s), level=level, note=note))
+
+
+def _tight(near: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
+    """1/d of every neighbourhood."""
+    k = near.shape[1]
+    gram = near @ near.mT
+    squares = gram.diagonal(dim1=1, dim2=2)  # u_j^2
+    v = (squares[:, :, None] + squares[:, None] - 2 * gram).clamp_min(0)
+    w = (squares[:, :, None] + squares[:, None] + 2 * gram).clamp_min(0)
+    top = squares.amax(1)[:, None, None]
+
+    def share(square: Tensor) -> Tensor:
+        """(s/r) from v^2, or t/r from w^2."""
+        a = squares[:, :, None] + square - squares[:, None]
+        root = (a.square() + 4 * square * (top - squares[:, :, None])).sqrt()
+        return 2 * top.sqrt() * square / (root + a) / top.sqrt()
+
+    s, t = share(v), share(w)
+    kept = (s >= DROPPED) & (t >= DROPPED) & ~torch.eye(k, dtype=torch.bool, device=near.device)
+    both = torch.where(kept, s * t, 1.0).log().sum((1, 2))
+    own = (squares / top[:, :, 0]).log().sum(1)  # 2 sum log(u/r)
+    return -(both + own) / (2 * (kept.sum((1, 2)) + k))
+
+
+@reads(Cloud, labels=False)
+def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.95) -> Estimate:
+    """Dimension from angle and norm concentration. Call as `danco(features)`.
+
+    Three statistics of the data, d_hat of `mind_ml(k)` and the means over samples of the von Mises location nu and
+    concentration tau of the angles between the directions to k neighbours, are held against those of as many samples
+    from unit balls: the estimate is the d of the least KL(d_hat, d_hat(d)) + KL((nu, tau), (nu(d), tau(d))), over all d
+    from 1 to 1000, or whole ones with `integer`. The statistics of balls are interpolated between those shipped (k =
+    10) or simulated. nu = atan2(sum sin, sum cos), where scikit-dimension takes arctan of the quotient, which jumps at
+    a right angle. Sees the curvature of surfaces as a dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the
+    sandwich over the graph of k + 1 neighbours, through the gradient of d by the three statistics. Duplicates as in
+    `two_nn`.
+
+    Raises InputError for NaN or infinite features, or unless 3 <= k < samples - 1.
+
+    Source: Ceruti et al. 2014, doi:10.1016/j.patcog.2014.02.013.
+
+    >>> import torch
+    >>> from repana import danco
+    >>> round(float(danco(torch.rand(1000, 5, generator=torch.Generator().manual_seed(0)))))
+    5
+    """
+    _check.neighbours_between(k, k + 1, 3, cloud.n - 1)
+    r, keep, note = usable(cloud, k + 1)
+    if r is None:
+        return Estimate(NAN, n=cloud.n, note=note)
+    apart = r[:, 0] < r[:, k]
+    if not bool(apart.all()):
+        r, keep = r[apart], keep[apart]
+    if not len(r):
+        return Estimate(NAN, n=cloud.n, note=noted(note, "all distances are equal"))
+    found, psi = _concentration(cloud, keep, r, k)
+    balls = curve(f"danco k={k}", lambda drawn: on_ball(drawn, k), Cloud.needed({"k": k + 1}), len(r))
+    path = PchipInterpolator(np.log(DIMENSIONS), balls.mean)
+    d = _nearest(found, path, k)
+    if integer:
+        whole = [m for m in (math.floor(d), math.ceil(d)) if m >= 1]
+        value = float(min(whole, key=lambda m: _divergence(found, path(math.log(m)), k)))
+    else:
+        value = d
+    steps = [max(abs(s) * 1e-3, 1e-6) for s in found]
+    slopes = []
+    for j, step in enumerate(steps):
+        ends = [_nearest([s + side * step * (i == j) for i, s in enumerate(found)], path, k) for side in (-1, 1)]
+        slopes.append((ends[1] - ends[0]) / (2 * step))
+    influence = psi @ psi.new_tensor(slopes)
+    end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
+    e = from_error(d, sandwich(influence, graph(cloud, keep, k + 1)), n=len(r), level=level)
+    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(cloud), end))
+
+
+def on_ball(cloud: Cloud, k: int) -> list[float]:
+    """log d_hat, nu and log tau of samples from a ball."""
+    r, keep, _ = usable(cloud, k + 1)
+    assert r is not None
+    d, nu, tau = _concentration(cloud, keep, r, k)[0]
+    return [math.log(d), nu, math.log(tau)]
+
+
+def _concentration(
+    cloud: Cloud, keep: Int[Tensor, " m"], r: Float[Tensor, "m _"], k: int
+) -> tuple[list[float], Float[Tensor, "m 3"]]:
+    """d_hat, mean nu and mean tau, and the influence of every sample on them."""
+    d, psi = _likeliest(r[:, 0] / r[:, k], k)
+    pairs = torch.ones(k, k, dtype=torch.bool, device=r.device).triu(1)
+    places = []
+    for near in _around(cloud, keep, k):
+        cosine = _cosines(near)[:, pairs]
+        c, s = cosine.mean(1), (1 - cosine.square()).sqrt().mean(1)
+        eta = torch.hypot(c, s)
+        places.append(torch.stack([torch.atan2(s, c), _concentrated(eta)], 1))
+    local = torch.cat(places)
+    nu, tau = (float(v) for v in local.mean(0))
+    return [d, nu, tau], torch.cat([psi[:, None], (local - local.mean(0)) / len(local)], 1)
+
+
+def _concentrated(eta: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """The von Mises concentration with this mean resultant length (Fisher 1993, section 4.5.5)."""
+    low = 2 * eta + eta**3 + 5 * eta**5 / 6
+    middle = -0.4 + 1.39 * eta + 0.43 / (1 - eta).clamp_min(1e-12)
+    high = 1 / (eta**3 - 4 * eta**2 + 3 * eta).clamp_min(1e-12)
+    return torch.where(eta < 0.53, low, torch.where(eta < 0.85, middle, high))
+
+
+def _nearest(found: list[float], path: PchipInterpolator, k: int) -> float:
+    """The dimension whose ball is nearest: the best of a grid, refined between its neighbours."""
+    grid = np.linspace(0, math.log(DIMENSIONS[-1]), 400)
+    values = [_divergence(found, at, k) for at in path(grid)]
+    j = int(np.argmin(values))
+    low, high = grid[max(0, j - 1)], grid[min(len(grid) - 1, j + 1)]
+    best: Any = optimize.minimize_scalar(
+        lambda t: _divergence(found, path(t), k), bounds=(low, high), method="bounded", options={"xatol": 1e-7}
+    )
+    return math.exp(float(best.x))
+
+
+def _divergence(found: list[float], ball: np.ndarray, k: int) -> float:
+    """KL of the two densities of rho plus KL of the two von Mises densities (Ceruti et al., eq. 8 and 10)."""
+    d, nu, tau = found
+    ratio, ball_tau = math.exp(ball[0]) / d, math.exp(ball[2])
+    i = np.arange(k + 1)
+    signed = (-1.0) ** i * special.binom(k, i) * special.digamma(1 + i / ratio)
+    norms = special.digamma(k + 1) - special.digamma(1)  # 1 + 1/2 + ... + 1/k
+    distance = norms * ratio - math.log(ratio) - (k - 1) * float(signed.sum())
+    bessel = math.log(special.i0e(ball_tau) / special.i0e(tau)) + ball_tau - tau
+    mean = special.i1e(tau) / special.i0e(tau)
+    return distance + bessel + mean * (tau - ball_tau * math.cos(nu - ball[1]))

@@ -1,0 +1,377 @@
+"""The intrinsic dimension of the objective: how few random directions in parameter space training needs."""
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import stats
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from repana import _check
+from repana._results import NAN, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROJECTIONS = ("dense", "sparse", "fastfood")
+WIDEST = 2**31  # bytes of a dense projection
+ROWS = 2**14  # parameters of a dense projection drawn at a time
+RUNS = "runs.jsonl"
+
+
+class Subspace(nn.Module):
+    """A model whose parameters are theta_0 + P v, v the only one that is trained: (d,), zero at first.
+
+    P has `dimension` columns of norm 1 over all parameters together. "dense": Gaussian, columns scaled to norm 1.
+    "sparse": in a tensor of m parameters every entry is -1 or 1 over the square root of its chance 1/sqrt(m), else 0,
+    then scaled likewise. "fastfood": the first D rows of H G Pi H B, H the Hadamard matrix of size L = 2^ceil(log2 D),
+    B signs, Pi a permutation, G Gaussian, over sqrt(L sum G^2) sqrt(D/L): norms are 1 within about a percent, memory is
+    of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the seed and v alone.
+
+    The model is copied; buffers, `.to()`, train and eval mode and tied parameters work as in the model itself.
+    Parameters that do not require gradients stay what they are.
+
+    Raises InputError for a dimension below 1 or above the number of parameters, or a dense P above 2 GB.
+
+    Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv:1804.08838; Fastfood: Le, Sarlos & Smola 2013, arXiv:1408.3060.
+    """
+
+    v: nn.Parameter
+    _p: Tensor
+    _signs: Tensor
+    _order: Tensor
+    _gauss: Tensor
+
+    def __init__(self, model: nn.Module, dimension: int, *, projection: str = "fastfood", seed: int = 0) -> None:
+        super().__init__()
+        _check.choice(projection, "projection", PROJECTIONS)
+        self.model = copy.deepcopy(model)
+        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        total = sum(p.numel() for _, p in trained)
+        if not 1 <= dimension <= total:
+            raise _check.subspace_size(dimension, total)
+        if projection == "dense" and 4 * total * dimension > WIDEST:
+            raise _check.dense_projection(total, dimension, 4 * total * dimension)
+        for _, p in trained:
+            p.requires_grad_(False)
+        self.dimension, self.projection, self.seed, self.total = dimension, projection, seed, total
+        self._names, self._shapes = [name for name, _ in trained], [p.shape for _, p in trained]
+        device = trained[0][1].device
+        self.v = nn.Parameter(torch.zeros(dimension, device=device))
+        drawn = {"dense": _dense, "sparse": _sparse, "fastfood": _fastfood}[projection]
+        for name, value in drawn([math.prod(shape) for shape in self._shapes], dimension, seed).items():
+            self.register_buffer(f"_{name}", value.to(device), persistent=False)
+
+    def offset(self) -> Float[Tensor, " D"]:
+        """P v."""
+        if self.projection == "dense":
+            return self._p @ self.v
+        if self.projection == "sparse":
+            return torch.sparse.mm(self._p, self.v[:, None])[:, 0]
+        x = torch.nn.functional.pad(self.v, (0, len(self._signs) - self.dimension)) * self._signs
+        return _hadamard(self._gauss * _hadamard(x)[self._order])[: self.total]
+
+    def parameters_at(self) -> dict[str, Tensor]:
+        """The model's parameters theta_0 + P v by name."""
+        found, start, offset = {}, 0, self.offset()
+        for name, shape in zip(self._names, self._shapes):
+            base, size = self.model.get_parameter(name), math.prod(shape)
+            found[name] = base + offset[start : start + size].view(shape).to(base.dtype)
+            start += size
+        return found
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return functional_call(self.model, self.parameters_at(), args, kwargs)
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the trained model needs beside its initial parameters: seed, projection and v."""
+        return {"seed": self.seed, "projection": self.projection, "v": self.v.detach().cpu().clone()}
+
+    @classmethod
+    def restore(cls, model: nn.Module, checkpoint: dict[str, Any]) -> "Subspace":
+        """The trained model from the initial one and a checkpoint."""
+        v = checkpoint["v"]
+        made = cls(model, len(v), projection=checkpoint["projection"], seed=checkpoint["seed"])
+        with torch.no_grad():
+            made.v.copy_(v)
+        return made
+
+
+class _Hadamard(torch.autograd.Function):
+    """The Walsh-Hadamard transform, its own transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        h, n = 1, len(x)
+        while h < n:
+            pairs = x.view(-1, 2, h)
+            x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).view(-1)
+            h *= 2
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Hadamard.apply(gradients[0].contiguous())
+
+
+def _hadamard(x: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+    return _Hadamard.apply(x.contiguous())
+
+
+def _dense(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
+    p = torch.empty(sum(sizes), d)
+    generator = torch.Generator().manual_seed(seed)
+    for part in p.split(ROWS):
+        part.normal_(generator=generator)
+    return {"p": p / torch.linalg.vector_norm(p, dim=0)}
+
+
+def _sparse(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
+    rng, start = np.random.default_rng(seed), 0
+    places, values = [], []
+    for m in sizes:
+        chance = 1 / math.sqrt(m)
+        count = rng.binomial(m * d, chance)
+        where = np.unique(rng.integers(0, m * d, int(count * 1.5) + 8)) if chance < 0.5 else np.arange(m * d)
+        where = np.sort(rng.permutation(where)[:count])
+        places.append(np.stack([where // d + start, where % d]))
+        values.append(rng.choice([-1.0, 1.0], len(where)) / math.sqrt(chance))
+        start += m
+    at, x = np.concatenate(places, 1), np.concatenate(values)
+    norms = np.sqrt(np.bincount(at[1], x**2, minlength=d))
+    x = x / norms[at[1]]
+    p = torch.sparse_coo_tensor(
+        torch.from_numpy(at), torch.from_numpy(x).float(), (start, d), check_invariants=True
+    ).coalesce()
+    return {"p": p}
+
+
+def _fastfood(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
+    total = sum(sizes)
+    length = 2 ** math.ceil(math.log2(max(total, 2)))
+    generator = torch.Generator().manual_seed(seed)
+    signs = torch.randint(0, 2, (length,), generator=generator).float() * 2 - 1
+    order = torch.randperm(length, generator=generator)
+    gauss = torch.randn(length, generator=generator)
+    norm = math.sqrt(length * float(gauss.square().sum())) * math.sqrt(total / length)
+    return {"signs": signs, "order": order, "gauss": gauss / norm}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training: in `dimension` directions (0: all parameters), from `seed`, at a learning rate."""
+
+    dimension: int
+    seed: int
+    metric: float
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class ObjectiveDimension:
+    """The intrinsic dimension of an objective; see `objective_dimension`.
+
+    `dimension` over seeds; `by_seed` of each; `baseline` of full training, `target` the metric to reach; `runs` all
+    trainings; `parameters` their number.
+    """
+
+    dimension: Estimate
+    by_seed: tuple[int | None, ...]
+    baseline: Estimate
+    target: float
+    runs: tuple[Trained, ...]
+    parameters: int
+    projection: str
+    share: float
+
+    def frame(self) -> "pd.DataFrame":
+        """Every training: dimension (0 is full training), seed, rate, metric."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(run) for run in self.runs])
+
+    def curve(self) -> "pd.DataFrame":
+        """Over all dimensions that were tried: seeds, and the mean, least and largest metric of their best rate."""
+        import pandas as pd
+
+        rows = []
+        for d in sorted({run.dimension for run in self.runs} - {0}):
+            best: dict[int, float] = {}
+            for run in self.runs:
+                if run.dimension == d:
+                    best[run.seed] = max(run.metric, best.get(run.seed, -math.inf))
+            values = list(best.values())
+            rows.append((d, len(values), float(np.mean(values)), min(values), max(values)))
+        return pd.DataFrame(rows, columns=["dimension", "seeds", "metric", "least", "largest"])
+
+    def __repr__(self) -> str:
+        name = f"d_int{100 * self.share:.0f}"
+        return f"ObjectiveDimension({name} = {self.dimension} of {self.parameters} parameters, {len(self.runs)} runs)"
+
+
+def objective_dimension(
+    make: Callable[[int], nn.Module],
+    train: Callable[..., None],
+    evaluate: Callable[[nn.Module], float],
+    *,
+    share: float = 0.9,
+    projection: str = "fastfood",
+    seeds: Sequence[int] = (0, 1, 2),
+    rates: Sequence[float] = (),
+    start: int | None = None,
+    precision: float = 0.1,
+    store: str | os.PathLike[str] | None = None,
+    level: float = 0.95,
+) -> ObjectiveDimension:
+    """The fewest random directions in which training reaches a share of what full training reaches (d_int90).
+
+    theta = theta_0 + P v (`Subspace`). For every seed the model is made, trained in d directions and evaluated; d is
+    doubled or halved from `start` (the square root of the number of parameters) until one d reaches the target and a
+    smaller one misses it, then the two are brought together, on a log scale, to within a factor 1 + `precision` or one.
+
+    - `make(seed)`: a newly initialised model. `train(model)`: trains the parameters that require gradients, in place.
+      `evaluate(model)`: a metric on held-out data, the higher the better, such as the accuracy (not the loss).
+    - The target is `share` times the mean metric of full training over the seeds.
+    - `rates`: learning rates; then `train(model, rate)` is called for each and the best metric counts, since the best
+      rate depends on d.
+    - `store`: a folder. Every training is written there when it ends, its v (with the seed, all that is needed) beside
+      it, and a call that was cut off goes on from there.
+
+    `dimension` is the geometric mean over seeds, its interval Student's on the log scale; NaN with the reason where a
+    seed misses the target with every dimension up to the number of parameters. Unit: dimensions, from 1 on.
+
+    Raises InputError for no seeds, a share or precision out of range, or a store of another experiment.
+
+    Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv:1804.08838.
+    """
+    _check.in_range(share, "share", 1e-6, 1.0)
+    _check.in_range(precision, "precision", 1e-3, 10.0)
+    _check.choice(projection, "projection", PROJECTIONS)
+    if not seeds:
+        raise _check.too_few_samples("objective_dimension", 0, 1)
+    search = _Search(make, train, evaluate, projection, tuple(rates), None if store is None else Path(store))
+    total = sum(p.numel() for p in make(seeds[0]).parameters() if p.requires_grad)
+    search.same_experiment(total)
+    full = [search.metric(0, seed) for seed in seeds]
+    target = share * float(np.mean(full))
+    first = min(total, max(1, round(math.sqrt(total))) if start is None else start)
+    found = [search.smallest(seed, target, first, total, precision) for seed in seeds]
+    return ObjectiveDimension(
+        _over_seeds(found, level, total), tuple(found), _mean(full, level), target, tuple(search.runs), total,
+        projection, share,
+    )  # fmt: skip
+
+
+def _mean(values: Sequence[float], level: float) -> Estimate:
+    x = np.asarray(values, float)
+    if len(x) < 2:
+        return Estimate(float(x.mean()), n=len(x), note="one seed")
+    half = float(stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
+    return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
+
+
+def _over_seeds(found: Sequence[int | None], level: float, total: int) -> Estimate:
+    reached = [math.log(d) for d in found if d is not None]
+    if len(reached) < len(found):
+        missed = len(found) - len(reached)
+        return Estimate(NAN, n=len(found), note=f"{missed} of {len(found)} seeds miss the target up to d = {total}")
+    log = _mean(reached, level)
+    return Estimate(math.exp(log.value), math.exp(log.low), math.exp(log.high), len(found), log.note)
+
+
+class _Search:
+    """Trainings that were done, in memory and in the store, and those that are still to do."""
+
+    def __init__(
+        self,
+        make: Callable[[int], nn.Module],
+        train: Callable[..., None],
+        evaluate: Callable[[nn.Module], float],
+        projection: str,
+        rates: tuple[float, ...],
+        store: Path | None,
+    ) -> None:
+        self._make, self._train, self._evaluate = make, train, evaluate
+        self._projection, self._rates, self._store = projection, rates, store
+        self.runs: list[Trained] = []
+
+    def same_experiment(self, total: int) -> None:
+        """Open the store, or refuse one of another model or projection."""
+        if self._store is None:
+            return
+        self._store.mkdir(parents=True, exist_ok=True)
+        about, path = {"parameters": total, "projection": self._projection}, self._store / "experiment.json"
+        if not path.exists():
+            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if known != about:
+            raise _check.other_experiment(self._store, known, about)
+        lines = self._store / RUNS
+        if lines.exists():
+            whole, _, _ = lines.read_text(encoding="utf-8").rpartition("\n")  # a line may have been cut off
+            self.runs = [Trained(**json.loads(line)) for line in whole.splitlines()]
+            lines.write_text(whole + "\n" if whole else "", encoding="utf-8")
+
+    def metric(self, d: int, seed: int) -> float:
+        """The best over learning rates in d directions; 0 trains all parameters."""
+        return max(self._one(d, seed, rate) for rate in (self._rates or (None,)))
+
+    def _one(self, d: int, seed: int, rate: float | None) -> float:
+        for run in self.runs:
+            if (run.dimension, run.seed, run.rate) == (d, seed, rate):
+                return run.metric
+        model = self._make(seed)
+        made = model if d == 0 else Subspace(model, d, projection=self._projection, seed=seed)
+        self._train(made) if rate is None else self._train(made, rate)
+        metric = float(self._evaluate(made))
+        if not math.isfinite(metric):
+            metric = -math.inf  # the training came apart: it does not count, but it was done
+        self._keep(Trained(d, seed, metric, rate), made)
+        return metric
+
+    def _keep(self, run: Trained, made: nn.Module) -> None:
+        self.runs.append(run)
+        if self._store is None:
+            return
+        if isinstance(made, Subspace):
+            from safetensors.torch import save_file
+
+            rate = "" if run.rate is None else f"_rate{run.rate:g}"
+            v = made.checkpoint()["v"]
+            save_file({"v": v}, self._store / f"v_d{run.dimension}_seed{run.seed}{rate}.safetensors")
+        with (self._store / RUNS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(run)) + "\n")
+
+    def smallest(self, seed: int, target: float, start: int, total: int, precision: float) -> int | None:
+        """The least dimension that reaches the target, next to one that misses it; None where none does."""
+        high: int | None = None
+        low, d = 0, start
+        while True:
+            if self.metric(d, seed) >= target:
+                high = d
+                if low or d == 1:
+                    break
+                d = max(1, d // 2)
+            else:
+                low = d
+                if high is not None or d == total:
+                    break
+                d = min(total, 2 * d)
+        if high is None:
+            return None
+        while high - low > 1 and high > low * (1 + precision) and low:
+            middle = min(high - 1, max(low + 1, round(math.sqrt(low * high))))
+            if self.metric(middle, seed) >= target:
+                high = middle
+            else:
+                low = middle
+        return high
