@@ -48,3 +48,26 @@ def checkpoints() -> repana.Report:
                 )  # fmt: skip
                 made.append(one)
     return repana.concat(made)
+
+
+# --- a network that learns in random directions -----------------------------------------------------------------------
+
+
+def mlp(seed: int) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
+
+
+def train_mlp(model: torch.nn.Module) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.03)
+    x, y = digits()[0]
+    for _ in range(150):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+
+
+def accuracy(model: torch.nn.Module) -> float:
+    x, y = digits()[1]
+    with torch.no_grad():
+        return float((model(x).argmax(1) == y).float().mean())

@@ -167,6 +167,14 @@ def matrix(value: Any, name: str, rows: int | None, columns: int | None, why: st
     return x.detach()
 
 
+def column(value: Any, name: str, n: int | None) -> np.ndarray:
+    """One number per sample, NaN among them or not."""
+    x = _tensor(value, name)
+    if x.ndim != 1 or (n is not None and len(x) != n):
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted ({n or 'any'},): one number a sample.")
+    return x.detach().double().cpu().numpy()
+
+
 def choice(value: Any, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if value not in allowed:
@@ -728,6 +736,14 @@ def other_experiment(store: Path, known: Mapping[str, Any], asked: Mapping[str, 
 def no_samples(what: str) -> InputError:
     return InputError(
         "RA237", f"{what} reads single samples, which a summary of moments does not hold; call it on the features."
+    )
+
+
+def not_dimensions(quantity: str, unit: str) -> InputError:
+    return InputError(
+        "RA222",
+        f"{quantity!r} is in {unit or 'no unit'} and the axis in dimensions; `plots.depth_profile` gives every "
+        "quantity a panel of its own.",
     )
 
 

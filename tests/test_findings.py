@@ -26,10 +26,10 @@ def both(train: float, held: float, name: str, **intervals) -> Report:
     return Report(a.rows + b.rows, {}, a.provenance)
 
 
-def scaled(fine: Estimate, coarse: Estimate) -> Report:
-    """One layer with estimates of its dimension at two scales."""
+def scaled(fine: Estimate, coarse: Estimate, name: str = "gride_16") -> Report:
+    """One layer with two estimates of its dimension, at two scales or raw and calibrated."""
     a = planted(["a"], [fine], name="two_nn_ml", analyzer="dimension")
-    return Report(a.rows + planted(["a"], [coarse], name="gride_16", analyzer="dimension").rows, {}, a.provenance)
+    return Report(a.rows + planted(["a"], [coarse], name=name, analyzer="dimension").rows, {}, a.provenance)
 
 
 CASES = [
@@ -86,6 +86,19 @@ CASES = [
         "tip",
         "The estimate depends on scale at a; most at a: 5.00 [4.00, 6.00] at the second neighbour, 8.00 [7.00, 9.00] "
         "at the 32nd. Report it with its scale.",
+    ),
+    ("RF403", planted(["a"], [1.0]), "not applicable", "No layer has a calibrated dimension."),
+    (
+        "RF403",
+        scaled(Estimate(5.0), Estimate(5.5), "two_nn_calibrated"),
+        "passed",
+        "The calibrated dimension is within 15 % of the raw one at all 1 layers.",
+    ),
+    (
+        "RF403",
+        scaled(Estimate(20.0), Estimate(31.0), "two_nn_calibrated"),
+        "tip",
+        "Samples are few for the dimension of a; most at a: raw 20, calibrated 31. Give both, with n.",
     ),
     ("RF107", planted(["a"], [1.0], classes=COUNTS), "not applicable", "There is one split."),
     (

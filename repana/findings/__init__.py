@@ -30,6 +30,7 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF304": ("Layers that lose separation", _separability.losses),
     "RF401": ("Peak of the dimension", _dimension.peak),
     "RF402": ("Dimension and scale", _dimension.scales),
+    "RF403": ("Samples for the dimension", _dimension.shortfall),
 }
 
 

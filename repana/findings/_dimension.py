@@ -4,6 +4,7 @@ from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed,
 
 PREFIX = "dimension."
 FINE, COARSE = "two_nn_ml", "gride_16"
+SHORT = 1.15  # calibrated over raw, from which samples are few
 
 
 def peak(view: View) -> Finding:
@@ -35,3 +36,21 @@ def scales(view: View) -> Finding:
     names = [a.layer for a, _ in apart]
     text = f"The estimate depends on scale at {listed(names)}; most at {a.layer}: {value(a)} at the second neighbour, "
     return Finding(TIP, text + f"{value(b)} at the 32nd. Report it with its scale.", tuple(names))
+
+
+def shortfall(view: View) -> Finding:
+    """Whether there are samples enough for the dimension found: a tip names the layers where the calibrated TwoNN is
+    more than 15 % above the raw one. There differences between layers are partly differences of bias, which grows with
+    the dimension; more samples make it smaller, slowly.
+    """
+    raw = {r.layer: r for r in view.rows(PREFIX + FINE) if r.value > 0}
+    pairs = [(raw[r.layer], r) for r in view.rows(PREFIX + "two_nn_calibrated") if r.layer in raw and r.value > 0]
+    if not pairs:
+        return Finding(ABSENT, "No layer has a calibrated dimension.")
+    short = [(a, b) for a, b in pairs if b.value > SHORT * a.value]
+    if not short:
+        return Finding(PASSED, f"The calibrated dimension is within 15 % of the raw one at all {len(pairs)} layers.")
+    a, b = max(short, key=lambda pair: pair[1].value / pair[0].value)
+    names = [a.layer for a, _ in short]
+    text = f"Samples are few for the dimension of {listed(names)}; most at {a.layer}: raw {a.value:.3g}, calibrated "
+    return Finding(TIP, text + f"{b.value:.3g}. Give both, with n.", tuple(names))

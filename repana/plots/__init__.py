@@ -3,9 +3,11 @@
 from repana.plots._style import figure_of, style
 from repana.plots.checkpoints import is_training, trajectory
 from repana.plots.depth import depth_profile
-from repana.plots.dimension import dimension_scale
+from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.grams import cdnv_grid, class_gram
 from repana.plots.heat import heat_map
+from repana.plots.landscape import subspace_curve
+from repana.plots.local import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map
 from repana.plots.plane import Mixed, classifier_plane
 from repana.plots.runs import run_summary
@@ -17,14 +19,18 @@ __all__ = [
     "class_gram",
     "classifier_plane",
     "depth_profile",
+    "dimension_depth",
     "dimension_scale",
     "figure_of",
     "heat_map",
     "is_training",
     "layer_map",
+    "local_dimension_histogram",
+    "local_dimension_map",
     "mean_spectrum",
     "run_summary",
     "spectrum",
     "style",
+    "subspace_curve",
     "trajectory",
 ]

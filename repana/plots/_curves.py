@@ -10,6 +10,7 @@ from repana._results import Report, penultimate
 from repana.plots import _style
 
 MOST_CURVES = 10
+MOST_MARKERS = 40  # layers; a line of more has no markers
 LETTERS = 20  # of a layer in the legend
 
 

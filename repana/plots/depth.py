@@ -15,10 +15,10 @@ from repana import _check
 from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
 from repana.plots import _layers, _style
+from repana.plots._curves import MOST_MARKERS
 
 NULL = "no class structure"
 MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
-MOST_MARKERS = 40  # layers; a line of more has no markers
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 

@@ -45,10 +45,8 @@ def layer_map(
         x, codes = x[codes != IGNORED], codes[codes != IGNORED]
     if len(x) < 3:
         raise _check.too_few_samples("a map", len(x), 3)
-    if len(x) > max_samples:
-        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:max_samples].sort().values
-        x, codes = x[chosen], codes[chosen]
-    at, labels = principal(x) if method == "pca" else _tsne(x, perplexity, seed)
+    at, labels, kept = placed(x, method, perplexity, max_samples, seed)
+    codes = codes[kept]
     with _style.drawing() as scale:
         ax = _style.one(ax, width, 0.95 * width)
         classes = torch.unique(codes).tolist()
@@ -79,6 +77,15 @@ def layer_map(
         many = f", {len(classes)} classes" if len(classes) > MOST_NAMED else ""
         ax.set_title(f"{named}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}{many}")
     return ax
+
+
+def placed(
+    x: torch.Tensor, method: str, perplexity: float, max_samples: int, seed: int
+) -> tuple[np.ndarray, tuple[str, str], np.ndarray]:
+    """Places of at most so many samples in two dimensions, the names of the axes, and which samples they are."""
+    kept = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:max_samples].sort().values
+    at, labels = principal(x[kept]) if method == "pca" else _tsne(x[kept], perplexity, seed)
+    return at, labels, kept.numpy()
 
 
 def principal(x: torch.Tensor) -> tuple[np.ndarray, tuple[str, str]]:

@@ -120,6 +120,12 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         ),
         (
+            "Estimators of dimension",
+            lambda report, _, **which: plots.dimension_depth(report, **which),
+            f"Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, and the "
+            "finest also less the bias of a sample of this size. Where they part there is no single number.",
+        ),
+        (
             "Dimension over scales",
             lambda report, _, **which: plots.dimension_scale(report, **which),
             f"Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
