@@ -1,10 +1,15 @@
-"""`python -m benchmarks [recording] [collapse] [neighbours]`: print every bar, append a JSON line with the machine."""
+"""`python -m benchmarks [recording] [collapse] [neighbours] [dimension]`: print every bar and record it."""
 
 import sys
 
-from benchmarks import collapse, neighbours, recording
+from benchmarks import collapse, dimension, neighbours, recording
 
-SUITES = {"recording": recording.main, "collapse": collapse.main, "neighbours": neighbours.main}
+SUITES = {
+    "recording": recording.main,
+    "collapse": collapse.main,
+    "neighbours": neighbours.main,
+    "dimension": dimension.main,
+}
 
 for name in sys.argv[1:] or SUITES:
     SUITES[name]()

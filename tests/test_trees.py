@@ -211,6 +211,27 @@ def test_special_tokens_and_padding_are_no_points():
     )
 
 
+class Pooled(torch.nn.Module):
+    """A model that ends in one vector a text, as encoders with a pooler do."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = Embedding()
+        self.pooler = torch.nn.Linear(12, 5)
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.pooler(self.tokens(input_ids).mean(1))
+
+
+def test_layers_without_tokens_are_left_out_unless_named():
+    made = repana.record(Pooled(), [batch()], pool="tokens", mask="content")
+    assert "pooler" not in made.layers
+    assert len(made.layers) > 0
+    assert text_dimension(made).tokens == (68, 48, 38)
+    with pytest.raises(repana.ModelError, match="RA116"):
+        repana.record(Pooled(), [batch()], ["tokens.mixed", "pooler"], pool="tokens", mask="content")
+
+
 def test_rows_of_samples_are_refused():
     made = repana.record(Embedding(), [batch()], layers=["embedding"])
     with pytest.raises(InputError) as error:

@@ -21,6 +21,7 @@ class Site:
     call: int | None = None
     pool: str | None = None
     loose: bool = False  # found by a pattern: stands for each of its tensors that can be recorded
+    offered: bool = False  # chosen by "auto" or a pattern, not named
 
     def __str__(self) -> str:
         name = self.module or ("input" if self.side == "in" else "output")

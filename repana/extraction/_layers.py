@@ -41,7 +41,7 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
         title = getattr(wanted, "__name__", "a predicate")
         return _ran((n for n, m in names.items() if wanted(n, m)), trace, title, None)
     if wanted == "auto":
-        return auto(trace)
+        return [replace(site, offered=True) for site in auto(trace)]
     if not isinstance(wanted, str):
         raise _check.layer_not_understood(wanted)
     if wanted.startswith("re:"):
@@ -77,7 +77,7 @@ def _glob(wanted: str, trace: Trace) -> list[Site]:
     pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in body) + r"\Z")
     matched = _ran((n for n in trace.modules if n and pattern.match(n)), trace, wanted, pool)
     sites = [replace(parse(site.module + suffix, trace.modules) or site, pool=pool) for site in matched]
-    return [replace(site, loose=not site.part) for site in sites]
+    return [replace(site, loose=not site.part, offered=True) for site in sites]
 
 
 def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
@@ -87,7 +87,7 @@ def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> l
     ran = [name for name in names if trace.calls[name]]
     if not ran:
         raise _check.never_ran(wanted, names, _neighbours(names[0], trace))
-    return [Site(name, pool=pool, loose=True) for name in ran]
+    return [Site(name, pool=pool, loose=True, offered=True) for name in ran]
 
 
 def _neighbours(name: str, trace: Trace) -> list[str]:

@@ -117,6 +117,8 @@ def resolve(
         unused = [key for key in pool if not any(_named(key, p.site) for p in planned.values())]
         if unused:
             raise _check.pool_without_layer(unused, list(planned))
+    if pool == "tokens" and any(p.rows > 1 for p in planned.values()):  # of layers that were not named, those of tokens
+        planned = {a: p for a, p in planned.items() if p.rows > 1 or not p.site.offered}
     rows = {p.address: p.rows for p in planned.values()}
     if len({r > 1 for r in rows.values()}) > 1:
         raise _check.mixed_rows(rows)

@@ -94,7 +94,8 @@ def record(
     - `layers`: "auto" (the depth profile), names, patterns, `re:`..., module classes, predicates, or a list of those;
       `name:in`, `name[0]`, `name.logits`, `name@2`, `name|mean` as in the documentation of layer addresses.
     - `pool`: "auto" averages maps, takes the masked mean of sequences and keeps vectors; or "avg", "max", "flatten",
-      "grid" (4 x 4 averages), "mean", "cls", "last" (real token), "tokens", "none"; a mapping gives it by layer.
+      "grid" (4 x 4 averages), "mean", "cls", "last" (real token), "tokens", "none"; a mapping gives it by layer. With
+      "tokens" every token is a row, and layers that were not named are left out where they have no tokens.
     - `mask`: the attention mask (b, t): by default the batch's "attention_mask"; a key, a function of the batch, or
       False where nothing is padded. "content" leaves out the tokens of the batch's "special_tokens_mask" too.
     - `max_samples`: keep features of so many samples, as many of each class as equal shares allow, chosen by `seed`;
