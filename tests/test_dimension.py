@@ -162,6 +162,7 @@ def test_intervals_cover_on_flat_tori(d):
         for name in ("linear", "ml", "mle", "gride 8"):
             found = [ESTIMATORS[name](c, error=error) for c in clouds]
             covered[error, name] = sum(e.low <= d <= e.high for e in found)
+            assert np.mean([float(e) for e in found]) == pytest.approx(d, rel=0.02), name  # its own error is 0.006
     for name in ("linear", "ml", "mle", "gride 8"):
         assert covered["sandwich", name] >= 52, name
     assert sum(v for (e, _), v in covered.items() if e == "fisher") < sum(

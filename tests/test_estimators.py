@@ -130,6 +130,21 @@ def test_half_precision_is_taken_up(name):
     assert float(found(name, x)) == pytest.approx(float(found(name, x.double())), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", [*ESTIMATORS, *SPECTRAL])
+def test_more_features_than_samples(name):
+    """A plane of five dimensions in 400, of 90 samples."""
+    e = found(name, plane(90, 5, 400, 7, 0.01))
+    assert e.low <= float(e) <= e.high
+    assert 2 < float(e) < 8
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", [*ESTIMATORS, *SPECTRAL])
+def test_the_device_changes_nothing(name):
+    here, there = found(name, NOISY), found(name, NOISY.cuda())
+    assert (there.value, there.low, there.high) == pytest.approx((here.value, here.low, here.high), rel=1e-6)
+
+
 # --- against peers ----------------------------------------------------------------------------------------------------
 
 

@@ -106,6 +106,18 @@ def test_fastfood_is_its_matrices():
     torch.testing.assert_close(columns(made), written[:11, :4], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("projection", PROJECTIONS)
+def test_the_device_changes_nothing(projection):
+    net = nn.Sequential(nn.Linear(40, 50), nn.Linear(50, 5))
+    here = columns(Subspace(net, 12, projection=projection))
+    torch.testing.assert_close(
+        columns(Subspace(net.cuda(), 12, projection=projection)).cpu(), here, rtol=1e-4, atol=1e-6
+    )
+    moved = Subspace(net.cpu(), 12, projection=projection).cuda()
+    torch.testing.assert_close(columns(moved).cpu(), here, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("projection", PROJECTIONS)
 def test_the_gradient_is_that_of_the_projection(projection):
     net = Net().eval()
@@ -203,6 +215,25 @@ def test_the_best_rate_counts():
         run.metric == -math.inf for run in found.runs
     )  # a rate under which it comes apart is lost, not the search
     assert found.frame()["rate"].nunique() == 3
+
+
+def test_the_interval_holds_what_the_search_leaves_open():
+    """Every dimension from 100 on reaches the target; with a precision of a half the search stops above it."""
+    made = []
+
+    def make(seed):
+        return Toy()
+
+    def evaluate(model):
+        made.append(getattr(model, "dimension", 1000))
+        return float(made[-1] >= 100)
+
+    found = objective_dimension(make, lambda model: None, evaluate, precision=0.5)
+    assert len(set(found.by_seed)) == 1
+    assert found.dimension.low <= 100 <= found.dimension.value == found.dimension.high
+    assert found.dimension.high <= 1.5 * (found.dimension.low - 1)
+    exact = objective_dimension(make, lambda model: None, evaluate, precision=0.001)
+    assert (exact.dimension.low, exact.dimension.value, exact.dimension.high) == pytest.approx((100, 100, 100))
 
 
 def test_a_target_that_is_missed_gives_a_reason():

@@ -246,7 +246,8 @@ def objective_dimension(
     - `store`: a folder. Every training is written there when it ends, its v (with the seed, all that is needed) beside
       it, and a call that was cut off goes on from there.
 
-    `dimension` is the geometric mean over seeds, its interval Student's on the log scale; NaN with the reason where a
+    `dimension` is the geometric mean over seeds, its interval Student's on the log scale, from the mean of the least
+    dimensions that the search left open to that of the found ones; NaN with the reason where a
     seed misses the target with every dimension up to the number of parameters. Unit: dimensions, from 1 on.
 
     Raises InputError for no seeds, a share or precision out of range, or a store of another experiment.
@@ -264,11 +265,17 @@ def objective_dimension(
     full = [search.metric(0, seed) for seed in seeds]
     target = share * float(np.mean(full))
     first = min(total, max(1, round(math.sqrt(total))) if start is None else start)
-    found = [search.smallest(seed, target, first, total, precision) for seed in seeds]
+    ends = [search.smallest(seed, target, first, total, precision) for seed in seeds]
     return ObjectiveDimension(
-        _over_seeds(found, level, total), tuple(found), _mean(full, level), target, tuple(search.runs), total,
-        projection, share,
-    )  # fmt: skip
+        dimension=_over_seeds(ends, level, total),
+        by_seed=tuple(high for _, high in ends),
+        baseline=_mean(full, level),
+        target=target,
+        runs=tuple(search.runs),
+        parameters=total,
+        projection=projection,
+        share=share,
+    )
 
 
 def _mean(values: Sequence[float], level: float) -> Estimate:
@@ -279,13 +286,14 @@ def _mean(values: Sequence[float], level: float) -> Estimate:
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
 
 
-def _over_seeds(found: Sequence[int | None], level: float, total: int) -> Estimate:
-    reached = [math.log(d) for d in found if d is not None]
-    if len(reached) < len(found):
-        missed = len(found) - len(reached)
-        return Estimate(NAN, n=len(found), note=f"{missed} of {len(found)} seeds miss the target up to d = {total}")
-    log = _mean(reached, level)
-    return Estimate(math.exp(log.value), math.exp(log.low), math.exp(log.high), len(found), log.note)
+def _over_seeds(ends: Sequence[tuple[int, int | None]], level: float, total: int) -> Estimate:
+    """From the largest dimension that missed the target and the least that reached it, of every seed."""
+    reached = [(low, high) for low, high in ends if high is not None]
+    if len(reached) < len(ends):
+        missed = len(ends) - len(reached)
+        return Estimate(NAN, n=len(ends), note=f"{missed} of {len(ends)} seeds miss the target up to d = {total}")
+    least, log = (_mean([math.log(d) for d in side], level) for side in zip(*((a + 1, b) for a, b in reached)))
+    return Estimate(math.exp(log.value), math.exp(least.low), math.exp(log.high), len(ends), log.note)
 
 
 class _Search:
@@ -351,8 +359,8 @@ class _Search:
         with (self._store / RUNS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(run)) + "\n")
 
-    def smallest(self, seed: int, target: float, start: int, total: int, precision: float) -> int | None:
-        """The least dimension that reaches the target, next to one that misses it; None where none does."""
+    def smallest(self, seed: int, target: float, start: int, total: int, precision: float) -> tuple[int, int | None]:
+        """The largest dimension known to miss the target and the least known to reach it; None where none does."""
         high: int | None = None
         low, d = 0, start
         while True:
@@ -367,11 +375,11 @@ class _Search:
                     break
                 d = min(total, 2 * d)
         if high is None:
-            return None
+            return low, None
         while high - low > 1 and high > low * (1 + precision) and low:
             middle = min(high - 1, max(low + 1, round(math.sqrt(low * high))))
             if self.metric(middle, seed) >= target:
                 high = middle
             else:
                 low = middle
-        return high
+        return low, high
