@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy import optimize, special
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
 from repana import _check
@@ -23,6 +23,7 @@ from repana.summaries.neighbours import power_of_two
 AVERAGES = ("inverse", "mean", "median")
 BLOCK = 2**26  # bytes of neighbourhoods at a time
 BRACKET = (1e-3, 1e5)
+SPAN = 6  # balls on each side of the nearest, through whose divergences the spline runs
 DROPPED = 1e-4  # of r_k: shorter projections take no part in TLE
 
 
@@ -207,12 +208,12 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
 
     Three statistics of the data, d_hat of `mind_ml(k)` and the means over samples of the von Mises location nu and
     concentration tau of the angles between the directions to k neighbours, are held against those of as many samples
-    from unit balls: the estimate is the d of the least KL(d_hat, d_hat(d)) + KL((nu, tau), (nu(d), tau(d))), over all d
-    from 1 to 1000, or whole ones with `integer`. The statistics of balls are interpolated between those shipped (k =
-    10) or simulated. nu = atan2(sum sin, sum cos), where scikit-dimension takes arctan of the quotient, which jumps at
-    a right angle. Sees the curvature of surfaces as a dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the
-    sandwich over the graph of k + 1 neighbours, through the gradient of d by the three statistics. Duplicates as in
-    `two_nn`.
+    from unit balls of 1 to 1000 dimensions: the estimate is the minimum of a cubic spline through the divergences
+    KL(d_hat, d_hat(d)) + KL((nu, tau), (nu(d), tau(d))) of whole d, or the best whole d with `integer`. The statistics
+    of balls are interpolated between those shipped (k = 10) or simulated. nu = atan2(sum sin, sum cos), where
+    scikit-dimension takes arctan of the quotient, which jumps at a right angle. Sees the curvature of surfaces as a
+    dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the sandwich over the graph of k + 1 neighbours,
+    through the gradient of d by the three statistics. Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples - 1.
 
@@ -234,17 +235,15 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
         return Estimate(NAN, n=cloud.n, note=noted(note, "all distances are equal"))
     found, psi = _concentration(cloud, keep, r, k)
     balls = curve(f"danco k={k}", lambda drawn: on_ball(drawn, k), Cloud.needed({"k": k + 1}), len(r))
-    path = PchipInterpolator(np.log(DIMENSIONS), balls.mean)
-    d = _nearest(found, path, k)
-    if integer:
-        whole = [m for m in (math.floor(d), math.ceil(d)) if m >= 1]
-        value = float(min(whole, key=lambda m: _divergence(found, path(math.log(m)), k)))
-    else:
-        value = d
+    means = balls.mean.copy()
+    means[0, 2] = 0.0  # on a line angles are 0 or 180 degrees; the authors' concentration there is 1
+    whole = PchipInterpolator(np.log(DIMENSIONS), means)(np.log(np.arange(1, DIMENSIONS[-1] + 1)))
+    d, best = _nearest(found, whole, k)
+    value = float(best) if integer else d
     steps = [max(abs(s) * 1e-3, 1e-6) for s in found]
     slopes = []
     for j, step in enumerate(steps):
-        ends = [_nearest([s + side * step * (i == j) for i, s in enumerate(found)], path, k) for side in (-1, 1)]
+        ends = [_nearest([s + side * step * (i == j) for i, s in enumerate(found)], whole, k)[0] for side in (-1, 1)]
         slopes.append((ends[1] - ends[0]) / (2 * step))
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
@@ -285,26 +284,25 @@ def _concentrated(eta: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     return torch.where(eta < 0.53, low, torch.where(eta < 0.85, middle, high))
 
 
-def _nearest(found: list[float], path: PchipInterpolator, k: int) -> float:
-    """The dimension whose ball is nearest: the best of a grid, refined between its neighbours."""
-    grid = np.linspace(0, math.log(DIMENSIONS[-1]), 400)
-    values = [_divergence(found, at, k) for at in path(grid)]
-    j = int(np.argmin(values))
-    low, high = grid[max(0, j - 1)], grid[min(len(grid) - 1, j + 1)]
-    best: Any = optimize.minimize_scalar(
-        lambda t: _divergence(found, path(t), k), bounds=(low, high), method="bounded", options={"xatol": 1e-7}
-    )
-    return math.exp(float(best.x))
+def _nearest(found: list[float], balls: Float[np.ndarray, "m 3"], k: int) -> tuple[float, int]:
+    """The minimum of a cubic spline through the divergences from balls of whole dimensions, and the nearest ball."""
+    values = _divergence(found, balls, k)
+    best = int(np.argmin(values)) + 1
+    low, high = max(1, best - SPAN), min(len(balls), best + SPAN)
+    spline = CubicSpline(np.arange(low, high + 1), values[low - 1 : high])
+    ends = (max(1, best - 1), min(len(balls), best + 1))
+    at: Any = optimize.minimize_scalar(spline, bounds=ends, method="bounded", options={"xatol": 1e-8})
+    return (float(at.x) if float(at.fun) < values[best - 1] else float(best)), best
 
 
-def _divergence(found: list[float], ball: np.ndarray, k: int) -> float:
+def _divergence(found: list[float], balls: Float[np.ndarray, "m 3"], k: int) -> Float[np.ndarray, " m"]:
     """KL of the two densities of rho plus KL of the two von Mises densities (Ceruti et al., eq. 8 and 10)."""
     d, nu, tau = found
-    ratio, ball_tau = math.exp(ball[0]) / d, math.exp(ball[2])
+    ratio, ball_tau = np.exp(balls[:, 0]) / d, np.exp(balls[:, 2])
     i = np.arange(k + 1)
-    signed = (-1.0) ** i * special.binom(k, i) * special.digamma(1 + i / ratio)
+    signed = ((-1.0) ** i * special.binom(k, i) * special.digamma(1 + i / ratio[:, None])).sum(1)
     norms = special.digamma(k + 1) - special.digamma(1)  # 1 + 1/2 + ... + 1/k
-    distance = norms * ratio - math.log(ratio) - (k - 1) * float(signed.sum())
-    bessel = math.log(special.i0e(ball_tau) / special.i0e(tau)) + ball_tau - tau
+    distance = norms * ratio - np.log(ratio) - (k - 1) * signed
+    bessel = np.log(special.i0e(ball_tau) / special.i0e(tau)) + ball_tau - tau
     mean = special.i1e(tau) / special.i0e(tau)
-    return distance + bessel + mean * (tau - ball_tau * math.cos(nu - ball[1]))
+    return distance + bessel + mean * (tau - ball_tau * np.cos(nu - balls[:, 1]))
