@@ -53,3 +53,5 @@ from .summaries.discriminant import Discriminant as Discriminant
 from .summaries.moments import Moments as Moments
 from .summaries.neighbours import Neighbours as Neighbours
 from .summaries.neighbours import nearest_neighbours as nearest_neighbours
+from .summaries.tree import Tree as Tree
+from .summaries.tree import minimum_spanning_tree as minimum_spanning_tree

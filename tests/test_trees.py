@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 import repana
 from repana import InputError, ph_dimension, ph_dimensions, text_dimension
-from repana.summaries.tree import distances, spanning_edges
+from repana.summaries.forest import distances, spanning_edges
 
 
 def seeded(seed):

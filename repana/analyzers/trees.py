@@ -15,8 +15,8 @@ from repana.analyzers._dimension_terms import noted, origin, said
 from repana.analyzers._intervals import from_error
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
+from repana.summaries.forest import distances, spanning_edges
 from repana.summaries.neighbours import power_of_two
-from repana.summaries.tree import distances, spanning_edges
 
 LARGEST, STEPS, SUBSAMPLES = 512, 8, 7
 FEWEST = 24  # samples

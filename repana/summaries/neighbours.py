@@ -223,7 +223,7 @@ class _Step:
         x = (s._x[rows].double() - self._centre).to(self._dtype)
         v = self._product[: len(rows)]
         factor = -1.0 if s._metric == "inner" else -2.0
-        with _full_precision():
+        with full_precision():
             torch.addmm(self._bias, x, self._y, beta=1.0, alpha=factor, out=v)
         if s._own is not None:
             _leave_out(v, rows, s._own)
@@ -250,7 +250,7 @@ class _Step:
         return values, torch.gather(best, 1, at // GROUP) * GROUP + at % GROUP
 
 
-class _full_precision:
+class full_precision:
     """TF32 and its like off for a product, and back to what it was."""
 
     def __enter__(self) -> None:
