@@ -265,6 +265,13 @@ def test_rules_on_spectra_that_are_known():
     assert float(spectral_rank(x, rule="ratio", share=0.9)) == 3.0
 
 
+@pytest.mark.parametrize("rule", ["marchenko_pastur", "gavish_donoho"])
+def test_without_noise_the_rank_is_given(rule):
+    got = spectral_rank(FLAT, rule=rule)
+    assert float(got) == 5
+    assert got.note == "no noise floor: the covariance has rank 5, which is given"
+
+
 def test_noise_has_no_components():
     """Of pure noise Marchenko and Pastur keep next to none, Gavish and Donoho none."""
     kept = [float(spectral_rank(torch.randn(400, 200, generator=seeded(s)))) for s in range(10)]

@@ -88,6 +88,9 @@ def ranked(covariance: Covariance, rule: str, *, share: float = 0.95, level: flo
     n, d, m = covariance.n, covariance.d, min(covariance.n, covariance.d)
     if not len(covariance.eigenvalues):
         return Estimate(NAN, n=n, note=covariance.reason)
+    rank = len(covariance.eigenvalues)
+    if rule in ("marchenko_pastur", "gavish_donoho") and rank < min(n - 1, d):
+        return Estimate(float(rank), n=n, note=f"no noise floor: the covariance has rank {rank}, which is given")
     values = torch.nn.functional.pad(covariance.eigenvalues, (0, m - len(covariance.eigenvalues)))[None] * n / (n - 1)
     count = float(retained(values, n, d, rule, share)[0])
     if rule == "max_gap" or covariance.coordinates is None:

@@ -40,6 +40,9 @@ def spectral_rank(
       s^2 is such that the median eigenvalue is that of the Marchenko-Pastur law.
     - "gavish_donoho": the optimal hard threshold for singular values, the noise estimated likewise (their eq. 11).
 
+    The last two need noise in every direction: where the covariance has a rank below min(n - 1, d), there is none to
+    be estimated, and they give the rank and say so. The median is noise only where most components are.
+
     Unit: dimensions. Interval: components whose eigenvalue less its threshold is above zero by the normal quantile
     times its error, and those for which it is not below; the error is the infinitesimal jackknife's. It does not hold
     the bias of sample eigenvalues, which are wider spread than the population's; "max_gap" has none.

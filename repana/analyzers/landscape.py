@@ -244,13 +244,15 @@ def objective_dimension(
     - `rates`: learning rates; then `train(model, rate)` is called for each and the best metric counts, since the best
       rate depends on d.
     - `store`: a folder. Every training is written there when it ends, its v (with the seed, all that is needed) beside
-      it, and a call that was cut off goes on from there.
+      it, and a call that was cut off goes on from there. It is known by the number of parameters and the projection
+      alone: take another folder for another network, training or metric.
 
     `dimension` is the geometric mean over seeds, its interval Student's on the log scale, from the mean of the least
     dimensions that the search left open to that of the found ones; NaN with the reason where a
     seed misses the target with every dimension up to the number of parameters. Unit: dimensions, from 1 on.
 
-    Raises InputError for no seeds, a share or precision out of range, or a store of another experiment.
+    Raises InputError for no seeds, a share or precision out of range, or a store of another number of
+    parameters or projection.
 
     Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv:1804.08838.
     """
