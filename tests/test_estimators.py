@@ -272,6 +272,17 @@ def test_without_noise_the_rank_is_given(rule):
     assert got.note == "no noise floor: the covariance has rank 5, which is given"
 
 
+@pytest.mark.parametrize("rule", ["ratio", "kaiser", "broken_stick", "marchenko_pastur", "gavish_donoho"])
+def test_dead_units_change_no_count(rule):
+    """Noise of full rank, so that the rules do not fall back on the rank."""
+    x = torch.randn(500, 60, generator=seeded(0))
+    x[:, :5] *= torch.tensor([1.9, 1.7, 1.6, 1.5, 1.45])
+    want = spectral_rank(x, rule=rule)
+    for dead in (1, 60):
+        got = spectral_rank(torch.nn.functional.pad(x, (0, dead)), rule=rule)
+        assert (got.value, got.low, got.high, got.note) == (want.value, want.low, want.high, want.note)
+
+
 def test_noise_has_no_components():
     """Of pure noise Marchenko and Pastur keep next to none, Gavish and Donoho none."""
     kept = [float(spectral_rank(torch.randn(400, 200, generator=seeded(s)))) for s in range(10)]

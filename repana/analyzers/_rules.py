@@ -85,7 +85,8 @@ def _edge(n: int, d: int, rule: str) -> float:
 
 def ranked(covariance: Covariance, rule: str, *, share: float = 0.95, level: float = 0.95) -> Estimate:
     """How many components a rule keeps, with the interval from the errors of eigenvalues less their thresholds."""
-    n, d, m = covariance.n, covariance.d, min(covariance.n, covariance.d)
+    n, d = covariance.n, covariance.varying  # a constant feature is no direction that noise could fill
+    m = min(n, d)
     if not len(covariance.eigenvalues):
         return Estimate(NAN, n=n, note=covariance.reason)
     rank = len(covariance.eigenvalues)

@@ -29,7 +29,8 @@ def spectral_rank(
 ) -> Estimate:
     """How many principal components a rule keeps. Call as `spectral_rank(features, rule="kaiser")`.
 
-    With lambda_1 >= lambda_2 >= ... the eigenvalues of the sample covariance (n - 1 below) and m = min(n, d):
+    With lambda_1 >= lambda_2 >= ... the eigenvalues of the sample covariance (n - 1 below), d the
+    number of features that vary and m = min(n, d):
 
     - "fukunaga_olsen": lambda_j > 0.05 lambda_1.
     - "ratio": the fewest that hold `share` of the variance.

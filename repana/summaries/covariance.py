@@ -36,6 +36,7 @@ class Covariance:
     halves: tuple[Float[Tensor, " _"], ...] = ()
     uncentred_halves: tuple[Float[Tensor, " _"], ...] = ()
     reason: str = ""
+    varying: int = 0  # features that are not constant
 
     @classmethod
     def of(cls, features: Features, *, seed: int = 0) -> "Covariance":
@@ -43,14 +44,16 @@ class Covariance:
         if min(n, d) > WIDEST:
             return cls._empty(features, n, d)
         x = features.double()
-        centred, along = _decompose(_centred(x))
+        moved = _centred(x)
+        varying = int((moved != 0).any(0).sum())
+        centred, along = _decompose(moved)
         raw, raw_along = _decompose(x)
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(x.device)
         parts = [x[rows] for rows in order.chunk(2)] if n >= 8 else []
         halves = tuple(_eigenvalues(_centred(part)) for part in parts)
         raw_halves = tuple(_eigenvalues(part) for part in parts)
         reason = "" if len(centred) else CONSTANT
-        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, reason)
+        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, reason, varying)
 
     @classmethod
     def from_moments(cls, moments: Moments) -> "Covariance":
@@ -65,7 +68,8 @@ class Covariance:
         centred, raw = (
             _positive(torch.linalg.eigvalsh(s).flip(0)) for s in (covariance, covariance + mean.outer(mean))
         )
-        return cls(centred, raw, n, d, reason="" if len(centred) else CONSTANT)
+        varying = int((covariance.diagonal() > 0).sum())
+        return cls(centred, raw, n, d, reason="" if len(centred) else CONSTANT, varying=varying)
 
     @classmethod
     def _empty(cls, like: Tensor, n: int, d: int) -> "Covariance":
