@@ -5,6 +5,7 @@ has a paragraph in docs/errors.md.
 """
 
 import difflib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
     x = _tensor(features, "features")
     if x.ndim != 2:
         raise InputError("RA206", f"`features` has shape {tuple(x.shape)}; wanted (n, d). Pool or flatten each sample.")
+    if x.is_complex() or x.layout != torch.strided:
+        kind = "complex numbers" if x.is_complex() else "a sparse tensor"
+        how = "take its real and imaginary part as features" if x.is_complex() else "call `.to_dense()`"
+        raise InputError("RA206", f"`features` is {kind}; wanted a dense array of real numbers: {how}.")
     if not x.is_floating_point():
         x = x.float()
     if not x.shape[0] or not x.shape[1]:
@@ -186,6 +191,24 @@ def in_range(value: float, name: str, low: float, high: float) -> None:
         raise InputError("RA212", f"`{name}` is {value!r}; wanted a number from {low:g} to {high:g}.")
 
 
+def level_of(level: Any) -> None:
+    """The confidence level of intervals."""
+    if not isinstance(level, (int, float)) or not 0 < level < 1:
+        raise InputError("RA212", f"`level` is {level!r}; wanted a number between 0 and 1, such as 0.95.")
+
+
+def whole(value: Any, name: str) -> int:
+    """A count as an int, whatever integer type it came in."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number.") from None
+
+
+def unknown_options(function: str, names: Iterable[str], allowed: Iterable[str]) -> InputError:
+    return InputError("RA212", f"{function} has no option {listed(names)}; it has {listed(allowed, 12)}.")
+
+
 def too_few_layers(quantity: str, found: int, wanted: int) -> InputError:
     return InputError("RA218", f"{quantity} fits a line through the layers and needs at least {wanted}; {found} came.")
 
@@ -201,13 +224,20 @@ def narrow_window(window: tuple[int, int]) -> InputError:
 
 
 def too_many_neighbours(k: int, most: int) -> InputError:
-    return InputError("RA233", f"`k` is {k}; there are {most} other samples, so wanted 1 to {most}.")
+    wanted = f"so wanted 1 to {most}" if most >= 1 else "and one is needed"
+    return InputError("RA233", f"`k` is {k}; there are {most} other samples, {wanted}.")
 
 
 def neighbours_between(first: int, last: int, least: int, most: int) -> None:
     """Refuse numbers of neighbours outside what the formula and the samples allow."""
     if not least <= first <= last <= most:
         asked = f"{first}" if first == last else f"{first} to {last}"
+        if most < least:
+            raise InputError(
+                "RA233",
+                f"neighbours {asked} were asked for and there are {max(most + 1, 0)} samples that differ; wanted at "
+                f"least {least + 1}.",
+            )
         raise InputError("RA233", f"neighbours {asked} were asked for; wanted {least} to {most} with these samples.")
 
 
@@ -701,6 +731,23 @@ def tree_sizes(smallest: int, largest: int, steps: int, subsamples: int, n: int)
         f"trees of {smallest} to {largest} samples were asked for, {subsamples} of each of {steps} sizes; wanted 3 <= "
         f"smallest < largest <= {n} (the samples), at least 2 sizes and 1 subset of each.",
     )
+
+
+def text_numbers(sample: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """Which text every row belongs to, as codes, and the names of texts that are no numbers."""
+    values = sample.detach().cpu().numpy() if isinstance(sample, Tensor) else np.asarray(sample)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1 or values.dtype.kind not in "iubUSO":
+        raise InputError(
+            "RA239",
+            f"`sample` has shape {tuple(values.shape)} and type {values.dtype}; wanted (n,), the number or name of "
+            "each row's text.",
+        )
+    if values.dtype.kind in "iub":
+        return torch.from_numpy(values.astype(np.int64)), ()
+    names, codes = np.unique(values.astype(str), return_inverse=True)
+    return torch.from_numpy(codes.astype(np.int64)), tuple(str(name) for name in names)
 
 
 def no_texts() -> InputError:

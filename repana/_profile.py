@@ -62,7 +62,7 @@ def profile(
     """
     chosen = _chosen(analyzers)
     _check.choice(convention, "convention", CONVENTIONS)
-    _check.in_range(level, "level", 0.5, 0.9999)
+    _check.level_of(level)
     for name, value in (("null", null), ("replicates", replicates)):
         if value < 0:
             raise _check.negative(name, value)

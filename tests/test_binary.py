@@ -60,7 +60,10 @@ def test_constant_units_and_order_change_nothing():
 def test_few_distances_give_a_reason():
     got = binary_dimension(torch.ones(50, 8))
     assert math.isnan(float(got))
-    assert got.note == "1 distances below the quantile 0.2; 4 are needed"
+    assert got.note == "all samples have one pattern: no feature crosses the threshold 0"
+    got = binary_dimension(bits(50, 8, 0), quantile=0.01)
+    assert math.isnan(float(got))
+    assert got.note == "fewer than 4 distances below the quantile 0.01"
 
 
 def test_refusals():

@@ -1,6 +1,7 @@
 """Intrinsic dimension: scikit-dimension on the same data, flat tori, the exact model, degenerate data."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -224,7 +225,7 @@ def test_duplicates_dropped_are_as_if_never_there(seed):
     for function in (two_nn, mle, gride):
         got, want = function(again), function(x)
         assert float(got) == pytest.approx(float(want), rel=1e-9)
-        assert got.note == "15 duplicates dropped"
+        assert got.note.startswith("15 duplicates dropped")
     with pytest.raises(InputError, match="RA236: 15 of 95 samples repeat another exactly; take `duplicates='drop'`"):
         two_nn(again, duplicates="raise")
     assert two_nn(again, duplicates="keep").note.startswith("15 duplicates kept")
@@ -264,7 +265,8 @@ def test_a_grid_has_no_ratio_of_one_passed_off_as_a_dimension():
 
 
 def test_high_dimensions_are_lower_bounds():
-    assert two_nn(torch.randn(800, 60)).note == "a lower bound: 800 samples are few for such a dimension"
+    note = two_nn(torch.randn(800, 60, generator=torch.Generator().manual_seed(0))).note
+    assert re.fullmatch(r"a lower bound: a ball of \d\d.* dimensions gives this from 800 samples", note)
 
 
 def test_noise_falls_away_with_scale():

@@ -163,13 +163,72 @@ def test_means_by_group():
     found = text_dimension(clouds, sample=number)
     table = found.means(["a", "a", "a", "b", "b", "b"])
     values = [e.value for e in found.estimates["layer"]]
-    assert table["value"].tolist() == pytest.approx([np.mean(values[:3]), np.mean(values[3:])])
+    logs = np.log(values)
+    assert table["value"].tolist() == pytest.approx([np.exp(logs[:3].mean()), np.exp(logs[3:].mean())])
+    plain = found.means(["a", "a", "a", "b", "b", "b"], average="mean")
+    assert plain["value"].tolist() == pytest.approx([np.mean(values[:3]), np.mean(values[3:])])
+    middle = found.means(average="median")
+    assert middle["value"].tolist() == pytest.approx([np.median(values)])
+    assert middle["low"].tolist() == [min(values)]  # of six values, the least and the largest at 95 %
+    assert table["left_out"].tolist() == [0, 0]
     assert (table["low"] < table["value"]).all()
     assert table["texts"].tolist() == [3, 3]
     assert len(found.frame()) == 6
     assert repr(found) == "TextDimension(6 texts, 1 layers, 6 estimates)"
     with pytest.raises(InputError, match="RA"):
         found.means(["a"])
+
+
+def test_texts_without_an_estimate_are_counted():
+    clouds, number = tokens([80, 80, 12])
+    table = text_dimension(clouds, sample=number).means()
+    assert (int(table["texts"][0]), int(table["left_out"][0])) == (2, 1)
+
+
+def test_texts_may_be_named_and_their_column_be_two_dimensional():
+    clouds, number = tokens([80, 60])
+    want = [e.value for e in text_dimension(clouds, sample=number).estimates["layer"]]
+    column = text_dimension(clouds, sample=number[:, None])
+    named = text_dimension(clouds["layer"], sample=np.array(["b", "c"])[number])
+    assert [e.value for e in column.estimates["layer"]] == want
+    assert [e.value for e in named.estimates["features"]] == want
+    assert named.texts == ("b", "c")
+
+
+def test_a_short_text_does_not_stop_the_others():
+    clouds, number = tokens([80, 40])
+    long, short = text_dimension(clouds, sample=number, largest=64).estimates["layer"]
+    assert float(long) > 0
+    assert math.isnan(float(short))
+    assert short.note == "40 tokens; 64 are needed"
+
+
+def test_growth_near_alpha_is_said():
+    angle = torch.rand(400, 1, generator=seeded(0), dtype=torch.float64) * 2 * math.pi
+    circle = torch.cat([angle.cos(), angle.sin()], 1)
+    assert "near alpha = 1, where growth says little: take a smaller alpha" in ph_dimension(circle).note
+    assert float(ph_dimension(circle, alpha=0.25)) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"sample": [[0, 1]] * 80},
+            "RA239: `sample` has shape (80, 2) and type int64; wanted (n,), the number or name",
+        ),
+        ({"k": 5}, "RA212: the method 'ph' has no option 'k'; it has 'alpha', 'largest', 'smallest', 'steps', "),
+        ({"level": 1.0}, "RA212: `level` is 1.0; wanted a number between 0 and 1, such as 0.95."),
+        ({"smallest": 2.5}, "RA212: `smallest` is 2.5; wanted a whole number."),
+    ],
+)
+def test_refusals_of_texts(options, text):
+    clouds, number = tokens([80])
+    with pytest.raises(InputError) as error:
+        text_dimension(clouds, **{"sample": number, **options})
+    assert str(error.value).startswith(text)
+    with pytest.raises(repana.ModelError, match="RA101: layer 'lyer' was not recorded; nearest: 'layer'"):
+        text_dimension(clouds, "lyer", sample=number)
 
 
 def test_repeated_tokens_are_dropped_and_said():

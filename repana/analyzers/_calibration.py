@@ -23,7 +23,9 @@ from repana.summaries.cloud import Cloud
 
 TABLE = Path(__file__).parent / "_balls.npz"
 DIMENSIONS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 32, 40, 50, 64, 80, 100, 130, 170, 230, 300, 500, 1000)
-SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000)
+SIZES = (50, 70, 100, 140, 200, 300, 500, 700, 1000, 2000, 5000, 10_000, 20_000)
+TWO_NN = "two_nn discard=0.0 method=ml"
+SHORT = 1.2  # a ball this much higher gives the same: the estimate is a lower bound
 SEED = 1_000_003  # of the balls, far from the seeds that people take
 
 
@@ -67,6 +69,8 @@ def curve(name: str, statistics: Callable[[Cloud], list[float]], k: int, n: int)
     mean, error = shipped
     known = np.isfinite(mean).all((1, 2))
     sizes, mean, error = np.log(SIZES)[known], mean[known], error[known]
+    if math.log(n) < sizes[0] - 1e-9:
+        return Curve(mean[0], error[0], round(math.exp(sizes[0])))
     at = float(np.clip(math.log(n), sizes[0], sizes[-1]))
     j = int(np.clip(np.searchsorted(sizes, at), 1, len(sizes) - 1))
     w = (at - sizes[j - 1]) / (sizes[j] - sizes[j - 1])
@@ -117,6 +121,8 @@ def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
     """The dimension of the ball whose curve passes through the estimate."""
     log, at = found.mean[:, 0], np.log(DIMENSIONS)
     inverse = PchipInterpolator(log, at, extrapolate=False)
+    if raw.n < found.n:
+        return Estimate(NAN, n=raw.n, note=f"{raw.n} samples; curves begin at {found.n}")
     far = "" if abs(math.log(raw.n / found.n)) < 0.01 else f"by balls of {found.n} samples"
 
     def dimension(value: float) -> float:
@@ -132,4 +138,27 @@ def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
         for end, side in ((raw.low, -1), (raw.high, 1))
     )
     low, high = (NAN if math.isnan(end) else dimension(end) for end in (low, high))
-    return Estimate(dimension(raw.value), low, high, raw.n, noted(raw.note, far))
+    return Estimate(dimension(raw.value), low, high, raw.n, far)
+
+
+def said(estimate: Estimate, function: Callable[..., Estimate] | None = None, **options: Any) -> Estimate:
+    """With the warning that it falls short, where a ball of a higher dimension gives it from as many samples.
+
+    By the estimator's own curve where that is shipped, else by that of TwoNN, which falls short the least.
+    """
+    if not estimate.value > 0 or estimate.n < SIZES[0]:
+        return estimate
+    own = "" if function is None else named(function, options)
+    found = curve(own if own in _shipped() else TWO_NN, _none, 2, estimate.n)
+    log, at = found.mean[:, 0], np.log(DIMENSIONS)
+    x = math.log(estimate.value)
+    d = math.inf if x > log[-1] else math.exp(float(np.interp(x, log, at)))
+    if d < SHORT * estimate.value:
+        return estimate
+    which = f"{d:.3g}" if d < math.inf else f"more than {DIMENSIONS[-1]}"
+    low = f"a lower bound: a ball of {which} dimensions gives this from {estimate.n} samples"
+    return replace(estimate, note=noted(estimate.note, low))
+
+
+def _none(_: Cloud) -> list[float]:
+    raise AssertionError("this curve is shipped")

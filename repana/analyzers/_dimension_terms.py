@@ -1,18 +1,17 @@
 """What estimators of dimension share: usable samples, the variance of averages over a neighbour graph, notes."""
 
 import math
-from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate
 from repana.summaries.cloud import Cloud
 
+GROUPS = 10  # of the jackknife
 FEWEST = 10  # usable samples, below which there is no estimate
-HIGH, MANY = 20.0, 10_000  # dimensions above which fewer samples than this give a lower bound
+CURVE = 1.5  # dimensions, below which balls that overlap are far in neighbours
 TIES = 0.01  # share of samples with r1 = r2, above which it is said
 
 
@@ -55,18 +54,36 @@ def graph(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
     return torch.stack([coded // len(keep), coded % len(keep)], 1)
 
 
+def drawn_rows(cloud: Cloud, most: int, seed: int) -> Int[Tensor, " m"]:
+    """Places of at most so many samples, drawn by the seed, in order."""
+    chosen = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    return chosen.to(cloud.neighbours.indices.device)
+
+
+def spread_over(rows: Int[Tensor, " m"], most: int) -> Int[Tensor, " p"]:
+    """At most so many of the rows, evenly from the first to the last."""
+    return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long().to(rows.device)]
+
+
+def dealt(n: int, like: Tensor) -> Int[Tensor, " n"]:
+    """The group of the jackknife that every sample of a cloud is in, drawn once and for all."""
+    return (torch.randperm(n, generator=torch.Generator().manual_seed(0)) % GROUPS).to(like.device)
+
+
 def sandwich(psi: Float[Tensor, " n"], edges: Int[Tensor, "e 2"]) -> float:
     """sqrt(psi' A psi), A the graph with ones on its diagonal; at least a quarter of what independence would give."""
     alone = float(psi.square().sum())
     return math.sqrt(max(alone + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum()), alone / 16))
 
 
-def said(estimate: Estimate) -> Estimate:
-    """With the warning that n is small for what was found."""
-    if not (estimate.value > HIGH and estimate.n < MANY):
-        return estimate
-    low = f"a lower bound: {estimate.n} samples are few for such a dimension"
-    return replace(estimate, note=noted(estimate.note, low))
+def graph_error(psi: Float[Tensor, " m"], cloud: Cloud, keep: Int[Tensor, " m"], k: int, d: float) -> float:
+    """The sandwich error of a quantity of k neighbours. On a curve the terms of samples depend on each other as far as
+    their balls overlap, which is to the 2k-th neighbour; in higher dimensions next to all of it is within the k-th.
+    """
+    error = sandwich(psi, graph(cloud, keep, k))
+    if not d < CURVE:
+        return error
+    return max(error, sandwich(psi, graph(cloud, keep, min(2 * k, cloud.neighbours.k))))
 
 
 def log_ratios(r: Float[Tensor, "n k"], k: int) -> Float[Tensor, " n"]:

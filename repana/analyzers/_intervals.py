@@ -41,17 +41,18 @@ def from_jackknife(
     bounds: tuple[float, float] = (0.0, math.inf),
     note: str = "",
     null: Sequence[float] = (),
+    corrected: bool = True,
 ) -> Estimate:
     """Delete-a-group jackknife interval with Student's t on groups - 1 degrees of freedom, on the log scale likewise.
 
-    Variance (g - 1)/g sum (t_(j) - mean)^2, bias (g - 1)(mean - t).
+    Variance (g - 1)/g sum (t_(j) - mean)^2, bias (g - 1)(mean - t), which is not taken off with `corrected=False`.
     Source: Kott 2001, Journal of Official Statistics 17, 521-526.
     """
     g = len(deleted)
     if g < 2:
         return Estimate(value, NAN, NAN, n, note, *_null(null, level))
     t = float(stats.t.ppf(0.5 + level / 2, g - 1))
-    low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), float(g - 1), bounds)
+    low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), (g - 1.0) * corrected, bounds)
     return Estimate(value, low, high, n, note, *_null(null, level))
 
 

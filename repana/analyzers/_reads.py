@@ -13,12 +13,20 @@ from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
 R = TypeVar("R")
+COUNTS = ("k", "k1", "k2", "k_max", "n1", "n2", "most", "memory", "seed", "steps", "subsamples", "smallest", "largest")
 OPTIONS: dict[type, tuple[str, ...]] = {
     Moments: ("scatter",),
     Discriminant: ("groups", "shrinkage", "seed"),
     Covariance: ("seed",),
     Cloud: ("duplicates", "most", "seed", "memory"),
 }
+
+
+def checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that many quantities share: the level lies between 0 and 1, counts are whole numbers."""
+    if "level" in options:
+        _check.level_of(options["level"])
+    return {k: _check.whole(v, k) if k in COUNTS and v is not None else v for k, v in options.items()}
 
 
 def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -35,6 +43,7 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
 
         @wraps(function)
         def quantity(features: Any, **options: Any) -> R:
+            options = checked(options)
             if isinstance(features, summaries[0]):
                 return function(features, **options)
             sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
@@ -54,6 +63,7 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
 
         @wraps(function)
         def quantity(features: Any, labels: Any = None, *more: Any, **options: Any) -> R:
+            options = checked(options)
             if isinstance(features, summaries[0]):
                 given = (features, *((labels,) if labels is not None else ()), *more)
                 return function(*given, **options)

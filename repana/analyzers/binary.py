@@ -1,6 +1,7 @@
 """Intrinsic dimension of binary patterns, such as which units of a layer are active."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate
 from repana._typing import Array
-from repana.analyzers._intervals import from_error
+from repana.analyzers._intervals import from_jackknife
 
 FEWEST = 10  # samples
 LEAST = 4  # distances that take part in the fit
@@ -31,8 +32,10 @@ def binary_dimension(
     independent bits where d1 = 0; d0 and d1 are those of the least Kullback-Leibler divergence over the distances up to
     the `quantile` of pairs, and d0 is the dimension at small scale. The fit is nested: for every d1 the best d0 is
     bracketed, and d1 likewise (the published code walks at random). Unit: bits, above 0. Interval: delete one of 20
-    groups of samples. Equal patterns count as pairs at distance 0. NaN with the reason where fewer than 4 distances
-    take part.
+    groups of samples and fit again, over the distances that are then below the quantile; it also holds the values of
+    one distance more and one less. Where few distances take part, or no d0 and d1 fit them well, as with a few latent
+    dimensions behind many bits, the value depends on the smallest distance that occurs, and the interval is too short.
+    Equal patterns count as pairs at distance 0. NaN with the reason where fewer than 4 distances take part.
 
     Raises InputError for NaN or infinite features, fewer than 10 samples, `quantile` outside (0, 1].
 
@@ -51,17 +54,27 @@ def binary_dimension(
         raise _check.too_few_samples("binary_dimension", n, FEWEST)
     counts = _counts(x > threshold)
     total = counts.sum(0) / 2  # every pair came once from each side
-    upto = int((total.cumsum(0) / total.sum() < quantile).sum()) + 1
+    value = _smallest_divergence(total, quantile, width)
+    if value is None:
+        if int((total > 0).sum()) == 1 and float(total[0]) > 0:
+            return Estimate(
+                NAN, n=n, note=f"all samples have one pattern: no feature crosses the threshold {threshold:g}"
+            )
+        return Estimate(NAN, n=n, note=f"fewer than {LEAST} distances below the quantile {quantile:g}")
+    within = _inside(x > threshold)
+    found = [_smallest_divergence(total - counts[g] + within[g], quantile, width) for g in range(GROUPS)]
+    e = from_jackknife(value, [one or NAN for one in found], n=n, level=level, corrected=False)
+    cut = [one for step in (-1, 1) if (one := _smallest_divergence(total, quantile, width, step)) is not None]
+    return replace(e, low=min(e.low, *cut, value), high=max(e.high, *cut, value))
+
+
+def _smallest_divergence(total: Float[Tensor, " w"], quantile: float, width: int, more: int = 0) -> float | None:
+    """d0 from how many pairs lie at each distance, up to so many more; None where too few distances take part."""
+    upto = min(len(total), int((total.cumsum(0) / total.sum() < quantile).sum()) + 1 + more)
     first = int((total > 0).nonzero()[0, 0])
     if upto - first < LEAST:
-        return Estimate(NAN, n=n, note=f"{upto - first} distances below the quantile {quantile:g}; {LEAST} are needed")
-    r = np.arange(first, upto, dtype=float)
-    value, slope = _fitted(r, total[first:upto].numpy(), width)
-    within = _inside(x > threshold)
-    left = [(total - counts[g] + within[g]) for g in range(GROUPS)]
-    deleted = np.log([_fitted(r, h[first:upto].numpy(), width, slope)[0] for h in left])
-    error = value * math.sqrt(GROUPS - 1) * float(deleted.std())
-    return from_error(value, error, n=n, level=level)
+        return None
+    return _fitted(np.arange(first, upto, dtype=float), total[first:upto].numpy(), width)
 
 
 def _groups(n: int) -> list[Int[Tensor, " m"]]:
@@ -95,8 +108,8 @@ def _inside(bits: Tensor) -> Float[Tensor, "20 w"]:
     return found / 2
 
 
-def _fitted(r: np.ndarray, counts: np.ndarray, width: int, near: float | None = None) -> tuple[float, float]:
-    """d0 and d1 of the least divergence, d1 over all of its range, or near one that is known."""
+def _fitted(r: np.ndarray, counts: np.ndarray, width: int) -> float:
+    """d0 of the least divergence; d1 is bracketed by a grid over all of its range."""
     p = counts / counts.sum()
     entropy = float(special.xlogy(p, p).sum())
 
@@ -117,11 +130,10 @@ def _fitted(r: np.ndarray, counts: np.ndarray, width: int, near: float | None = 
         )
         return math.exp(float(found.x)), float(found.fun)
 
-    if near is None:
-        grid = np.linspace(*SLOPES, 33)
-        near = float(grid[int(np.argmin([best(d1)[1] for d1 in grid]))])
+    grid = np.linspace(*SLOPES, 33)
+    near = float(grid[int(np.argmin([best(d1)[1] for d1 in grid]))])
     step = (SLOPES[1] - SLOPES[0]) / 32
     slope: Any = optimize.minimize_scalar(
         lambda d1: best(d1)[1], bounds=(near - step, near + step), method="bounded", options={"xatol": 1e-6}
     )
-    return best(float(slope.x))[0], float(slope.x)
+    return best(float(slope.x))[0]

@@ -255,7 +255,7 @@ def _check_options(
     _check.choice(kernel, "kernel", ("log", "distance", "riesz"))
     for family in families:
         _check.choice(family, "families", FAMILIES)
-    _check.in_range(level, "level", 0.5, 0.9999)
+    _check.level_of(level)
     for name, count in (("null", null), ("replicates", replicates)):
         if count < 0:
             raise _check.negative(name, count)

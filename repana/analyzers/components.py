@@ -4,22 +4,23 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy import special
 from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._dimension_terms import FEWEST, graph, origin, sandwich
-from repana.analyzers._intervals import from_error
+from repana.analyzers._dimension_terms import FEWEST, GROUPS, dealt, drawn_rows, noted, origin, spread_over
+from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
-from repana.analyzers._rules import RULES, ranked, retained
+from repana.analyzers._rules import MOSTLY_SIGNAL, NOISE, RULES, ranked, retained
 from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.neighbours import power_of_two
 
 BLOCK = 2**26  # bytes of neighbourhoods, or of products, at a time
 ALPHAS = tuple(round(0.6 + 0.02 * i, 2) for i in range(20))
+REPEATED = 500  # neighbourhoods of the jackknife
 CONDITION = 10.0  # components down to this part of the first are kept
 
 
@@ -34,7 +35,7 @@ def spectral_rank(
 
     - "fukunaga_olsen": lambda_j > 0.05 lambda_1.
     - "ratio": the fewest that hold `share` of the variance.
-    - "max_gap": the j of the largest lambda_j/lambda_{j+1}.
+    - "max_gap": the j of the largest lambda_j/lambda_{j+1}, the rank where it is below min(n - 1, d).
     - "kaiser": lambda_j > sum lambda/m.
     - "broken_stick": the first j with lambda_j/sum lambda > 1/m sum_{i=j}^m 1/i.
     - "marchenko_pastur": lambda_j > s^2 (1 + sqrt(d/(n - 1)))^2, the edge of noise of variance s^2 in every feature;
@@ -83,8 +84,8 @@ def local_pca(
 
     `rule`, `share`: see `spectral_rank`, with n = k. `neighbourhoods` samples are drawn by `seed` where there are more.
     A neighbourhood of k samples has at most k - 1 dimensions, and its curvature counts as one: take k well above the
-    dimension, and n well above k. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the
-    graph. Duplicates as in `two_nn`.
+    dimension, and n well above k. Unit: dimensions, at the scale of the k-th neighbour. Interval: delete one of 10
+    groups of samples, everywhere, on up to 500 neighbourhoods. Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples.
 
@@ -101,27 +102,57 @@ def local_pca(
     _check.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
+    _check.neighbours_between(neighbourhoods, neighbourhoods, FEWEST, max(FEWEST, neighbourhoods))
+    chosen = drawn_rows(cloud, neighbourhoods, seed)
+    group = dealt(cloud.n, chosen)
+    local, bare = _kept(cloud, chosen, k, rule, share)
+    known = local.isfinite()
+    found = int(known.sum())
+    if found < FEWEST:
+        return Estimate(NAN, n=found, note=f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+    value, places = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
+    base, fewer, deleted = float(local[places].mean()), chosen[places], []
+    for g in range(GROUPS):
+        left = fewer[group[fewer] != g]
+        deleted.append(value / base * float(_kept(cloud, left, k, rule, share, gone=group == g)[0].nanmean()))
+    note = noted(origin(cloud), *_about(value, float(bare[known].double().mean()), k, cloud.neighbours.d, rule))
+    return from_jackknife(value, deleted, n=found, level=level, note=note, corrected=False)
+
+
+def _about(value: float, bare: float, k: int, width: int, rule: str) -> list[str]:
+    """What to beware of in a mean of local counts."""
+    ceiling = min(k - 1, width)
+    notes = []
+    if bare > 0.5 and rule in NOISE:
+        notes.append("no noise floor in most neighbourhoods: their rank is given")
+    elif rule in NOISE and value > ceiling / 2:
+        notes.append(MOSTLY_SIGNAL)
+    if value > 0.5 * (k - 1):
+        notes.append(f"near the {k - 1} that {k} neighbours can show: a lower bound")
+    return notes
+
+
+def _kept(
+    cloud: Cloud, chosen: Int[Tensor, " m"], k: int, rule: str, share: float, gone: Bool[Tensor, " n"] | None = None
+) -> tuple[Float[Tensor, " m"], Bool[Tensor, " m"]]:
+    """How many components the rule keeps of every neighbourhood, without the samples that are gone; NaN for a point."""
     x = cloud.features
     assert x is not None
-    chosen = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(seed))[:neighbourhoods].sort().values
-    chosen = chosen.to(x.device)
     scale, d = power_of_two(x), x.shape[1]
-    counts, spread = [], []
+    counts, bares = [], []
     for part in chosen.split(max(1, BLOCK // (k * (min(k, d) + d) * 8))):
-        near = x[cloud.neighbours.indices[part, :k]].double() / scale
-        near = near - near.mean(1, keepdim=True)
+        places = cloud.neighbours.indices[part, :k]
+        here = torch.ones_like(places, dtype=torch.float64) if gone is None else (~gone[places]).double()
+        near, n = x[places].double() / scale, here.sum(1).clamp_min(1)
+        near = (near - (near * here[:, :, None]).sum(1, keepdim=True) / n[:, None, None]) * here[:, :, None]
         gram = near @ near.mT if k <= d else near.mT @ near
-        values = torch.linalg.eigvalsh(gram / (k - 1)).flip(1).clamp_min(0)
+        values = torch.linalg.eigvalsh(gram / (n - 1).clamp_min(1)[:, None, None]).flip(1).clamp_min(0)
         values = torch.where(values > k * torch.finfo(values.dtype).eps * values[:, :1], values, 0.0)
-        counts.append(retained(values, k, d, rule, share))
-        spread.append(values[:, 0] > 0)
-    known = torch.cat(spread)
-    local, keep = torch.cat(counts)[known], chosen[known]
-    if len(local) < FEWEST:
-        return Estimate(NAN, n=len(local), note=f"{len(local)} neighbourhoods have a spread; {FEWEST} are needed")
-    psi = (local - local.mean()) / len(local)
-    error = sandwich(psi, graph(cloud, keep, k))
-    return from_error(float(local.mean()), error, n=len(local), level=level, note=origin(cloud))
+        varying = (near != 0).any(1).sum(1)
+        count, bare = retained(values, n.long(), varying, rule, share)
+        counts.append(torch.where(values[:, 0] > 0, count, torch.nan))
+        bares.append(bare)
+    return torch.cat(counts), torch.cat(bares)
 
 
 @reads(Covariance, labels=False)

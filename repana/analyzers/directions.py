@@ -13,9 +13,17 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._calibration import DIMENSIONS, beside, curve
-from repana.analyzers._dimension_terms import averaged, graph, noted, origin, said, sandwich, usable
-from repana.analyzers._intervals import from_error
+from repana.analyzers._calibration import DIMENSIONS, beside, curve, said
+from repana.analyzers._dimension_terms import (
+    GROUPS,
+    averaged,
+    dealt,
+    graph_error,
+    noted,
+    origin,
+    usable,
+)
+from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
 from repana.summaries.neighbours import power_of_two
@@ -24,6 +32,7 @@ AVERAGES = ("inverse", "mean", "median")
 BLOCK = 2**26  # bytes of neighbourhoods at a time
 BRACKET = (1e-3, 1e5)
 SPAN = 6  # balls on each side of the nearest, through whose divergences the spline runs
+ALTERNATING = 30  # neighbours, up to which DANCo's sum is taken as it is written
 DROPPED = 1e-4  # of r_k: shorter projections take no part in TLE
 
 
@@ -67,7 +76,7 @@ def mind_ml(
     2
     """
     if calibrate:
-        return beside(mind_ml, cloud, level=level, k=k, integer=integer)
+        return beside(mind_ml, cloud, level=level, k=k, integer=bool(integer))
     _check.neighbours_between(k, k + 1, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k + 1)
     if r is None:
@@ -77,12 +86,12 @@ def mind_ml(
     if not len(rho):
         return Estimate(NAN, n=len(r), note=noted(note, "all distances are equal"))
     d, psi = _likeliest(rho, k)
-    found = from_error(d, sandwich(psi, graph(cloud, keep, k + 1)), n=len(rho), level=level, note=note)
+    found = from_error(d, graph_error(psi, cloud, keep, k + 1, d), n=len(rho), level=level, note=note)
     if integer:
         below = float(max(1, math.floor(d)))
         whole = max((below, below + 1), key=lambda m: _log_likelihood(m, rho, k))
         found = Estimate(whole, min(found.low, whole), max(found.high, whole), found.n, note)
-    return said(found)
+    return said(found, mind_ml, k=k, integer=bool(integer))
 
 
 def _log_likelihood(d: float, rho: Float[Tensor, " n"], k: int) -> float:
@@ -95,10 +104,14 @@ def _around(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Ten
     x = cloud.features
     assert x is not None
     scale = power_of_two(x)
-    size = max(1, BLOCK // (k * (k + x.shape[1]) * 8))
-    for part in keep.split(size):
+    for part in keep.split(_together(cloud, k)):
         near = x[cloud.neighbours.indices[part, :k]].double()
         yield near.sub_(x[part][:, None]) / scale
+
+
+def _together(cloud: Cloud, k: int) -> int:
+    """How many neighbourhoods are taken at a time."""
+    return max(1, BLOCK // (k * (k + cloud.neighbours.d) * 8))
 
 
 def _cosines(near: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
@@ -115,8 +128,8 @@ def abid(
     With c_jl the cosines between the directions from a sample to its k neighbours, d_i = k^2/sum_{j,l} c_jl^2, j = l
     included, which is at most k (ABID); with `diagonal=False`, k (k - 1)/(sum c^2 - k) (RABID), without that bound:
     in d dimensions E c^2 = 1/d. `average`: "inverse" (1/mean_i 1/d_i), "mean" or "median" of the samples. Low where d
-    is near k/2 or above. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the graph.
-    Duplicates as in `two_nn`.
+    is near k/2 or above. Unit: dimensions, at the scale of the k-th neighbour. Interval: delete one of 10 groups of
+    samples, everywhere. Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
 
@@ -133,12 +146,28 @@ def abid(
     r, keep, note = usable(cloud, k)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
-    squares = torch.cat([_cosines(near).square().sum((1, 2)) for near in _around(cloud, keep, k)])
-    s = squares / k**2 if diagonal else (squares - k) / (k * (k - 1))
-    if float(s.sum()) <= 0:
+    group = dealt(cloud.n, r)
+    near = cloud.neighbours.indices[keep, :k]
+    parts = zip(_around(cloud, keep, k), group[near].split(_together(cloud, k)))
+    squares, count = (torch.cat(found) for found in zip(*(_squares(_cosines(x), g) for x, g in parts)))
+    s = squares / count**2 if diagonal else (squares - count) / (count * (count - 1))
+    if float(s[:, 0].sum()) <= 0:
         return Estimate(NAN, n=len(s), note=noted(note, "all directions are at right angles"))
-    d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(s), level=level, note=note))
+    values = [averaged(s[:, 0], 1, average)[0]]
+    values += [averaged(s[group[keep] != g, g + 1], 1, average)[0] for g in range(GROUPS)]
+    return said(from_jackknife(values[0], values[1:], n=len(s), level=level, note=note, corrected=False))
+
+
+def _squares(
+    cosines: Float[Tensor, "b k k"], group: Int[Tensor, "b k"]
+) -> tuple[Float[Tensor, "b g"], Float[Tensor, "b g"]]:
+    """The sum of squared cosines among all neighbours and among those outside each group, and how many they are."""
+    square, inside = cosines.square(), torch.nn.functional.one_hot(group, GROUPS).to(cosines)
+    k, rows = group.shape[1], square.sum(2)
+    among = ((square @ inside) * inside).sum(1)
+    left = rows.sum(1, keepdim=True) - 2 * (rows[:, :, None] * inside).sum(1) + among
+    first = torch.full_like(left[:, :1], k)
+    return torch.cat([rows.sum(1, keepdim=True), left], 1), torch.cat([first, k - inside.sum(1)], 1)
 
 
 @reads(Cloud, labels=False)
@@ -177,7 +206,8 @@ def tle(
     if not float(s.sum()) > 0:
         return Estimate(NAN, n=len(s), note=noted(note, "all distances are equal"))
     d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(s), level=level, note=note))
+    error = graph_error(psi, cloud, keep, k, d)
+    return said(from_error(d, error, n=len(s), level=level, note=note), tle, k=k, average=average)
 
 
 def _tight(near: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
@@ -210,10 +240,10 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
     concentration tau of the angles between the directions to k neighbours, are held against those of as many samples
     from unit balls of 1 to 1000 dimensions: the estimate is the minimum of a cubic spline through the divergences
     KL(d_hat, d_hat(d)) + KL((nu, tau), (nu(d), tau(d))) of whole d, or the best whole d with `integer`. The statistics
-    of balls are interpolated between those shipped (k = 10) or simulated. nu = atan2(sum sin, sum cos), where
-    scikit-dimension takes arctan of the quotient, which jumps at a right angle. Sees the curvature of surfaces as a
-    dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the sandwich over the graph of k + 1 neighbours,
-    through the gradient of d by the three statistics. Duplicates as in `two_nn`.
+    of balls are interpolated between those shipped (k = 10), or simulated once, in a minute or more. nu is
+    atan2(sum sin, sum cos), where scikit-dimension takes arctan of the quotient, which jumps at a right angle. Sees the
+    curvature of surfaces as a dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the sandwich over the graph
+    of k + 1 neighbours, through the gradient of d by the three statistics. Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples - 1.
 
@@ -247,7 +277,7 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
         slopes.append((ends[1] - ends[0]) / (2 * step))
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
-    e = from_error(d, sandwich(influence, graph(cloud, keep, k + 1)), n=len(r), level=level)
+    e = from_error(d, graph_error(influence, cloud, keep, k + 1, d), n=len(r), level=level)
     return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(cloud), end))
 
 
@@ -299,8 +329,14 @@ def _divergence(found: list[float], balls: Float[np.ndarray, "m 3"], k: int) -> 
     """KL of the two densities of rho plus KL of the two von Mises densities (Ceruti et al., eq. 8 and 10)."""
     d, nu, tau = found
     ratio, ball_tau = np.exp(balls[:, 0]) / d, np.exp(balls[:, 2])
-    i = np.arange(k + 1)
-    signed = ((-1.0) ** i * special.binom(k, i) * special.digamma(1 + i / ratio[:, None])).sum(1)
+    if k <= ALTERNATING:
+        i = np.arange(k + 1)
+        signed = ((-1.0) ** i * special.binom(k, i) * special.digamma(1 + i / ratio[:, None])).sum(1)
+    else:  # the same number; the alternating sum cancels
+        m = np.arange(1, 1001)
+        at = m * ratio[:, None]
+        logs = special.gammaln(at + 1) + special.gammaln(k + 1) - special.gammaln(at + k + 1)
+        signed = -(np.exp(logs) / m).sum(1)
     norms = special.digamma(k + 1) - special.digamma(1)  # 1 + 1/2 + ... + 1/k
     distance = norms * ratio - np.log(ratio) - (k - 1) * signed
     bessel = np.log(special.i0e(ball_tau) / special.i0e(tau)) + ball_tau - tau

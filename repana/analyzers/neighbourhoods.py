@@ -4,19 +4,32 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._calibration import beside
-from repana.analyzers._dimension_terms import FEWEST, averaged, graph, log_ratios, noted, origin, said, sandwich, usable
-from repana.analyzers._intervals import from_error
+from repana.analyzers._calibration import beside, said
+from repana.analyzers._dimension_terms import (
+    FEWEST,
+    GROUPS,
+    averaged,
+    dealt,
+    drawn_rows,
+    graph_error,
+    log_ratios,
+    noted,
+    origin,
+    spread_over,
+    usable,
+)
+from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
 from repana.summaries.neighbours import Neighbours, power_of_two
 
 BLOCK = 2**27  # bytes of neighbourhoods at a time
+REPEATED = 500  # neighbourhoods of the jackknife
 LARGEST = 5_000  # dimension up to which a skewness is inverted
 
 
@@ -55,7 +68,8 @@ def mom(
     if float(s.sum()) <= 0:
         return Estimate(NAN, n=len(r), note="all distances are equal")
     d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note))
+    error = graph_error(psi, cloud, keep, k, d)
+    return said(from_error(d, error, n=len(r), level=level, note=note), mom, k=k, average=average)
 
 
 @reads(Cloud, labels=False)
@@ -90,7 +104,8 @@ def mada(
     if float(s.sum()) <= 0:
         return Estimate(NAN, n=len(r), note="all distances are equal")
     d, psi = averaged(s, 1, average)
-    return said(from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(r), level=level, note=note))
+    error = graph_error(psi, cloud, keep, k, d)
+    return said(from_error(d, error, n=len(r), level=level, note=note), mada, k=k, average=average)
 
 
 @reads(Cloud, labels=False)
@@ -151,8 +166,8 @@ def ess(
     s(n) = G(n/2)^2/(G((n + 1)/2) G((n - 1)/2)), G the gamma function, which is inverted linearly between whole n. The
     estimate is the mean over `neighbourhoods` samples, drawn by `seed` where there are more. `k=None` takes all samples
     as one neighbourhood, without an interval. Does not saturate in high dimensions; sees the curvature of surfaces as
-    dimensions. Unit: dimensions, at the scale of the k-th neighbour. Interval: sandwich over the graph.
-    Duplicates as in `two_nn`.
+    dimensions. Unit: dimensions, at the scale of the k-th neighbour. Interval: delete one of 10 groups of samples,
+    everywhere, on up to 500 neighbourhoods. Duplicates as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples.
 
@@ -171,23 +186,45 @@ def ess(
     _check.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
-    chosen = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(seed))[:neighbourhoods].sort().values
+    _check.neighbours_between(neighbourhoods, neighbourhoods, FEWEST, max(FEWEST, neighbourhoods))
+    chosen = drawn_rows(cloud, neighbourhoods, seed)
+    group = dealt(cloud.n, chosen)
     places, block = cloud.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
-    chosen = chosen.to(places.device)
     local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
     known = local.isfinite()
-    local, keep = local[known], chosen[known]
-    if len(local) < FEWEST:
-        return Estimate(NAN, n=len(local), note=f"{len(local)} neighbourhoods have a spread; {FEWEST} are needed")
-    d, psi = float(local.mean()), (local - local.mean()) / len(local)
-    return from_error(d, sandwich(psi, graph(cloud, keep, k)), n=len(local), level=level, note=origin(cloud))
+    found = int(known.sum())
+    if found < FEWEST:
+        return Estimate(NAN, n=found, note=f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+    value, some = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
+    fewer, shares = chosen[some], []
+    for part in fewer.split(block):
+        gram, apart = _gram(x[places[part]]), group[places[part]]
+        shares.append(torch.stack([_inverted(_skewness_of(gram, apart != g)) for g in range(GROUPS)]))
+    without = torch.cat(shares, 1)
+    base = float(local[some].mean())
+    deleted = [value / base * float(without[g, group[fewer] != g].nanmean()) for g in range(GROUPS)]
+    return from_jackknife(value, deleted, n=found, level=level, note=origin(cloud), corrected=False)
+
+
+def _gram(points: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
+    v = points - points.mean(1, keepdim=True)
+    return v @ v.mT
 
 
 def _skewness(points: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
     """The expected simplex skewness of neighbourhoods."""
-    v = points - points.mean(1, keepdim=True)
-    gram = v @ v.mT
-    squares = gram.diagonal(dim1=1, dim2=2)
+    return _skewness_of(_gram(points))
+
+
+def _skewness_of(gram: Float[Tensor, "b k k"], here: Bool[Tensor, "b k"] | None = None) -> Float[Tensor, " b"]:
+    """From the products of centred points; of those that are here, around their own mean."""
+    if here is not None:
+        w = here.to(gram)
+        n = w.sum(1).clamp_min(1)[:, None, None]
+        along = (gram @ w[:, :, None]) / n  # of every point with their mean
+        gram = gram - along - along.mT + (along * w[:, :, None]).sum((1, 2), keepdim=True) / n
+        gram = gram * w[:, :, None] * w[:, None]
+    squares = gram.diagonal(dim1=1, dim2=2).clamp_min(0)
     w = squares[:, :, None] * squares[:, None]
     area = (w - gram.square()).clamp_min(0).sqrt()
     above, below = torch.ones_like(area[0], dtype=torch.bool).triu(1), w.sqrt()

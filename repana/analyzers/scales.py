@@ -61,8 +61,8 @@ def dimension_profile(cloud: Cloud, *, level: float = 0.95) -> DimensionProfile:
       with the range where there is none. Its note also says when `two_nn_ml` and `mle` disagree.
     - `scale` (s, 5): for n1 = 1, 2, 4, ... the columns n1, mean of (r_n1 + r_2n1)/2, estimate, low, high.
     - `decimation` (f, 5): for all samples, a half, a quarter, ... down to 50, the columns samples, mean of
-      (r_1 + r_2)/2, mean of `two_nn_ml` over disjoint random subsets (at most 16 of a size), low, high. The second
-      neighbour of N/m samples is on the scale of the 2m-th neighbour of N.
+      (r_1 + r_2)/2, geometric mean of `two_nn_ml` over disjoint random subsets (at most 16 of a size), low, high. The
+      second neighbour of N/m samples is on the scale of the 2m-th neighbour of N.
 
     An estimate is of the dimension at a scale: where `scale` has no plateau there is no single number, and common
     estimators need not agree with the true dimension of a representation (Schulte & Ruegamer 2026). Estimates that need
@@ -108,7 +108,8 @@ def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimat
     if fine.low > coarse.high or coarse.low > fine.high:
         apart = f"TwoNN {fine.value:.3g} and MLE {coarse.value:.3g} disagree: the dimension depends on the scale"
     known = [e for e in found if e.value > 0]
-    runs = [known[i:j] for i in range(len(known)) for j in range(i + LONG, len(known) + 1)]
+    places = range(len(found))
+    runs = [found[i:j] for i in places for j in range(i + LONG, len(found) + 1) if all(e.value > 0 for e in found[i:j])]
     flat = [run for run in runs if max(e.value for e in run) <= FLAT * min(e.value for e in run)]
     n = max((e.n for e in found), default=0)
     if not flat:
@@ -117,7 +118,8 @@ def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimat
         return Estimate(NAN, n=n, note=noted(reach, apart))
     best = max(flat, key=len)
     value = math.exp(sum(math.log(e.value) for e in best) / len(best))
-    first, last = (2 ** known.index(e) for e in (best[0], best[-1]))
+    start = next(i for i in places if found[i] is best[0])
+    first, last = 2**start, 2 ** (start + len(best) - 1)
     where = f"n1 = {first} to {last}"
     return Estimate(value, min(e.low for e in best), max(e.high for e in best), n, noted(where, apart))
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._dimension_terms import noted, origin, said
+from repana.analyzers._calibration import said
+from repana.analyzers._dimension_terms import noted, origin
 from repana.analyzers._intervals import from_error
 from repana.analyzers._reads import reads
 from repana.summaries.cloud import Cloud
@@ -20,6 +21,8 @@ from repana.summaries.neighbours import power_of_two
 
 LARGEST, STEPS, SUBSAMPLES = 512, 8, 7
 FEWEST = 24  # samples
+WIDE = 10.0  # high over low, from which an interval says next to nothing
+NEAR = 1.3  # of alpha, below which the length of trees hardly grows
 GROUPS = 10  # of the jackknife
 POOL = 2_048  # samples that subsets are drawn from, unless they are larger
 
@@ -183,4 +186,7 @@ def from_slopes(slopes: list[float], alpha: float, *, n: int, level: float, note
         return Estimate(NAN, n=n, note=noted(note, f"trees grow as n^{slopes[0]:.2f}; n^1 is too fast for a dimension"))
     value, *deleted = (alpha / (1 - min(m, 1 - 1e-9)) for m in slopes)
     error = value * math.sqrt(GROUPS - 1) * float(np.log(deleted).std())
-    return from_error(value, error, n=n, level=level, note=note)
+    e = from_error(value, error, n=n, level=level)
+    wide = "the interval spans more than tenfold: too few samples" if e.high > WIDE * e.low else ""
+    near = f"near alpha = {alpha:g}, where growth says little: take a smaller alpha" if value < NEAR * alpha else ""
+    return replace(e, note=noted(note, wide, near))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repana._typing import Features
 from repana.summaries.moments import Moments
+from repana.summaries.neighbours import power_of_two, scaled
 
 CONSTANT = "every feature is constant"
 WIDEST = 4096  # the smaller side; a float64 decomposition above this takes minutes and gigabytes
@@ -24,7 +25,8 @@ class Covariance:
     `eigenvalues`: the positive ones of S = 1/n sum_i (x_i - m)(x_i - m)', descending; `uncentred`: of 1/n sum x_i x_i'.
     `coordinates` (n, r): x_i - m along the eigenvectors, `uncentred_coordinates` likewise; None where only moments are
     known. `halves`: the eigenvalues of two random halves of the samples, from 8 samples on. `reason` says why there are
-    no eigenvalues.
+    no eigenvalues. `varying` counts the features that are not constant. Features whose squares float64 does not hold
+    are divided by the power of two `unit`, which is 1 for all others: then everything here is of features/unit.
     """
 
     eigenvalues: Float[Tensor, " r"]
@@ -36,14 +38,17 @@ class Covariance:
     halves: tuple[Float[Tensor, " _"], ...] = ()
     uncentred_halves: tuple[Float[Tensor, " _"], ...] = ()
     reason: str = ""
-    varying: int = 0  # features that are not constant
+    varying: int = 0
+    unit: float = 1.0
 
     @classmethod
     def of(cls, features: Features, *, seed: int = 0) -> "Covariance":
         n, d = features.shape
         if min(n, d) > WIDEST:
             return cls._empty(features, n, d)
-        x = features.double()
+        x, unit = features.double(), power_of_two(features)
+        unit = unit if not 2.0**-256 < unit < 2.0**256 else 1.0
+        x = x if unit == 1.0 else scaled(x, unit)
         moved = _centred(x)
         varying = int((moved != 0).any(0).sum())
         centred, along = _decompose(moved)
@@ -53,7 +58,7 @@ class Covariance:
         halves = tuple(_eigenvalues(_centred(part)) for part in parts)
         raw_halves = tuple(_eigenvalues(part) for part in parts)
         reason = "" if len(centred) else CONSTANT
-        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, reason, varying)
+        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, reason, varying, unit)
 
     @classmethod
     def from_moments(cls, moments: Moments) -> "Covariance":

@@ -114,7 +114,7 @@ class _Search:
         if metric == "cosine":
             x, y = _unit(x, "features"), _unit(y, "bank")
         self._scale = power_of_two(y, x)
-        self._x, self._y = x * (1 / self._scale), y * (1 / self._scale)
+        self._x, self._y = scaled(x, self._scale), scaled(y, self._scale)
         if self._same:
             self._x = self._y
         self._near: Tensor | None = None  # candidates as they are measured
@@ -269,6 +269,12 @@ def power_of_two(*arrays: Tensor) -> float:
     return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
 
 
+def scaled(x: Tensor, scale: float) -> Tensor:
+    """x over a power of two, in two steps: the inverse of a subnormal scale is infinite."""
+    half = 2.0 ** (math.frexp(scale)[1] // 2)
+    return x * (1 / half) * (half / scale)
+
+
 def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:
     """Infinite where a query meets itself in a bank that begins at `offset`."""
     column = rows - offset
@@ -278,7 +284,7 @@ def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:
 
 def _unit(x: Tensor, name: str) -> Tensor:
     x = x.double()
-    x = x / power_of_two(x)
+    x = scaled(x, power_of_two(x))
     norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     zero = (norms[:, 0] == 0).nonzero()[:, 0]
     if len(zero):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Array, Features
-from repana.summaries.neighbours import MEMORY, Neighbours, full_precision, power_of_two
+from repana.summaries.neighbours import MEMORY, Neighbours, full_precision, power_of_two, scaled
 
 ROWS = 1024  # of a block of distances
 SEEDED = 8  # neighbours that Boruvka's algorithm starts from
@@ -52,7 +52,7 @@ class Tree:
         n, device = len(features), features.device
         x = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
         scale = power_of_two(x)
-        x = x * (1 / scale)
+        x = scaled(x, scale)
         first, twins = _distinct(x)
         edges, double, searched = _edges(x[first], memory)
         both = torch.cat([twins, first[edges]]).sort(1).values
