@@ -205,6 +205,12 @@ def whole(value: Any, name: str) -> int:
         raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number.") from None
 
 
+def at_least(value: Any, name: str, least: int) -> int:
+    if whole(value, name) < least:
+        raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number of at least {least}.")
+    return whole(value, name)
+
+
 def unknown_options(function: str, names: Iterable[str], allowed: Iterable[str]) -> InputError:
     return InputError("RA212", f"{function} has no option {listed(names)}; it has {listed(allowed, 12)}.")
 
@@ -774,9 +780,45 @@ def dense_projection(total: int, dimension: int, needed: int) -> InputError:
     )
 
 
-def other_experiment(store: Path, known: Mapping[str, Any], asked: Mapping[str, Any]) -> InputError:
+def other_experiment(store: Path, what: str, known: Any, asked: Any) -> InputError:
     return InputError(
-        "RA242", f"{str(store)!r} holds trainings of {dict(known)}, and this is {dict(asked)}; name another folder."
+        "RA242", f"{str(store)!r} holds trainings with {what} {known!r}, and here it is {asked!r}; name another folder."
+    )
+
+
+def bad_seeds(seeds: Any) -> InputError:
+    return InputError(
+        "RA212", f"`seeds` is {seeds!r}; wanted a number of seeds, or different whole numbers, at least one."
+    )
+
+
+def metric_not_a_number(metric: Any) -> InputError:
+    return InputError(
+        "RA243", f"`evaluate` gave {metric!r} ({type(metric).__name__}); wanted one number, the higher the better."
+    )
+
+
+def no_baseline(metrics: Mapping[int, float]) -> InputError:
+    found = ", ".join(f"{metric:g} (seed {seed})" for seed, metric in metrics.items())
+    return InputError(
+        "RA243",
+        f"training all parameters reached the metric {found}; a share of it is a target only where it is finite and "
+        "above 0 for every seed. Take a metric such as the accuracy, and a training that converges.",
+    )
+
+
+def nothing_trained(dimension: int) -> InputError:
+    what = "all parameters" if dimension == 0 else f"a subspace of {dimension} dimensions"
+    return InputError(
+        "RA244",
+        f"`train` left {what} as they were; it must train `[p for p in model.parameters() if p.requires_grad]` of the "
+        "model it is given, in place.",
+    )
+
+
+def no_rate_taken(rates: Sequence[float]) -> InputError:
+    return InputError(
+        "RA212", f"`rates` is {list(rates)} and `train` takes the model alone; wanted train(model, rate)."
     )
 
 

@@ -47,6 +47,9 @@ class Estimate:
     def __float__(self) -> float:
         return self.value
 
+    def __int__(self) -> int:
+        return int(self.value)
+
     def __repr__(self) -> str:
         return f"Estimate({self})" if not self.n else f"Estimate({self}, n={self.n})"
 

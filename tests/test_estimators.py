@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import repana
 from repana import Covariance, InputError, Moments, abid, danco, fisher_s, local_pca, mind_ml, spectral_rank, tle
+from repana.analyzers._rules import marchenko_pastur_median
+from repana.analyzers.directions import _divergence
 
 
 def seeded(seed):
@@ -74,6 +76,17 @@ def test_a_power_of_two_changes_no_digit(name, factor):
 @pytest.mark.parametrize("factor", [1e20, 1e-20])
 def test_scale_changes_nothing(name, factor):
     assert float(found(name, FLAT.float() * factor)) == pytest.approx(float(found(name, FLAT.float())), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [*ESTIMATORS, *SPECTRAL])
+@pytest.mark.parametrize("factor", [2.0**530, 2.0**-560, 2.0**-1030])
+def test_features_whose_squares_overflow(name, factor):
+    """2^-1030 is below the normal range: digits are lost there."""
+    assert float(found(name, FLAT * factor)) == pytest.approx(float(found(name, FLAT)), rel=1e-6)
+
+
+def test_subnormal_float32():
+    assert float(repana.two_nn(NOISY.float() * 1e-40)) == pytest.approx(float(repana.two_nn(NOISY.float())), rel=0.02)
 
 
 @pytest.mark.parametrize("name", [*ESTIMATORS, *SPECTRAL])
@@ -283,6 +296,81 @@ def test_dead_units_change_no_count(rule):
         assert (got.value, got.low, got.high, got.note) == (want.value, want.low, want.high, want.note)
 
 
+@pytest.mark.parametrize("rule", ["marchenko_pastur", "gavish_donoho", "max_gap"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_clean_sheet_has_two_local_dimensions(rule, dtype):
+    """Neighbourhoods without noise give their rank, whatever constant columns there are beside it."""
+    sheet = (torch.randn(800, 2, generator=seeded(0)).double() @ torch.randn(2, 9, generator=seeded(1)).double()).to(
+        dtype
+    )
+    for x in (sheet, torch.nn.functional.pad(sheet, (0, 7), value=3.0)):
+        assert float(local_pca(x, k=40, rule=rule)) == 2
+    assert local_pca(sheet, k=40, rule="marchenko_pastur").note.startswith("no noise floor in most neighbourhoods")
+
+
+def test_local_noise_is_told_from_a_sheet():
+    x = torch.nn.functional.pad(torch.rand(4000, 2, generator=seeded(0)), (0, 28))
+    x = x + 2e-3 * torch.randn(4000, 30, generator=seeded(1))
+    assert float(local_pca(x, k=64, rule="gavish_donoho")) == pytest.approx(2, abs=0.05)
+    assert float(local_pca(torch.nn.functional.pad(x, (0, 5)), k=64, rule="gavish_donoho")) == pytest.approx(
+        float(local_pca(x, k=64, rule="gavish_donoho")), rel=1e-9
+    )
+
+
+def test_gaps():
+    assert float(spectral_rank(FLAT, rule="max_gap")) == 5
+    assert spectral_rank(FLAT, rule="max_gap").note == "an infinite gap: the covariance has rank 5, which is given"
+    assert float(spectral_rank(FLAT[:, :1], rule="max_gap")) == 1
+    assert float(spectral_rank(WIDE, rule="max_gap")) == 5  # n - 1 components at most: no gap behind the last
+
+
+def test_the_median_of_marchenko_and_pastur_is_that_of_its_density():
+    from scipy import integrate
+
+    def density(x, beta):
+        root = ((1 + beta**0.5) ** 2 - x) * (x - (1 - beta**0.5) ** 2)
+        return max(root, 0.0) ** 0.5 / (2 * math.pi * beta * x)
+
+    for beta in (0.01, 0.3, 1.0):
+        least, middle = (1 - beta**0.5) ** 2, marchenko_pastur_median(beta)
+        assert integrate.quad(density, least, middle, args=(beta,))[0] == pytest.approx(0.5, abs=1e-7)
+
+
+def test_components_that_are_mostly_signal_are_said():
+    x = torch.randn(500, 10, generator=seeded(0)) * torch.tensor([9.0] * 7 + [1.0] * 3)
+    assert "more than half" in spectral_rank(x, rule="marchenko_pastur").note or float(spectral_rank(x)) < 6
+
+
+@pytest.mark.parametrize("k", [31, 64])
+def test_danco_with_many_neighbours(k):
+    """The divergence of eq. 8 by quadrature."""
+    from scipy import integrate
+
+    balls = np.array([[math.log(2.0), 1.0, 0.3], [math.log(7.0), 1.0, 0.3], [math.log(60.0), 1.0, 0.3]])
+    got = _divergence([5.0, 1.0, math.exp(0.3)], balls, k)
+
+    def density(r, d):
+        return k * d * r ** (d - 1) * (1 - r**d) ** (k - 1)
+
+    def integrand(r, d):
+        return density(r, 5.0) * (math.log(density(r, 5.0)) - math.log(density(r, d)))
+
+    want = [integrate.quad(integrand, 1e-9, 1 - 1e-9, args=(d,), limit=500)[0] for d in (2.0, 7.0, 60.0)]
+    assert np.diff(got) == pytest.approx(np.diff(want), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["abid", "rabid", "ess", "local_pca"])
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_jackknife_intervals_hold_the_mean_over_clouds(name, d):
+    def torus(seed):
+        turn = torch.rand(300, d, generator=seeded(seed), dtype=torch.float64) * 2 * math.pi
+        return torch.cat([turn.cos(), turn.sin()], 1)
+
+    drawn = [found(name, torus(seed)) for seed in range(30)]
+    middle = np.mean([e.value for e in drawn])
+    assert np.mean([e.low - 1e-9 <= middle <= e.high + 1e-9 for e in drawn]) >= 0.85
+
+
 def test_noise_has_no_components():
     """Of pure noise Marchenko and Pastur keep next to none, Gavish and Donoho none."""
     kept = [float(spectral_rank(torch.randn(400, 200, generator=seeded(s)))) for s in range(10)]
@@ -333,6 +421,26 @@ def test_separable_data_have_no_dimension():
         (
             lambda: local_pca(repana.Cloud.of(FLAT), k=70),
             "RA233: `k` is 70; there are 64 other samples, so wanted 1 to 64.",
+        ),
+        (lambda: repana.two_nn(FLAT[:2]), "RA227: an estimate from 2 neighbours needs at least 3 samples; 2 came."),
+        (
+            lambda: tle(FLAT[:3], k=5),
+            "RA233: neighbours 5 were asked for and there are 3 samples that differ; wanted at least 4.",
+        ),
+        (
+            lambda: repana.ess(FLAT, k=30, neighbourhoods=3),
+            "RA212: `neighbourhoods` is 3; wanted a whole number of at least 10.",
+        ),
+        (lambda: repana.mle(FLAT, k=10.0), "RA212: `k` is 10.0; wanted a whole number."),
+        (lambda: repana.mle(FLAT, level=1.0), "RA212: `level` is 1.0; wanted a number between 0 and 1, such as 0.95."),
+        (
+            lambda: repana.mle(FLAT.to_sparse()),
+            "RA206: `features` is a sparse tensor; wanted a dense array of real numbers: call `.to_dense()`.",
+        ),
+        (
+            lambda: repana.mle(FLAT.to(torch.complex64)),
+            "RA206: `features` is complex numbers; wanted a dense array of real numbers: take its real and imaginary "
+            "part as features.",
         ),
     ],
 )

@@ -3,11 +3,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from repana import InputError, Subspace, objective_dimension
+from repana import FileError, InputError, Subspace, objective_dimension
 
 PROJECTIONS = ("dense", "sparse", "fastfood")
 
@@ -34,6 +35,12 @@ def solve(model):
         return loss
 
     optimizer.step(closure)
+
+
+def nudge(model):
+    """A training that moves something."""
+    with torch.no_grad():
+        next(p for p in model.parameters() if p.requires_grad).add_(1e-6)
 
 
 def solved(model):
@@ -185,10 +192,59 @@ def test_a_search_goes_on_where_it_was_cut_off(tmp_path):
     assert ask(counted).by_seed == (10,)
     assert len(count) == total  # nothing is trained again
     kept = json.loads((tmp_path / "experiment.json").read_text())
-    assert kept == {"parameters": 1000, "projection": "fastfood"}
+    assert {**kept, "shapes": "", "initial": list(kept["initial"])} == {
+        "experiment": "",
+        "parameters": 1000,
+        "projection": "fastfood",
+        "shapes": "",
+        "initial": ["0"],
+    }
     assert (tmp_path / "v_d10_seed0.safetensors").stat().st_size < 400
-    with pytest.raises(InputError, match="RA242: .* holds trainings of .*'fastfood'.*, and this is .*'dense'"):
-        objective_dimension(lambda seed: Toy(), solve, solved, projection="dense", store=tmp_path)
+    again = ask(counted)
+    assert again.reused == len(again.runs)
+    assert repr(again).endswith(f"{len(again.runs)} runs, {len(again.runs)} of them from the store)")
+
+
+class Started(Toy):
+    """Other initial weights, of the same shape."""
+
+    def __init__(self):
+        super().__init__()
+        self.theta = nn.Parameter(torch.full((1000,), 0.01))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "text"),
+    [
+        (Toy, {"projection": "dense"}, "projection 'fastfood', and here it is 'dense'"),
+        (Toy, {"experiment": "long"}, "experiment '', and here it is 'long'"),
+        (Started, {}, "seed 0, initial weights '"),
+        (lambda: nn.Sequential(Toy()), {}, "shapes '"),
+    ],
+)
+def test_a_store_is_of_one_experiment(tmp_path, make, options, text):
+    objective_dimension(lambda seed: Toy(), solve, solved, seeds=1, precision=1.0, store=tmp_path)
+    with pytest.raises(InputError) as error:
+        objective_dimension(lambda seed: make(), solve, solved, seeds=1, store=tmp_path, **options)
+    assert str(error.value).startswith(f"RA242: {str(tmp_path)!r} holds trainings with {text}")
+
+
+@pytest.mark.parametrize("file", ["experiment.json", "runs.jsonl"])
+def test_a_store_that_was_changed_is_refused(tmp_path, file):
+    def ask():
+        return objective_dimension(lambda seed: Toy(), solve, solved, seeds=1, precision=1.0, store=tmp_path)
+
+    ask()
+    (tmp_path / file).write_text('{"dimension": 3, "depth": 2}\n')
+    with pytest.raises(FileError, match="RA301"):
+        ask()
+
+
+def test_seeds_may_be_counted_or_named():
+    def ask(seeds):
+        return objective_dimension(lambda seed: Toy(), solve, solved, seeds=seeds, precision=1.0).baseline.n
+
+    assert ask(2) == ask((4, 7)) == ask(np.array([1, 2])) == 2
 
 
 def test_the_best_rate_counts():
@@ -228,17 +284,17 @@ def test_the_interval_holds_what_the_search_leaves_open():
         made.append(getattr(model, "dimension", 1000))
         return float(made[-1] >= 100)
 
-    found = objective_dimension(make, lambda model: None, evaluate, precision=0.5)
+    found = objective_dimension(make, nudge, evaluate, precision=0.5)
     assert len(set(found.by_seed)) == 1
     assert found.dimension.low <= 100 <= found.dimension.value == found.dimension.high
     assert found.dimension.high <= 1.5 * (found.dimension.low - 1)
-    exact = objective_dimension(make, lambda model: None, evaluate, precision=0.001)
+    exact = objective_dimension(make, nudge, evaluate, precision=0.001)
     assert (exact.dimension.low, exact.dimension.value, exact.dimension.high) == pytest.approx((100, 100, 100))
 
 
 def test_a_target_that_is_missed_gives_a_reason():
     metrics = iter([1.0] + [0.0] * 100)
-    found = objective_dimension(lambda seed: Toy(), lambda model: None, lambda model: next(metrics), seeds=(0,))
+    found = objective_dimension(lambda seed: Toy(), nudge, lambda model: next(metrics), seeds=(0,))
     assert math.isnan(float(found.dimension))
     assert found.dimension.note == "1 of 1 seeds miss the target up to d = 1000"
 
@@ -292,7 +348,33 @@ def test_the_digits_need_few_directions():
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, seeds=()),
-            "RA227: objective_dimension needs at least 1 samples; 0 came.",
+            "RA212: `seeds` is (); wanted a number of seeds, or different whole numbers, at least one.",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), solve, solved, seeds=(1, 1)),
+            "RA212: `seeds` is (1, 1); wanted a number of seeds, or different whole numbers, at least one.",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), solve, solved, start=0),
+            "RA240: a subspace of 0 dimensions was asked for; the model trains 1000 parameters, so wanted 1 to 1000.",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), solve, solved, rates=(0.1,)),
+            "RA212: `rates` is [0.1] and `train` takes the model alone; wanted train(model, rate).",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), solve, lambda m: None),
+            "RA243: `evaluate` gave None (NoneType); wanted one number, the higher the better.",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), solve, lambda m: math.nan, seeds=1),
+            "RA243: training all parameters reached the metric -inf (seed 0); a share of it is a target only where it "
+            "is finite and above 0 for every seed. Take a metric such as the accuracy, and a training that converges.",
+        ),
+        (
+            lambda: objective_dimension(lambda s: Toy(), lambda m: None, solved),
+            "RA244: `train` left all parameters as they were; it must train `[p for p in model.parameters() if "
+            "p.requires_grad]` of the model it is given, in place.",
         ),
     ],
 )

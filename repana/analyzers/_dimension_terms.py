@@ -18,6 +18,8 @@ TIES = 0.01  # share of samples with r1 = r2, above which it is said
 def usable(cloud: Cloud, k: int) -> tuple[Float[Tensor, "m k"] | None, Int[Tensor, " m"], str]:
     """Distances to k neighbours of the samples whose nearest is not at 0, their places, and what to say of them."""
     r = cloud.neighbours.distances
+    if k >= cloud.n:
+        raise _check.too_few_samples(f"an estimate from {k} neighbours", cloud.n, k + 1)
     if k > r.shape[1]:
         raise _check.too_many_neighbours(k, r.shape[1])
     r = r[:, :k]

@@ -48,6 +48,7 @@ def binary_dimension(
     1.0
     """
     _check.in_range(quantile, "quantile", 1e-9, 1.0)
+    _check.level_of(level)
     x = _check.features_of(features)
     n, width = x.shape
     if n < FEWEST:

@@ -102,7 +102,7 @@ def local_pca(
     _check.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
-    _check.neighbours_between(neighbourhoods, neighbourhoods, FEWEST, max(FEWEST, neighbourhoods))
+    _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
     chosen = drawn_rows(cloud, neighbourhoods, seed)
     group = dealt(cloud.n, chosen)
     local, bare = _kept(cloud, chosen, k, rule, share)
@@ -147,7 +147,9 @@ def _kept(
         near = (near - (near * here[:, :, None]).sum(1, keepdim=True) / n[:, None, None]) * here[:, :, None]
         gram = near @ near.mT if k <= d else near.mT @ near
         values = torch.linalg.eigvalsh(gram / (n - 1).clamp_min(1)[:, None, None]).flip(1).clamp_min(0)
-        values = torch.where(values > k * torch.finfo(values.dtype).eps * values[:, :1], values, 0.0)
+        rounding = torch.finfo(x.dtype).eps * x[places].abs().amax((1, 2)).double() / scale
+        floor = torch.maximum(k * torch.finfo(values.dtype).eps * values[:, 0], rounding.square() * (1 + d / k))
+        values = torch.where(values > floor[:, None], values, 0.0)
         varying = (near != 0).any(1).sum(1)
         count, bare = retained(values, n.long(), varying, rule, share)
         counts.append(torch.where(values[:, 0] > 0, count, torch.nan))

@@ -1,10 +1,12 @@
 """The intrinsic dimension of the objective: how few random directions in parameter space training needs."""
 
 import copy
+import hashlib
+import inspect
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 PROJECTIONS = ("dense", "sparse", "fastfood")
 WIDEST = 2**31  # bytes of a dense projection
 ROWS = 2**14  # parameters of a dense projection drawn at a time
+MEASURED = 2**28  # dimensions times length, up to which the norms of Fastfood's columns are measured
 RUNS = "runs.jsonl"
 
 
@@ -32,10 +35,12 @@ class Subspace(nn.Module):
     """A model whose parameters are theta_0 + P v, v the only one that is trained: (d,), zero at first.
 
     P has `dimension` columns of norm 1 over all parameters together. "dense": Gaussian, columns scaled to norm 1.
-    "sparse": in a tensor of m parameters every entry is -1 or 1 over the square root of its chance 1/sqrt(m), else 0,
-    then scaled likewise. "fastfood": the first D rows of H G Pi H B, H the Hadamard matrix of size L = 2^ceil(log2 D),
-    B signs, Pi a permutation, G Gaussian, over sqrt(L sum G^2) sqrt(D/L): norms are 1 within about a percent, memory is
-    of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the seed and v alone.
+    "sparse": in a tensor of m parameters every entry is -1 or 1 over the square root of its chance 1/sqrt(m), else 0, a
+    column of zeros getting one entry, then scaled likewise. "fastfood": the first D rows of H G Pi H B, H the Hadamard
+    matrix of size L = 2^ceil(log2 D), B signs, Pi a permutation, G Gaussian, over sqrt(L sum G^2) sqrt(D/L), then
+    scaled likewise where dimension x L is at most 2^28; beyond, norms are 1 up to about 1/sqrt(D), which is below
+    0.2 % there. Its memory is of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the
+    seed and v alone.
 
     The model is copied; buffers, `.to()`, train and eval mode and tied parameters work as in the model itself.
     Parameters that do not require gradients stay what they are.
@@ -57,6 +62,7 @@ class Subspace(nn.Module):
         self.model = copy.deepcopy(model)
         trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         total = sum(p.numel() for _, p in trained)
+        dimension, seed = _check.whole(dimension, "dimension"), _check.whole(seed, "seed")
         if not 1 <= dimension <= total:
             raise _check.subspace_size(dimension, total)
         if projection == "dense" and 4 * total * dimension > WIDEST:
@@ -107,23 +113,23 @@ class Subspace(nn.Module):
 
 
 class _Hadamard(torch.autograd.Function):
-    """The Walsh-Hadamard transform, its own transpose."""
+    """The Walsh-Hadamard transform of the last axis, its own transpose."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        h, n = 1, len(x)
-        while h < n:
+        h, shape = 1, x.shape
+        while h < shape[-1]:
             pairs = x.view(-1, 2, h)
-            x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1).view(-1)
+            x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1)
             h *= 2
-        return x
+        return x.view(shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return _Hadamard.apply(gradients[0].contiguous())
 
 
-def _hadamard(x: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+def _hadamard(x: Float[Tensor, "*b L"]) -> Float[Tensor, "*b L"]:
     return _Hadamard.apply(x.contiguous())
 
 
@@ -147,6 +153,9 @@ def _sparse(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
         values.append(rng.choice([-1.0, 1.0], len(where)) / math.sqrt(chance))
         start += m
     at, x = np.concatenate(places, 1), np.concatenate(values)
+    empty = np.setdiff1d(np.arange(d), at[1])
+    at = np.concatenate([at, np.stack([rng.integers(0, start, len(empty)), empty])], 1)
+    x = np.concatenate([x, np.ones(len(empty))])
     norms = np.sqrt(np.bincount(at[1], x**2, minlength=d))
     x = x / norms[at[1]]
     p = torch.sparse_coo_tensor(
@@ -163,7 +172,14 @@ def _fastfood(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
     order = torch.randperm(length, generator=generator)
     gauss = torch.randn(length, generator=generator)
     norm = math.sqrt(length * float(gauss.square().sum())) * math.sqrt(total / length)
-    return {"signs": signs, "order": order, "gauss": gauss / norm}
+    gauss = gauss / norm
+    if d * length <= MEASURED:
+        for part in torch.arange(d).split(max(1, ROWS * 64 // length)):
+            columns = torch.zeros(len(part), length)
+            columns[torch.arange(len(part)), part] = signs[part]
+            made = _hadamard(gauss * _hadamard(columns)[:, order])[:, :total]
+            signs[part] /= torch.linalg.vector_norm(made, dim=1)
+    return {"signs": signs, "order": order, "gauss": gauss}
 
 
 @dataclass(frozen=True)
@@ -181,7 +197,7 @@ class ObjectiveDimension:
     """The intrinsic dimension of an objective; see `objective_dimension`.
 
     `dimension` over seeds; `by_seed` of each; `baseline` of full training, `target` the metric to reach; `runs` all
-    trainings; `parameters` their number.
+    trainings, of which `reused` were read from the store; `parameters` their number.
     """
 
     dimension: Estimate
@@ -192,6 +208,7 @@ class ObjectiveDimension:
     parameters: int
     projection: str
     share: float
+    reused: int = 0
 
     def frame(self) -> "pd.DataFrame":
         """Every training: dimension (0 is full training), seed, rate, metric."""
@@ -215,7 +232,8 @@ class ObjectiveDimension:
 
     def __repr__(self) -> str:
         name = f"d_int{100 * self.share:.0f}"
-        return f"ObjectiveDimension({name} = {self.dimension} of {self.parameters} parameters, {len(self.runs)} runs)"
+        runs = f"{len(self.runs)} runs" + (f", {self.reused} of them from the store" if self.reused else "")
+        return f"ObjectiveDimension({name} = {self.dimension} of {self.parameters} parameters, {runs})"
 
 
 def objective_dimension(
@@ -225,11 +243,12 @@ def objective_dimension(
     *,
     share: float = 0.9,
     projection: str = "fastfood",
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: int | Iterable[Any] = 3,
     rates: Sequence[float] = (),
     start: int | None = None,
     precision: float = 0.1,
     store: str | os.PathLike[str] | None = None,
+    experiment: str = "",
     level: float = 0.95,
 ) -> ObjectiveDimension:
     """The fewest random directions in which training reaches a share of what full training reaches (d_int90).
@@ -240,34 +259,44 @@ def objective_dimension(
 
     - `make(seed)`: a newly initialised model. `train(model)`: trains the parameters that require gradients, in place.
       `evaluate(model)`: a metric on held-out data, the higher the better, such as the accuracy (not the loss).
+    - `seeds`: how many (from 0 on), or which.
     - The target is `share` times the mean metric of full training over the seeds.
     - `rates`: learning rates; then `train(model, rate)` is called for each and the best metric counts, since the best
       rate depends on d.
     - `store`: a folder. Every training is written there when it ends, its v (with the seed, all that is needed) beside
-      it, and a call that was cut off goes on from there. It is known by the number of parameters and the projection
-      alone: take another folder for another network, training or metric.
+      it, and a call that was cut off goes on from there. A store is known by its parameters' names and shapes, its
+      projection, the initial weights of every seed, and `experiment`: name there what else makes a training another
+      one, such as the number of epochs, since `train` and `evaluate` cannot be seen into.
 
     `dimension` is the geometric mean over seeds, its interval Student's on the log scale, from the mean of the least
     dimensions that the search left open to that of the found ones; NaN with the reason where a
     seed misses the target with every dimension up to the number of parameters. Unit: dimensions, from 1 on.
 
-    Raises InputError for no seeds, a share or precision out of range, or a store of another number of
-    parameters or projection.
+    Raises InputError for no or repeated seeds, a share, precision or start out of range, a metric that is no number, a
+    `train` that changes nothing, full training that reaches no finite metric above 0, or a store of another experiment;
+    FileError for a store that was cut or changed.
 
     Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv:1804.08838.
     """
     _check.in_range(share, "share", 1e-6, 1.0)
     _check.in_range(precision, "precision", 1e-3, 10.0)
     _check.choice(projection, "projection", PROJECTIONS)
-    if not seeds:
-        raise _check.too_few_samples("objective_dimension", 0, 1)
+    _check.level_of(level)
+    chosen = _seeds(seeds)
+    if rates and not _takes_two(train):
+        raise _check.no_rate_taken(rates)
     search = _Search(make, train, evaluate, projection, tuple(rates), None if store is None else Path(store))
-    total = sum(p.numel() for p in make(seeds[0]).parameters() if p.requires_grad)
-    search.same_experiment(total)
-    full = [search.metric(0, seed) for seed in seeds]
+    total = search.same_experiment(chosen, experiment)
+    start = start if start is None else _check.whole(start, "start")
+    if start is not None and start < 1:
+        raise _check.subspace_size(start, total)
+    reused = len(search.runs)
+    full = [search.metric(0, seed) for seed in chosen]
+    if not all(0 < metric < math.inf for metric in full):
+        raise _check.no_baseline(dict(zip(chosen, full)))
     target = share * float(np.mean(full))
     first = min(total, max(1, round(math.sqrt(total))) if start is None else start)
-    ends = [search.smallest(seed, target, first, total, precision) for seed in seeds]
+    ends = [search.smallest(seed, target, first, total, precision) for seed in chosen]
     return ObjectiveDimension(
         dimension=_over_seeds(ends, level, total),
         by_seed=tuple(high for _, high in ends),
@@ -277,7 +306,27 @@ def objective_dimension(
         parameters=total,
         projection=projection,
         share=share,
+        reused=reused,
     )
+
+
+def _seeds(seeds: Any) -> tuple[int, ...]:
+    """The seeds as whole numbers, all different."""
+    count = isinstance(seeds, (int, np.integer))
+    found = tuple(range(int(seeds))) if count else tuple(_check.whole(seed, "seeds") for seed in seeds)
+    if not found or len(set(found)) < len(found):
+        raise _check.bad_seeds(seeds)
+    return found
+
+
+def _takes_two(train: Callable[..., None]) -> bool:
+    try:
+        inspect.signature(train).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not say
+        return True
+    return True
 
 
 def _mean(values: Sequence[float], level: float) -> Estimate:
@@ -298,6 +347,30 @@ def _over_seeds(ends: Sequence[tuple[int, int | None]], level: float, total: int
     return Estimate(math.exp(log.value), math.exp(least.low), math.exp(log.high), len(ends), log.note)
 
 
+def _digest(parts: Iterable[str | bytes]) -> str:
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+    return found.hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _check.unreadable(path, str(error)) from None
+    if not isinstance(known, dict) or not isinstance(known.get("initial"), dict):
+        raise _check.unreadable(path, "it is not the description of an experiment")
+    return known
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
 class _Search:
     """Trainings that were done, in memory and in the store, and those that are still to do."""
 
@@ -314,22 +387,37 @@ class _Search:
         self._projection, self._rates, self._store = projection, rates, store
         self.runs: list[Trained] = []
 
-    def same_experiment(self, total: int) -> None:
-        """Open the store, or refuse one of another model or projection."""
+    def same_experiment(self, seeds: Sequence[int], experiment: str) -> int:
+        """The number of parameters. Opens the store, or refuses one of another experiment."""
+        about: dict[str, Any] = {"experiment": experiment, "projection": self._projection}
+        total, initial = 0, {}
+        for seed in seeds:
+            trained = [(name, p) for name, p in self._make(seed).named_parameters() if p.requires_grad]
+            total = sum(p.numel() for _, p in trained)
+            about |= {"parameters": total, "shapes": _digest(f"{name} {tuple(p.shape)}" for name, p in trained)}
+            initial[str(seed)] = _digest(p.detach().double().cpu().numpy().tobytes() for _, p in trained)
         if self._store is None:
-            return
+            return total
         self._store.mkdir(parents=True, exist_ok=True)
-        about, path = {"parameters": total, "projection": self._projection}, self._store / "experiment.json"
-        if not path.exists():
-            path.write_text(json.dumps(about) + "\n", encoding="utf-8")
-        known = json.loads(path.read_text(encoding="utf-8"))
-        if known != about:
-            raise _check.other_experiment(self._store, known, about)
-        lines = self._store / RUNS
+        path, lines = self._store / "experiment.json", self._store / RUNS
+        known = _read(path) if path.exists() else {**about, "initial": {}}
+        for name, value in about.items():
+            if known.get(name) != value:
+                raise _check.other_experiment(self._store, name, known.get(name), value)
+        for seed, weights in initial.items():
+            if known["initial"].setdefault(seed, weights) != weights:
+                raise _check.other_experiment(
+                    self._store, f"seed {seed}, initial weights", known["initial"][seed], weights
+                )
+        _write(path, json.dumps(known, indent=1) + "\n")
         if lines.exists():
             whole, _, _ = lines.read_text(encoding="utf-8").rpartition("\n")  # a line may have been cut off
-            self.runs = [Trained(**json.loads(line)) for line in whole.splitlines()]
-            lines.write_text(whole + "\n" if whole else "", encoding="utf-8")
+            try:
+                self.runs = [Trained(**json.loads(line)) for line in whole.splitlines()]
+            except (ValueError, TypeError) as error:
+                raise _check.unreadable(lines, str(error)) from None
+            _write(lines, whole + "\n" if whole else "")
+        return total
 
     def metric(self, d: int, seed: int) -> float:
         """The best over learning rates in d directions; 0 trains all parameters."""
@@ -341,8 +429,16 @@ class _Search:
                 return run.metric
         model = self._make(seed)
         made = model if d == 0 else Subspace(model, d, projection=self._projection, seed=seed)
+        trained = [p for p in made.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in trained]
         self._train(made) if rate is None else self._train(made, rate)
-        metric = float(self._evaluate(made))
+        if all(torch.equal(a, b) for a, b in zip(before, trained)):
+            raise _check.nothing_trained(d)
+        found = self._evaluate(made)
+        try:
+            metric = float(found)
+        except (TypeError, ValueError, RuntimeError):
+            raise _check.metric_not_a_number(found) from None
         if not math.isfinite(metric):
             metric = -math.inf  # the training came apart: it does not count, but it was done
         self._keep(Trained(d, seed, metric, rate), made)

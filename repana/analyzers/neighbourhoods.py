@@ -186,7 +186,7 @@ def ess(
     _check.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
-    _check.neighbours_between(neighbourhoods, neighbourhoods, FEWEST, max(FEWEST, neighbourhoods))
+    _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
     chosen = drawn_rows(cloud, neighbourhoods, seed)
     group = dealt(cloud.n, chosen)
     places, block = cloud.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
