@@ -21,6 +21,8 @@ from .analyzers.directions import abid as abid
 from .analyzers.directions import danco as danco
 from .analyzers.directions import mind_ml as mind_ml
 from .analyzers.directions import tle as tle
+from .analyzers.estimators import DimensionEstimators as DimensionEstimators
+from .analyzers.estimators import dimension_estimators as dimension_estimators
 from .analyzers.landscape import ObjectiveDimension as ObjectiveDimension
 from .analyzers.landscape import Subspace as Subspace
 from .analyzers.landscape import objective_dimension as objective_dimension

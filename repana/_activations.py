@@ -219,5 +219,6 @@ def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
     if names and logits is not None:
         raise _check.names_without_numbers(names, "logits")
     z = None if logits is None else _check.matrix(logits, "logits", count, None, "one row per sample")
-    provenance = {"data": source, "samples": count, "class_names": list(names)}
+    skipped = [name for name in given if name not in layers]
+    provenance = {"data": source, "samples": count, "class_names": list(names), "skipped": skipped}
     return Activations(layers, codes, z, None, torch.arange(count), count, {}, provenance)

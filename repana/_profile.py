@@ -49,7 +49,8 @@ def profile(
     - `model`, `data`, `layers`: as `record` takes them, or `Activations` alone. `held_out` is a second dataset (or
       `Activations`) measured beside the first; nearest-mean decisions on it use the class means of `data`.
     - `run` names the report's rows, `step` says where in training the model stands (epochs or updates).
-    - `analyzers`: "all" or names of the ANALYZERS table. `convention`: see `neural_collapse`.
+    - `analyzers`: "all" or names of the ANALYZERS table, among which may be "all"; "dimension_estimators" is measured
+      only where it is named. `convention`: see `neural_collapse`.
     - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
@@ -60,6 +61,7 @@ def profile(
     Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
     measured, and all that `record` raises.
     """
+    analyzers = analyzers if isinstance(analyzers, str) else list(analyzers)
     chosen = _chosen(analyzers)
     _check.choice(convention, "convention", CONVENTIONS)
     _check.level_of(level)
@@ -88,7 +90,7 @@ def profile(
         if not len(activations.sample):
             raise _check.moments_alone()
         if activations.labels is None:
-            if analyzers != "all" and any(a.labels for a in chosen):
+                if any(ANALYZERS[a].labels for a in _named(analyzers)):
                 raise _check.no_labels(name)
             chosen = [a for a in chosen if not a.labels]
         _check_kept(activations)
@@ -163,13 +165,18 @@ def _check_kept(activations: Activations) -> None:
         raise _check.subset_too_small(len(activations.sample), len(classes), short)
 
 
-def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
-    if analyzers == "all":
-        return list(ANALYZERS.values())
+def _named(analyzers: str | Iterable[str]) -> list[str]:
+    """The analyzers that were asked for by name."""
     names = [analyzers] if isinstance(analyzers, str) else list(analyzers)
+    return [name for name in names if name != "all"]
+
+
+def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
+    names = _named(analyzers)
     for name in names:
         _check.choice(name, "analyzers", ("all", *ANALYZERS))
-    return [ANALYZERS[name] for name in names]
+    whole = analyzers == "all" or "all" in analyzers
+    return [a for a in ANALYZERS.values() if a.name in names or (whole and a.default)]
 
 
 def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[str, Any]) -> Activations:

@@ -34,7 +34,9 @@ Pool = Annotated[str, typer.Option(help="auto, avg, max, flatten, grid, mean, cl
 Mask = Annotated[str | None, typer.Option(help="key of the attention mask in a batch, or none where nothing is padded")]
 Text = Annotated[str | None, typer.Option(help="column of a table that holds the text")]
 Label = Annotated[str | None, typer.Option(help="column of a table that holds the class")]
-Metrics = Annotated[list[str] | None, typer.Option("--metrics", "-m", help="analyzers to run; default all")]
+Metrics = Annotated[
+    list[str] | None, typer.Option("--metrics", "-m", help="analyzers to run; repeat, or part by commas; default all")
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for report/, report.html and depth.pdf")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 Null = Annotated[int, typer.Option(help="label permutations for the value without class structure")]
@@ -89,7 +91,7 @@ def profile(
         network,
         _data(data, **options),
         layers or "auto",
-        metrics or "all",
+        _split(metrics) or "all",
         held_out=None if held_out is None else _data(held_out, **options),
         run=model.rpartition("/")[2] if model.startswith("hf:") else model,
         pool=pool,
@@ -125,8 +127,11 @@ def analyze(
     arrays = read_arrays(file)
     if labels is not None:
         arrays["labels"] = read_arrays(labels)["features"]
+    activations = from_arrays(arrays, str(file))
+    for name in activations.provenance["skipped"]:
+        typer.echo(f"skipped {name}: {getattr(arrays[name], 'ndim', 0)}-dimensional; layers are (n, d)", err=True)
     report = repana.profile(
-        from_arrays(arrays, str(file)), analyzers=metrics or "all", run=file.stem, split="all", null=null,
+        activations, analyzers=_split(metrics) or "all", run=file.stem, split="all", null=null,
         replicates=replicates, seed=seed,
     )  # fmt: skip
     _finish(report, output, as_json)
@@ -283,11 +288,17 @@ def _show_plan(network: Any, data: Any, wanted: list[str] | None, pool: str, mas
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 
+def _split(names: list[str] | None) -> list[str]:
+    return [name.strip() for one in names or () for name in one.split(",") if name.strip()]
+
+
 def _finish(report: Any, output: Path, as_json: bool) -> None:
     """Write what was measured, print it, and say by the exit code whether something is missing."""
     from dataclasses import replace
 
     report = replace(report, provenance={**report.provenance, "command": ["repana", *sys.argv[1:]]})
+    if (output / "report").exists():
+        typer.echo(f"replacing the report in {output}", err=True)
     report.save(output / "report")
     report.to_html(output / "report.html")
     report.plot().savefig(output / "depth.pdf")
@@ -301,12 +312,20 @@ def _finish(report: Any, output: Path, as_json: bool) -> None:
 
 def _short(report: Any) -> str:
     """The headline quantities by layer, for a terminal."""
+    from repana._results import span
     from repana.plots.depth import headline
 
     tables = []
     for split in report.splits:
-        table = report.table(*headline(report), split=split)
-        tables.append(f"{split}\n{table.to_string(float_format=lambda v: f'{v:.4g}')}")
+        names = headline(report)
+        shown = report.table(*names, split=split).map(lambda v: f"{v:.4g}")
+        for column, name in zip(list(shown), names):
+            rows = report.series(name, split=split)
+            ends = [
+                span(rows["low"][layer], rows["high"][layer]) if layer in rows.index else "" for layer in shown.index
+            ]
+            shown[column] = [f"{value} {end}".strip() for value, end in zip(shown[column], ends)]
+        tables.append(f"{split}\n{shown.to_string()}")
     return "\n\n".join(tables)
 
 

@@ -375,7 +375,7 @@ NAN[5, 2] = math.nan
             {"convention": "papian"},
             "RA212: `convention` is 'papian'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'.",
         ),
-        (X, Y, {"level": 95.0}, "RA212: `level` is 95.0; wanted a number from 0.5 to 0.9999."),
+        (X, Y, {"level": 95.0}, "RA212: `level` is 95.0; wanted a number between 0 and 1, such as 0.95."),
         ("text", Y, {}, None),
     ],
 )

@@ -99,3 +99,49 @@ def test_the_subspace_curve_draws_every_dimension():
     assert labels == ["dense", "dense: $d_{int90}$ = 6", "all parameters"]
     missed = ObjectiveDimension(Estimate(math.nan), (None,), Estimate(0.95), 0.9, runs, 500, "sparse", 0.9)
     assert len(plots.subspace_curve(found, missed, names=("one", "two")).lines) > 4
+
+
+def test_open_marks_where_some_seeds_are_missing():
+    runs = (Trained(0, 0, 1.0), Trained(0, 1, 1.0), Trained(4, 0, 0.5), Trained(8, 0, 0.9), Trained(8, 1, 0.95))
+    found = ObjectiveDimension(Estimate(8.0), (8, 8), Estimate(1.0), 0.9, runs, 100, "dense", 0.9)
+    ax = plots.subspace_curve(found)
+    some = next(line for line in ax.lines if line.get_label() == "_some")
+    assert some.get_xdata().tolist() == [4]
+    with pytest.raises(InputError, match="RA201"):
+        plots.subspace_curve(found, names=("a", "b"))
+
+
+def test_the_map_takes_layers_by_name():
+    values = {name: local_dimension(x) for name, x in (("a", X), ("b", X[:, :9]))}
+    ax = plots.local_dimension_map({"a": X, "b": X[:, :9]}, values, "a")
+    assert ax.get_title(loc="left").startswith("a, PCA")
+    assert len(ax.collections[0].get_offsets()) == 600
+    with pytest.raises(repana.ModelError, match="RA101: layer 'c' was not recorded; nearest: 'a', 'b'"):
+        plots.local_dimension_map({"a": X, "b": X[:, :9]}, values, "c")
+
+
+def test_power_laws_are_drawn_for_few_layers(report):
+    few, asked = plots.spectrum(report), plots.spectrum(report, fits=False)
+    assert any(line.get_linestyle() == ":" and len(line.get_xdata()) == 2 for line in few.lines)
+    assert not any(len(line.get_xdata()) == 2 and line.get_linestyle() == ":" for line in asked.lines)
+
+
+def test_more_estimators_on_request(report):
+    """Each is that of its function on the same neighbours."""
+    assert "danco" not in report.quantities
+    made = repana.Activations({"a": X}, sample=torch.arange(600), seen=600)
+    more = repana.profile(made, analyzers=["all", "dimension_estimators"])
+    assert set(report.quantities) < set(more.quantities)
+    cloud = repana.Cloud.of(X)
+    for name, want in (
+        ("dimension_estimators.danco", repana.danco(cloud)),
+        ("dimension_estimators.ess", repana.ess(cloud, k=64)),
+        ("dimension_estimators.correlation", repana.correlation_dimension(cloud)),
+        ("dimension_estimators.ph", repana.ph_dimension(cloud)),
+    ):
+        (row,) = more.select(name)
+        assert (row.value, row.low, row.high) == pytest.approx((want.value, want.low, want.high))
+    few = repana.dimension_estimators(X[:15])
+    assert math.isnan(float(few.tle))
+    assert "RA233" in few.tle.note
+    assert len(plots.dimension_depth(more, "tle", "danco", "abid").lines) == 3

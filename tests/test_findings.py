@@ -32,6 +32,13 @@ def scaled(fine: Estimate, coarse: Estimate, name: str = "gride_16") -> Report:
     return Report(a.rows + planted(["a"], [coarse], name=name, analyzer="dimension").rows, {}, a.provenance)
 
 
+def sized(train: int, held: int) -> Report:
+    """The dimension of one layer on two splits of so many samples."""
+    a = planted(["a"], [Estimate(5.0, n=train)], name="two_nn_ml", analyzer="dimension")
+    b = planted(["a"], [Estimate(5.0, n=held)], name="two_nn_ml", analyzer="dimension", split="held_out")
+    return Report(a.rows + b.rows, {}, a.provenance)
+
+
 CASES = [
     ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
     ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
@@ -100,6 +107,22 @@ CASES = [
         "tip",
         "Samples are few for the dimension of a; most at a: raw 20, calibrated 31. Give both, with n.",
     ),
+    (
+        "RF101",
+        planted(["a", "b"], [1.0, math.nan]),
+        "passed",
+        "1 values of 2 layers; 1 more have none, for the reason in their note.",
+    ),
+    ("RF404", planted(["a"], [1.0]), "not applicable", "The dimension of one split is known."),
+    ("RF404", sized(900, 700), "passed", "train has 900 samples, held out 700."),
+    (
+        "RF404",
+        sized(900, 300),
+        "tip",
+        "train has 900 samples, held out 300. Compare their dimensions only after taking as many samples of each "
+        "(max_samples=).",
+    ),
+    ("RF107", sized(9, 9), "not applicable", "The splits have no labels."),
     ("RF107", planted(["a"], [1.0], classes=COUNTS), "not applicable", "There is one split."),
     (
         "RF107",

@@ -106,6 +106,17 @@ def test_long_names_lose_what_they_share():
     assert max(map(len, _layers.short_names(DEEP, 16))) <= 16
 
 
+@pytest.mark.parametrize("most", [16, 20, 24])
+def test_different_layers_keep_different_names(most):
+    """Names that differ where they would be cut."""
+    names = [f"backbone.stage_{i}.residual.branch_{j}.projection_out" for i in range(3) for j in range(3)]
+    mixed = [*names, "head.classifier_of_the_whole_network", "input"]
+    for layers in (names, mixed, [f"{i}{'x' * 60}{i}" for i in range(12)], ["a" * 40 + str(i) for i in range(200)]):
+        got = _layers.short_names(layers, most)
+        assert len(set(got)) == len(layers)
+        assert max(map(len, got)) <= most
+
+
 @pytest.mark.parametrize("count", [1, 2, 7, 24, 120])
 @pytest.mark.parametrize("width", [_style.COLUMN, _style.PAGE])
 @pytest.mark.parametrize("figure", ["depth", "heat"])

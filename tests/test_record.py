@@ -469,3 +469,45 @@ def test_finds_the_classifier_in_a_bare_tuple(order):
     assert got.layers[-2:] == ("fc:in", "fc")
     torch.testing.assert_close(got.logits, net(x)[order.index(0)].detach())
     assert got.head is not None
+
+
+class Stage(torch.nn.Module):
+    """Two branches that read the same tensor, and a mapping as output."""
+
+    def __init__(self, i):
+        super().__init__()
+        self.left = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+        self.right = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+
+    def forward(self, x):
+        return {"x": x + self.left(x) + self.right(x), "gate": self.left(x)}
+
+
+class Staged(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.ModuleDict({f"stage_{i}": Stage(i) for i in range(3)})
+        self.head = torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        for stage in self.body.values():
+            x = stage(x)["x"]
+        return self.head(x)
+
+
+def test_patterns_reach_parts_of_outputs():
+    x = torch.randn(20, 8)
+    made = record(Staged(), [x], ["body.stage_*.x"])
+    assert made.layers == ("body.stage_0.x", "body.stage_1.x", "body.stage_2.x")
+    assert record(Staged(), [x], ["body.stage_*.gate|none"]).layers == tuple(
+        f"body.stage_{i}.gate|none" for i in range(3)
+    )
+    with pytest.raises(ModelError, match="RA108"):
+        record(Staged(), [x], ["body.stage_*.none"])
+    with pytest.raises(ModelError, match="RA101"):
+        record(Staged(), [x], ["nobody*.x"])
+
+
+def test_branches_are_no_depth():
+    made = record(Staged(), [torch.randn(20, 8)])
+    assert made.layers == ("input", "body.stage_0.x", "body.stage_1.x", "head:in", "head")

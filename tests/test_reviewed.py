@@ -253,7 +253,7 @@ def test_poolings_by_pattern_and_of_no_layer():
     [
         ({"convention": "zhang"}, "RA212: `convention` is 'zhang'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'."),
         ({"null": -1}, "RA212: `null` is -1; wanted 0 or more."),
-        ({"level": 95.0}, "RA212: `level` is 95.0; wanted a number from 0.5 to 0.9999."),
+        ({"level": 95.0}, "RA212: `level` is 95.0; wanted a number between 0 and 1, such as 0.95."),
         (
             {"max_samples": 0},
             "RA205: there are no features: max_samples=0 keeps moments alone, for `record`. Give `profile` at least a "

@@ -102,7 +102,10 @@ def test_order_of_samples_and_names_of_classes(analyzer, seed):
     relabel = torch.randperm(C, generator=torch.Generator().manual_seed(seed))
     before = measured(analyzer, x, y, w)
     after = measured(analyzer, x[order], relabel[y[order]], w[torch.argsort(relabel)])
+    drawn = {q.name for q in analyzer.quantities if q.drawn}
     for name, value in before.items():
+        if name in drawn:
+            continue
         assert after[name] == pytest.approx(value, rel=1e-7, abs=1e-10, nan_ok=True), name
 
 

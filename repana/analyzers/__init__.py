@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
 from repana.analyzers.scales import DimensionProfile, dimension_profile
 from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.spectrum import Spectrum, spectrum
@@ -16,7 +17,7 @@ from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 
-ACRONYMS = ("cdnv", "nc4", "etf", "of", "gof")
+ACRONYMS = ("cdnv", "nc4", "etf", "of", "gof", "tle", "abid", "ess", "mom", "mada", "ph")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Quantity:
     source: str = ""
     invariant: tuple[str, ...] = ("rotation", "scale", "translation")
     headline: bool = False
+    drawn: bool = False  # of subsets drawn by place, so that the order of samples moves it within its interval
     counts: bool = False  # reads n itself, so that taking every sample twice changes it
 
     @property
@@ -53,6 +55,7 @@ class Analyzer:
     arrays: bool = False  # also reads the features themselves
     head: bool = False  # also reads the logits, and the classifier at its input
     labels: bool = True
+    default: bool = True  # part of "all"; the others are measured where they are named
 
 
 _NOT_SHIFT = ("rotation", "scale")
@@ -245,6 +248,39 @@ ANALYZERS: dict[str, Analyzer] = {
                     title="GRIDE plateau",
                     source="Denti et al. 2022",
                 ),
+            ),
+        ),
+        Analyzer(
+            name="dimension_estimators",
+            function=dimension_estimators,
+            result=DimensionEstimators,
+            reads=(Cloud,),
+            labels=False,
+            default=False,
+            quantities=tuple(
+                Quantity(name, formula, unit="dimensions", title=title, source=source, drawn=name == "ph")
+                for name, formula, title, source in (
+                    ("mind_ml", "root of the likelihood of r_1/r_21", "MiND-ML dimension", "Rozza et al. 2012"),
+                    ("tle", "tight local estimate, k = 20", "TLE dimension", "Amsaleg et al. 2019"),
+                    ("danco", "ball nearest in angles and norms, k = 10", "DANCo dimension", "Ceruti et al. 2014"),
+                    ("abid", "1/mean cos^2 between neighbours", "ABID dimension", "Thordsen & Schubert 2022"),
+                    ("ess", "expected simplex skewness, inverted", "ESS dimension", "Johnsson et al. 2015"),
+                    (
+                        "local_pca",
+                        "mean count of local eigenvalues above 5 % of the first",
+                        "Local PCA dimension",
+                        "Fukunaga & Olsen 1971",
+                    ),
+                    ("mom", "1/mean_i (r_k - m_i)/m_i", "MOM dimension", "Amsaleg et al. 2018"),
+                    ("mada", "log 2/mean_i log(r_20/r_10)", "MADA dimension", "Farahmand et al. 2007"),
+                    (
+                        "correlation",
+                        "slope of log C(r) between two radii",
+                        "Correlation dimension",
+                        "Grassberger & Procaccia 1983",
+                    ),
+                    ("ph", "1/(1 - slope of log tree length on log n)", "PH dimension", "Schweinhart 2020"),
+                )
             ),
         ),
         Analyzer(

@@ -104,7 +104,7 @@ def marchenko_pastur_median(beta: float) -> float:
         root = max((b - x) * (x - a), 0.0) ** 0.5
         return (root + (1 + beta) * first - (1 - beta) * second) / (2 * math.pi * beta) - 0.5
 
-    found: Any = optimize.brentq(below, max(a, 1e-12), b, xtol=1e-14, rtol=1e-14)
+    found: Any = optimize.brentq(below, max(a, 1e-12), b, xtol=1e-14)
     return float(found)
 
 

@@ -127,6 +127,9 @@ def _blocks(trace: Trace) -> set[str]:
         children = [(_join(parent, key), child) for key, child in module.named_children()]
         composite = [(n, c) for n, c in children if trace.calls.get(n) and any(True for _ in c.children())]
         composite = [(n, c) for n, c in composite if _per_sample(trace.calls[n])]
+        composite = [
+            (n, c) for n, c in composite if not _branch(n, [m for m, d in composite if type(d) is type(c)], trace)
+        ]
         if isinstance(module, CONTAINERS):
             if len(composite) >= 2 or (composite and len(children) == 1):
                 blocks |= {n for n, c in composite if not isinstance(c, (nn.ModuleList, nn.ModuleDict))}
@@ -134,6 +137,16 @@ def _blocks(trace: Trace) -> set[str]:
             kinds = [type(c) for _, c in composite]
             blocks |= {n for n, c in composite if kinds.count(type(c)) >= 2 and not isinstance(c, CONTAINERS)}
     return {b for b in blocks if not any(other.startswith(b + ".") for other in blocks)}
+
+
+def _branch(name: str, alike: list[str], trace: Trace) -> bool:
+    """Whether all modules of a kind beside each other read the same tensor: then they are branches, and no depth."""
+    first = [trace.calls[n][0].inputs[0] if trace.calls[n][0].inputs else None for n in alike]
+    if len(alike) < 2 or any(x is None or x.tensor is None or x.nested for x in first):
+        return False
+    return (
+        len({(x.tensor.data_ptr(), x.shape, x.version) for x in first if x is not None and x.tensor is not None}) == 1
+    )
 
 
 def _per_sample(calls: list[Call]) -> bool:

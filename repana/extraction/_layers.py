@@ -1,7 +1,7 @@
 """Layer addresses: how a person names a place in a network, and which places are meant by "auto".
 
 name        the output of a module; `name:in` its input; `name@2` its second call
-name[0]     a part of a tuple, `name.logits` of a mapping or a dataclass
+name[0]     a part of a tuple, `name.logits` of a mapping or a dataclass; with a pattern too: `stage_*.logits`
 name|mean   its pooling
 layer*.conv2, re:layer[12], nn.Conv2d, a predicate (name, module) -> bool: every module that matches
 input, output    the whole model's
@@ -16,6 +16,8 @@ from repana import _check
 from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
 from repana.extraction._auto import auto
 from repana.extraction._probe import Trace
+
+PART = re.compile(r"\.\w+$")
 
 
 def select(layers: Any, trace: Trace) -> list[Site]:
@@ -74,10 +76,29 @@ def _glob(wanted: str, trace: Trace) -> list[Site]:
     suffix = ""
     while found := SUFFIX.search(body):
         suffix, body = found[0] + suffix, body[: found.start()]
+    whole = body
+    while not (names := _matched(body, trace)) and (found := PART.search(body)):
+        suffix, body = found[0] + suffix, body[: found.start()]  # what no module is called may be a part of its output
+    if not names:
+        names, suffix = _matched(whole, trace), ""
+    sites = [
+        replace(parse(site.module + suffix, trace.modules) or site, pool=pool)
+        for site in _ran(names, trace, wanted, pool)
+    ]
+    held = [site for site in sites if not site.part or _holds(site, trace)]
+    return [replace(site, loose=not site.part, offered=True) for site in held or sites]
+
+
+def _matched(body: str, trace: Trace) -> list[str]:
     pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in body) + r"\Z")
-    matched = _ran((n for n in trace.modules if n and pattern.match(n)), trace, wanted, pool)
-    sites = [replace(parse(site.module + suffix, trace.modules) or site, pool=pool) for site in matched]
-    return [replace(site, loose=not site.part, offered=True) for site in sites]
+    return [name for name in trace.modules if name and pattern.match(name)]
+
+
+def _holds(site: Site, trace: Trace) -> bool:
+    """Whether the module's output (or input) has the part."""
+    call = trace.calls[site.module][(site.call or 1) - 1]
+    side = call.inputs if site.side == "in" else call.outputs
+    return any(leaf.path[: len(site.part)] == site.part for leaf in side)
 
 
 def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:

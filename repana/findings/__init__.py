@@ -31,6 +31,7 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF401": ("Peak of the dimension", _dimension.peak),
     "RF402": ("Dimension and scale", _dimension.scales),
     "RF403": ("Samples for the dimension", _dimension.shortfall),
+    "RF404": ("Samples of the splits, for the dimension", _dimension.sizes),
 }
 
 

@@ -4,6 +4,7 @@ from repana.findings._finding import ABSENT, PASSED, TIP, Finding, View, listed,
 
 PREFIX = "dimension."
 FINE, COARSE = "two_nn_ml", "gride_16"
+UNLIKE = 1.5  # samples of one split over those of another, from which estimates of both are not to be compared
 SHORT = 1.15  # calibrated over raw, from which samples are few
 
 
@@ -54,3 +55,19 @@ def shortfall(view: View) -> Finding:
     names = [a.layer for a, _ in short]
     text = f"Samples are few for the dimension of {listed(names)}; most at {a.layer}: raw {a.value:.3g}, calibrated "
     return Finding(TIP, text + f"{b.value:.3g}. Give both, with n.", tuple(names))
+
+
+def sizes(view: View) -> Finding:
+    """Whether the splits have like numbers of samples. Estimates of dimension grow with the number of samples and look
+    at a coarser scale with fewer, so that those of a large and a small split differ for that alone: a tip where one has
+    more than 1.5 times the samples of another.
+    """
+    counts = {split: max((r.n for r in view.rows(PREFIX + FINE, split)), default=0) for split in view.splits}
+    counts = {split: n for split, n in counts.items() if n}
+    if len(counts) < 2:
+        return Finding(ABSENT, "The dimension of one split is known.")
+    most, least = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    text = f"{most.replace('_', ' ')} has {counts[most]} samples, {least.replace('_', ' ')} {counts[least]}."
+    if counts[most] <= UNLIKE * counts[least]:
+        return Finding(PASSED, text)
+    return Finding(TIP, f"{text} Compare their dimensions only after taking as many samples of each (max_samples=).")

@@ -23,7 +23,9 @@ def measured(view: View) -> Finding:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
         return Finding(ISSUE, f"{len(failures)} could not be measured: {'; '.join(failures[:2])}{more}")
     rows = [r for r in view.report.rows if r.run == view.run]
-    return Finding(PASSED, f"{len(rows)} values of {len({r.layer for r in rows if r.layer})} layers.")
+    known = sum(math.isfinite(r.value) for r in rows)
+    left = f"; {len(rows) - known} more have none, for the reason in their note" if known < len(rows) else ""
+    return Finding(PASSED, f"{known} values of {len({r.layer for r in rows if r.layer})} layers{left}.")
 
 
 def clear_of_null(view: View) -> Finding:
@@ -65,7 +67,7 @@ def same_classes(view: View) -> Finding:
     """
     classes = view.report.about(view.run).get("classes", {})
     if len(classes) < 2:
-        return Finding(ABSENT, "There is one split.")
+        return Finding(ABSENT, "There is one split." if len(view.splits) < 2 else "The splits have no labels.")
     (first, here), *others = classes.items()
     odd = [
         f"{name.replace('_', ' ')} lacks {listed(sorted(a.keys() - b.keys()))}"

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -55,14 +55,24 @@ def short_names(layers: Sequence[str], most: int) -> list[str]:
         widest = max(len(name) - start - end for name in long)
         while start and widest + start - (back := shared.rfind(".", 0, start - 1) + 1) + 2 <= most:
             widest, start = widest + start - back, back  # as much of the shared beginning as there is room for
-    return [
+    cut = [
         name
         if len(name) <= most
-        else _style.shortened(
-            ("\u2026" if start else "") + name[start : len(name) - end] + ("\u2026" if end else ""), most
-        )
+        else ("\u2026" if start else "") + name[start : len(name) - end] + ("\u2026" if end else "")
         for name in layers
     ]
+    ways: tuple[Callable[[int, str], str], ...] = (
+        lambda i, name: _style.shortened(name, most),
+        lambda i, name: name if len(name) <= most else "\u2026" + name[len(name) - most + 1 :],
+        lambda i, name: name if len(name) <= most else name[: most - 1] + "\u2026",
+        lambda i, name: _style.shortened(f"{i + 1}: {name}", most),
+    )
+    names = cut
+    for way in ways:  # the first that leaves different layers different names
+        names = [way(i, name) for i, name in enumerate(cut)]
+        if len(set(names)) == len(set(layers)):
+            break
+    return names
 
 
 def inches(ax: Axes, vertical: bool = False) -> float:

@@ -1,9 +1,11 @@
 """How well training in random directions does, by their number."""
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from repana import _check
 from repana.analyzers.landscape import ObjectiveDimension
 from repana.plots import _style
 from repana.plots._curves import below, opened
@@ -18,10 +20,13 @@ def subspace_curve(
 ) -> Axes:
     """Draw the metric over the dimension of the random subspace, for one or several experiments.
 
-    Mean over seeds with the range from the worst to the best; dashed, the metric of full training; a vertical mark at
-    the dimension that reaches the target, with its interval. `metric` names the axis, `names` the experiments, by
-    default their projections. Returns the Axes, with one line an experiment.
+    Mean over seeds with the range from the worst to the best, open where only some seeds were trained; dashed, the
+    metric of full training; a cross where the target is reached, at the intrinsic dimension and its interval. `metric`
+    names the axis, `names` the experiments, by default their projections. Returns the Axes, with one line an
+    experiment. Raises InputError where there are not as many names as experiments.
     """
+    if names and len(names) != len(found):
+        raise _check.lengths_differ([len(names), len(found)])
     with _style.drawing():
         ax, own = opened(ax, width)
         for i, one in enumerate(found):
@@ -30,11 +35,14 @@ def subspace_curve(
             x, mean, least, most = (curve[c].to_numpy(float) for c in ("dimension", "metric", "least", "largest"))
             known = np.isfinite(mean)
             x, mean, least, most = x[known], mean[known], least[known], most[known]
+            some = curve["seeds"].to_numpy()[known] < curve["seeds"].max()
             style = {
                 "marker": _style.MARKERS[i % len(_style.MARKERS)],
                 "linestyle": _style.LINES[i % len(_style.LINES)],
             }
             ax.plot(x, mean, color=colour, label=_style.legend_name(label), zorder=3, **style)
+            ax.plot(x[some], mean[some], color="white", marker=style["marker"], linestyle="none", zorder=3.5,
+                    markersize=0.6 * mpl.rcParams["lines.markersize"], label="_some")  # fmt: skip
             ax.fill_between(x, least, most, color=colour, alpha=0.15, linewidth=0)
             ax.axhline(one.baseline.value, color=colour, linestyle="--", linewidth=_style.thin(), zorder=1)
             d = one.dimension

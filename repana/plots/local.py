@@ -54,8 +54,8 @@ def local_dimension_histogram(
 
 
 def local_dimension_map(
-    activations: Activations | Array,
-    values: Array,
+    activations: Activations | Mapping[str, Array] | Array,
+    values: Mapping[str, Array] | Array,
     layer: str | None = None,
     *,
     method: str = "pca",
@@ -67,8 +67,9 @@ def local_dimension_map(
 ) -> Axes:
     """Draw samples in two dimensions, coloured by their local dimension.
 
-    `values`: what `local_dimension` gives for the features, of which NaN (duplicates) are left out. The colours run
-    from the 2 % to the 98 % quantile. `method`, `perplexity`, `max_samples`, `seed`: see `layer_map`. Returns the Axes.
+    `values`: what `local_dimension` gives for the features, or several by layer; NaN (duplicates) are left out. Of
+    several layers the last is drawn, or the classifier's input, unless `layer` names one. The colours run from the 2 %
+    to the 98 % quantile. `method`, `perplexity`, `max_samples`, `seed`: see `layer_map`. Returns the Axes.
     """
     _check.choice(method, "method", ("pca", "tsne"))
     name = ""
@@ -76,8 +77,13 @@ def local_dimension_map(
         head = activations.head
         name = layer or (head.layer if head is not None else activations.layers[-1])
         features: Any = activations[name]
+    elif isinstance(activations, Mapping):
+        name = layer or list(activations)[-1]
+        features = _named(activations, name)
     else:
         features = activations
+    if isinstance(values, Mapping):
+        values = _named(values, name or layer or list(values)[-1])
     x = _check.features_of(features).double().cpu()
     v = _check.column(values, "values", len(x))
     known = np.isfinite(v)
@@ -100,6 +106,12 @@ def local_dimension_map(
         title = f"{_style.literal(_style.shortened(name, 20))}, " if name else ""
         ax.set_title(f"{title}{'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}")
     return ax
+
+
+def _named(given: Mapping[str, Array], layer: str) -> Array:
+    if layer not in given:
+        raise _check.not_recorded(layer, list(given))
+    return given[layer]
 
 
 def _finite(name: str, values: Array) -> np.ndarray:

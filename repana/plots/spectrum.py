@@ -9,6 +9,7 @@ from repana._results import Report
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, opened, spread
 
+MOST_FITS = 4  # layers whose power laws are drawn, unless it is asked for
 MOST_MARKED = 20  # values of a curve, above which it has no markers
 
 
@@ -18,17 +19,20 @@ def spectrum(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
+    fits: bool | None = None,
     width: float = _style.COLUMN,
 ) -> Axes:
     """Draw the eigenvalues of layers' covariances as shares of their variance, by rank, both axes logarithmic.
 
-    One curve a layer, dark for the first, by default up to ten over the depth; dashed, the power law that was fitted,
-    over the ranks of its fit, with its exponent in the legend. Returns the Axes, whose solid lines are the spectra.
+    One curve a layer, dark for the first, by default up to ten over the depth, with the exponent of its power law in
+    the legend. With `fits` (by default for up to four layers) dotted lines show the power laws over the ranks of their
+    fit. Returns the Axes, with one line a layer before those.
     """
     chosen = layers or spread(report, "spectrum.eigenvalues", run, split)
     with _style.drawing():
         ax, own = opened(ax, width)
         names = _layers.short_names(chosen, LETTERS)
+        fits = len(chosen) <= MOST_FITS if fits is None else fits
         for i, layer in enumerate(chosen):
             values = report.array("spectrum.eigenvalues", layer, run=run, split=split)
             first, last, alpha, intercept = report.array("spectrum.power_law", layer, run=run, split=split)
@@ -41,10 +45,11 @@ def spectrum(
             style = _style.LINES[i % len(_style.LINES)]
             rank = np.arange(1, len(kept) + 1)
             ax.plot(rank, kept / total, color=colour, linestyle=style if len(chosen) > 1 else "-", label=label)
-            if fitted:
+            if fitted and fits:
                 ends = np.array([first, last])
                 ax.plot(ends, np.exp(intercept) * ends**-alpha / total, ":", color=colour, linewidth=_style.thin())
-        ax.plot([], [], ":", color=_style.GREY, label="power law fitted")
+        if fits:
+            ax.plot([], [], ":", color=_style.GREY, label="power law fitted")
         ax.set_xscale("log")
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):

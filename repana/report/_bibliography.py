@@ -170,6 +170,69 @@ ENTRIES: dict[str, str] = {
   journal = {Scientific Reports}, volume = {12}, pages = {20005}, year = {2022},
   doi = {10.1038/s41598-022-20991-1}
 }""",
+    "Rozza et al. 2012": """@article{rozza2012novel,
+  author = {Rozza, Alessandro and Lombardi, Gabriele and Ceruti, Claudio and Casiraghi, Elena and Campadelli, Paola},
+  title = {Novel High Intrinsic Dimensionality Estimators},
+  journal = {Machine Learning}, volume = {89}, number = {1--2}, pages = {37--65}, year = {2012},
+  doi = {10.1007/s10994-012-5294-7}
+}""",
+    "Amsaleg et al. 2019": """@inproceedings{amsaleg2019tight,
+  author = {Amsaleg, Laurent and Chelly, Oussama and Houle, Michael E. and Kawarabayashi, Ken-ichi and Radovanovi{\\'c},
+            Milo{\\v{s}} and Treeratanajaru, Weeris},
+  title = {Intrinsic Dimensionality Estimation within Tight Localities},
+  booktitle = {SIAM International Conference on Data Mining}, pages = {181--189}, year = {2019},
+  doi = {10.1137/1.9781611975673.21}
+}""",
+    "Ceruti et al. 2014": """@article{ceruti2014danco,
+  author = {Ceruti, Claudio and Bassis, Simone and Rozza, Alessandro and Lombardi, Gabriele and Casiraghi, Elena and
+            Campadelli, Paola},
+  title = {{DANCo}: An Intrinsic Dimensionality Estimator Exploiting Angle and Norm Concentration},
+  journal = {Pattern Recognition}, volume = {47}, number = {8}, pages = {2569--2581}, year = {2014},
+  doi = {10.1016/j.patcog.2014.02.013}
+}""",
+    "Thordsen & Schubert 2022": """@article{thordsen2022abid,
+  author = {Thordsen, Erik and Schubert, Erich},
+  title = {{ABID}: Angle Based Intrinsic Dimensionality --- Theory and Analysis},
+  journal = {Information Systems}, volume = {108}, pages = {101989}, year = {2022},
+  doi = {10.1016/j.is.2022.101989}
+}""",
+    "Johnsson et al. 2015": """@article{johnsson2015low,
+  author = {Johnsson, Kerstin and Soneson, Charlotte and Fontes, Magnus},
+  title = {Low Bias Local Intrinsic Dimension Estimation from Expected Simplex Skewness},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence}, volume = {37}, number = {1},
+  pages = {196--202}, year = {2015}, doi = {10.1109/TPAMI.2014.2343220}
+}""",
+    "Fukunaga & Olsen 1971": """@article{fukunaga1971algorithm,
+  author = {Fukunaga, Keinosuke and Olsen, David R.},
+  title = {An Algorithm for Finding Intrinsic Dimensionality of Data},
+  journal = {IEEE Transactions on Computers}, volume = {C-20}, number = {2}, pages = {176--183}, year = {1971},
+  doi = {10.1109/T-C.1971.223208}
+}""",
+    "Amsaleg et al. 2018": """@article{amsaleg2018extreme,
+  author = {Amsaleg, Laurent and Chelly, Oussama and Furon, Teddy and Girard, St{\\'e}phane and Houle, Michael E. and
+            Kawarabayashi, Ken-ichi and Nett, Michael},
+  title = {Extreme-Value-Theoretic Estimation of Local Intrinsic Dimensionality},
+  journal = {Data Mining and Knowledge Discovery}, volume = {32}, number = {6}, pages = {1768--1805}, year = {2018},
+  doi = {10.1007/s10618-018-0578-6}
+}""",
+    "Farahmand et al. 2007": """@inproceedings{farahmand2007manifold,
+  author = {Farahmand, Amir massoud and Szepesv{\\'a}ri, Csaba and Audibert, Jean-Yves},
+  title = {Manifold-Adaptive Dimension Estimation},
+  booktitle = {International Conference on Machine Learning}, pages = {265--272}, year = {2007},
+  doi = {10.1145/1273496.1273530}
+}""",
+    "Grassberger & Procaccia 1983": """@article{grassberger1983measuring,
+  author = {Grassberger, Peter and Procaccia, Itamar},
+  title = {Measuring the Strangeness of Strange Attractors},
+  journal = {Physica D}, volume = {9}, number = {1--2}, pages = {189--208}, year = {1983},
+  doi = {10.1016/0167-2789(83)90298-1}
+}""",
+    "Schweinhart 2020": """@article{schweinhart2020fractal,
+  author = {Schweinhart, Benjamin},
+  title = {Fractal Dimension and the Persistent Homology of Random Geometric Complexes},
+  journal = {Advances in Mathematics}, volume = {372}, pages = {107291}, year = {2020},
+  doi = {10.1016/j.aim.2020.107291}
+}""",
 }
 
 
