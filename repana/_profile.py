@@ -90,7 +90,7 @@ def profile(
         if not len(activations.sample):
             raise _check.moments_alone()
         if activations.labels is None:
-                if any(ANALYZERS[a].labels for a in _named(analyzers)):
+            if any(ANALYZERS[a].labels for a in _named(analyzers)):
                 raise _check.no_labels(name)
             chosen = [a for a in chosen if not a.labels]
         _check_kept(activations)
