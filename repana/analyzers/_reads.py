@@ -11,6 +11,7 @@ from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
+from repana.summaries.pairs import Pairs
 
 R = TypeVar("R")
 COUNTS = ("k", "k1", "k2", "k_max", "n1", "n2", "most", "memory", "seed", "steps", "subsamples", "smallest", "largest")
@@ -18,6 +19,7 @@ OPTIONS: dict[type, tuple[str, ...]] = {
     Moments: ("scatter",),
     Discriminant: ("groups", "shrinkage", "seed"),
     Covariance: ("seed",),
+    Pairs: ("k", "most", "seed"),
     Cloud: ("duplicates", "most", "seed", "memory"),
 }
 
