@@ -780,6 +780,30 @@ def dense_projection(total: int, dimension: int, needed: int) -> InputError:
     )
 
 
+def covariances_too_large(classes: int, width: int, needed: int) -> InputError:
+    return InputError(
+        "RA245",
+        f"{classes} covariances of {width} features take {_bytes(needed)}; pool the layer, project it to fewer "
+        "features, or give fewer classes.",
+    )
+
+
+def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> InputError:
+    return InputError(
+        "RA246",
+        f"persistent homology of {n} samples needs about {_bytes(needed)} and {seconds:.0f} s, and `memory` is "
+        f"{_bytes(budget)}; take `most=` fewer samples, or raise `memory=`.",
+    )
+
+
+def unlike_samples(a: int, b: int) -> InputError:
+    return InputError("RA201", f"the two layers have {a} and {b} samples; wanted the same samples in the same order.")
+
+
+def no_diagram(dimension: int, known: Sequence[int]) -> InputError:
+    return InputError("RA212", f"`dimension` is {dimension}; this persistence has {listed(known)}.")
+
+
 def other_experiment(store: Path, what: str, known: Any, asked: Any) -> InputError:
     return InputError(
         "RA242", f"{str(store)!r} holds trainings with {what} {known!r}, and here it is {asked!r}; name another folder."

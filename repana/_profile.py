@@ -23,6 +23,8 @@ from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
+from repana.summaries.pairs import Pairs
+from repana.summaries.sketch import Sketch
 
 LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report
 
@@ -240,6 +242,11 @@ class _Summaries:
 
     def _make(self, summary: type) -> Any:
         subset = self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None
+        if summary is Pairs:
+            assert self._codes is not None
+            return Pairs.of(self._x, self._codes, seed=self._settings["seed"])
+        if summary is Sketch:
+            return Sketch.of(self._x, seed=self._settings["seed"])
         if summary is Cloud:
             return Cloud.of(self._x, self._codes, seed=self._settings["seed"])
         if summary is Covariance:
@@ -268,7 +275,9 @@ def _call(
 ) -> Any:
     summaries = [shared[summary] for summary in analyzer.reads]
     if not analyzer.arrays:
-        return analyzer.function(*summaries, level=settings["level"])
+        taken = inspect.signature(analyzer.function).parameters
+        given = {name: settings[name] for name in ("level", "null", "seed") if name in taken}
+        return analyzer.function(*(summaries or (x, codes)), **given)
     named = {summary.__name__.lower(): value for summary, value in zip(analyzer.reads, summaries)}
     options: dict[str, Any] = {}
     if analyzer.head:

@@ -7,17 +7,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from repana.analyzers.class_pairs import ClassDivergences, class_divergences
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.discriminants import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
 from repana.analyzers.scales import DimensionProfile, dimension_profile
-from repana.analyzers.separability import Fisher, SeparationLaw, fisher, separation_law
+from repana.analyzers.separability import DataComplexity, Separability, data_complexity, separability
 from repana.analyzers.spectrum import Spectrum, spectrum
+from repana.analyzers.topology import H0Separability, h0_separability
 from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
+from repana.summaries.pairs import Pairs
+from repana.summaries.sketch import Sketch
 
-ACRONYMS = ("cdnv", "nc4", "etf", "of", "gof", "tle", "abid", "ess", "mom", "mada", "ph")
+ACRONYMS = (
+    "cdnv",
+    "nc4",
+    "etf",
+    "of",
+    "gof",
+    "tle",
+    "abid",
+    "ess",
+    "mom",
+    "mada",
+    "ph",
+    "gdv",
+    "dsi",
+    "cka",
+    "f1v",
+    "lsc",
+    "h0",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +83,8 @@ class Analyzer:
 
 _NOT_SHIFT = ("rotation", "scale")
 _LINEAR = ("rotation", "scale", "translation", "linear")
+_AXES = ("scale", "translation")  # of single features
+_RIGID = ("rotation", "scale", "translation")
 _FACCO = "Facco et al. 2017"
 _PAPYAN, _ZHU = "Papyan, Han & Donoho 2020", "Zhu et al. 2021"
 
@@ -198,6 +223,215 @@ ANALYZERS: dict[str, Analyzer] = {
                     source="Fisher 1936",
                     invariant=("scale", "translation"),
                 ),
+            ),
+        ),
+        Analyzer(
+            name="separability",
+            function=separability,
+            result=Separability,
+            reads=(Pairs,),
+            quantities=(
+                Quantity(
+                    "silhouette",
+                    "mean (b - a)/max(a, b)",
+                    "higher",
+                    source="Rousseeuw 1987",
+                    headline=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "silhouette_balanced", "mean over classes of it", "higher", source="Rousseeuw 1987", counts=True
+                ),
+                Quantity(
+                    "calinski_harabasz",
+                    "(tr Sb/(c - 1))/(tr Sw/(n - c))",
+                    "higher",
+                    title="Calinski-Harabasz",
+                    source="Calinski & Harabasz 1974",
+                    counts=True,
+                ),
+                Quantity(
+                    "davies_bouldin",
+                    "mean_k max_l (s_k + s_l)/|m_k - m_l|",
+                    "lower",
+                    title="Davies-Bouldin",
+                    source="Davies & Bouldin 1979",
+                ),
+                Quantity(
+                    "gdv",
+                    "(mean intra - mean inter)/sqrt(d), z-scored",
+                    "lower",
+                    title="GDV",
+                    source="Schilling et al. 2021",
+                    invariant=("scale", "translation"),
+                    headline=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "dsi",
+                    "mean over classes of KS(inner, outer distances)",
+                    "higher",
+                    title="DSI",
+                    source="Guan & Loew 2022",
+                    counts=True,
+                ),
+                Quantity(
+                    "thornton",
+                    "share nearest sample = label",
+                    "higher",
+                    "share",
+                    "Thornton index",
+                    "Thornton 1998",
+                    headline=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "knn_purity",
+                    "(p - p0)/(1 - p0), p of 10 neighbours",
+                    "higher",
+                    title="kNN purity over chance",
+                    source="Thornton 1998 (k = 1)",
+                    counts=True,
+                ),
+                Quantity(
+                    "alignment",
+                    "mean |u_i - u_j|^2 in classes",
+                    "lower",
+                    source="Wang & Isola 2020",
+                    invariant=_NOT_SHIFT,
+                    counts=True,
+                ),
+                Quantity(
+                    "sample_uniformity",
+                    "log mean exp(-2 |u_i - u_j|^2)",
+                    source="Wang & Isola 2020",
+                    title="Uniformity of samples",
+                    invariant=_NOT_SHIFT,
+                    counts=True,
+                ),
+                Quantity(
+                    "tolerance", "mean u_i.u_j in classes", source="Wang & Liu 2021", invariant=_NOT_SHIFT, counts=True
+                ),
+                Quantity(
+                    "label_cka",
+                    "CKA(x_i.x_j, 1[y_i = y_j]), unbiased",
+                    "higher",
+                    title="CKA with labels",
+                    source="Cortes et al. 2012; Song et al. 2012",
+                    counts=True,
+                ),
+            ),
+        ),
+        Analyzer(
+            name="data_complexity",
+            function=data_complexity,
+            result=DataComplexity,
+            reads=(Pairs,),
+            default=False,
+            quantities=(
+                *(
+                    Quantity(
+                        name,
+                        formula,
+                        "lower",
+                        title=title,
+                        source="Ho & Basu 2002; Lorena et al. 2019",
+                        invariant=invariant,
+                        counts=name not in ("f1", "f1_mean", "f2", "f3"),
+                    )
+                    for name, formula, title, invariant in (
+                        ("f1", "1/(1 + max_f r_f)", "F1", _AXES),
+                        ("f1_mean", "mean_f 1/(1 + r_f)", "F1, mean", _AXES),
+                        ("f1v", "mean over pairs of 1/(1 + D^2)", "F1v", _LINEAR),
+                        ("f2", "mean over pairs of prod overlap/range", "F2", _AXES),
+                        ("f3", "mean over pairs of min_f share in overlap", "F3", _AXES),
+                        ("n1", "share of samples on cross edges of the tree", "N1", _RIGID),
+                        ("n2", "mean own/(own + enemy)", "N2", _RIGID),
+                        ("n3", "1 - Thornton index", "N3", _RIGID),
+                    )
+                ),
+                Quantity(
+                    "lsc",
+                    "1 - 1/n^2 sum #{d_ij < enemy_i}",
+                    "lower",
+                    title="LSC",
+                    source="Leyva et al. 2015",
+                    counts=True,
+                ),
+            ),
+        ),
+        Analyzer(
+            name="class_divergences",
+            function=class_divergences,
+            result=ClassDivergences,
+            reads=(),
+            default=False,
+            quantities=(
+                Quantity(
+                    "closest_mahalanobis",
+                    "min over pairs sqrt(D'Sw^-1 D)",
+                    "higher",
+                    source="Mahalanobis 1936",
+                    invariant=_AXES,
+                    counts=True,
+                ),
+                Quantity(
+                    "mean_mahalanobis",
+                    "mean over pairs of it",
+                    "higher",
+                    source="Mahalanobis 1936",
+                    invariant=_AXES,
+                    counts=True,
+                ),
+                Quantity(
+                    "closest_bhattacharyya",
+                    "min over pairs B",
+                    "higher",
+                    "nats",
+                    source="Bhattacharyya 1943",
+                    invariant=_AXES,
+                    counts=True,
+                ),
+                Quantity(
+                    "mean_bhattacharyya",
+                    "mean over pairs B",
+                    "higher",
+                    "nats",
+                    source="Bhattacharyya 1943",
+                    invariant=_AXES,
+                    counts=True,
+                ),
+                Quantity(
+                    "noise",
+                    "mean over classes B of two halves",
+                    "lower",
+                    "nats",
+                    source="Bhattacharyya 1943",
+                    invariant=_AXES,
+                    counts=True,
+                    drawn=True,
+                ),
+            ),
+        ),
+        Analyzer(
+            name="topology",
+            function=h0_separability,
+            result=H0Separability,
+            reads=(Sketch,),
+            labels=False,
+            quantities=(
+                Quantity(
+                    "h0_entropy",
+                    "1 + sum w log w/log(n - 1), w of tree edges",
+                    title="H0 separability",
+                    source="Ghalyan et al. 2023; Gourgoulias et al. 2024",
+                    headline=True,
+                    counts=True,
+                ),
+                Quantity("h0_mean", "1 - mean p/max p", source="Gourgoulias et al. 2024", counts=True),
+                Quantity("h0_quantile", "1 - mean min(1, p/p_99%)", source="Gourgoulias et al. 2024", counts=True),
+                Quantity("clusters", "1 + #{p > max p/2}", source="Gourgoulias et al. 2024", counts=True),
+                Quantity("gap_ratio", "p_(n-1)/p_(n-2)", source="Gourgoulias et al. 2024", counts=True),
             ),
         ),
         Analyzer(

@@ -75,7 +75,7 @@ def gdv(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, drop
     alive = deviation > 1e-12 * x.abs().amax(0).clamp_min(1e-300)
     z = 0.5 * (x[:, alive] - x[:, alive].mean(0)) / deviation[alive]
     d = int(alive.sum()) if drop_constant else x.shape[1]
-    if not d:
+    if not bool(alive.any()):
         return NAN
     total = between(z, codes, classes)
     counts = torch.bincount(codes, minlength=classes).double()
@@ -103,11 +103,12 @@ def between(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> 
 
 
 def dsi(squared: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
-    """Of every class with two samples, the Kolmogorov-Smirnov distance of its inner distances from its outer ones."""
+    """The Kolmogorov-Smirnov distance of the inner distances of every class from its outer ones; NaN for one sample."""
     found = []
     for value in range(classes):
         mine = codes == value
         if int(mine.sum()) < 2 or bool(mine.all()):
+            found.append(squared.new_tensor(NAN))
             continue
         inner = squared[mine][:, mine]
         low, high = torch.triu_indices(len(inner), len(inner), 1, device=squared.device)
@@ -116,7 +117,7 @@ def dsi(squared: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -
         gap = torch.searchsorted(inner, every, right=True).double() / len(inner)
         gap -= torch.searchsorted(outer, every, right=True).double() / len(outer)
         found.append(gap.abs().max())
-    return torch.stack(found) if found else squared.new_empty(0)
+    return torch.stack(found)
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
 from repana.summaries.pairs import Pairs
+from repana.summaries.sketch import Sketch
 
 R = TypeVar("R")
 COUNTS = ("k", "k1", "k2", "k_max", "n1", "n2", "most", "memory", "seed", "steps", "subsamples", "smallest", "largest")
@@ -20,6 +21,7 @@ OPTIONS: dict[type, tuple[str, ...]] = {
     Discriminant: ("groups", "shrinkage", "seed"),
     Covariance: ("seed",),
     Pairs: ("k", "most", "seed"),
+    Sketch: ("most", "seed"),
     Cloud: ("duplicates", "most", "seed", "memory"),
 }
 

@@ -1,192 +1,328 @@
-"""Class separability from class means and scatters: the Fisher family, and its law across the layers."""
+"""Class separability from the distances between samples: cluster indices, neighbours, directions, data complexity."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from scipy import stats
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, Report, as_table
-from repana.analyzers._intervals import from_jackknife
+from repana._results import Estimate, as_table
+from repana.analyzers import _pair_formulas as f
+from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
-from repana.summaries.discriminant import Discriminant
+from repana.summaries.discriminant import within_class_groups
+from repana.summaries.pairs import Pairs, drawn
+
+GROUPS = 10  # of the jackknife
+FEW = 600  # samples of the jackknife and of the permutations
+CALL, AFFORDABLE = 1e7, 1e11  # operations that a call on two classes is worth, and those of an interval
+NORMALIZE = ("l2", "center+l2")
+SIGNED, SHARE, OPEN = (-1.0, 1.0), (0.0, 1.0), (-math.inf, math.inf)
 
 
 @dataclass(frozen=True)
-class Fisher:
-    """The Fisher family of one layer; see `fisher`."""
+class Separability:
+    """How far apart the classes of one layer are, from distances; see `separability`."""
 
-    trace_ratio: Estimate
-    quotient: Estimate
-    max_eigenvalue: Estimate
-    bounded: Estimate
-    explained: Estimate
-    feature_mean: Estimate
-    feature_max: Estimate
-    per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
-    eigenvalues: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
-    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
+    silhouette: Estimate
+    silhouette_balanced: Estimate
+    calinski_harabasz: Estimate
+    davies_bouldin: Estimate
+    gdv: Estimate
+    dsi: Estimate
+    thornton: Estimate
+    knn_purity: Estimate
+    alignment: Estimate
+    sample_uniformity: Estimate
+    tolerance: Estimate
+    label_cka: Estimate
+    class_silhouette: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
+    class_dsi: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         return as_table(self)
 
 
-@reads(Discriminant)
-def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
-    """Fisher's discriminant ratio in its four forms. Call as `fisher(features, labels)`.
-
-    With Sw = 1/n sum_i (x_i - m_y)(x_i - m_y)', Sb = sum_c n_c/n (m_c - m)(m_c - m)', St = Sw + Sb and lambda the
-    eigenvalues of Sw^-1 Sb:
-
-    - `trace_ratio` tr Sb / tr Sw: needs no inverse; n -> infinity without class structure gives (c - 1)/(n - c).
-    - `quotient` tr(Sw^-1 Sb) = sum lambda (Lawley-Hotelling): invariant to invertible linear maps; the value without
-      class structure, r(c - 1)/(n - c - r - 1) for Gaussian features of rank r, stands beside it as its null.
-    - `max_eigenvalue` max lambda (Roy).
-    - `bounded` tr(St^+ Sb) = sum lambda/(1 + lambda) (Pillai), in [0, min(c - 1, r)]; null r(c - 1)/(n - 1).
-    - `explained` tr Sb / tr St (eta squared), the share of the variance that lies between classes, in [0, 1]; null
-      (c - 1)/(n - 1).
-    - `per_feature` (d,) sum_c n_c (m_cf - m_f)^2 / sum_i (x_if - m_yf)^2, with `feature_mean` and `feature_max`;
-      constant features count 0, features without spread in any class are infinite.
-
-    `shrinkage` a in [0, 1] replaces Sw, in units of each feature's total standard deviation, by (1 - a) Sw + a t I with
-    t its mean diagonal, before the inverse; 0 by default. Where Sw is singular (n - c < d) and a = 0, `quotient` and
-    `max_eigenvalue` are NaN with the reason, never a pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-
-    group jackknife over `groups` = 20 parts drawn within classes (none for a `Discriminant.from_moments`).
-
-    Raises InputError for one class, wrong shapes, NaN or infinite features.
-
-    Sources: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x; Rao 1948, doi:10.1111/j.2517-6161.1948.tb00008.x;
-    Lawley 1938, Hotelling 1951, Roy 1953 and Pillai 1955 (the four statistics, see Muirhead 1982, section 10.6);
-    Fukunaga 1990, Introduction to Statistical Pattern Recognition, section 10.2; nulls from the moments of the
-    multivariate F distribution (Muirhead 1982, Aspects of Multivariate Statistical Theory, chapter 10).
-
-    >>> from repana import fisher
-    >>> float(fisher([[0.0], [2.0], [4.0], [6.0]], [0, 0, 1, 1]).trace_ratio)
-    4.0
-    """
-    n, d, c = discriminant.n, discriminant.rank, discriminant.classes
-    chance = (c - 1) / (n - c) if n > c else NAN
-    regular = d > 0 and n - c - d - 1 > 0 and discriminant.shrinkage == 0
-    singular = discriminant.reason if bool(discriminant.quotient.isnan().any()) else ""
-    unknown = discriminant.reason if bool(discriminant.canonical.isnan().any()) else ""
-
-    deleted: dict[str, Tensor] = {}
-
-    def estimate(
-        name: str, read: Callable[[Discriminant], Any], null: float, note: str = "", top: float = math.inf
-    ) -> Estimate:
-        value, others = float(read(discriminant)), [float(read(part)) for part in discriminant.deleted]
-        if others:
-            deleted[name] = torch.tensor(others)
-        return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=[null])
-
-    still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
-    if math.isnan(discriminant.trace_ratio):
-        still = "every feature is constant"
-    best = int(discriminant.per_feature.argmax())
-    return Fisher(
-        trace_ratio=estimate("trace_ratio", lambda s: s.trace_ratio, chance, still),
-        quotient=estimate(
-            "quotient", lambda s: s.quotient.sum(), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular
-        ),
-        max_eigenvalue=estimate("max_eigenvalue", lambda s: s.quotient[0], NAN, singular),
-        bounded=estimate(
-            "bounded",
-            lambda s: s.canonical.sum(),
-            d * (c - 1) / (n - 1) if 0 < d < n - 1 else NAN,
-            unknown,
-            float(max(1, min(c - 1, d))),
-        ),
-        explained=estimate("explained", lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), still, 1.0),
-        feature_mean=estimate("feature_mean", lambda s: s.per_feature.mean(), chance),
-        feature_max=estimate("feature_max", lambda s: s.per_feature.max(), NAN, f"feature {best}"),
-        per_feature=discriminant.per_feature,
-        eigenvalues=discriminant.quotient,
-        jackknife=deleted,
-        settings={"shrinkage": discriminant.shrinkage, "jackknife_groups": len(discriminant.deleted), "level": level},
-    )
-
-
-def _share(ratio: float) -> float:
-    """b / (b + w) of b / w."""
-    return ratio if math.isnan(ratio) else 1.0 if math.isinf(ratio) else ratio / (1 + ratio)
-
-
 @dataclass(frozen=True)
-class SeparationLaw:
-    """The fit of log separation fuzziness against depth; see `separation_law`."""
+class DataComplexity:
+    """How hard the classes of one layer are to tell apart; lower is easier. See `data_complexity`."""
 
-    rho: Estimate
-    correlation: Estimate
-    half_life: Estimate
-    log_fuzziness: Float[Tensor, " layers"] = field(default_factory=lambda: torch.empty(0))
-    layers: tuple[str, ...] = ()
+    f1: Estimate
+    f1_mean: Estimate
+    f1v: Estimate
+    f2: Estimate
+    f3: Estimate
+    n1: Estimate
+    n2: Estimate
+    n3: Estimate
+    lsc: Estimate
+    per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
+    per_pair: Float[Tensor, "p 3"] = field(default_factory=lambda: torch.empty(0, 3))
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
         return as_table(self)
 
 
-def separation_law(
-    fuzziness_by_layer: Report | Mapping[str, float] | Sequence[float], *, split: str | None = None, level: float = 0.95
-) -> SeparationLaw:
-    """The law of data separation: D_l = rho^l D_0, fitted as a straight line through log D_l against the layer number.
+@reads(Pairs)
+def separability(
+    pairs: Pairs,
+    *,
+    normalize: str = "l2",
+    tolerance_over: str = "class",
+    unbiased: bool = True,
+    drop_constant: bool = False,
+    null: int = 0,
+    level: float = 0.95,
+) -> Separability:
+    """Class separability from the distances between samples. Call as `separability(features, labels)`.
 
-    D = tr(Sw Sb^+), both scatters over samples (`neural_collapse(...).fuzziness`), given for the layers in forward
-    order, or as a `Report`, where the model's input and logits count like any other layer, and a layer whose D is not
-    positive and finite is left out without moving the others. `rho` is
-    exp(slope), below 1 when layers separate; `correlation` Pearson's r of log D and depth; `half_life` the layers that
-    halve D. Intervals: Student's t of the slope, Fisher's z of r. For a residual net He & Su first reduce features to
-    100 principal components; give such values to follow them.
+    With d_ij Euclidean distances, n_k the sizes of the c classes, m_k their means:
 
-    Raises InputError for fewer than 3 layers or a D that is not positive and finite.
+    - `silhouette` mean of (b - a)/max(a, b), a the mean distance to the own class (the sample itself left out), b the
+      least mean distance to another; 0 for the only sample of a class. In [-1, 1]. `silhouette_balanced` is the mean
+      over classes of `class_silhouette` (c,).
+    - `calinski_harabasz` (tr Sb/(c - 1))/(tr Sw/(n - c)); infinite where no class has spread (scikit-learn: 1).
+    - `davies_bouldin` mean_k max_l (s_k + s_l)/|m_k - m_l|, s the mean distance to m; infinite where two classes with
+      spread share their mean (scikit-learn: 0).
+    - `gdv` (mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d), means of distances over pairs, features times 1/(2 std). 0
+      without structure, -sqrt(c/(2(c - 1))) for the corners of a simplex in c dimensions (-1 at c = 2). Constant
+      features count in d; `drop_constant` leaves them out.
+    - `dsi` mean over classes of the Kolmogorov-Smirnov distance between the distances inside the class and those to
+      other classes, `class_dsi` (c,). In [0, 1]. From up to 600 samples.
+    - `thornton` share of samples whose nearest other sample is of their class (1 - N3).
+    - `knn_purity` (p - p0)/(1 - p0), p the mean share of the `k` nearest that are of the class, p0 = sum n_k (n_k - 1)/
+      (n (n - 1)): 1 for pure, 0 without structure.
+    - `alignment` mean of |u_i - u_j|^2 over pairs of one class, u = x/|x|, or of features less their mean with
+      normalize="center+l2". In [0, 4].
+    - `sample_uniformity` log mean_{i<j} exp(-2 |u_i - u_j|^2): 0 where all are equal, -4 and below when spread.
+    - `tolerance` mean of u_i.u_j over pairs of one class, or with tolerance_over="all" of u_i.u_j 1[y_i = y_j] over all
+      pairs (as Wang & Liu wrote it: it grows with the size of classes).
+    - `label_cka` centred kernel alignment of x_i.x_j with 1[y_i = y_j], by the unbiased estimate of HSIC (which can be
+      below 0), or with unbiased=False as Cortes et al. wrote it.
 
-    Source: He & Su 2023, doi:10.1073/pnas.2221704120, eq. 1.
+    Options of the pass: `k` = 10, `most` = 5000 samples (more are drawn by `seed`, every class in its share), which are
+    the same for every layer. `null`: so many permutations of labels. Intervals: delete one of 10 groups drawn within
+    classes, on up to 600 samples, the error carried to n by sqrt(600/n); of `sample_uniformity` that of a U-statistic.
+    Unitless.
 
-    >>> from repana import separation_law
-    >>> round(float(separation_law([8.0, 4.0, 2.0, 1.0]).rho), 6)
+    Raises InputError for one class, wrong shapes, NaN or infinite features.
+
+    Sources: Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7; Calinski & Harabasz 1974; Davies & Bouldin 1979,
+    doi:10.1109/TPAMI.1979.4766909; Schilling et al. 2021, doi:10.1016/j.neunet.2021.03.035 (GDV); Guan & Loew 2022,
+    arXiv:2109.05180 (DSI); Thornton 1998; Wang & Isola 2020, arXiv:2005.10242 (alignment, uniformity);
+    Wang & Liu 2021, arXiv:2012.09740 (tolerance); Cortes, Mohri & Rostamizadeh 2012; Song et al. 2012 (unbiased).
+
+    >>> from repana import separability
+    >>> float(separability([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).thornton)
+    1.0
+    """
+    _check.choice(normalize, "normalize", NORMALIZE)
+    _check.choice(tolerance_over, "tolerance_over", ("class", "all"))
+
+    def measure(p: Pairs, squared: Tensor | None) -> dict[str, float]:
+        c, silhouettes = len(p.counts), f.silhouettes(p)
+        u = f.directions(p.x, normalize)
+        alignment, dots, share = f.alignment(u, p.codes, c)
+        found = {
+            "silhouette": float(silhouettes.mean()),
+            "silhouette_balanced": float(f.by_class(silhouettes, p).mean()),
+            "calinski_harabasz": f.calinski_harabasz(p.x, p.codes, c),
+            "davies_bouldin": f.davies_bouldin(p.x, p.codes, c),
+            "gdv": f.gdv(p.x, p.codes, c, drop_constant=drop_constant),
+            "thornton": float(f.nearest_is_own(p).double().mean()),
+            "knn_purity": f.purity(p),
+            "alignment": alignment,
+            "tolerance": dots * share if tolerance_over == "all" else dots,
+            "label_cka": f.label_cka(p.x, p.codes, c, unbiased=unbiased),
+        }
+        if squared is not None:
+            found["dsi"] = float(f.dsi(squared, p.codes, c).nanmean())
+        return found
+
+    bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
+    bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
+    estimate = _measured(pairs, measure, null, level, bounds)
+    rows = f.kernel_rows(f.directions(pairs.x, normalize))
+    error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
+    uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
+    few, squared = _few(pairs)
+    return Separability(
+        sample_uniformity=uniformity,
+        **estimate,
+        class_silhouette=f.by_class(f.silhouettes(pairs), pairs),
+        class_dsi=f.dsi(squared, few.codes, len(few.counts)),
+        settings=_settings(pairs, level, null) | {"normalize": normalize, "unbiased": unbiased},
+    )
+
+
+@reads(Pairs)
+def data_complexity(
+    pairs: Pairs, *, ratio: str = "points", vertices: bool = True, null: int = 0, level: float = 0.95
+) -> DataComplexity:
+    """Measures of the complexity of a classification problem, for any number of classes; lower is easier. Call as
+    `data_complexity(features, labels)`.
+
+    - `f1` 1/(1 + max_f r_f), r_f = sum_k n_k (m_kf - m_f)^2/sum_i (x_if - m_yf)^2, and `f1_mean` the mean over features
+      of 1/(1 + r_f), `per_feature` (d,). In [0, 1].
+    - `f1v` mean over pairs of classes of 1/(1 + D^2), D the Mahalanobis distance of their means under the pooled
+      unbiased covariance. NaN where it is singular, as with fewer samples of two classes than features.
+    - `f2` mean over pairs of prod_f overlap/range; underflows to 0 in many dimensions.
+    - `f3` mean over pairs of min_f of the share of samples inside the overlap.
+    - `n1` share of samples that an edge of the minimum spanning tree joins to another class; with vertices=False, of
+      edges between classes, over n.
+    - `n2` mean of own/(own + enemy), the distances to the nearest of the own class and of another; with ratio="sums",
+      q/(1 + q) of q = sum own/sum enemy (Ho & Basu).
+    - `n3` leave-one-out error of the nearest neighbour, of two as near the first.
+    - `lsc` 1 - 1/n^2 sum_i #{j: d_ij < enemy_i}, the sample itself among them.
+    - `per_pair` (p, 3): f1v, f2, f3 of the pairs (0, 1), (0, 2), ..., (1, 2), ...
+
+    Features are taken as they are, as in ECoL; pymfe scales each to [0, 1] first. Options of the pass and intervals as
+    in `separability`; `n1` with the error of a mean over a graph, its tree. Unitless.
+
+    Raises InputError for one class, wrong shapes, NaN or infinite features.
+
+    Sources: Ho & Basu 2002, doi:10.1109/34.990132; Lorena et al. 2019, doi:10.1145/3347711; Leyva, Gonzalez & Perez
+    2015, doi:10.1109/TKDE.2014.2327034 (LSC).
+
+    >>> from repana import data_complexity
+    >>> float(data_complexity([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).n1)
     0.5
     """
-    place: Sequence[int] | None = None
-    if isinstance(fuzziness_by_layer, Report):
-        rows = [
-            r for r in fuzziness_by_layer.select("fuzziness", split=split) if math.isfinite(r.value) and r.value > 0
-        ]
-        named: Mapping[str, float] = {r.layer: r.value for r in rows}
-        place = [r.depth for r in rows]
-    elif isinstance(fuzziness_by_layer, Mapping):
-        named = {str(name): float(value) for name, value in fuzziness_by_layer.items()}
-    else:
-        named = {str(i): float(value) for i, value in enumerate(fuzziness_by_layer)}
-    values = np.array(list(named.values()), float)
-    if len(values) < 3:
-        raise _check.too_few_layers("separation_law", len(values), 3)
-    bad = [name for name, value in named.items() if not (math.isfinite(value) and value > 0)]
-    if bad:
-        raise _check.not_positive("separation fuzziness", bad)
-    n, log = len(values), np.log(values)
-    fit: Any = stats.linregress(np.arange(n) if place is None else np.array(place), log)
-    t = float(stats.t.ppf(0.5 + level / 2, n - 2))
-    slope, error = float(fit.slope), float(fit.stderr)
-    low, high = slope - t * error, slope + t * error
-    r = float(np.clip(fit.rvalue, -1, 1)) if log.std() > 0 else NAN
-    r_low, r_high = NAN, NAN
-    if n > 3 and abs(r) < 1:
-        half = stats.norm.ppf(0.5 + level / 2) / math.sqrt(n - 3)
-        r_low, r_high = math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
-    halving = -math.log(2) / slope if slope else math.inf
-    bounds = (-math.log(2) / low, -math.log(2) / high) if low * high > 0 else (NAN, NAN)
-    note = "" if slope < 0 else "fuzziness does not fall with depth"
-    return SeparationLaw(
-        rho=Estimate(math.exp(slope), math.exp(low), math.exp(high), n, note),
-        correlation=Estimate(r, r_low, r_high, n, "" if n > 3 else "no interval from 3 layers"),
-        half_life=Estimate(halving, *bounds, n=n, note=note),
-        log_fuzziness=torch.from_numpy(log),
-        layers=tuple(named),
+    _check.choice(ratio, "ratio", ("points", "sums"))
+
+    def measure(p: Pairs, squared: Tensor | None) -> dict[str, float]:
+        ratios = 1 / (1 + f.feature_ratios(p.x, p.codes, len(p.counts)))
+        parts = f.n2_of_points(p)
+        known = (p.own_at >= 0) & (p.enemy_at >= 0)
+        q = float(p.own[known].sum() / p.enemy[known].sum())
+        return {
+            "f1": float(ratios.min()),
+            "f1_mean": float(ratios.mean()),
+            "n2": float(parts.mean()) if ratio == "points" else q / (1 + q),
+            "n3": 1 - float(f.nearest_is_own(p).double().mean()),
+            "lsc": 1 - float((p.inside + 1).mean()) / p.n,
+        }
+
+    estimate = _measured(pairs, measure, null, level, dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE))
+    c, d = len(pairs.counts), pairs.x.shape[1]
+    work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
+    functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
+    table = torch.stack([f.over_pairs(function, pairs.x, pairs.codes, c) for function in functions.values()], 1)
+    return DataComplexity(
+        **{name: _of_pairs(pairs, functions[name], table[:, j], work[name], level) for j, name in enumerate(functions)},
+        n1=_crossing(pairs, vertices, null, level),
+        **estimate,
+        per_feature=1 / (1 + f.feature_ratios(pairs.x, pairs.codes, c)),
+        per_pair=table,
+        settings=_settings(pairs, level, null) | {"ratio": ratio, "vertices": vertices},
     )
+
+
+def _of_pairs(
+    pairs: Pairs, function: Callable[[Tensor, Tensor], float], values: Float[Tensor, " p"], work: float, level: float
+) -> Estimate:
+    """The mean over pairs of classes, with the jackknife's error where that is a matter of seconds."""
+    value, missing = float(values.nanmean()), int(values.isnan().sum())
+    note = f"{missing} of {len(values)} pairs of classes have a singular covariance" if missing else ""
+    if math.isnan(value) or GROUPS * len(values) * (work + CALL) > AFFORDABLE:
+        slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
+        return Estimate(value, n=pairs.n, note="; ".join(filter(None, (note, slow, _part(pairs)))))
+    group = within_class_groups(pairs.codes, GROUPS, pairs.seed).to(pairs.codes.device)
+    deleted = [
+        float(f.over_pairs(function, pairs.x[group != g], pairs.codes[group != g], len(pairs.counts)).nanmean())
+        for g in range(GROUPS)
+    ]
+    note = "; ".join(filter(None, (note, _part(pairs))))
+    return from_jackknife(value, deleted, n=pairs.n, level=level, bounds=SHARE, note=note, corrected=False)
+
+
+def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate:
+    """N1: indicators of samples depend on each other along the tree, so its variance is psi' A psi over it."""
+    edges, n = pairs.tree.edges, pairs.n
+
+    def value(codes: Tensor) -> float:
+        if vertices:
+            return float(f.touched(edges, codes).double().mean())
+        return float((codes[edges[:, 0]] != codes[edges[:, 1]]).double().sum()) / n
+
+    found = value(pairs.codes)
+    psi = f.touched(edges, pairs.codes).double() - float(f.touched(edges, pairs.codes).double().mean())
+    square = float(psi.square().sum()) + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum())
+    error = math.sqrt(max(square, float(psi.square().sum()) / 4)) / n
+    permuted = [value(pairs.codes[order]) for order in _orders(n, null, pairs.seed, pairs.codes)]
+    e = from_error(found, error, n=n, level=level, bounds=SHARE, note=_part(pairs))
+    by_chance = from_jackknife(found, [], n=n, null=permuted, level=level)
+    return replace(e, null=by_chance.null, null_low=by_chance.null_low, null_high=by_chance.null_high)
+
+
+def _measured(
+    pairs: Pairs,
+    measure: Callable[[Pairs, Tensor | None], dict[str, float]],
+    null: int,
+    level: float,
+    bounds: Mapping[str, tuple[float, float]],
+) -> dict[str, Estimate]:
+    """Values of all samples, with errors and nulls from a few of them."""
+    few, squared = _few(pairs)
+    c = len(pairs.counts)
+    values = measure(few, squared) | (measure(pairs, None) if few.n < pairs.n else {})
+    group = within_class_groups(few.codes, GROUPS, pairs.seed).to(few.codes.device)
+    deleted: list[dict[str, float]] = []
+    for g in range(GROUPS):
+        left = (group != g).nonzero()[:, 0]
+        part = squared[left][:, left]
+        deleted.append(measure(Pairs.of_matrix(few.x[left], few.codes[left], c, part, few.k), part))
+    permuted = [
+        measure(Pairs.of_matrix(few.x, few.codes[order], c, squared, few.k), squared)
+        for order in _orders(few.n, null, pairs.seed, few.codes)
+    ]
+    found = {}
+    for name, value in values.items():
+        n = few.n if name == "dsi" else pairs.n
+        others, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.n / n)
+        others = others[np.isfinite(others)]
+        if not math.isfinite(value) or not len(others):
+            scaled = others[:0]
+        elif name not in bounds and value > 0 and bool((others > 0).all()):  # on the log scale, as the interval
+            scaled = value * np.exp((np.log(others) - np.log(others).mean()) * shrink)
+        else:
+            scaled = value + (others - others.mean()) * shrink
+        found[name] = from_jackknife(
+            value,
+            scaled.tolist(),
+            n=n,
+            level=level,
+            bounds=bounds.get(name, (0.0, math.inf)),
+            note=_part(few if name == "dsi" else pairs),
+            null=[one[name] for one in permuted],
+            corrected=False,
+        )
+    return found
+
+
+def _few(pairs: Pairs) -> tuple[Pairs, Float[Tensor, "m m"]]:
+    """The samples of the jackknife and of the permutations, and their squared distances."""
+    if pairs.n <= FEW:
+        return pairs, pairs.squared()
+    few, squared = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
+    return replace(few, seen=pairs.seen), squared
+
+
+def _orders(n: int, count: int, seed: int, like: Int[Tensor, " n"]) -> list[Int[Tensor, " n"]]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randperm(n, generator=generator).to(like.device) for _ in range(count)]
+
+
+def _part(pairs: Pairs) -> str:
+    return f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
+
+
+def _settings(pairs: Pairs, level: float, null: int) -> dict[str, Any]:
+    return {"k": pairs.k, "samples": pairs.n, "permutations": null, "level": level, "seed": pairs.seed}

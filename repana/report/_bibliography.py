@@ -233,6 +233,105 @@ ENTRIES: dict[str, str] = {
   journal = {Advances in Mathematics}, volume = {372}, pages = {107291}, year = {2020},
   doi = {10.1016/j.aim.2020.107291}
 }""",
+    "Rousseeuw 1987": """@article{rousseeuw1987silhouettes,
+  author = {Rousseeuw, Peter J.},
+  title = {Silhouettes: A Graphical Aid to the Interpretation and Validation of Cluster Analysis},
+  journal = {Journal of Computational and Applied Mathematics}, volume = {20}, pages = {53--65}, year = {1987},
+  doi = {10.1016/0377-0427(87)90125-7}
+}""",
+    "Calinski & Harabasz 1974": """@article{calinski1974dendrite,
+  author = {Cali{\\'n}ski, Tadeusz and Harabasz, Jerzy},
+  title = {A Dendrite Method for Cluster Analysis},
+  journal = {Communications in Statistics}, volume = {3}, number = {1}, pages = {1--27}, year = {1974},
+  doi = {10.1080/03610927408827101}
+}""",
+    "Davies & Bouldin 1979": """@article{davies1979cluster,
+  author = {Davies, David L. and Bouldin, Donald W.},
+  title = {A Cluster Separation Measure},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence}, volume = {PAMI-1}, number = {2},
+  pages = {224--227}, year = {1979}, doi = {10.1109/TPAMI.1979.4766909}
+}""",
+    "Schilling et al. 2021": """@article{schilling2021quantifying,
+  author = {Schilling, Achim and Maier, Andreas and Gerum, Richard and Metzner, Claus and Krauss, Patrick},
+  title = {Quantifying the Separability of Data Classes in Neural Networks},
+  journal = {Neural Networks}, volume = {139}, pages = {278--293}, year = {2021},
+  doi = {10.1016/j.neunet.2021.03.035}
+}""",
+    "Guan & Loew 2022": """@article{guan2022distance,
+  author = {Guan, Shuyue and Loew, Murray},
+  title = {A Novel Intrinsic Measure of Data Separability},
+  journal = {Applied Intelligence}, year = {2022}, eprint = {2109.05180}, archivePrefix = {arXiv}
+}""",
+    "Thornton 1998": """@inproceedings{thornton1998separability,
+  author = {Thornton, Chris},
+  title = {Separability is a Learner's Best Friend},
+  booktitle = {4th Neural Computation and Psychology Workshop}, pages = {40--46}, year = {1998},
+  doi = {10.1007/978-1-4471-1546-5_4}
+}""",
+    "Wang & Isola 2020": """@inproceedings{wang2020understanding,
+  author = {Wang, Tongzhou and Isola, Phillip},
+  title = {Understanding Contrastive Representation Learning through Alignment and Uniformity on the Hypersphere},
+  booktitle = {International Conference on Machine Learning}, year = {2020},
+  eprint = {2005.10242}, archivePrefix = {arXiv}
+}""",
+    "Wang & Liu 2021": """@inproceedings{wang2021understanding,
+  author = {Wang, Feng and Liu, Huaping},
+  title = {Understanding the Behaviour of Contrastive Loss},
+  booktitle = {IEEE/CVF Conference on Computer Vision and Pattern Recognition}, year = {2021},
+  eprint = {2012.09740}, archivePrefix = {arXiv}
+}""",
+    "Cortes et al. 2012": """@article{cortes2012algorithms,
+  author = {Cortes, Corinna and Mohri, Mehryar and Rostamizadeh, Afshin},
+  title = {Algorithms for Learning Kernels Based on Centered Alignment},
+  journal = {Journal of Machine Learning Research}, volume = {13}, pages = {795--828}, year = {2012}
+}""",
+    "Song et al. 2012": """@article{song2012feature,
+  author = {Song, Le and Smola, Alex and Gretton, Arthur and Bedo, Justin and Borgwardt, Karsten},
+  title = {Feature Selection via Dependence Maximization},
+  journal = {Journal of Machine Learning Research}, volume = {13}, pages = {1393--1434}, year = {2012}
+}""",
+    "Ho & Basu 2002": """@article{ho2002complexity,
+  author = {Ho, Tin Kam and Basu, Mitra},
+  title = {Complexity Measures of Supervised Classification Problems},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence}, volume = {24}, number = {3},
+  pages = {289--300}, year = {2002}, doi = {10.1109/34.990132}
+}""",
+    "Lorena et al. 2019": """@article{lorena2019how,
+  author = {Lorena, Ana C. and Garcia, Lu{\\'i}s P. F. and Lehmann, Jens and Souto, Marcilio C. P. and Ho, Tin Kam},
+  title = {How Complex Is Your Classification Problem? A Survey on Measuring Classification Complexity},
+  journal = {ACM Computing Surveys}, volume = {52}, number = {5}, pages = {107:1--107:34}, year = {2019},
+  doi = {10.1145/3347711}
+}""",
+    "Leyva et al. 2015": """@article{leyva2015set,
+  author = {Leyva, Enrique and Gonz{\\'a}lez, Antonio and P{\\'e}rez, Ra{\\'u}l},
+  title = {A Set of Complexity Measures Designed for Applying Meta-Learning to Instance Selection},
+  journal = {IEEE Transactions on Knowledge and Data Engineering}, volume = {27}, number = {2}, pages = {354--367},
+  year = {2015}, doi = {10.1109/TKDE.2014.2327034}
+}""",
+    "Mahalanobis 1936": """@article{mahalanobis1936generalised,
+  author = {Mahalanobis, Prasanta Chandra},
+  title = {On the Generalised Distance in Statistics},
+  journal = {Proceedings of the National Institute of Sciences of India}, volume = {2}, number = {1},
+  pages = {49--55}, year = {1936}
+}""",
+    "Bhattacharyya 1943": """@article{bhattacharyya1943measure,
+  author = {Bhattacharyya, Anil Kumar},
+  title = {On a Measure of Divergence between Two Statistical Populations Defined by Their Probability Distributions},
+  journal = {Bulletin of the Calcutta Mathematical Society}, volume = {35}, pages = {99--109}, year = {1943}
+}""",
+    "Ghalyan et al. 2023": """@misc{ghalyan2023learning,
+  author = {Ghalyan, Najah and Gourgoulias, Kostis and Satsangi, Yash and Labonne, Maxime and Moran, Sean and
+            Sabelja, Joseph},
+  title = {Estimating Class Separability of Datasets Using Persistent Homology with Application to {LLM} Fine-Tuning},
+  year = {2023}, eprint = {2305.15016}, archivePrefix = {arXiv}, note = {Version 3}
+}""",
+    "Gourgoulias et al. 2024": """@article{gourgoulias2024estimating,
+  author = {Gourgoulias, Kostis and Ghalyan, Najah and Labonne, Maxime and Satsangi, Yash and Moran, Sean and
+            Sabelja, Joseph},
+  title = {Estimating Class Separability of Text Embeddings with Persistent Homology},
+  journal = {Transactions on Machine Learning Research}, year = {2024},
+  eprint = {2305.15016}, archivePrefix = {arXiv}
+}""",
 }
 
 

@@ -1,0 +1,66 @@
+"""A fixed subset of a layer's samples, the same for every layer and checkpoint: what topology is read from."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana import _check
+from repana._typing import Features, Labels
+from repana.summaries.forest import distances
+from repana.summaries.neighbours import power_of_two, scaled
+from repana.summaries.tree import Tree
+
+MOST = 2_000
+NORMALIZE = ("center+l2", "center", "l2", "none")
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """`x` in float64, of at most `most` of `seen` samples at `rows`, divided by `scale`, a power of two."""
+
+    x: Float[Tensor, "m d"]
+    rows: Int[Tensor, " m"]
+    seen: int
+    scale: float
+    seed: int = 0
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+    @classmethod
+    def of(cls, features: Features, labels: Labels | None = None, *, most: int = MOST, seed: int = 0) -> "Sketch":
+        """Drawn by `seed` from the number of samples alone: labels and features change nothing."""
+        n = len(features)
+        if n < 3:
+            raise _check.too_few_samples("topology", n, 3)
+        rows = torch.arange(n)
+        if n > most:
+            rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
+        rows = rows.to(features.device)
+        x = features[rows].double()
+        scale = power_of_two(x)
+        return cls(scaled(x, scale), rows, n, scale, seed)
+
+    def normalized(self, how: str) -> tuple[Float[Tensor, "m d"], int]:
+        """Features less their mean, or of length 1, or both; and how many rows of zeros have no direction."""
+        _check.choice(how, "normalize", NORMALIZE)
+        x = self.x
+        if how.startswith("center"):
+            x = x - x.mean(0)
+        if not how.endswith("l2"):
+            return x, 0
+        norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        dead = norms <= 1e-14 * float(norms.max())
+        return torch.where(dead, 0.0, x / torch.where(dead, 1.0, norms)), int(dead.sum())
+
+    @cached_property
+    def between(self) -> Float[Tensor, "m m"]:
+        """All distances."""
+        return distances(self.x)
+
+    def tree(self, how: str) -> Tree:
+        return Tree.of(self.normalized(how)[0])
