@@ -39,6 +39,13 @@ def sized(train: int, held: int) -> Report:
     return Report(a.rows + b.rows, {}, a.provenance)
 
 
+def clustered(thornton: list[float], scores: list[float]) -> Report:
+    """Thornton's index and the H0 score of four layers."""
+    a = planted("abcd", thornton, name="thornton", analyzer="separability")
+    return Report(a.rows + planted("abcd", scores, name="h0_entropy", analyzer="topology").rows, {}, a.provenance)
+
+
+QUOTIENT = {"name": "quotient", "analyzer": "fisher"}
 CASES = [
     ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
     ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
@@ -112,6 +119,44 @@ CASES = [
         planted(["a", "b"], [1.0, math.nan]),
         "passed",
         "1 values of 2 layers; 1 more have none, for the reason in their note.",
+    ),
+    (
+        "RF305",
+        planted(["a"], [1.0]),
+        "not applicable",
+        "Fisher's quotient with its value without class structure was not measured.",
+    ),
+    (
+        "RF305",
+        planted(["a", "b"], [Estimate(3.0, 2.8, 3.2, null=3.1), Estimate(9.0, 8.0, 10.0, null=3.1)], **QUOTIENT),
+        "tip",
+        "Fisher's quotient is within its null at a: do not read it there; at a 3.00 [2.80, 3.20], without class "
+        "structure 3.1.",
+    ),
+    (
+        "RF305",
+        planted(["a"], [Estimate(9.0, 8.0, 10.0, null=3.1)], **QUOTIENT),
+        "passed",
+        "Fisher's quotient is above its null at all 1 layers that have one.",
+    ),
+    ("RF306", planted(["a"], [1.0]), "not applicable", "Thornton's index was not measured."),
+    (
+        "RF306",
+        planted(["a", "b"], [0.5, 0.9], name="thornton", analyzer="separability"),
+        "passed",
+        "Thornton's index is largest at b, 0.900.",
+    ),
+    (
+        "RF306",
+        clustered([0.5, 0.6, 0.8, 0.9], [0.1, 0.2, 0.3, 0.4]),
+        "passed",
+        "Thornton's index is largest at d, 0.900; the label-free H0 score at d, 0.400.",
+    ),
+    (
+        "RF306",
+        clustered([0.5, 0.6, 0.8, 0.9], [0.4, 0.3, 0.2, 0.1]),
+        "tip",
+        "Thornton's index is largest at d, 0.900; the label-free H0 score at a, 0.400.",
     ),
     ("RF404", planted(["a"], [1.0]), "not applicable", "The dimension of one split is known."),
     ("RF404", sized(900, 700), "passed", "train has 900 samples, held out 700."),

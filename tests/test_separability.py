@@ -168,3 +168,32 @@ def test_refusals(values, text):
     with pytest.raises(InputError) as error:
         separation_law(values)
     assert str(error.value) == text
+
+
+def test_shrinkage_is_that_of_ledoit_and_wolf():
+    """On class-centred features in units of their total deviation, by scikit-learn's own class."""
+    from sklearn.covariance import LedoitWolf
+
+    x, y = clouds(d=40, n=60, c=3)
+    z = (x - x.mean(0)) / x.std(0, correction=0)
+    residual = z - torch.stack([z[y == k].mean(0) for k in range(3)])[y]
+    want = LedoitWolf(assume_centered=True).fit(residual.numpy()).shrinkage_
+    got = fisher(x, y, shrinkage="ledoit_wolf")
+    assert got.settings["shrinkage"] == pytest.approx(want)
+    assert float(got.quotient) == pytest.approx(float(fisher(x, y, shrinkage=float(want)).quotient))
+    with pytest.raises(InputError, match="RA212: `shrinkage` is 'oas'; wanted one of 'ledoit_wolf'."):
+        fisher(x, y, shrinkage="oas")
+
+
+def test_permutations_stand_beside_what_has_no_closed_form():
+    """N = 1000, d = 100, no structure: the permuted quotient is the closed form, and the value lies in its range."""
+    x = torch.randn(1000, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(1000) % 10
+    plain, permuted = fisher(x, y, groups=0), fisher(x, y, groups=0, null=20)
+    assert permuted.quotient.null == pytest.approx(plain.quotient.null, rel=0.05)
+    assert permuted.quotient.null_low < float(permuted.quotient) < permuted.quotient.null_high
+    assert plain.quotient.null == pytest.approx(100 * 9 / (1000 - 10 - 100 - 1))
+    shrunk = fisher(x, y, groups=0, shrinkage="ledoit_wolf", null=10)
+    assert math.isnan(fisher(x, y, groups=0, shrinkage="ledoit_wolf").quotient.null)
+    assert shrunk.quotient.null_low <= float(shrunk.quotient) <= shrunk.quotient.null_high * 1.1
+    assert permuted.max_eigenvalue.null > 0

@@ -18,7 +18,7 @@ R = TypeVar("R")
 COUNTS = ("k", "k1", "k2", "k_max", "n1", "n2", "most", "memory", "seed", "steps", "subsamples", "smallest", "largest")
 OPTIONS: dict[type, tuple[str, ...]] = {
     Moments: ("scatter",),
-    Discriminant: ("groups", "shrinkage", "seed"),
+    Discriminant: ("groups", "shrinkage", "null", "seed"),
     Covariance: ("seed",),
     Pairs: ("k", "most", "seed"),
     Sketch: ("most", "seed"),

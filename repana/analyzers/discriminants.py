@@ -56,7 +56,9 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
       constant features count 0, features without spread in any class are infinite.
 
     `shrinkage` a in [0, 1] replaces Sw, in units of each feature's total standard deviation, by (1 - a) Sw + a t I with
-    t its mean diagonal, before the inverse; 0 by default. Where Sw is singular (n - c < d) and a = 0, `quotient` and
+    t its mean diagonal, before the inverse; 0 by default; "ledoit_wolf" estimates a from class-centred features. With
+    `null` permutations of labels their median and range stand beside every value instead of the closed forms, which
+    hold without shrinkage. Where Sw is singular (n - c < d) and a = 0, `quotient` and
     `max_eigenvalue` are NaN with the reason, never a pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-
     group jackknife over `groups` = 20 parts drawn within classes (none for a `Discriminant.from_moments`).
 
@@ -64,8 +66,9 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
 
     Sources: Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x; Rao 1948, doi:10.1111/j.2517-6161.1948.tb00008.x;
     Lawley 1938, Hotelling 1951, Roy 1953 and Pillai 1955 (the four statistics, see Muirhead 1982, section 10.6);
-    Fukunaga 1990, Introduction to Statistical Pattern Recognition, section 10.2; nulls from the moments of the
-    multivariate F distribution (Muirhead 1982, Aspects of Multivariate Statistical Theory, chapter 10).
+    Fukunaga 1990, Introduction to Statistical Pattern Recognition, section 10.2; Ledoit & Wolf 2004,
+    doi:10.1016/S0047-259X(03)00096-4 (shrinkage); nulls from the moments of the multivariate F distribution (Muirhead
+    1982, Aspects of Multivariate Statistical Theory, chapter 10).
 
     >>> from repana import fisher
     >>> float(fisher([[0.0], [2.0], [4.0], [6.0]], [0, 0, 1, 1]).trace_ratio)
@@ -85,7 +88,8 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         value, others = float(read(discriminant)), [float(read(part)) for part in discriminant.deleted]
         if others:
             deleted[name] = torch.tensor(others)
-        return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=[null])
+        chance = [float(read(part)) for part in discriminant.permuted] or [null]
+        return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=chance)
 
     still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
     if math.isnan(discriminant.trace_ratio):

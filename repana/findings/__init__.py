@@ -28,6 +28,8 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF302": ("Law of data separation", _separability.law),
     "RF303": ("Held-out accuracy", _separability.gap),
     "RF304": ("Layers that lose separation", _separability.losses),
+    "RF305": ("Fisher's quotient against its null", _separability.quotient),
+    "RF306": ("Neighbours and clusters", _separability.neighbours),
     "RF401": ("Peak of the dimension", _dimension.peak),
     "RF402": ("Dimension and scale", _dimension.scales),
     "RF403": ("Samples for the dimension", _dimension.shortfall),

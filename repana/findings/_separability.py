@@ -32,6 +32,42 @@ def law(view: View) -> Finding:
     return Finding(PASSED if r.value <= STRAIGHT and rho.high < 1 else TIP, text)
 
 
+def quotient(view: View) -> Finding:
+    """Whether Fisher's quotient tr(Sw^-1 Sb) says anything: with few samples for the features it is large without any
+    class structure. A tip names the layers whose interval reaches down to that value.
+    """
+    rows = [r for r in view.rows("fisher.quotient") if math.isfinite(r.null) and math.isfinite(r.value)]
+    if not rows:
+        return Finding(ABSENT, "Fisher's quotient with its value without class structure was not measured.")
+    inside = [r for r in rows if (r.low if math.isfinite(r.low) else r.value) <= r.null]
+    if not inside:
+        return Finding(PASSED, f"Fisher's quotient is above its null at all {len(rows)} layers that have one.")
+    r = inside[0]
+    text = f"Fisher's quotient is within its null at {listed([r.layer for r in inside])}: do not read it there; "
+    text += f"at {r.layer} {value(r)}, without class structure {r.null:.3g}."
+    return Finding(TIP, text, tuple(r.layer for r in inside))
+
+
+def neighbours(view: View) -> Finding:
+    """Where the nearest other sample is of the same class most often (Thornton's index), and whether the label-free H0
+    score peaks there too. A tip where the two peak more than a quarter of the depth apart: then clusters are not the
+    classes, or classes are told apart without gaps between them.
+    """
+    known = [r for r in view.rows("separability.thornton") if math.isfinite(r.value)]
+    scores = [r for r in view.rows("topology.h0_entropy") if math.isfinite(r.value)]
+    if not known:
+        return Finding(ABSENT, "Thornton's index was not measured.")
+    best = max(known, key=lambda r: (r.value, r.depth))
+    text = f"Thornton's index is largest at {best.layer}, {value(best)}"
+    if len(scores) < 4:
+        return Finding(PASSED, f"{text}.", (best.layer,))
+    top = max(scores, key=lambda r: r.value)
+    places = [r.layer for r in known]
+    apart = abs(places.index(best.layer) - places.index(top.layer)) if top.layer in places else 0
+    text += f"; the label-free H0 score at {top.layer}, {value(top)}."
+    return Finding(TIP if apart > len(known) / 4 else PASSED, text, tuple(dict.fromkeys((best.layer, top.layer))))
+
+
 def gap(view: View) -> Finding:
     """Whether the network is as often right on held-out data: a tip where the Wilson intervals do not touch."""
     if len(view.splits) < 2:

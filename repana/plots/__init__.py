@@ -4,7 +4,7 @@ from repana.plots._style import figure_of, style
 from repana.plots.checkpoints import is_training, trajectory
 from repana.plots.depth import depth_profile
 from repana.plots.dimension import dimension_depth, dimension_scale
-from repana.plots.grams import cdnv_grid, class_gram
+from repana.plots.grams import cdnv_grid, class_distances, class_gram
 from repana.plots.heat import heat_map
 from repana.plots.landscape import subspace_curve
 from repana.plots.local import local_dimension_histogram, local_dimension_map
@@ -12,15 +12,20 @@ from repana.plots.maps import layer_map
 from repana.plots.plane import Mixed, classifier_plane
 from repana.plots.runs import run_summary
 from repana.plots.spectrum import mean_spectrum, spectrum
+from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
 
 __all__ = [
     "Mixed",
+    "barcode",
+    "betti_curves",
     "cdnv_grid",
+    "class_distances",
     "class_gram",
     "classifier_plane",
     "depth_profile",
     "dimension_depth",
     "dimension_scale",
+    "edge_lengths",
     "figure_of",
     "heat_map",
     "is_training",
@@ -28,6 +33,7 @@ __all__ = [
     "local_dimension_histogram",
     "local_dimension_map",
     "mean_spectrum",
+    "persistence_diagram",
     "run_summary",
     "spectrum",
     "style",

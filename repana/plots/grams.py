@@ -10,8 +10,10 @@ from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from repana import _check
 from repana._numbers import short
 from repana._results import Report, closest_pairs, penultimate
+from repana.analyzers.class_pairs import MATRICES, ClassDivergences
 from repana.plots import _style
 
 MOST_NAMES = 14  # classes that are named on the axes
@@ -64,28 +66,69 @@ def cdnv_grid(
     """
     layer = layer or penultimate(report, run)
     grid = report.array("neural_collapse.cdnv_grid", layer, run=run, split=split)
-    names = _names(report, len(grid), run, split)
+    at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
+    return _pairs(grid, _names(report, len(grid), run, split), f"CDNV at {at}", "CDNV", ax, pairs, width, overlap=True)
+
+
+def class_distances(
+    found: ClassDivergences,
+    kind: str = "bhattacharyya",
+    *,
+    names: Sequence[str] = (),
+    ax: Axes | None = None,
+    pairs: int = PAIRS,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw a divergence between every pair of classes, the closest pairs framed and named.
+
+    `kind`: a matrix of `class_divergences`; of "kl" the smaller of both directions. `names` of the classes, by default
+    their labels. Darker pairs are closer; the title has the divergence that two halves of one class have, which is
+    noise. Returns the Axes, with the lower triangle of the (c, c) grid in its image.
+    """
+    _check.choice(kind, "kind", MATRICES)
+    grid = getattr(found, kind).numpy().astype(float)
+    grid = np.minimum(grid, grid.T)
+    called = [str(name) for name in names or found.classes]
+    if len(called) != len(grid):
+        raise _check.lengths_differ([len(called), len(grid)])
+    noise = f"\nhalves of one class: {short(found.noise.value)}" if kind == "bhattacharyya" else ""
+    title = f"{kind.replace('_', ' ').capitalize() if kind != 'kl' else 'KL'} between classes{noise}"
+    return _pairs(grid, called, title, kind.replace("_", " "), ax, pairs, width, overlap=False)
+
+
+def _pairs(
+    grid: np.ndarray,
+    names: Sequence[str],
+    title: str,
+    label: str,
+    ax: Axes | None,
+    pairs: int,
+    width: float,
+    *,
+    overlap: bool,
+) -> Axes:
+    """The lower triangle of a grid, darker where classes are closer: where it is large (`overlap`), or small."""
     lower = np.where(np.tril(np.ones_like(grid, bool), -1), grid, np.nan)
     finite = lower[np.isfinite(lower) & (lower > 0)]
     with _style.drawing():
         ax = _style.one(ax, width, 0.92 * width + 0.15 * (pairs + 1))
         norm = LogNorm(finite.min(), max(finite.max(), finite.min() * 1.01)) if len(finite) else None
         shown = np.where(np.isinf(lower), finite.max() if len(finite) else 1.0, lower)
-        colours = mpl.colormaps[_style.SEQUENTIAL].with_extremes(bad="white")
+        colours = mpl.colormaps[_style.SEQUENTIAL]
+        colours = (colours if overlap else colours.reversed()).with_extremes(bad="white")
         image = ax.imshow(np.ma.masked_invalid(shown), cmap=colours, norm=norm, interpolation="nearest")
         _name_classes(ax, names)
         _hatch(ax, np.tril(np.isnan(grid), -1))
-        closest = closest_pairs(grid, pairs)
+        closest = closest_pairs(grid if overlap else -grid, pairs)
         for i, j in closest:
             frame = Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=_style.COLOURS[1], linewidth=1.2)
             ax.add_patch(frame)
         short_names = [_style.literal(_style.shortened(name, LETTERS)) for name in names]
         words = [f"{short_names[i]} and {short_names[j]}: {short(grid[i, j])}" for i, j in closest]
         ax.set_xlabel("\n".join(["class", "", "closest pairs" if words else "no pair has a value", *words]))
-        at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
-        ax.set_title(f"CDNV at {at}")
+        ax.set_title(title)
         if len(finite):
-            axis = _bar(ax, image, "CDNV").ax.yaxis
+            axis = _bar(ax, image, label).ax.yaxis
             axis.set_major_locator(MaxNLocator(5))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))

@@ -120,6 +120,18 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         ),
         (
+            "Betti curves",
+            lambda report, _, **which: plots.betti_curves(report, **which),
+            f"Components that samples of {run}, {split}, form within a distance, over the layer's median distance. "
+            "Clusters that have come apart are steps that stay; labels are not read.",
+        ),
+        (
+            "Spanning trees",
+            lambda report, _, **which: plots.edge_lengths(report, **which),
+            f"Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. Clustered "
+            "layers have most of them near 0 and a few near 1.",
+        ),
+        (
             "Estimators of dimension",
             lambda report, _, **which: plots.dimension_depth(report, **which),
             f"Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, and the "

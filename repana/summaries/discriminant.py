@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
+from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from repana import _check
@@ -29,7 +30,7 @@ class Discriminant:
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
     `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all
-    of these for each group left out; `reason` says why values are NaN.
+    of these for each group left out, `permuted` for labels in random orders; `reason` says why values are NaN.
     """
 
     quotient: Float[Tensor, " r"]
@@ -43,22 +44,37 @@ class Discriminant:
     per_feature: Float[Tensor, " d"]
     reason: str = ""
     deleted: tuple["Discriminant", ...] = ()
+    permuted: tuple["Discriminant", ...] = ()
 
     @classmethod
     def of(
-        cls, features: Features, labels: Labels, *, groups: int = GROUPS, shrinkage: float = 0.0, seed: int = 0
+        cls,
+        features: Features,
+        labels: Labels,
+        *,
+        groups: int = GROUPS,
+        shrinkage: float | str = 0.0,
+        null: int = 0,
+        seed: int = 0,
     ) -> "Discriminant":
-        """From arrays, with `groups` leave-one-group-out values (0 for none)."""
+        """From arrays, with `groups` leave-one-group-out values and `null` permutations of labels (0 for none)."""
+        if isinstance(shrinkage, str):
+            _check.choice(shrinkage, "shrinkage", ("ledoit_wolf",))
+            shrinkage = _ledoit_wolf(features, labels)
+        shrinkage = float(shrinkage)
         _check.in_range(shrinkage, "shrinkage", 0.0, 1.0)
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
-        if groups < 2:
-            return found
-        parts = leave_out(features, labels, total, groups, seed)
-        return replace(
-            found, deleted=tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
+        parts = leave_out(features, labels, total, groups, seed) if groups > 1 else ()
+        generator = torch.Generator().manual_seed(seed)
+        orders = (torch.randperm(len(labels), generator=generator).to(labels.device) for _ in range(null))
+        mixed = (Moments.of(features, labels[order], scatter=total.scatter is not None) for order in orders)
+        deleted, permuted = (
+            tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in some)
+            for some in (parts, mixed)
         )
+        return replace(found, deleted=deleted, permuted=permuted)
 
     @classmethod
     def from_moments(cls, moments: Moments, *, shrinkage: float = 0.0, tolerance: float = SINGLE) -> "Discriminant":
@@ -102,6 +118,20 @@ class Discriminant:
             canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5, size)
         rank = min(rank, n - 1)
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
+
+
+def _ledoit_wolf(features: Features, labels: Labels) -> float:
+    """How far the within-class covariance goes towards a multiple of the identity (Ledoit & Wolf 2004).
+
+    In units of each feature's total standard deviation.
+    """
+    x = features.double()
+    _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
+    means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
+    scale = x.std(0, correction=0)
+    alive = scale > 1e-13 * x.abs().amax(0)
+    residual = (x - (means / counts[:, None])[codes])[:, alive] / scale[alive]
+    return float(ledoit_wolf_shrinkage(residual.cpu().numpy(), assume_centered=True)) if bool(alive.any()) else 0.0
 
 
 def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:

@@ -1,0 +1,13 @@
+"""
+A persistence diagram
+=====================
+
+Components and holes of the digits at the input of the classifier.
+"""
+
+from _digits import activations
+
+from repana import persistence, plots
+
+found = persistence(activations()["classifier:in"], most=400)
+figure = plots.figure_of(plots.persistence_diagram(found, title="classifier:in"))
