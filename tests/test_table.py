@@ -13,6 +13,7 @@ from repana import ANALYZERS, Estimate
 from repana._results import estimates
 from repana.analyzers import ACROSS_LAYERS
 from repana.summaries.discriminant import Discriminant
+from repana.summaries.pairs import Pairs
 
 EVERY = [(a, q) for a in ANALYZERS.values() for q in a.quantities]
 IDS = [f"{a.name}.{q.name}" for a, q in EVERY]
@@ -31,7 +32,7 @@ def measured(analyzer, x, y, w, **options):
         options |= {"weight": w, "bias": torch.zeros(C, dtype=w.dtype)}
     if analyzer.arrays:
         options["replicates"] = 0
-    elif Discriminant in analyzer.reads:
+    elif Discriminant in analyzer.reads or Pairs in analyzer.reads:
         options["groups"] = 0
     return {name: float(e) for name, e in estimates(call(analyzer, x, y, **options)).items()}
 

@@ -108,6 +108,35 @@ def test_it_follows_fisher_on_centred_directions(c, d):
     assert correlation(c, d, "center+l2", "mean") >= 0.85
 
 
+@pytest.mark.slow
+def test_it_follows_a_training_with_layernorm():
+    """An MLP on the digits with LayerNorm: entropy on centred directions against Fisher's ratio, held-out samples."""
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    x, y = torch.from_numpy(x[order]).float() / 16, torch.from_numpy(y[order])
+    found = []
+    for seed in range(4):
+        torch.manual_seed(seed)
+        parts = [torch.nn.Linear(64, 64), torch.nn.LayerNorm(64), torch.nn.ReLU()]
+        parts += [torch.nn.Linear(64, 32), torch.nn.LayerNorm(32), torch.nn.ReLU()]
+        body, head = torch.nn.Sequential(*parts), torch.nn.Linear(32, 10)
+        optimizer = torch.optim.Adam([*body.parameters(), *head.parameters()], lr=1e-3)
+        scores, ratios = [], []
+        for _ in range(26):
+            with torch.no_grad():
+                z = body(x[1197:])
+            scores.append(float(h0_separability(z).h0_entropy))
+            ratios.append(float(repana.fisher(z, y[1197:], groups=0).trace_ratio))
+            for at in torch.randperm(1197).split(64):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(head(body(x[at])), y[at]).backward()
+                optimizer.step()
+        found.append(spearmanr(scores, ratios)[0])
+    assert np.median(found) >= 0.9
+
+
 def test_raw_features_in_many_dimensions_say_nothing():
     """A documented failure."""
     assert abs(correlation(2, 768, "none", "mean")) < 0.5
@@ -148,6 +177,17 @@ def test_three_ways_to_the_same_deaths(memory):
     want = np.sort(linkage(x.numpy(), "single")[:, 2])
     got = repana.summaries.tree.Tree.of(x, memory=memory).lengths
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_labels_are_not_read():
+    """Bit for bit."""
+    x, y = blobs(6, 3, 8, 0, n=120)
+    reports = []
+    for labels in (y, np.random.default_rng(0).permutation(y)):
+        made = repana.Activations({"a": x}, torch.from_numpy(labels), sample=torch.arange(120), seen=120)
+        reports.append(repana.profile(made, analyzers=["topology"], null=0, replicates=0))
+    a, b = ([(r.quantity, r.value, r.low, r.high) for r in report.rows] for report in reports)
+    assert a == b
 
 
 def test_the_subset_follows_from_the_seed_alone():

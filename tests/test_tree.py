@@ -149,3 +149,38 @@ def test_the_device_changes_nothing(spread):
 def test_refusals():
     with pytest.raises(InputError, match="RA204: `features` has 1 NaN or infinite"):
         minimum_spanning_tree([[0.0], [math.nan]])
+
+
+@pytest.mark.parametrize("factor", [1.0, 3e5])
+def test_a_known_graph_gives_the_same_tree(factor):
+    """Without a matrix; with duplicates the graph is of no use, and is not used."""
+    x = factor * torch.randn(700, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    graph = repana.nearest_neighbours(x, 20)
+    want = minimum_spanning_tree(x, memory=2**16)
+    got = minimum_spanning_tree(x, graph=graph, memory=2**16)
+    np.testing.assert_allclose(got.lengths, want.lengths, rtol=1e-12)
+    assert got.searched <= want.searched
+    again = torch.cat([x, x[:5]])
+    both = minimum_spanning_tree(again, graph=repana.nearest_neighbours(again, 8), memory=2**16)
+    np.testing.assert_allclose(both.lengths[5:], want.lengths, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "total", "longest", "zeros"),
+    [
+        ("iris", 43.52377964, 1.640121947, 1),
+        ("wine", 342.8128603, 4.003449649, 0),
+        ("breast_cancer", 1393.852091, 12.29994539, 0),
+        ("digits", 30692.7599, 32.10918872, 0),
+    ],
+)
+def test_sums_of_known_data(name, total, longest, zeros):
+    from sklearn import datasets
+    from sklearn.preprocessing import StandardScaler
+
+    x = getattr(datasets, f"load_{name}")().data
+    x = x if name in ("iris", "digits") else StandardScaler().fit_transform(x)
+    lengths = minimum_spanning_tree(x).lengths
+    assert float(lengths.sum()) == pytest.approx(total, rel=1e-9)
+    assert float(lengths[-1]) == pytest.approx(longest, rel=1e-9)
+    assert int((lengths == 0).sum()) == zeros

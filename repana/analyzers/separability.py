@@ -78,6 +78,7 @@ def separability(
     tolerance_over: str = "class",
     unbiased: bool = True,
     drop_constant: bool = False,
+    groups: int = GROUPS,
     null: int = 0,
     level: float = 0.95,
 ) -> Separability:
@@ -108,9 +109,9 @@ def separability(
       below 0), or with unbiased=False as Cortes et al. wrote it.
 
     Options of the pass: `k` = 10, `most` = 5000 samples (more are drawn by `seed`, every class in its share), which are
-    the same for every layer. `null`: so many permutations of labels. Intervals: delete one of 10 groups drawn within
-    classes, on up to 600 samples, the error carried to n by sqrt(600/n); of `sample_uniformity` that of a U-statistic.
-    Unitless.
+    the same for every layer. `null`: so many permutations of labels. Intervals: delete one of `groups` drawn within
+    classes (0 for none, which is ten times as fast), on up to 600 samples, the error carried to n by sqrt(600/n); of
+    `sample_uniformity` that of a U-statistic. Unitless.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -148,7 +149,7 @@ def separability(
 
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
-    estimate = _measured(pairs, measure, null, level, bounds)
+    estimate = _measured(pairs, measure, groups, null, level, bounds)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
@@ -164,7 +165,13 @@ def separability(
 
 @reads(Pairs)
 def data_complexity(
-    pairs: Pairs, *, ratio: str = "points", vertices: bool = True, null: int = 0, level: float = 0.95
+    pairs: Pairs,
+    *,
+    ratio: str = "points",
+    vertices: bool = True,
+    groups: int = GROUPS,
+    null: int = 0,
+    level: float = 0.95,
 ) -> DataComplexity:
     """Measures of the complexity of a classification problem, for any number of classes; lower is easier. Call as
     `data_complexity(features, labels)`.
@@ -210,13 +217,18 @@ def data_complexity(
             "lsc": 1 - float((p.inside + 1).mean()) / p.n,
         }
 
-    estimate = _measured(pairs, measure, null, level, dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE))
+    estimate = _measured(
+        pairs, measure, groups, null, level, dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
+    )
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
     functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
     table = torch.stack([f.over_pairs(function, pairs.x, pairs.codes, c) for function in functions.values()], 1)
     return DataComplexity(
-        **{name: _of_pairs(pairs, functions[name], table[:, j], work[name], level) for j, name in enumerate(functions)},
+        **{
+            name: _of_pairs(pairs, functions[name], table[:, j], work[name], groups, level)
+            for j, name in enumerate(functions)
+        },
         n1=_crossing(pairs, vertices, null, level),
         **estimate,
         per_feature=1 / (1 + f.feature_ratios(pairs.x, pairs.codes, c)),
@@ -226,18 +238,23 @@ def data_complexity(
 
 
 def _of_pairs(
-    pairs: Pairs, function: Callable[[Tensor, Tensor], float], values: Float[Tensor, " p"], work: float, level: float
+    pairs: Pairs,
+    function: Callable[[Tensor, Tensor], float],
+    values: Float[Tensor, " p"],
+    work: float,
+    groups: int,
+    level: float,
 ) -> Estimate:
     """The mean over pairs of classes, with the jackknife's error where that is a matter of seconds."""
     value, missing = float(values.nanmean()), int(values.isnan().sum())
     note = f"{missing} of {len(values)} pairs of classes have a singular covariance" if missing else ""
-    if math.isnan(value) or GROUPS * len(values) * (work + CALL) > AFFORDABLE:
+    if math.isnan(value) or groups * len(values) * (work + CALL) > AFFORDABLE:
         slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
         return Estimate(value, n=pairs.n, note="; ".join(filter(None, (note, slow, _part(pairs)))))
-    group = within_class_groups(pairs.codes, GROUPS, pairs.seed).to(pairs.codes.device)
+    group = within_class_groups(pairs.codes, max(groups, 1), pairs.seed).to(pairs.codes.device)
     deleted = [
         float(f.over_pairs(function, pairs.x[group != g], pairs.codes[group != g], len(pairs.counts)).nanmean())
-        for g in range(GROUPS)
+        for g in range(groups if groups > 1 else 0)
     ]
     note = "; ".join(filter(None, (note, _part(pairs))))
     return from_jackknife(value, deleted, n=pairs.n, level=level, bounds=SHARE, note=note, corrected=False)
@@ -265,6 +282,7 @@ def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate
 def _measured(
     pairs: Pairs,
     measure: Callable[[Pairs, Tensor | None], dict[str, float]],
+    groups: int,
     null: int,
     level: float,
     bounds: Mapping[str, tuple[float, float]],
@@ -273,9 +291,9 @@ def _measured(
     few, squared = _few(pairs)
     c = len(pairs.counts)
     values = measure(few, squared) | (measure(pairs, None) if few.n < pairs.n else {})
-    group = within_class_groups(few.codes, GROUPS, pairs.seed).to(few.codes.device)
+    group = within_class_groups(few.codes, max(groups, 1), pairs.seed).to(few.codes.device)
     deleted: list[dict[str, float]] = []
-    for g in range(GROUPS):
+    for g in range(groups if groups > 1 else 0):
         left = (group != g).nonzero()[:, 0]
         part = squared[left][:, left]
         deleted.append(measure(Pairs.of_matrix(few.x[left], few.codes[left], c, part, few.k), part))

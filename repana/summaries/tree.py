@@ -47,14 +47,19 @@ class Tree:
         return len(self.lengths) + 1
 
     @classmethod
-    def of(cls, features: Features, *, memory: int = MEMORY) -> "Tree":
-        """Of the rows of `features`; `memory`: bytes for the working buffers."""
+    def of(cls, features: Features, *, graph: Neighbours | None = None, memory: int = MEMORY) -> "Tree":
+        """Of the rows of `features`; `memory`: bytes for the working buffers.
+
+        `graph`: their nearest neighbours, where they are known, from which Boruvka's algorithm then starts: distances
+        are not computed again for it.
+        """
         n, device = len(features), features.device
         x = features.float() if features.dtype in (torch.float16, torch.bfloat16) else features
         scale = power_of_two(x)
         x = scaled(x, scale)
         first, twins = _distinct(x)
-        edges, double, searched = _edges(x[first], memory)
+        known = graph if graph is not None and graph.metric == "euclidean" and len(first) == n == graph.bank else None
+        edges, double, searched = _edges(x[first], memory, known, scale)
         both = torch.cat([twins, first[edges]]).sort(1).values
         lengths = _measured(x, both)
         order = _ordered(lengths, both)
@@ -84,7 +89,9 @@ def _distinct(x: Float[Tensor, "n d"]) -> tuple[Int[Tensor, " m"], Int[Tensor, "
     return everything[alive], torch.stack([first[again], rows[again]], 1)
 
 
-def _edges(x: Float[Tensor, "n d"], memory: int) -> tuple[Int[Tensor, "e 2"], bool, int]:
+def _edges(
+    x: Float[Tensor, "n d"], memory: int, graph: Neighbours | None = None, scale: float = 1.0
+) -> tuple[Int[Tensor, "e 2"], bool, int]:
     """The edges among distinct samples; in float64 where float32 leaves doubt."""
     if len(x) < 2:
         return torch.empty(0, 2, dtype=torch.int64, device=x.device), False, 0
@@ -94,7 +101,7 @@ def _edges(x: Float[Tensor, "n d"], memory: int) -> tuple[Int[Tensor, "e 2"], bo
     for dtype in kinds:
         centred = (x.double() - x.mean(0, dtype=torch.float64)).to(dtype)
         dense = centred.element_size() * len(x) ** 2 <= memory and x.device.type == "cpu"
-        edges, searched = (_prim(centred), 0) if dense else _Boruvka(x, centred, memory).run()
+        edges, searched = (_prim(centred), 0) if dense else _Boruvka(x, centred, memory, graph, scale).run()
         if dtype == torch.float64 or not _doubtful(x, centred, edges):
             return edges, dtype == torch.float64, searched
     raise AssertionError("float64 is the last resort")
@@ -145,11 +152,19 @@ def _prim(x: Float[Tensor, "n d"]) -> Int[Tensor, "e 2"]:
 class _Boruvka:
     """Rounds in which every component takes its shortest edge outwards."""
 
-    def __init__(self, x: Float[Tensor, "n d"], centred: Float[Tensor, "n d"], memory: int) -> None:
+    def __init__(
+        self,
+        x: Float[Tensor, "n d"],
+        centred: Float[Tensor, "n d"],
+        memory: int,
+        graph: Neighbours | None = None,
+        scale: float = 1.0,
+    ) -> None:
         self._x, self._centred, self._memory = x, centred, memory
-        graph = Neighbours.of(x, k=min(SEEDED, len(x) - 1), memory=memory)
-        self._near, self._lists = graph.indices, graph.distances
-        self._bound = graph.distances[:, -1].clone()  # no sample beyond the list is nearer than this
+        if graph is None:
+            graph, scale = Neighbours.of(x, k=min(SEEDED, len(x) - 1), memory=memory), 1.0
+        self._near, self._lists = graph.indices, graph.distances / scale
+        self._bound = self._lists[:, -1].clone()  # no sample beyond the list is nearer than this
         self._found = torch.full((len(x),), -1, dtype=torch.int64, device=x.device)  # by a second search
         self._squares = centred.square().sum(1)
         self._component = torch.arange(len(x), device=x.device)
@@ -257,12 +272,13 @@ def _ordered(lengths: Float[Tensor, " e"], edges: Int[Tensor, "e 2"]) -> Int[Ten
     return order[lengths[order].argsort(stable=True)]
 
 
-def minimum_spanning_tree(features: Array, *, memory: int = MEMORY) -> Tree:
+def minimum_spanning_tree(features: Array, *, graph: Neighbours | None = None, memory: int = MEMORY) -> Tree:
     """The exact Euclidean minimum spanning tree. `lengths` are the deaths of H0 of the Vietoris-Rips filtration.
 
     `lengths` (n - 1,) float64, ascending, zeros of equal samples among them; `edges` (n - 1, 2), the smaller index
     first. The sum of lengths is within 1e-6 of that of exact arithmetic, also for collapsed classes. `memory`: bytes
-    for the working buffers; the matrix of distances is kept where it fits.
+    for the working buffers; the matrix of distances is kept where it fits. `graph`: what `nearest_neighbours` gave for
+    the same features, which saves a pass over the distances where the matrix does not fit.
 
     Raises InputError for NaN or infinite features, or none.
 
@@ -272,4 +288,4 @@ def minimum_spanning_tree(features: Array, *, memory: int = MEMORY) -> Tree:
     >>> minimum_spanning_tree([[0.0], [4.0], [1.0], [1.0]]).lengths.tolist()
     [0.0, 1.0, 3.0]
     """
-    return Tree.of(_check.features_of(features), memory=memory)
+    return Tree.of(_check.features_of(features), graph=graph, memory=memory)
