@@ -14,7 +14,7 @@ import torch
 
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
 from benchmarks.neighbours import bare
-from repana import minimum_spanning_tree
+from repana import minimum_spanning_tree, nearest_neighbours
 
 N, D = 10_000, 768
 
@@ -30,10 +30,11 @@ def speed(rounds: int) -> list[Line]:
     from scipy.cluster.hierarchy import linkage
 
     x = blobs(N, D)
-    a = x.numpy()
+    a, graph = x.numpy(), nearest_neighbours(x, 8)
     functions: dict[str, Callable[[], object]] = {
         "ours": lambda: minimum_spanning_tree(x),
         "lazy": lambda: minimum_spanning_tree(x, memory=2**28),
+        "known": lambda: minimum_spanning_tree(x, graph=graph, memory=2**28),
         "bare": bare(x),
     }
     times = alternate(functions, rounds)
@@ -57,6 +58,7 @@ def speed(rounds: int) -> list[Line]:
         ratio(f"tree of {N} x {D} / bare distance pass", times["ours"], times["bare"], most=3,
               note=f"{flops / min(times['bare']):.0f} GF/s bare"),
         ratio(f"tree of {N} x {D}, matrix not kept / bare pass", times["lazy"], times["bare"], most=3),
+        ratio(f"tree of {N} x {D} from known neighbours / bare pass", times["known"], times["bare"], most=3),
     ]  # fmt: skip
     for name, seconds in once.items():
         lines.append(ratio(f"{name} / ours", [seconds] * len(times["ours"]), times["ours"], least=10, note="peer once"))
