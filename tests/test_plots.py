@@ -479,3 +479,16 @@ def test_every_figure_has_a_short_gallery_script():
     for name, text in scripts.items():
         code = [line for line in text.split('"""')[2].splitlines() if line.strip()]
         assert len(code) <= 16, name
+
+
+def test_the_title_of_a_heat_map_is_not_cut():
+    """With marks for what is within its null and for what is not finite, it takes several lines."""
+    rows = [Estimate(1.0, 0.9, 1.2, null=1.1), Estimate(math.nan), Estimate(2.0)]
+    ax = plots.heat_map(planted([f"layer{i}" for i in range(3)], rows, name="nc1"), "nc1")
+    whole = plots.figure_of(ax)
+    whole.canvas.draw()
+    titles = [t for t in (ax.title, ax._left_title, ax._right_title) if t.get_text()]
+    for title in titles:
+        box = title.get_window_extent()
+        assert box.x0 >= 0
+        assert box.x1 <= whole.bbox.x1 + 1

@@ -84,7 +84,10 @@ def heat_map(
         marks = ["\u2022 within its range without class structure"] if any(map(within_null, everything)) else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
         lines = [told + _style.which(report, run, split), *marks]
-        ax.set_title(("    " if wide else "\n").join(lines), loc="left" if wide else "right")
+        free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3
+        size = mpl.rcParams["axes.titlesize"]
+        fits = len("    ".join(lines)) * _layers.LETTER * size / 72 <= free
+        ax.set_title(("    " if wide and fits else "\n").join(lines), loc="left" if wide else "right")
     return ax
 
 
