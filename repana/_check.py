@@ -205,6 +205,16 @@ def whole(value: Any, name: str) -> int:
         raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number.") from None
 
 
+def shrinkage_of(value: Any) -> str | float:
+    """ "ledoit_wolf", or a share."""
+    if isinstance(value, str):
+        choice(value, "shrinkage", ("ledoit_wolf",))
+        return value
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise InputError("RA212", f"`shrinkage` is {value!r}; wanted 'ledoit_wolf' or a number from 0 to 1.")
+    return float(value)
+
+
 def at_least(value: Any, name: str, least: int) -> int:
     if whole(value, name) < least:
         raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number of at least {least}.")
@@ -798,6 +808,14 @@ def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> Inpu
 
 def unlike_samples(a: int, b: int) -> InputError:
     return InputError("RA201", f"the two layers have {a} and {b} samples; wanted the same samples in the same order.")
+
+
+def at_least_one(name: str, value: Any) -> InputError:
+    return InputError("RA212", f"`{name}` is {value!r}; wanted a number of at least 1.")
+
+
+def bad_rows(n: int) -> InputError:
+    return InputError("RA212", f"`rows` must hold batches of at least 4 places from 0 to {n - 1}, at least one batch.")
 
 
 def no_diagram(dimension: int, known: Sequence[int]) -> InputError:

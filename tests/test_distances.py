@@ -50,7 +50,7 @@ DATA = {
 def test_dsi_of_the_authors_readme(load, want):
     x, y = tensors(StandardScaler().fit_transform(load().data), load().target)
     pairs = Pairs.of(x, y)
-    got = formulas.dsi(pairs.squared(), pairs.codes, len(pairs.counts)).mean()
+    got = formulas.dsi(pairs.squared()[0], pairs.codes, len(pairs.counts)).mean()
     assert float(got) == pytest.approx(want, abs=1e-12)
 
 
@@ -65,7 +65,9 @@ def test_data_complexity_of_the_peers_tests():
     assert float(raw.f2) == pytest.approx(0.006381766, abs=5e-10)
     assert float(raw.f3) == pytest.approx(0.1233333, abs=5e-8)
     assert float(unit.n1) == pytest.approx(0.1, abs=1e-12)
-    assert float(unit.n3) == pytest.approx(0.0466667, abs=5e-8)
+    against = data_complexity(*tensors(scaled(uci_iris()[0]), y), ties="against")
+    assert float(against.n3) == pytest.approx(0.0466667, abs=5e-8)
+    assert float(unit.n3) == pytest.approx(0.04)  # one flower is as near to another class, which comes later
     assert float(unit.n2) == pytest.approx(0.21094362, abs=5e-8)
     parts = formulas.n2_of_points(Pairs.of(*tensors(scaled(uci_iris()[0]), y)))
     assert float(parts.std()) == pytest.approx(0.1366869, abs=5e-8)
@@ -101,7 +103,16 @@ REFERENCE = {  # trace ratio, quotient, largest eigenvalue, silhouette, CH, DB, 
         0.9507908612,
         0.5147465408,
     ),
-    "digits": (0.7261961434, None, 7.584634609, 0.1629432052, 144.1902787, 2.151709738, 0.9883138564, 9.272073095),
+    "digits": (
+        0.7261961434,
+        26.23348043,
+        7.584634609,
+        0.1629432052,
+        144.1902787,
+        2.151709738,
+        0.9883138564,
+        9.272073095,
+    ),
 }
 
 
@@ -111,9 +122,8 @@ def test_regression_values_of_independent_code(name):
     ratio, quotient, largest, silhouette, ch, db, thornton, fuzziness = REFERENCE[name]
     fisher, found = repana.fisher(x, y), separability(x, y)
     assert float(fisher.trace_ratio) == pytest.approx(ratio, rel=1e-8)
-    if quotient is not None:
-        assert float(fisher.quotient) == pytest.approx(quotient, rel=1e-7)
-        assert float(fisher.max_eigenvalue) == pytest.approx(largest, rel=1e-7)
+    assert float(fisher.quotient) == pytest.approx(quotient, rel=1e-7)
+    assert float(fisher.max_eigenvalue) == pytest.approx(largest, rel=1e-7)
     assert float(found.silhouette) == pytest.approx(silhouette, rel=1e-8)
     assert float(found.calinski_harabasz) == pytest.approx(ch, rel=1e-8)
     assert float(found.davies_bouldin) == pytest.approx(db, rel=1e-8)
@@ -306,8 +316,11 @@ def test_a_class_of_one_sample():
     np.testing.assert_allclose(float(found.silhouette), metrics.silhouette_score(x, y), rtol=1e-10)
     assert math.isfinite(float(found.gdv))
     assert math.isfinite(float(complexity.n2))
+    assert found.gdv.note == "1 class(es) of one sample have no spread and no neighbour of their own"
     divergences = class_divergences(x, y)
-    assert divergences.closest_mahalanobis.note == "1 class(es) with one sample have no covariance and were left out"
+    assert divergences.closest_mahalanobis.note == (
+        "1 class(es) with one sample have no covariance: of their pairs only the Mahalanobis distance"
+    )
     assert float(divergences.bhattacharyya[0, 1]) > 0
     assert math.isnan(float(divergences.bhattacharyya[0, 2]))
 
@@ -332,6 +345,77 @@ def test_ties_do_not_depend_on_the_order_of_samples():
     assert float(data_complexity(x, y).lsc) == pytest.approx(float(data_complexity(x[order], y[order]).lsc), abs=1e-12)
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.1, 1 / 3])
+def test_ties_do_not_depend_on_rounding(factor):
+    """A grid: of neighbours as near the first counts. One-hot rows have two distances: DSI compares their shares."""
+    x, y = factor * torch.cartesian_prod(torch.arange(20.0), torch.arange(20.0)).double(), torch.arange(400) % 4
+    assert float(separability(x, y).thornton) == pytest.approx(float(separability(x / factor, y).thornton))
+    generator = torch.Generator().manual_seed(0)
+    codes, labels = (torch.randint(m, (300,), generator=generator) for m in (4, 3))
+    rows = factor * torch.eye(4).double()[codes]
+    d, parts = cdist(np.eye(4)[codes], np.eye(4)[codes]), []
+    for k in range(3):
+        mine = (labels == k).numpy()
+        inner = d[mine][:, mine][np.triu_indices(mine.sum(), 1)]
+        parts.append(stats.ks_2samp(inner, d[mine][:, ~mine].ravel()).statistic)
+    assert float(separability(rows, labels).dsi) == pytest.approx(np.mean(parts), abs=1e-9)
+
+
+@pytest.mark.parametrize("far", [1e4, 1e7])
+def test_one_outlier_hides_no_neighbours(far):
+    x, y = tensors(*cloud(0, n=200))
+    spoilt = torch.cat([x, torch.full((1, 4), far, dtype=torch.float64)])
+    d = cdist(spoilt, spoilt)
+    np.fill_diagonal(d, np.inf)
+    labels = torch.cat([y, y[:1]])
+    want = (labels.numpy()[d.argmin(1)] == labels.numpy()).mean()
+    assert float(separability(spoilt, labels).thornton) == pytest.approx(want)
+
+
+def test_collapsed_blobs_keep_their_neighbours():
+    """Blobs of deviation 1e-7 that hold two classes each, by exact differences."""
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(5, 6, generator=generator, dtype=torch.float64)
+    x = centres[torch.arange(200) % 5] + 1e-7 * torch.randn(200, 6, generator=generator, dtype=torch.float64)
+    y = torch.arange(200) % 2
+    d = (x[:, None] - x).norm(dim=2).fill_diagonal_(math.inf)
+    assert float(separability(x, y).thornton) == pytest.approx(float((y[d.argmin(1)] == y).double().mean()))
+    own = d.masked_fill(y[:, None] != y, math.inf).amin(1)
+    enemy = d.masked_fill(y[:, None] == y, math.inf).amin(1)
+    assert float(data_complexity(x, y).n2) == pytest.approx(float((own / (own + enemy)).mean()))
+
+
+def test_the_null_is_that_of_permuted_labels():
+    """Of all samples, also above the number that intervals read: the median of labels in other orders."""
+    x, y = tensors(*cloud(1, n=700, gap=2.0))
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(700, generator=generator) for _ in range(5)]
+    found, complexity = separability(x, y, groups=0, null=5), data_complexity(x, y, groups=0, null=5)
+    others = [separability(x, y[order], groups=0) for order in orders]
+    harder = [data_complexity(x, y[order], groups=0) for order in orders]
+    for name in ("silhouette", "davies_bouldin", "gdv", "thornton", "knn_purity", "alignment", "label_cka"):
+        want = np.median([float(getattr(one, name)) for one in others])
+        assert getattr(found, name).null == pytest.approx(want, rel=1e-9), name
+    for name in ("f1", "n1", "n2", "n3", "lsc"):
+        want = np.median([float(getattr(one, name)) for one in harder])
+        assert getattr(complexity, name).null == pytest.approx(want, rel=1e-9), name
+
+
+def test_shrinkage_does_not_hide_what_separates():
+    """Three Gaussians in 20 dimensions, 2.83 apart: the intervals of both distances hold the truth at n = 600."""
+    hits = []
+    for seed in range(8):
+        x = torch.randn(600, 20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        y = torch.arange(600) % 3
+        x[torch.arange(600), y] += 2
+        found = class_divergences(x, y)
+        hits += [found.mean_mahalanobis.low <= 8**0.5 <= found.mean_mahalanobis.high]
+        assert 0.8 < float(found.mean_bhattacharyya) < 1.3
+        got = repana.fisher(x, y, shrinkage="ledoit_wolf", groups=0)
+        assert float(got.quotient) == pytest.approx(float(repana.fisher(x, y, groups=0).quotient), rel=0.1)
+    assert sum(hits) >= 6
+
+
 def test_a_draw_holds_every_class_in_its_share():
     codes = torch.cat([torch.zeros(900, dtype=torch.int64), torch.ones(98, dtype=torch.int64), torch.full((2,), 2)])
     rows = drawn(codes, 100, 0)
@@ -348,9 +432,14 @@ def test_blocks_change_nothing(monkeypatch, block):
     monkeypatch.setattr("repana.summaries.pairs.BLOCK", block)
     monkeypatch.setattr("repana.analyzers._pair_formulas.BLOCK", block)
     x, y = tensors(*cloud(5, n=150))
-    found = separability(x, y)
+    found = separability(x, y, null=3)
     assert float(found.silhouette) == pytest.approx(metrics.silhouette_score(x, y), rel=1e-10)
-    assert float(found.gdv) == pytest.approx(-0.0, abs=1)
+    z = ((x - x.mean(0)) / x.std(0, correction=0) / 2).numpy()
+    apart = cdist(z, z)
+    inner = [apart[y == k][:, y == k].sum() / ((n := int((y == k).sum())) * (n - 1)) for k in range(3)]
+    outer = [apart[y == i][:, y == j].mean() for i in range(3) for j in range(i)]
+    assert float(found.gdv) == pytest.approx((np.mean(inner) - np.mean(outer)) / 2)
+    assert float(found.sample_uniformity) < 0
 
 
 @pytest.mark.parametrize("name", ["silhouette", "gdv", "dsi", "davies_bouldin", "label_cka", "alignment"])
@@ -398,13 +487,21 @@ def test_divergences_are_affine_invariant_without_shrinkage():
     np.testing.assert_allclose(a.kl, b.kl, rtol=1e-7)
 
 
+def test_constant_features_have_no_divergence():
+    for shrinkage in ("ledoit_wolf", 0.0):
+        found = class_divergences(torch.ones(20, 3), torch.arange(20) % 2, shrinkage=shrinkage)
+        assert math.isnan(float(found.closest_mahalanobis))
+        assert found.noise.note == "every feature is constant"
+    x, y = tensors(*cloud(0))
+    x[3, 1] = math.nan
+    assert class_divergences(x, y, nan_policy="omit").closest_mahalanobis.n == 60
+
+
 def test_singular_covariances_give_a_reason():
     x, y = torch.randn(30, 40, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 3
     found = class_divergences(x, y, shrinkage=0.0)
     assert math.isnan(float(found.closest_bhattacharyya))
-    assert found.closest_bhattacharyya.note == (
-        "covariances are singular; use more samples or `shrinkage='ledoit_wolf'`"
-    )
+    assert found.closest_bhattacharyya.note == ("covariances are singular: use more samples or 'ledoit_wolf'")
     assert float(class_divergences(x, y).closest_bhattacharyya) > 0
 
 
@@ -419,12 +516,16 @@ def test_noise_says_how_much_the_covariances_add():
     ("call", "text"),
     [
         (lambda x, y: separability(x, y * 0), "RA202: `labels` has one class (0) in 60 samples; separability compares"),
+        (lambda x, y: separability(x, y, k=0), "RA212: `k` is 0; wanted a whole number of at least 1."),
+        (lambda x, y: separability(x, y, null=-1), "RA212: `null` is -1; wanted a whole number of at least 0."),
+        (lambda x, y: separability(x, y, groups=1.5), "RA212: `groups` is 1.5; wanted a whole number."),
+        (lambda x, y: separability(x, y, most=1), "RA212: `most` is 1; wanted a whole number of at least 2."),
         (lambda x, y: separability(x, y[:9]), "RA201: `labels` has shape (9,) and `features` has 60 rows"),
         (lambda x, y: separability(x, y, normalize="unit"), "RA212: `normalize` is 'unit'; wanted one of 'l2', 'cent"),
         (lambda x, y: data_complexity(x, y, ratio="mean"), "RA212: `ratio` is 'mean'; wanted one of 'points', 'sums'."),
         (
             lambda x, y: class_divergences(x, y, shrinkage=1.5),
-            "RA212: `shrinkage` is 1.5; wanted a number from 0 to 1.",
+            "RA212: `shrinkage` is 1.5; wanted 'ledoit_wolf' or a number from 0 to 1.",
         ),
         (
             lambda x, y: class_divergences(x, y * 0),

@@ -99,7 +99,7 @@ def test_one_layer_that_fails_does_not_stop_the_others(net):
 def test_nothing_measured_is_an_error(net):
     with pytest.raises(InputError, match="RA220: no quantity could be measured: train, fc, neural_collapse: RA202"):
         profile(net, (X, Y * 0), ["fc"], ["neural_collapse", "fisher"])
-    assert {r.analyzer for r in profile(net, (X, Y * 0), ["fc"]).rows} == {"dimension", "spectrum"}
+    assert {r.analyzer for r in profile(net, (X, Y * 0), ["fc"]).rows} == {"dimension", "spectrum", "topology"}
     with pytest.raises(InputError, match="RA213: the train data gave no labels"):
         profile(net, X, ["fc"], "neural_collapse")
     with pytest.raises(

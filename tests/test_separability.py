@@ -171,12 +171,12 @@ def test_refusals(values, text):
 
 
 def test_shrinkage_is_that_of_ledoit_and_wolf():
-    """On class-centred features in units of their total deviation, by scikit-learn's own class."""
+    """On class-centred features in units of their own deviation, by scikit-learn's class; towards the diagonal."""
     from sklearn.covariance import LedoitWolf
 
     x, y = clouds(d=40, n=60, c=3)
-    z = (x - x.mean(0)) / x.std(0, correction=0)
-    residual = z - torch.stack([z[y == k].mean(0) for k in range(3)])[y]
+    residual = x - torch.stack([x[y == k].mean(0) for k in range(3)])[y]
+    residual = residual / residual.std(0, correction=0)
     want = LedoitWolf(assume_centered=True).fit(residual.numpy()).shrinkage_
     got = fisher(x, y, shrinkage="ledoit_wolf")
     assert got.settings["shrinkage"] == pytest.approx(want)

@@ -274,6 +274,14 @@ def test_landscapes_and_images_are_those_of_gudhi():
     assert image.max() > 0
 
 
+def test_a_dead_layer_has_a_distance():
+    """All bars of length 0, with which the optimiser of the Wasserstein distance never ends."""
+    dead, alive = persistence(torch.ones(20, 3)), persistence(circle(20))
+    total = alive.total[0] / 2  # every bar goes to the diagonal
+    assert diagram_distance(dead, alive, dimension=0, kind="wasserstein") == pytest.approx(total, rel=0.02)
+    assert diagram_distance(dead, alive, dimension=0) == pytest.approx(alive.diagram(0)[0, 1] / 2)
+
+
 def test_distances_of_diagrams():
     a, b = persistence(circle()), persistence(circle() * 1.1)
     assert diagram_distance(a, a) == 0
@@ -330,6 +338,16 @@ def test_too_large_a_request_is_refused_before_it_starts():
         (lambda x: persistence(x, choose="first"), "RA212: `choose` is 'first'; wanted one of 'random', 'farthest'."),
         (lambda x: persistence(x, dimension=-1), "RA212: `dimension` is -1; wanted a whole number of at least 0."),
         (lambda x: persistence(x).diagram(2), "RA212: `dimension` is 2; this persistence has 0, 1."),
+        (lambda x: h0_separability(x, most=2), "RA212: `most` is 2; wanted a whole number of at least 3."),
+        (
+            lambda x: rtd(x, x, rows=[[0, 1, 2, 99]]),
+            "RA212: `rows` must hold batches of at least 4 places from 0 to 29, ",
+        ),
+        (lambda x: rtd(x[:3], x[:3]), "RA227: rtd needs at least 4 samples; 3 came."),
+        (
+            lambda x: diagram_distance(persistence(x), persistence(x), kind="wasserstein", order=0.5),
+            "RA212: `order` is 0.5; wanted a number of at least 1.",
+        ),
         (lambda x: rtd(x, x[:9]), "RA201: the two layers have 30 and 9 samples; wanted the same samples in the same "),
         (lambda x: persistence(x * math.nan), "RA204: `features` has 90 NaN or infinite value(s)"),
     ],

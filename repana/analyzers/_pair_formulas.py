@@ -1,15 +1,17 @@
 """Formulas of separability from distances, class moments and directions. Codes run from 0; classes may be empty."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from repana.summaries.forest import squared
 from repana.summaries.pairs import BLOCK, Pairs
 
 NAN = float("nan")
+TIED = 1e-9  # distances closer than this, relatively, are equal
 
 
 # --- distances of every sample ----------------------------------------------------------------------------------------
@@ -33,10 +35,11 @@ def by_class(values: Float[Tensor, " n"], pairs: Pairs) -> Float[Tensor, " c"]:
     return (totals / pairs.counts)[pairs.counts > 0]
 
 
-def nearest_is_own(pairs: Pairs) -> Bool[Tensor, " n"]:
-    """Whether the nearest other sample is of the own class; of two as near the one with the lower index counts."""
-    first = (pairs.own == pairs.enemy) & (pairs.own_at < pairs.enemy_at)
-    return (pairs.own_at >= 0) & ((pairs.own < pairs.enemy) | first)
+def nearest_is_own(pairs: Pairs, ties: str = "first") -> Bool[Tensor, " n"]:
+    """Whether the nearest other sample is of the own class; of two as near the one with the lower index, or neither."""
+    tied = (pairs.own - pairs.enemy).abs() <= TIED * pairs.enemy
+    nearer = (pairs.own < pairs.enemy) & ~tied
+    return (pairs.own_at >= 0) & (nearer | (tied & (pairs.own_at < pairs.enemy_at) & (ties == "first")))
 
 
 def n2_of_points(pairs: Pairs) -> Float[Tensor, " m"]:
@@ -69,51 +72,54 @@ def touched(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor,
 # --- distances by classes ---------------------------------------------------------------------------------------------
 
 
-def gdv(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, drop_constant: bool = False) -> float:
-    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std)."""
+def gdv(
+    x: Float[Tensor, "n d"], several: Sequence[Int[Tensor, " n"]], classes: int, *, drop_constant: bool = False
+) -> list[float]:
+    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std), for one or more labellings."""
     deviation = x.std(0, correction=0)
     alive = deviation > 1e-12 * x.abs().amax(0).clamp_min(1e-300)
+    if not bool(alive.any()):
+        return [NAN] * len(several)
     z = 0.5 * (x[:, alive] - x[:, alive].mean(0)) / deviation[alive]
     d = int(alive.sum()) if drop_constant else x.shape[1]
-    if not bool(alive.any()):
-        return NAN
-    total = between(z, codes, classes)
-    counts = torch.bincount(codes, minlength=classes).double()
-    pairs = counts[:, None] * counts - torch.diag(counts)
-    several = (counts > 1).nonzero()[:, 0]
-    intra = total.diagonal()[several] / pairs.diagonal()[several]
-    here = (counts > 0).nonzero()[:, 0]
-    low, high = torch.triu_indices(len(here), len(here), 1, device=x.device)
-    inter = (total / pairs)[here[low], here[high]]
-    if not len(intra) or not len(inter):
-        return NAN
-    return float((intra.mean() - inter.mean()) / math.sqrt(d))
+    found = []
+    for codes, total in zip(several, between(z, several, classes)):
+        counts = torch.bincount(codes, minlength=classes).double()
+        pairs = counts[:, None] * counts - torch.diag(counts)
+        many = (counts > 1).nonzero()[:, 0]
+        intra = total.diagonal()[many] / pairs.diagonal()[many]
+        here = (counts > 0).nonzero()[:, 0]
+        low, high = torch.triu_indices(len(here), len(here), 1, device=x.device)
+        inter = (total / pairs)[here[low], here[high]]
+        known = len(intra) and len(inter)
+        found.append(float((intra.mean() - inter.mean()) / math.sqrt(d)) if known else NAN)
+    return found
 
 
-def between(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c c"]:
-    """The sum of distances over all ordered pairs of two classes."""
-    member = torch.nn.functional.one_hot(codes, classes).to(x)
-    squares, total = x.square().sum(1), torch.zeros(classes, classes, dtype=x.dtype, device=x.device)
-    everything = torch.arange(len(x), device=x.device)
-    for part in everything.split(max(16, BLOCK // (8 * len(x)))):
-        block = torch.addmm(squares, x[part], x.T, alpha=-2.0).add_(squares[part, None]).clamp_min_(0)
-        block[torch.arange(len(part), device=x.device), part] = 0
-        total += member[part].T @ (block.sqrt_() @ member)
+def between(x: Float[Tensor, "n d"], several: Sequence[Int[Tensor, " n"]], classes: int) -> Float[Tensor, "p c c"]:
+    """The sum of distances over all ordered pairs of two classes, for each labelling, in one pass."""
+    members = torch.stack([torch.nn.functional.one_hot(codes, classes) for codes in several], 1).to(x)  # (n, p, c)
+    flat = members.flatten(1)
+    total = torch.zeros(len(several), classes, classes, dtype=x.dtype, device=x.device)
+    for rows in torch.arange(len(x), device=x.device).split(max(16, BLOCK // (8 * len(x)))):
+        square, _ = squared(x, rows)
+        sums = (square.sqrt_() @ flat).view(len(rows), len(several), classes)
+        total += torch.einsum("bpi,bpj->pij", members[rows], sums)
     return total
 
 
-def dsi(squared: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
+def dsi(square: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
     """The Kolmogorov-Smirnov distance of the inner distances of every class from its outer ones; NaN for one sample."""
-    found = []
+    found, tie = [], TIED * float(square.max())
     for value in range(classes):
         mine = codes == value
         if int(mine.sum()) < 2 or bool(mine.all()):
-            found.append(squared.new_tensor(NAN))
+            found.append(square.new_tensor(NAN))
             continue
-        inner = squared[mine][:, mine]
-        low, high = torch.triu_indices(len(inner), len(inner), 1, device=squared.device)
-        inner, outer = inner[low, high].sort().values, squared[mine][:, ~mine].flatten().sort().values
-        every = torch.cat([inner, outer])
+        inner = square[mine][:, mine]
+        low, high = torch.triu_indices(len(inner), len(inner), 1, device=square.device)
+        inner, outer = inner[low, high].sort().values, square[mine][:, ~mine].flatten().sort().values
+        every = torch.cat([inner, outer]) * (1 + TIED) + tie * TIED  # equal distances stay equal
         gap = torch.searchsorted(inner, every, right=True).double() / len(inner)
         gap -= torch.searchsorted(outer, every, right=True).double() / len(outer)
         found.append(gap.abs().max())
@@ -132,7 +138,7 @@ def calinski_harabasz(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes
     size = float(x.square().sum())
     within, between_classes = (0.0 if v <= 1e-26 * size else v for v in (within, between_classes))
     if not within:
-        return math.inf if between_classes else NAN
+        return math.inf if between_classes and n > c else NAN
     return between_classes / within * (n - c) / (c - 1) if n > c > 1 else NAN
 
 
@@ -147,7 +153,7 @@ def davies_bouldin(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: i
     apart = torch.where(apart > 1e-13 * float(x.abs().max()), apart, 0.0)
     ratio = (s[:, None] + s) / apart  # 0/0 is NaN: two points at one place
     ratio.fill_diagonal_(-math.inf)
-    return float(ratio.amax(1).mean()) if len(s) > 1 else NAN
+    return float(ratio.amax(1).mean()) if len(x) > len(s) > 1 else NAN
 
 
 def _means(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
@@ -173,15 +179,14 @@ def alignment(u: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -
     dots = float(total.square().sum() - u.square().sum())  # over ordered pairs of one class
     lengths = float((u.square().sum(1) * (counts[codes] - 1)).sum())
     share = pairs / (n * (n - 1))
-    return ((2 * lengths - 2 * dots) / pairs, dots / pairs, share) if pairs else (NAN, NAN, share)
+    return (max(0.0, (2 * lengths - 2 * dots) / pairs), dots / pairs, share) if pairs else (NAN, NAN, share)
 
 
 def kernel_rows(u: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, " n"]:
     """Of every row the mean over the others of exp(-t |u - v|^2)."""
     n, squares = len(u), u.square().sum(1)
     found = torch.empty(n, dtype=u.dtype, device=u.device)
-    everything = torch.arange(n, device=u.device)
-    for part in everything.split(max(16, BLOCK // (8 * n))):
+    for part in torch.arange(n, device=u.device).split(max(16, BLOCK // (8 * n))):
         block = torch.addmm(squares, u[part], u.T, alpha=-2.0).add_(squares[part, None]).clamp_min_(0)
         found[part] = (torch.exp(-t * block).sum(1) - 1) / (n - 1)  # less itself
     return found

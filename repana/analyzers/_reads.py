@@ -15,7 +15,23 @@ from repana.summaries.pairs import Pairs
 from repana.summaries.sketch import Sketch
 
 R = TypeVar("R")
-COUNTS = ("k", "k1", "k2", "k_max", "n1", "n2", "most", "memory", "seed", "steps", "subsamples", "smallest", "largest")
+COUNTS = (
+    "groups",
+    "null",
+    "k",
+    "k1",
+    "k2",
+    "k_max",
+    "n1",
+    "n2",
+    "most",
+    "memory",
+    "seed",
+    "steps",
+    "subsamples",
+    "smallest",
+    "largest",
+)
 OPTIONS: dict[type, tuple[str, ...]] = {
     Moments: ("scatter",),
     Discriminant: ("groups", "shrinkage", "null", "seed"),

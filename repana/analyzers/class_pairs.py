@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from repana import _check
@@ -17,6 +16,7 @@ from repana.analyzers._reads import checked
 from repana.summaries.discriminant import within_class_groups
 
 GROUPS = 10  # of the jackknife
+CALL = 3e6  # operations that one pair of small covariances is worth
 AFFORDABLE = 3e10  # operations of an interval
 LARGEST = 2**32  # bytes of covariances
 MATRICES = ("mahalanobis", "bhattacharyya", "hellinger", "jeffries_matusita", "kl", "jeffreys", "transformed")
@@ -52,6 +52,7 @@ def class_divergences(
     labels: Array,
     *,
     shrinkage: str | float = "ledoit_wolf",
+    nan_policy: str = "raise",
     seed: int = 0,
     level: float = 0.95,
 ) -> ClassDivergences:
@@ -68,7 +69,7 @@ def class_divergences(
     `closest_mahalanobis`, `mean_mahalanobis`, `closest_bhattacharyya` and `mean_bhattacharyya` are the least and the
     mean over pairs. `shrinkage`: "ledoit_wolf" estimates for every class
     (and for the pooled one) how far its covariance goes towards t I, t its mean variance, in units of each feature's
-    total standard deviation; a number in [0, 1] is taken for all. Constant features are left out.
+    within-class deviation; a number in [0, 1] is taken for all. Constant features are left out.
 
     What the covariances' own error adds is large in many dimensions: `split_half` (c,) is B between two random halves
     of one class, which is 0 for true covariances, and `noise` its mean. Where `noise` is not far below the values, the
@@ -90,24 +91,26 @@ def class_divergences(
     4.899
     """
     checked({"level": level, "seed": seed})
-    if isinstance(shrinkage, str):
-        _check.choice(shrinkage, "shrinkage", ("ledoit_wolf",))
-    else:
-        _check.in_range(float(shrinkage), "shrinkage", 0.0, 1.0)
-    x = _check.features_of(features)
+    shrinkage = _check.shrinkage_of(shrinkage)
+    sound = _check.finite_rows(features, nan_policy)
+    x = _check.features_of(features, finite=sound is None)
     codes, names = _check.labels_of(labels, len(x))
     keep = (codes != IGNORED).nonzero()[:, 0]
+    keep = keep if sound is None else keep[torch.isin(keep, sound.cpu())]
     x, codes = x[keep.to(x.device)].double(), codes[keep]
     _check.two_classes(codes, names, "class_divergences")
     values, y = torch.unique(codes, return_inverse=True)
     if 8 * len(values) * x.shape[1] ** 2 > LARGEST:
         raise _check.covariances_too_large(len(values), x.shape[1], 8 * len(values) * x.shape[1] ** 2)
     y = y.to(x.device)
+    if bool((x.amax(0) == x.amin(0)).all()):
+        nothing = Estimate(NAN, n=len(x), note="every feature is constant")
+        return ClassDivergences(nothing, nothing, nothing, nothing, nothing)
     found = _Gaussians.of(x, y, len(values), shrinkage).divergences()
     halves = _halves(x, y, len(values), shrinkage, seed)
     c, d, n = len(values), x.shape[1], len(x)
-    reason = _reason(y, c, found["bhattacharyya"])
-    work = GROUPS * (c * c / 2 + 2 * c) * (d**3 / 3) + GROUPS * 2 * n * d * d
+    reason = _reason(y, c, found["bhattacharyya"], shrinkage)
+    work = GROUPS * (c * c / 2 + 2 * c) * (d**3 / 3 + CALL) + GROUPS * 2 * n * d * d
     deleted = []
     if work <= AFFORDABLE and not reason:
         group = within_class_groups(y.cpu(), GROUPS, seed).to(x.device)
@@ -147,12 +150,13 @@ def _read(found: Mapping[str, Tensor]) -> dict[str, float]:
     return read
 
 
-def _reason(y: Int[Tensor, " n"], c: int, b: Float[Tensor, "c c"]) -> str:
+def _reason(y: Int[Tensor, " n"], c: int, b: Float[Tensor, "c c"], shrinkage: str | float) -> str:
     single = int((torch.bincount(y, minlength=c) == 1).sum())
     if single:
-        return f"{single} class(es) with one sample have no covariance and were left out"
+        return f"{single} class(es) with one sample have no covariance: of their pairs only the Mahalanobis distance"
     if bool(b.isnan().any()):
-        return "covariances are singular; use more samples or `shrinkage='ledoit_wolf'`"
+        remedy = "classes without spread" if shrinkage == "ledoit_wolf" else "use more samples or 'ledoit_wolf'"
+        return f"covariances are singular: {remedy}"
     return ""
 
 
@@ -168,8 +172,12 @@ class _Gaussians:
     @classmethod
     def of(cls, x: Tensor, y: Tensor, classes: int, shrinkage: str | float) -> "_Gaussians":
         centre = x.mean(0)
-        scale = (x - centre).square().mean(0).sqrt()
-        alive = scale > 1e-13 * x.abs().amax(0)
+        total = (x - centre).square().mean(0).sqrt()
+        alive = total > 1e-13 * x.abs().amax(0)
+        sums = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, y, x)
+        residual = x - (sums / torch.bincount(y, minlength=classes).clamp_min(1)[:, None])[y]
+        within = residual.square().mean(0).sqrt()
+        scale = torch.where(within > 1e-13 * x.abs().amax(0), within, total)
         z = (x[:, alive] - centre[alive]) / scale[alive]
         d = z.shape[1]
         means = z.new_full((classes, d), torch.nan)
@@ -223,6 +231,8 @@ def _shrunk(residuals: Float[Tensor, "n d"], freedom: int, shrinkage: str | floa
     """The covariance of centred rows, and how far it went towards a multiple of the identity."""
     share = shrinkage
     if isinstance(share, str):
+        from sklearn.covariance import ledoit_wolf_shrinkage
+
         share = float(ledoit_wolf_shrinkage(residuals.cpu().numpy(), assume_centered=True))
     s = residuals.T @ residuals / freedom
     eye = torch.eye(len(s), dtype=s.dtype, device=s.device)

@@ -55,12 +55,12 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     - `per_feature` (d,) sum_c n_c (m_cf - m_f)^2 / sum_i (x_if - m_yf)^2, with `feature_mean` and `feature_max`;
       constant features count 0, features without spread in any class are infinite.
 
-    `shrinkage` a in [0, 1] replaces Sw, in units of each feature's total standard deviation, by (1 - a) Sw + a t I with
-    t its mean diagonal, before the inverse; 0 by default; "ledoit_wolf" estimates a from class-centred features. With
-    `null` permutations of labels their median and range stand beside every value instead of the closed forms, which
-    hold without shrinkage. Where Sw is singular (n - c < d) and a = 0, `quotient` and
-    `max_eigenvalue` are NaN with the reason, never a pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-
-    group jackknife over `groups` = 20 parts drawn within classes (none for a `Discriminant.from_moments`).
+    `shrinkage` a in [0, 1] replaces Sw by (1 - a) Sw + a diag(Sw) before the inverse; 0 by default; "ledoit_wolf"
+    estimates a from class-centred features, each in units of its within-class deviation. With `null` permutations of
+    labels their median and range stand beside every value instead of the closed forms, which hold without shrinkage.
+    Where Sw is singular (n - c < d) and a = 0, `quotient` and `max_eigenvalue` are NaN with the reason, never a
+    pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-group jackknife over `groups` = 20 parts drawn
+    within classes (none for a `Discriminant.from_moments`).
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 

@@ -1,7 +1,7 @@
 """Class separability from the distances between samples: cluster indices, neighbours, directions, data complexity."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import Estimate, as_table
 from repana.analyzers import _pair_formulas as f
-from repana.analyzers._intervals import from_error, from_jackknife
+from repana.analyzers._intervals import from_error, from_jackknife, proportion
 from repana.analyzers._reads import reads
 from repana.summaries.discriminant import within_class_groups
 from repana.summaries.pairs import Pairs, drawn
@@ -22,6 +22,7 @@ GROUPS = 10  # of the jackknife
 FEW = 600  # samples of the jackknife and of the permutations
 CALL, AFFORDABLE = 1e7, 1e11  # operations that a call on two classes is worth, and those of an interval
 NORMALIZE = ("l2", "center+l2")
+COUNTED = ("thornton", "n3")  # shares of samples
 SIGNED, SHARE, OPEN = (-1.0, 1.0), (0.0, 1.0), (-math.inf, math.inf)
 
 
@@ -124,36 +125,36 @@ def separability(
     >>> float(separability([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).thornton)
     1.0
     """
+    _counts(groups, null)
     _check.choice(normalize, "normalize", NORMALIZE)
     _check.choice(tolerance_over, "tolerance_over", ("class", "all"))
 
-    def measure(p: Pairs, squared: Tensor | None) -> dict[str, float]:
+    def measure(p: Pairs) -> dict[str, float]:
         c, silhouettes = len(p.counts), f.silhouettes(p)
         u = f.directions(p.x, normalize)
         alignment, dots, share = f.alignment(u, p.codes, c)
-        found = {
+        return {
             "silhouette": float(silhouettes.mean()),
             "silhouette_balanced": float(f.by_class(silhouettes, p).mean()),
             "calinski_harabasz": f.calinski_harabasz(p.x, p.codes, c),
             "davies_bouldin": f.davies_bouldin(p.x, p.codes, c),
-            "gdv": f.gdv(p.x, p.codes, c, drop_constant=drop_constant),
             "thornton": float(f.nearest_is_own(p).double().mean()),
             "knn_purity": f.purity(p),
             "alignment": alignment,
             "tolerance": dots * share if tolerance_over == "all" else dots,
             "label_cka": f.label_cka(p.x, p.codes, c, unbiased=unbiased),
         }
-        if squared is not None:
-            found["dsi"] = float(f.dsi(squared, p.codes, c).nanmean())
-        return found
+
+    def passes(x: Tensor, several: Sequence[Tensor]) -> list[float]:
+        return f.gdv(x, several, len(pairs.counts), drop_constant=drop_constant)
 
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
-    estimate = _measured(pairs, measure, groups, null, level, bounds)
+    estimate = _measured(pairs, measure, groups, null, level, bounds, passes)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
-    few, squared = _few(pairs)
+    few, squared, _ = _few(pairs)
     return Separability(
         sample_uniformity=uniformity,
         **estimate,
@@ -169,6 +170,7 @@ def data_complexity(
     *,
     ratio: str = "points",
     vertices: bool = True,
+    ties: str = "first",
     groups: int = GROUPS,
     null: int = 0,
     level: float = 0.95,
@@ -182,16 +184,19 @@ def data_complexity(
       unbiased covariance. NaN where it is singular, as with fewer samples of two classes than features.
     - `f2` mean over pairs of prod_f overlap/range; underflows to 0 in many dimensions.
     - `f3` mean over pairs of min_f of the share of samples inside the overlap.
-    - `n1` share of samples that an edge of the minimum spanning tree joins to another class; with vertices=False, of
-      edges between classes, over n.
-    - `n2` mean of own/(own + enemy), the distances to the nearest of the own class and of another; with ratio="sums",
-      q/(1 + q) of q = sum own/sum enemy (Ho & Basu).
-    - `n3` leave-one-out error of the nearest neighbour, of two as near the first.
+    - `n1` share of samples that an edge of the minimum spanning tree joins to another class (ECoL, pymfe); with
+      vertices=False, the edges between classes over n. Of equally long edges which is taken is open.
+    - `n2` mean of own/(own + enemy), the distances to the nearest of the own class and of another (ECoL, pymfe); with
+      ratio="sums", q/(1 + q) of q = sum own/sum enemy (Ho & Basu, Lorena et al.).
+    - `n3` leave-one-out error of the nearest neighbour, of two as near the one that comes first; with ties="against" a
+      sample as near to another class counts as wrong, which gives pymfe's value on iris.
     - `lsc` 1 - 1/n^2 sum_i #{j: d_ij < enemy_i}, the sample itself among them.
     - `per_pair` (p, 3): f1v, f2, f3 of the pairs (0, 1), (0, 2), ..., (1, 2), ...
 
-    Features are taken as they are, as in ECoL; pymfe scales each to [0, 1] first. Options of the pass and intervals as
-    in `separability`; `n1` with the error of a mean over a graph, its tree. Unitless.
+    Features are taken as they are, as in ECoL; pymfe scales each to [0, 1] first: give (x - min)/(max - min) for its
+    values. problexity differs (F1 doubled, N1 halved and of labels 0 and 1 alone, the second nearest of another class
+    in N2), and is not followed. Options of the pass and intervals as in `separability`; `n1` with the error of a mean
+    over a graph, its tree. `null` does not reach f1v, f2 and f3. Unitless.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -202,9 +207,11 @@ def data_complexity(
     >>> float(data_complexity([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).n1)
     0.5
     """
+    _counts(groups, null)
     _check.choice(ratio, "ratio", ("points", "sums"))
+    _check.choice(ties, "ties", ("first", "against"))
 
-    def measure(p: Pairs, squared: Tensor | None) -> dict[str, float]:
+    def measure(p: Pairs) -> dict[str, float]:
         ratios = 1 / (1 + f.feature_ratios(p.x, p.codes, len(p.counts)))
         parts = f.n2_of_points(p)
         known = (p.own_at >= 0) & (p.enemy_at >= 0)
@@ -213,7 +220,7 @@ def data_complexity(
             "f1": float(ratios.min()),
             "f1_mean": float(ratios.mean()),
             "n2": float(parts.mean()) if ratio == "points" else q / (1 + q),
-            "n3": 1 - float(f.nearest_is_own(p).double().mean()),
+            "n3": 1 - float(f.nearest_is_own(p, ties).double().mean()),
             "lsc": 1 - float((p.inside + 1).mean()) / p.n,
         }
 
@@ -247,7 +254,8 @@ def _of_pairs(
 ) -> Estimate:
     """The mean over pairs of classes, with the jackknife's error where that is a matter of seconds."""
     value, missing = float(values.nanmean()), int(values.isnan().sum())
-    note = f"{missing} of {len(values)} pairs of classes have a singular covariance" if missing else ""
+    lack = "a singular covariance" if function is f.directional else "no feature with a range"
+    note = f"{missing} of {len(values)} pairs of classes have {lack}" if missing else ""
     if math.isnan(value) or groups * len(values) * (work + CALL) > AFFORDABLE:
         slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
         return Estimate(value, n=pairs.n, note="; ".join(filter(None, (note, slow, _part(pairs)))))
@@ -275,62 +283,83 @@ def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate
     error = math.sqrt(max(square, float(psi.square().sum()) / 4)) / n
     permuted = [value(pairs.codes[order]) for order in _orders(n, null, pairs.seed, pairs.codes)]
     e = from_error(found, error, n=n, level=level, bounds=SHARE, note=_part(pairs))
-    by_chance = from_jackknife(found, [], n=n, null=permuted, level=level)
+    by_chance, wilson = from_jackknife(found, [], n=n, null=permuted, level=level), proportion(0, n, level=level)
+    if found in (0.0, 1.0):  # all alike: no spread to read an error from
+        e = replace(e, low=found and 1 - wilson.high, high=found or wilson.high)
     return replace(e, null=by_chance.null, null_low=by_chance.null_low, null_high=by_chance.null_high)
 
 
 def _measured(
     pairs: Pairs,
-    measure: Callable[[Pairs, Tensor | None], dict[str, float]],
+    measure: Callable[[Pairs], dict[str, float]],
     groups: int,
     null: int,
     level: float,
     bounds: Mapping[str, tuple[float, float]],
+    passes: Callable[[Tensor, Sequence[Tensor]], list[float]] | None = None,
 ) -> dict[str, Estimate]:
-    """Values of all samples, with errors and nulls from a few of them."""
-    few, squared = _few(pairs)
-    c = len(pairs.counts)
-    values = measure(few, squared) | (measure(pairs, None) if few.n < pairs.n else {})
+    """Values and nulls of all samples, with errors from a few of them. With `passes`, GDV and DSI too."""
+    few, squared, tie = _few(pairs)
+    orders, c = _orders(pairs.n, null, pairs.seed, pairs.codes), len(pairs.counts)
+    values, permuted = measure(pairs), [measure(p) for p in pairs.relabelled(orders)]
     group = within_class_groups(few.codes, max(groups, 1), pairs.seed).to(few.codes.device)
     deleted: list[dict[str, float]] = []
     for g in range(groups if groups > 1 else 0):
         left = (group != g).nonzero()[:, 0]
         part = squared[left][:, left]
-        deleted.append(measure(Pairs.of_matrix(few.x[left], few.codes[left], c, part, few.k), part))
-    permuted = [
-        measure(Pairs.of_matrix(few.x, few.codes[order], c, squared, few.k), squared)
-        for order in _orders(few.n, null, pairs.seed, few.codes)
-    ]
+        fewer = Pairs.of_matrix(few.x[left], few.codes[left], c, part, tie[left][:, left], few.k)
+        deleted.append(measure(fewer))
+        if passes is not None:
+            deleted[-1] |= {"gdv": passes(fewer.x, [fewer.codes])[0], "dsi": _dsi(part, fewer.codes, c)}
+    if passes is not None:
+        first, *others = passes(pairs.x, [pairs.codes, *(pairs.codes[order] for order in orders)])
+        values |= {"gdv": first, "dsi": _dsi(squared, few.codes, c)}
+        mixed = _orders(few.n, null, pairs.seed, few.codes)
+        for one, chance, order in zip(permuted, others, mixed):
+            one |= {"gdv": chance, "dsi": _dsi(squared, few.codes[order], c)}
     found = {}
     for name, value in values.items():
-        n = few.n if name == "dsi" else pairs.n
-        others, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.n / n)
-        others = others[np.isfinite(others)]
-        if not math.isfinite(value) or not len(others):
-            scaled = others[:0]
-        elif name not in bounds and value > 0 and bool((others > 0).all()):  # on the log scale, as the interval
-            scaled = value * np.exp((np.log(others) - np.log(others).mean()) * shrink)
+        whole = few if name == "dsi" else pairs
+        spread, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.n / whole.n)
+        spread = spread[np.isfinite(spread)]
+        if not math.isfinite(value) or not len(spread):
+            scaled = spread[:0]
+        elif name not in bounds and value > 0 and bool((spread > 0).all()):  # on the log scale, as the interval
+            scaled = value * np.exp((np.log(spread) - np.log(spread).mean()) * shrink)
         else:
-            scaled = value + (others - others.mean()) * shrink
-        found[name] = from_jackknife(
+            scaled = value + (spread - spread.mean()) * shrink
+        e = from_jackknife(
             value,
             scaled.tolist(),
-            n=n,
+            n=whole.n,
             level=level,
             bounds=bounds.get(name, (0.0, math.inf)),
-            note=_part(few if name == "dsi" else pairs),
+            note=_part(whole),
             null=[one[name] for one in permuted],
             corrected=False,
         )
+        if name in COUNTED and groups > 1:  # at a share of 0 or 1 no group makes a difference
+            wilson = proportion(round(value * whole.n), whole.n, level=level)
+            e = replace(e, low=min(e.low, wilson.low), high=max(e.high, wilson.high))
+        found[name] = e
     return found
 
 
-def _few(pairs: Pairs) -> tuple[Pairs, Float[Tensor, "m m"]]:
-    """The samples of the jackknife and of the permutations, and their squared distances."""
+def _dsi(squared: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> float:
+    return float(f.dsi(squared, codes, classes).nanmean())
+
+
+def _few(pairs: Pairs) -> tuple[Pairs, Float[Tensor, "m m"], Float[Tensor, "m m"]]:
+    """The samples of the jackknife, their squared distances, and the rounding of these."""
     if pairs.n <= FEW:
-        return pairs, pairs.squared()
-    few, squared = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
-    return replace(few, seen=pairs.seen), squared
+        return pairs, *pairs.squared()
+    few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
+    return replace(few, seen=pairs.seen), squared, tie
+
+
+def _counts(groups: int, null: int) -> None:
+    for name, count in (("groups", groups), ("null", null)):
+        _check.at_least(count, name, 0)
 
 
 def _orders(n: int, count: int, seed: int, like: Int[Tensor, " n"]) -> list[Int[Tensor, " n"]]:
@@ -339,7 +368,10 @@ def _orders(n: int, count: int, seed: int, like: Int[Tensor, " n"]) -> list[Int[
 
 
 def _part(pairs: Pairs) -> str:
-    return f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
+    part = f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
+    single = int((pairs.counts == 1).sum())
+    alone = f"{single} class(es) of one sample have no spread and no neighbour of their own" if single else ""
+    return "; ".join(filter(None, (part, alone)))
 
 
 def _settings(pairs: Pairs, level: float, null: int) -> dict[str, Any]:

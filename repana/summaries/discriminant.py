@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from sklearn.covariance import ledoit_wolf_shrinkage
 from torch import Tensor
 
 from repana import _check
@@ -58,11 +57,8 @@ class Discriminant:
         seed: int = 0,
     ) -> "Discriminant":
         """From arrays, with `groups` leave-one-group-out values and `null` permutations of labels (0 for none)."""
-        if isinstance(shrinkage, str):
-            _check.choice(shrinkage, "shrinkage", ("ledoit_wolf",))
-            shrinkage = _ledoit_wolf(features, labels)
-        shrinkage = float(shrinkage)
-        _check.in_range(shrinkage, "shrinkage", 0.0, 1.0)
+        shrinkage = _check.shrinkage_of(shrinkage)
+        shrinkage = _ledoit_wolf(features, labels) if isinstance(shrinkage, str) else shrinkage
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
@@ -103,8 +99,9 @@ class Discriminant:
         if n - c >= within.shape[0] or shrinkage > 0:
             mixed = within
             if shrinkage > 0:
-                ridge = within.diagonal().mean() * torch.eye(len(within), dtype=within.dtype, device=within.device)
-                mixed = (1 - shrinkage) * within + shrinkage * ridge
+                spread = within.diagonal()
+                ridge = torch.where(spread > 0, spread, spread.mean())  # where no class has spread, what is usual
+                mixed = (1 - shrinkage) * within + shrinkage * torch.diag(ridge)
             quotient = _against(mixed, b, size)
         if quotient is None:
             quotient = torch.full((size,), torch.nan, dtype=torch.float64)
@@ -121,16 +118,18 @@ class Discriminant:
 
 
 def _ledoit_wolf(features: Features, labels: Labels) -> float:
-    """How far the within-class covariance goes towards a multiple of the identity (Ledoit & Wolf 2004).
-
-    In units of each feature's total standard deviation.
+    """How far the within-class covariance goes towards its diagonal: the share of Ledoit & Wolf 2004 for features in
+    units of their within-class deviation, where that diagonal is the identity.
     """
+    from sklearn.covariance import ledoit_wolf_shrinkage
+
     x = features.double()
     _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
     means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
-    scale = x.std(0, correction=0)
+    residual = x - (means / counts[:, None])[codes]
+    scale = residual.square().mean(0).sqrt()
     alive = scale > 1e-13 * x.abs().amax(0)
-    residual = (x - (means / counts[:, None])[codes])[:, alive] / scale[alive]
+    residual = residual[:, alive] / scale[alive]
     return float(ledoit_wolf_shrinkage(residual.cpu().numpy(), assume_centered=True)) if bool(alive.any()) else 0.0
 
 

@@ -34,7 +34,7 @@ class Sketch:
     @classmethod
     def of(cls, features: Features, labels: Labels | None = None, *, most: int = MOST, seed: int = 0) -> "Sketch":
         """Drawn by `seed` from the number of samples alone: labels and features change nothing."""
-        n = len(features)
+        n, most = len(features), _check.at_least(most, "most", 3)
         if n < 3:
             raise _check.too_few_samples("topology", n, 3)
         rows = torch.arange(n)
