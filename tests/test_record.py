@@ -1,6 +1,7 @@
 """Recording: data in every form, addresses, the automatic depth profile, subsets, moments, memory."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -442,7 +443,8 @@ def test_plan_tells_the_cost(net):
     assert "8 layers" in str(got)
 
 
-def test_progress_is_quiet_unless_asked(net, capfd):
+def test_progress_is_quiet_unless_asked(net, capfd, monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)  # in a notebook the bar is shown
     record(net, (X, Y), ["fc"])
     assert capfd.readouterr().err == ""
     record(net, (X, Y), ["fc"], progress=True)

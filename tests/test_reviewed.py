@@ -281,7 +281,7 @@ def test_shrinkage_out_of_range():
     x, y = clouds()
     with pytest.raises(InputError) as error:
         fisher(x, y, shrinkage=2.0)
-    assert str(error.value) == "RA212: `shrinkage` is 2.0; wanted a number from 0 to 1."
+    assert str(error.value) == "RA212: `shrinkage` is 2.0; wanted 'ledoit_wolf' or a number from 0 to 1."
 
 
 def test_labels_beyond_the_output_are_noted():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -108,22 +109,43 @@ def between(x: Float[Tensor, "n d"], several: Sequence[Int[Tensor, " n"]], class
     return total
 
 
-def dsi(square: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
+@dataclass(frozen=True)
+class Ordered:
+    """All pairs i < j, nearest first; pairs as far apart have one `group`."""
+
+    i: Int[Tensor, " p"]
+    j: Int[Tensor, " p"]
+    group: Int[Tensor, " p"]
+
+    @classmethod
+    def of(cls, square: Float[Tensor, "n n"]) -> "Ordered":
+        """From squared distances."""
+        i, j = torch.triu_indices(len(square), len(square), 1, device=square.device)
+        values, order = square[i, j].sort()
+        apart = values.diff(prepend=values[:1]) > TIED * values + TIED**2 * values[-1:]
+        return cls(i[order], j[order], apart.cumsum(0))
+
+    def without(self, gone: Bool[Tensor, " n"]) -> "Ordered":
+        left = ~(gone[self.i] | gone[self.j])
+        return Ordered(self.i[left], self.j[left], self.group[left])
+
+
+def dsi(pairs: Ordered, codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
     """The Kolmogorov-Smirnov distance of the inner distances of every class from its outer ones; NaN for one sample."""
-    found, tie = [], TIED * float(square.max())
+    first, second = codes[pairs.i], codes[pairs.j]
+    found = torch.full((classes,), torch.nan, dtype=torch.float64, device=codes.device)
     for value in range(classes):
-        mine = codes == value
-        if int(mine.sum()) < 2 or bool(mine.all()):
-            found.append(square.new_tensor(NAN))
+        a, b = first == value, second == value
+        mine = (a | b).nonzero()[:, 0]
+        inner = (a & b)[mine]
+        m = int(inner.sum())
+        if not 0 < m < len(mine):
             continue
-        inner = square[mine][:, mine]
-        low, high = torch.triu_indices(len(inner), len(inner), 1, device=square.device)
-        inner, outer = inner[low, high].sort().values, square[mine][:, ~mine].flatten().sort().values
-        every = torch.cat([inner, outer]) * (1 + TIED) + tie * TIED  # equal distances stay equal
-        gap = torch.searchsorted(inner, every, right=True).double() / len(inner)
-        gap -= torch.searchsorted(outer, every, right=True).double() / len(outer)
-        found.append(gap.abs().max())
-    return torch.stack(found)
+        step = inner.double() / m - (~inner).double() / (len(mine) - m)
+        group = pairs.group[mine]
+        last = torch.cat([group[1:] != group[:-1], torch.ones_like(group[:1], dtype=torch.bool)])
+        found[value] = step.cumsum(0)[last].abs().max()
+    return found
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def separability(
         sample_uniformity=uniformity,
         **estimate,
         class_silhouette=f.by_class(f.silhouettes(pairs), pairs),
-        class_dsi=f.dsi(squared, few.codes, len(few.counts)),
+        class_dsi=f.dsi(f.Ordered.of(squared), few.codes, len(few.counts)),
         settings=_settings(pairs, level, null) | {"normalize": normalize, "unbiased": unbiased},
     )
 
@@ -303,20 +303,22 @@ def _measured(
     orders, c = _orders(pairs.n, null, pairs.seed, pairs.codes), len(pairs.counts)
     values, permuted = measure(pairs), [measure(p) for p in pairs.relabelled(orders)]
     group = within_class_groups(few.codes, max(groups, 1), pairs.seed).to(few.codes.device)
+    ordered = f.Ordered.of(squared) if passes is not None else None
     deleted: list[dict[str, float]] = []
     for g in range(groups if groups > 1 else 0):
         left = (group != g).nonzero()[:, 0]
         part = squared[left][:, left]
         fewer = Pairs.of_matrix(few.x[left], few.codes[left], c, part, tie[left][:, left], few.k)
         deleted.append(measure(fewer))
-        if passes is not None:
-            deleted[-1] |= {"gdv": passes(fewer.x, [fewer.codes])[0], "dsi": _dsi(part, fewer.codes, c)}
-    if passes is not None:
+        if passes is not None and ordered is not None:
+            inside = _dsi(ordered.without(group == g), few.codes, c)
+            deleted[-1] |= {"gdv": passes(fewer.x, [fewer.codes])[0], "dsi": inside}
+    if passes is not None and ordered is not None:
         first, *others = passes(pairs.x, [pairs.codes, *(pairs.codes[order] for order in orders)])
-        values |= {"gdv": first, "dsi": _dsi(squared, few.codes, c)}
+        values |= {"gdv": first, "dsi": _dsi(ordered, few.codes, c)}
         mixed = _orders(few.n, null, pairs.seed, few.codes)
         for one, chance, order in zip(permuted, others, mixed):
-            one |= {"gdv": chance, "dsi": _dsi(squared, few.codes[order], c)}
+            one |= {"gdv": chance, "dsi": _dsi(ordered, few.codes[order], c)}
     found = {}
     for name, value in values.items():
         whole = few if name == "dsi" else pairs
@@ -345,8 +347,8 @@ def _measured(
     return found
 
 
-def _dsi(squared: Float[Tensor, "n n"], codes: Int[Tensor, " n"], classes: int) -> float:
-    return float(f.dsi(squared, codes, classes).nanmean())
+def _dsi(pairs: f.Ordered, codes: Int[Tensor, " n"], classes: int) -> float:
+    return float(f.dsi(pairs, codes, classes).nanmean())
 
 
 def _few(pairs: Pairs) -> tuple[Pairs, Float[Tensor, "m m"], Float[Tensor, "m m"]]:

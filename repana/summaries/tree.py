@@ -276,7 +276,8 @@ def minimum_spanning_tree(features: Array, *, graph: Neighbours | None = None, m
     """The exact Euclidean minimum spanning tree. `lengths` are the deaths of H0 of the Vietoris-Rips filtration.
 
     `lengths` (n - 1,) float64, ascending, zeros of equal samples among them; `edges` (n - 1, 2), the smaller index
-    first. The sum of lengths is within 1e-6 of that of exact arithmetic, also for collapsed classes. `memory`: bytes
+    first. The sum of lengths is within 1e-6 of that of exact arithmetic, also for classes collapsed to 1e-7 of the size
+    of features. `memory`: bytes
     for the working buffers; the matrix of distances is kept where it fits. `graph`: what `nearest_neighbours` gave for
     the same features, which saves a pass over the distances where the matrix does not fit.
 
