@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 	$(BIN)/repana demo --output demo
 
 test: $(VENV)/tested lint docs
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist worksteal -q
 	$(BIN)/python -m pytest -q tests/wheel.py
 
 lint: $(VENV)/tested
