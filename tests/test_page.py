@@ -284,3 +284,12 @@ document.title = JSON.stringify([drawer.open, over, errors.length, document.quer
 
     pixels = np.asarray(Image.open(picture).convert("L"), float)
     assert pixels.std() > 1
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+@pytest.mark.parametrize("name", ["run", "epoch"])
+def test_many_runs_fit_a_notebook_cell(name):
+    """Forty runs: a depth profile would have no room beside its legend."""
+    runs = [planted(["a", "b"], [1.0 + i, 2.0], run=f"a rather long name of a {name}{i}") for i in range(40)]
+    text = fragment(repana.concat(runs))
+    assert ("Trajectory of" if name == "epoch" else "Summary of runs of") in text

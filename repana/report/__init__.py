@@ -9,7 +9,7 @@ from repana._numbers import number
 from repana._results import Report, Row
 from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
-from repana.report._page import page
+from repana.report._page import CURVES, page
 from repana.report._pictures import svg
 from repana.report._sinks import log
 from repana.report._tables import interval, latex, markdown, table
@@ -32,7 +32,10 @@ def write_text(text: str, path: str | os.PathLike[str]) -> Path:
 
 
 def fragment(report: Report) -> str:
-    """Findings, the depth figure and the table of headline quantities, for a notebook cell."""
+    """Findings, the figure and the table of headline quantities, for a notebook cell.
+
+    Of many runs the trajectory or the summary: a depth profile has room for ten.
+    """
     names = headline(report)
     if not names:
         return f"<p>{html.escape(repr(report))}</p>"
@@ -41,7 +44,13 @@ def fragment(report: Report) -> str:
         marked = [f for f in report.findings() if f.severity in ("issue", "tip")]
         items = "".join(f"<li><b>{f.severity}</b> {html.escape(f'{f.title}: {f.evidence}')}</li>" for f in marked)
         parts.append(f"<ul>{items}</ul>" if items else "")
-    parts.append(svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names)))
+    if len(report.runs) <= CURVES:
+        drawn, what = plots.depth_profile(report, *names), "Depth profile"
+    elif plots.is_training(report):
+        drawn, what = plots.trajectory(report, *names), "Trajectory"
+    else:
+        drawn, what = plots.run_summary(report, *names), "Summary of runs"
+    parts.append(svg(drawn, f"{what} of " + ", ".join(names)))
     for run in report.runs if len(report.runs) <= 3 else ():
         for split in report.splits:
             shown = table(report, names, run, split)
