@@ -66,7 +66,11 @@ def curve(name: str, statistics: Callable[[Cloud], list[float]], k: int, n: int)
     shipped = _shipped().get(name)
     if shipped is None:
         return _once(name, statistics, k, min(n, SIZES[-1]))
-    mean, error = shipped
+    return _interpolated(*shipped, n)
+
+
+def _interpolated(mean: np.ndarray, error: np.ndarray, n: int) -> Curve:
+    """Between the shipped sizes; below the smallest that one, whose `n` says so."""
     known = np.isfinite(mean).all((1, 2))
     sizes, mean, error = np.log(SIZES)[known], mean[known], error[known]
     if math.log(n) < sizes[0] - 1e-9:
@@ -149,7 +153,7 @@ def said(estimate: Estimate, function: Callable[..., Estimate] | None = None, **
     if not estimate.value > 0 or estimate.n < SIZES[0]:
         return estimate
     own = "" if function is None else named(function, options)
-    found = curve(own if own in _shipped() else TWO_NN, _none, 2, estimate.n)
+    found = _interpolated(*_shipped()[own if own in _shipped() else TWO_NN], estimate.n)
     log, at = found.mean[:, 0], np.log(DIMENSIONS)
     x = math.log(estimate.value)
     d = math.inf if x > log[-1] else math.exp(float(np.interp(x, log, at)))
@@ -158,7 +162,3 @@ def said(estimate: Estimate, function: Callable[..., Estimate] | None = None, **
     which = f"{d:.3g}" if d < math.inf else f"more than {DIMENSIONS[-1]}"
     low = f"a lower bound: a ball of {which} dimensions gives this from {estimate.n} samples"
     return replace(estimate, note=noted(estimate.note, low))
-
-
-def _none(_: Cloud) -> list[float]:
-    raise AssertionError("this curve is shipped")

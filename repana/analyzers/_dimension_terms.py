@@ -56,12 +56,6 @@ def graph(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
     return torch.stack([coded // len(keep), coded % len(keep)], 1)
 
 
-def drawn_rows(cloud: Cloud, most: int, seed: int) -> Int[Tensor, " m"]:
-    """Places of at most so many samples, drawn by the seed, in order."""
-    chosen = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
-    return chosen.to(cloud.neighbours.indices.device)
-
-
 def spread_over(rows: Int[Tensor, " m"], most: int) -> Int[Tensor, " p"]:
     """At most so many of the rows, evenly from the first to the last."""
     return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long().to(rows.device)]

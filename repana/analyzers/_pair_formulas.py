@@ -58,12 +58,8 @@ def purity(pairs: Pairs) -> float:
     return (share - chance) / (1 - chance) if chance < 1 else NAN
 
 
-def crossing(pairs: Pairs) -> Bool[Tensor, " n"]:
-    """Which samples an edge of the spanning tree joins to another class."""
-    return touched(pairs.tree.edges, pairs.codes)
-
-
 def touched(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Which samples an edge of the spanning tree joins to another class."""
     across = edges[codes[edges[:, 0]] != codes[edges[:, 1]]]
     found = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)
     found[across.flatten()] = True

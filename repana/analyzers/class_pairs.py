@@ -117,9 +117,9 @@ def class_divergences(
         for g in range(GROUPS):
             part = group != g
             deleted.append(_read(_Gaussians.of(x[part], y[part], c, shrinkage).divergences()))
-    notes = dict.fromkeys(_read(found), reason or ("" if deleted else "no interval: too many pairs and features"))
+    note = reason or ("" if deleted else "no interval: too many pairs and features")
     estimates = {
-        name: from_jackknife(value, [one[name] for one in deleted], n=n, level=level, note=notes[name], corrected=False)
+        name: from_jackknife(value, [one[name] for one in deleted], n=n, level=level, note=note, corrected=False)
         for name, value in _read(found).items()
     }
     known = halves[halves.isfinite()]

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate
-from repana.analyzers._dimension_terms import FEWEST, GROUPS, dealt, drawn_rows, noted, origin, spread_over
+from repana.analyzers._dimension_terms import FEWEST, GROUPS, dealt, noted, origin, spread_over
 from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
 from repana.analyzers._rules import MOSTLY_SIGNAL, NOISE, RULES, ranked, retained
-from repana.summaries.cloud import Cloud
+from repana.summaries.cloud import Cloud, some
 from repana.summaries.covariance import Covariance
 from repana.summaries.neighbours import power_of_two
 
@@ -103,7 +103,7 @@ def local_pca(
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = drawn_rows(cloud, neighbourhoods, seed)
+    chosen = some(cloud.n, neighbourhoods, seed).to(cloud.neighbours.indices.device)
     group = dealt(cloud.n, chosen)
     local, bare = _kept(cloud, chosen, k, rule, share)
     known = local.isfinite()

@@ -15,7 +15,6 @@ from repana.analyzers._dimension_terms import (
     GROUPS,
     averaged,
     dealt,
-    drawn_rows,
     graph_error,
     log_ratios,
     noted,
@@ -25,7 +24,7 @@ from repana.analyzers._dimension_terms import (
 )
 from repana.analyzers._intervals import from_error, from_jackknife
 from repana.analyzers._reads import reads
-from repana.summaries.cloud import Cloud
+from repana.summaries.cloud import Cloud, some
 from repana.summaries.neighbours import Neighbours, power_of_two
 
 BLOCK = 2**27  # bytes of neighbourhoods at a time
@@ -187,7 +186,7 @@ def ess(
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = drawn_rows(cloud, neighbourhoods, seed)
+    chosen = some(cloud.n, neighbourhoods, seed).to(cloud.neighbours.indices.device)
     group = dealt(cloud.n, chosen)
     places, block = cloud.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
     local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
@@ -195,13 +194,13 @@ def ess(
     found = int(known.sum())
     if found < FEWEST:
         return Estimate(NAN, n=found, note=f"{found} neighbourhoods have a spread; {FEWEST} are needed")
-    value, some = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
-    fewer, shares = chosen[some], []
+    value, few = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
+    fewer, shares = chosen[few], []
     for part in fewer.split(block):
         gram, apart = _gram(x[places[part]]), group[places[part]]
         shares.append(torch.stack([_inverted(_skewness_of(gram, apart != g)) for g in range(GROUPS)]))
     without = torch.cat(shares, 1)
-    base = float(local[some].mean())
+    base = float(local[few].mean())
     deleted = [value / base * float(without[g, group[fewer] != g].nanmean()) for g in range(GROUPS)]
     return from_jackknife(value, deleted, n=found, level=level, note=origin(cloud), corrected=False)
 

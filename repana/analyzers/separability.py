@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
 from repana.analyzers import _pair_formulas as f
+from repana.analyzers._dimension_terms import noted
 from repana.analyzers._intervals import from_error, from_jackknife, proportion
 from repana.analyzers._reads import reads
 from repana.summaries.discriminant import within_class_groups
@@ -150,16 +152,16 @@ def separability(
 
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
-    estimate = _measured(pairs, measure, groups, null, level, bounds, passes)
+    few = _Few.of(pairs)
+    estimate = _measured(pairs, few, measure, groups, null, level, bounds, passes)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
-    few, squared, _ = _few(pairs)
     return Separability(
         sample_uniformity=uniformity,
         **estimate,
         class_silhouette=f.by_class(f.silhouettes(pairs), pairs),
-        class_dsi=f.dsi(f.Ordered.of(squared), few.codes, len(few.counts)),
+        class_dsi=f.dsi(few.ordered, few.pairs.codes, len(pairs.counts)),
         settings=_settings(pairs, level, null) | {"normalize": normalize, "unbiased": unbiased},
     )
 
@@ -224,9 +226,8 @@ def data_complexity(
             "lsc": 1 - float((p.inside + 1).mean()) / p.n,
         }
 
-    estimate = _measured(
-        pairs, measure, groups, null, level, dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
-    )
+    bounds: dict[str, tuple[float, float]] = dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
+    estimate = _measured(pairs, _Few.of(pairs), measure, groups, null, level, bounds)
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
     functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
@@ -258,13 +259,12 @@ def _of_pairs(
     note = f"{missing} of {len(values)} pairs of classes have {lack}" if missing else ""
     if math.isnan(value) or groups * len(values) * (work + CALL) > AFFORDABLE:
         slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
-        return Estimate(value, n=pairs.n, note="; ".join(filter(None, (note, slow, _part(pairs)))))
-    group = within_class_groups(pairs.codes, max(groups, 1), pairs.seed).to(pairs.codes.device)
+        return Estimate(value, n=pairs.n, note=noted(note, slow, _part(pairs)))
     deleted = [
-        float(f.over_pairs(function, pairs.x[group != g], pairs.codes[group != g], len(pairs.counts)).nanmean())
-        for g in range(groups if groups > 1 else 0)
+        float(f.over_pairs(function, pairs.x[left], pairs.codes[left], len(pairs.counts)).nanmean())
+        for left in _without(pairs, groups)
     ]
-    note = "; ".join(filter(None, (note, _part(pairs))))
+    note = noted(note, _part(pairs))
     return from_jackknife(value, deleted, n=pairs.n, level=level, bounds=SHARE, note=note, corrected=False)
 
 
@@ -278,7 +278,8 @@ def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate
         return float((codes[edges[:, 0]] != codes[edges[:, 1]]).double().sum()) / n
 
     found = value(pairs.codes)
-    psi = f.touched(edges, pairs.codes).double() - float(f.touched(edges, pairs.codes).double().mean())
+    crossed = f.touched(edges, pairs.codes).double()
+    psi = crossed - crossed.mean()
     square = float(psi.square().sum()) + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum())
     error = math.sqrt(max(square, float(psi.square().sum()) / 4)) / n
     permuted = [value(pairs.codes[order]) for order in _orders(n, null, pairs.seed, pairs.codes)]
@@ -291,6 +292,7 @@ def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate
 
 def _measured(
     pairs: Pairs,
+    few: "_Few",
     measure: Callable[[Pairs], dict[str, float]],
     groups: int,
     null: int,
@@ -299,30 +301,25 @@ def _measured(
     passes: Callable[[Tensor, Sequence[Tensor]], list[float]] | None = None,
 ) -> dict[str, Estimate]:
     """Values and nulls of all samples, with errors from a few of them. With `passes`, GDV and DSI too."""
-    few, squared, tie = _few(pairs)
-    orders, c = _orders(pairs.n, null, pairs.seed, pairs.codes), len(pairs.counts)
+    orders, c, codes = _orders(pairs.n, null, pairs.seed, pairs.codes), len(pairs.counts), few.pairs.codes
     values, permuted = measure(pairs), [measure(p) for p in pairs.relabelled(orders)]
-    group = within_class_groups(few.codes, max(groups, 1), pairs.seed).to(few.codes.device)
-    ordered = f.Ordered.of(squared) if passes is not None else None
     deleted: list[dict[str, float]] = []
-    for g in range(groups if groups > 1 else 0):
-        left = (group != g).nonzero()[:, 0]
-        part = squared[left][:, left]
-        fewer = Pairs.of_matrix(few.x[left], few.codes[left], c, part, tie[left][:, left], few.k)
+    for left in _without(few.pairs, groups):
+        fewer = few.part(left)
         deleted.append(measure(fewer))
-        if passes is not None and ordered is not None:
-            inside = _dsi(ordered.without(group == g), few.codes, c)
+        if passes is not None:
+            inside = _dsi(few.ordered.without(~left), codes, c)
             deleted[-1] |= {"gdv": passes(fewer.x, [fewer.codes])[0], "dsi": inside}
-    if passes is not None and ordered is not None:
+    if passes is not None:
         first, *others = passes(pairs.x, [pairs.codes, *(pairs.codes[order] for order in orders)])
-        values |= {"gdv": first, "dsi": _dsi(ordered, few.codes, c)}
-        mixed = _orders(few.n, null, pairs.seed, few.codes)
+        values |= {"gdv": first, "dsi": _dsi(few.ordered, codes, c)}
+        mixed = _orders(few.pairs.n, null, pairs.seed, codes)
         for one, chance, order in zip(permuted, others, mixed):
-            one |= {"gdv": chance, "dsi": _dsi(ordered, few.codes[order], c)}
+            one |= {"gdv": chance, "dsi": _dsi(few.ordered, codes[order], c)}
     found = {}
     for name, value in values.items():
-        whole = few if name == "dsi" else pairs
-        spread, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.n / whole.n)
+        whole = few.pairs if name == "dsi" else pairs
+        spread, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.pairs.n / whole.n)
         spread = spread[np.isfinite(spread)]
         if not math.isfinite(value) or not len(spread):
             scaled = spread[:0]
@@ -351,12 +348,37 @@ def _dsi(pairs: f.Ordered, codes: Int[Tensor, " n"], classes: int) -> float:
     return float(f.dsi(pairs, codes, classes).nanmean())
 
 
-def _few(pairs: Pairs) -> tuple[Pairs, Float[Tensor, "m m"], Float[Tensor, "m m"]]:
+@dataclass(frozen=True)
+class _Few:
     """The samples of the jackknife, their squared distances, and the rounding of these."""
-    if pairs.n <= FEW:
-        return pairs, *pairs.squared()
-    few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
-    return replace(few, seen=pairs.seen), squared, tie
+
+    pairs: Pairs
+    squared: Float[Tensor, "m m"]
+    tie: Float[Tensor, "m m"]
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> "_Few":
+        if pairs.n <= FEW:
+            return cls(pairs, *pairs.squared())
+        few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
+        return cls(replace(few, seen=pairs.seen), squared, tie)
+
+    @cached_property
+    def ordered(self) -> f.Ordered:
+        return f.Ordered.of(self.squared)
+
+    def part(self, left: Bool[Tensor, " m"]) -> Pairs:
+        """Some of them."""
+        p, square, tie = self.pairs, self.squared[left][:, left], self.tie[left][:, left]
+        return Pairs.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
+
+
+def _without(pairs: Pairs, groups: int) -> list[Bool[Tensor, " n"]]:
+    """The samples that stay when one group after the other is left out; none for fewer than two groups."""
+    if groups < 2:
+        return []
+    group = within_class_groups(pairs.codes, groups, pairs.seed).to(pairs.codes.device)
+    return [group != g for g in range(groups)]
 
 
 def _counts(groups: int, null: int) -> None:
@@ -373,7 +395,7 @@ def _part(pairs: Pairs) -> str:
     part = f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
     single = int((pairs.counts == 1).sum())
     alone = f"{single} class(es) of one sample have no spread and no neighbour of their own" if single else ""
-    return "; ".join(filter(None, (part, alone)))
+    return noted(part, alone)
 
 
 def _settings(pairs: Pairs, level: float, null: int) -> dict[str, Any]:

@@ -14,9 +14,11 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import Array
+from repana.analyzers._dimension_terms import noted
 from repana.analyzers._reads import reads
 from repana.summaries.forest import distances, spanning_edges
 from repana.summaries.sketch import Sketch
+from repana.summaries.tree import Tree
 
 HALVES = 20  # random halves of the samples, for intervals
 TAIL = 0.99  # quantile of edges that one outlier does not move
@@ -89,11 +91,9 @@ def h0_separability(
     """
     _check.in_range(tau, "tau", 1e-6, 1 - 1e-6)
     x, dead = sketch.normalized(normalize)
-    n, tree = sketch.n, sketch.tree(normalize)
-    deaths = tree.lengths
+    n, deaths = sketch.n, Tree.of(x).lengths
     note = f"{dead} samples of zeros have no direction" if dead else ""
-    if n < sketch.seen:
-        note = "; ".join(filter(None, (note, f"{n} of {sketch.seen} samples")))
+    note = noted(note, f"{n} of {sketch.seen} samples" if n < sketch.seen else "")
     settings = {"normalize": normalize, "samples": n, "tau": tau, "level": level, "seed": sketch.seed}
     if not float(deaths[-1]) > 0:
         nothing = Estimate(NAN, n=n, note="all samples are equal")

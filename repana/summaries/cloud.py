@@ -59,10 +59,7 @@ class Cloud:
         `labels` make the search of collapsed features faster and change no value.
         """
         _check.choice(duplicates, "duplicates", POLICIES)
-        rows = torch.arange(len(features), device=features.device)
-        if len(features) > most:
-            drawn = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed))[:most]
-            rows = drawn.sort().values.to(features.device)
+        rows = some(len(features), most, seed).to(features.device)
         x = features if len(rows) == len(features) else features[rows]
         codes = None if labels is None else labels[rows.to(labels.device)]
         if len(rows) < 2:
@@ -83,6 +80,13 @@ class Cloud:
                 codes = None if codes is None else codes[alive.to(codes.device)]
                 found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
         return cls(found, rows, len(features), repeated, x)
+
+
+def some(n: int, most: int, seed: int) -> Int[Tensor, " m"]:
+    """Places of all of n samples, or of `most` of them drawn by the seed, in order."""
+    if n <= most:
+        return torch.arange(n)
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
 
 
 def distinct(x: Float[Tensor, "n d"]) -> Int[Tensor, " m"]:

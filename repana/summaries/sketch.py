@@ -1,7 +1,6 @@
 """A fixed subset of a layer's samples, the same for every layer and checkpoint: what topology is read from."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -9,9 +8,8 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features, Labels
-from repana.summaries.forest import distances
+from repana.summaries.cloud import some
 from repana.summaries.neighbours import power_of_two, scaled
-from repana.summaries.tree import Tree
 
 MOST = 2_000
 NORMALIZE = ("center+l2", "center", "l2", "none")
@@ -37,10 +35,7 @@ class Sketch:
         n, most = len(features), _check.at_least(most, "most", 3)
         if n < 3:
             raise _check.too_few_samples("topology", n, 3)
-        rows = torch.arange(n)
-        if n > most:
-            rows = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
-        rows = rows.to(features.device)
+        rows = some(n, most, seed).to(features.device)
         x = features[rows].double()
         scale = power_of_two(x)
         return cls(scaled(x, scale), rows, n, scale, seed)
@@ -56,11 +51,3 @@ class Sketch:
         norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
         dead = norms <= 1e-14 * float(norms.max())
         return torch.where(dead, 0.0, x / torch.where(dead, 1.0, norms)), int(dead.sum())
-
-    @cached_property
-    def between(self) -> Float[Tensor, "m m"]:
-        """All distances."""
-        return distances(self.x)
-
-    def tree(self, how: str) -> Tree:
-        return Tree.of(self.normalized(how)[0])
