@@ -8,6 +8,8 @@ from ._results import Report as Report
 from ._results import concat as concat
 from ._version import __version__ as __version__
 from .analyzers import ANALYZERS as ANALYZERS
+from .analyzers._protocol import Probe as Probe
+from .analyzers._splits import Split as Split
 from .analyzers.binary import binary_dimension as binary_dimension
 from .analyzers.class_pairs import ClassDivergences as ClassDivergences
 from .analyzers.class_pairs import class_divergences as class_divergences
@@ -37,6 +39,12 @@ from .analyzers.neighbourhoods import ess as ess
 from .analyzers.neighbourhoods import local_dimension as local_dimension
 from .analyzers.neighbourhoods import mada as mada
 from .analyzers.neighbourhoods import mom as mom
+from .analyzers.probing import knn_probe as knn_probe
+from .analyzers.probing import lda_probe as lda_probe
+from .analyzers.probing import linear_probe as linear_probe
+from .analyzers.probing import naive_bayes as naive_bayes
+from .analyzers.probing import nearest_mean as nearest_mean
+from .analyzers.probing import ridge_probe as ridge_probe
 from .analyzers.scales import DimensionProfile as DimensionProfile
 from .analyzers.scales import dimension_profile as dimension_profile
 from .analyzers.separability import DataComplexity as DataComplexity

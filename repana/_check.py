@@ -882,3 +882,45 @@ def no_depth(quantity: str) -> InputError:
     return InputError(
         "RA222", f"{quantity!r} is one number for the whole network and has no depth profile; see `report.select`."
     )
+
+
+def shares_of(shares: tuple[float, ...]) -> tuple[float, ...]:
+    """The shares of fit, select and report rows."""
+    sound = len(shares) == 3 and all(isinstance(s, (int, float)) and s > 0 for s in shares)
+    if not sound or abs(sum(shares) - 1) > 1e-6:
+        raise InputError("RA212", f"`shares` is {shares}; wanted three positive numbers with the sum 1.")
+    return shares
+
+
+def groups_of(groups: Any, n: int) -> np.ndarray:
+    """The number of each row's group, from 0."""
+    values = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
+    if values.ndim != 1 or len(values) != n:
+        raise InputError(
+            "RA247", f"`groups` has shape {tuple(values.shape)} and `features` has {n} rows; wanted one group per row."
+        )
+    return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1]
+
+
+def too_few_groups(found: int, wanted: int) -> InputError:
+    return InputError(
+        "RA247",
+        f"`groups` has {found} group(s) and rows are split into {wanted} parts; a group stays whole, so wanted "
+        f"at least {wanted}.",
+    )
+
+
+def empty_part(part: str, n: int, groups: int | None) -> InputError:
+    of = "" if groups is None else f" in {groups} groups"
+    return InputError("RA247", f"the {part} part of {n} rows{of} is empty; give more rows, or other `shares=`.")
+
+
+def positive(value: Any, name: str) -> None:
+    if not isinstance(value, (int, float)) or not value > 0:
+        raise InputError("RA212", f"`{name}` is {value!r}; wanted a number above 0.")
+
+
+def split_of_others(split: int, n: int) -> InputError:
+    return InputError(
+        "RA248", f"`split` is of {split} rows and there are {n}; wanted the split of these rows, without ignored ones."
+    )

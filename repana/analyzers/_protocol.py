@@ -1,0 +1,249 @@
+"""The protocol of every probe: fit on the fit rows, choose on the select rows, fit again on both, report once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._results import NAN, Estimate, as_table
+from repana.analyzers import _scores as s
+from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Fitted, Head
+from repana.analyzers._probe_rows import Rows
+from repana.analyzers._splits import Split
+
+PERMUTATIONS = 3
+BESIDE = 2  # strengths tried beyond a best one that is the last
+ROUNDS = 6  # of such extensions
+EQUAL = 1e-5  # relative differences of log-losses up to which the stronger strength is taken
+FLAT = 1e-4  # share of the log-loss that an extension must win to go on
+RISES = 2  # of the log-loss on the select rows after which weaker strengths are not tried
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a probe reads, on the report rows; see `linear_probe`.
+
+    `predictions` (m,) are labels as they came (their codes for names), `log_probabilities` (m, c) in nats, `correct`
+    (m,), `recall`, `counts` (c,), `confusion` (c, c) rows true; `curve` (r, 3): strength, log-loss and accuracy on the
+    select rows. `classes` names the columns. Where scores are affine, x `weight` + `bias` (d, c), (c,), of the features
+    as they came; log-probabilities are the softmax of these times `settings["temperature"]`.
+    """
+
+    accuracy: Estimate
+    balanced_accuracy: Estimate
+    log_loss: Estimate
+    log_loss_bits: Estimate
+    chance: Estimate
+    capacity: Estimate
+    gap: Estimate
+    predictions: Int[Tensor, " m"]
+    log_probabilities: Float[Tensor, "m c"]
+    correct: Tensor
+    losses: Float[Tensor, " m"]
+    recall: Float[Tensor, " c"]
+    counts: Int[Tensor, " c"]
+    confusion: Int[Tensor, "c c"]
+    curve: Float[Tensor, "r 3"]
+    classes: tuple[str, ...]
+    split: Split
+    weight: Float[Tensor, "d c"] | None = None
+    bias: Float[Tensor, " c"] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The strength chosen on the select rows, its temperature, and what was tried."""
+
+    strength: float
+    temperature: float
+    at_edge: bool
+    curve: Float[Tensor, "r 3"]
+
+
+def probed(
+    head: Head,
+    rows: Rows,
+    *,
+    permutations: int = PERMUTATIONS,
+    level: float = 0.95,
+    seed: int = 0,
+    select: str = "log_loss",
+) -> Probe:
+    """A head on rows by the whole protocol."""
+    choice = chosen(head, rows, select)
+    codes = torch.stack([rows.codes, *_permuted(rows, permutations, seed)], 1)
+    strength = torch.tensor([choice.strength], dtype=torch.float64)
+    fitted = head.fit(rows, codes, TRAIN, strength)
+    report, train = fitted.scores(REPORT), fitted.scores(TRAIN)
+    at, seen = rows.at(REPORT), rows.at(TRAIN)
+    y, known = rows.codes[at].cpu(), rows.codes[seen]
+    log_p = s.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
+    guess = log_p.argmax(1)
+    correct, group = guess == y, rows.split.report_group
+    note = "; ".join(n for n in rows.notes if not n.endswith("constant in the fit rows"))
+    by_chance = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
+    trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
+    accuracy = s.accuracy(correct, group, level=level, seed=seed, note=note)
+    accuracy = replace(accuracy, **_null(by_chance))
+    losses = s.losses(log_p, y)
+    prior = torch.bincount(known.cpu(), minlength=rows.classes).double()
+    base = s.losses(s.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
+    log_loss = s.resampled(losses[:, None], y, group, level=level, seed=seed, note=note)
+    log_loss = replace(log_loss, null=float(base.mean()))
+    most = int(prior.argmax())
+    chance = s.accuracy(y == most, group, level=level, seed=seed)
+    count = torch.bincount(y, minlength=rows.classes)
+    confusion = torch.bincount(y * rows.classes + guess, minlength=rows.classes**2).view(rows.classes, rows.classes)
+    hits = confusion.diagonal().double()
+    weight = bias = None
+    if fitted.weight is not None and fitted.bias is not None and rows.scale != "unit":
+        weight, bias = rows.original(fitted.weight[:, :, 0], fitted.bias[:, 0])
+    return Probe(
+        accuracy=accuracy,
+        balanced_accuracy=s.balanced_accuracy(correct, y, rows.classes, group, level=level, seed=seed, note=note),
+        log_loss=log_loss,
+        log_loss_bits=s.bits(log_loss),
+        chance=chance,
+        capacity=_capacity(trained[1:], len(seen)),
+        gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
+        predictions=rows.values.cpu()[guess],
+        log_probabilities=log_p,
+        correct=correct,
+        losses=losses,
+        recall=torch.where(count > 0, hits / count.clamp_min(1), torch.nan),
+        counts=count,
+        confusion=confusion,
+        curve=choice.curve,
+        classes=rows.names,
+        split=rows.split,
+        weight=weight,
+        bias=bias,
+        settings=_settings(head, rows, choice, fitted, permutations, level, select),
+    )
+
+
+def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
+    """The strength with the smallest log-loss (or largest accuracy) on the select rows, the stronger of equals.
+
+    The grid is walked from strong to weak, a block at a time, until the log-loss has risen twice; it is extended while
+    the best is its last. A head without strengths is only given its temperature.
+    """
+    y = rows.codes[rows.at(SELECT)]
+    tried: dict[float, tuple[float, float, float]] = {}
+
+    def attempt(strengths: list[float]) -> None:
+        fitted = head.fit(rows, rows.codes[:, None], FIT, torch.tensor(strengths, dtype=torch.float64))
+        z = fitted.scores(SELECT)
+        t = z.new_ones(len(strengths)).double() if head.calibrated else s.temperature(z, y)
+        for k, strength in enumerate(strengths):
+            log_p = s.log_probabilities(z[:, :, k] * t[k], len(rows.split.fit))
+            hit = float((log_p.argmax(1) == y).double().mean())
+            tried[strength] = (float(s.losses(log_p, y).mean()), hit, float(t[k]))
+
+    def best() -> float:
+        order = sorted(tried, key=grid_place(head))
+        if select == "accuracy":
+            return min(order, key=lambda k: (-tried[k][1], tried[k][0]))
+        least = min(loss for loss, _, _ in tried.values())
+        return next(k for k in order if tried[k][0] <= least * (1 + EQUAL))
+
+    grid, block = list(head.strengths), _block(head, rows)
+    for start in range(0, len(grid), block):
+        attempt(grid[start : start + block])
+        done = list(tried)
+        if len(done) - 1 - done.index(best()) >= RISES and head.factor:
+            break
+    at_edge = False
+    for _ in range(ROUNDS * bool(head.factor)):
+        order = sorted(tried, key=grid_place(head))
+        place, before = order.index(best()), tried[best()][0]
+        if 0 < place < len(order) - 1:
+            break
+        end, factor = (order[-1], head.factor) if place else (order[0], 1 / head.factor)
+        more = [end * factor**k for k in range(1, BESIDE + 1)]
+        more = [m for m in more if head.limits[0] <= m <= head.limits[1]]
+        at_edge = not more
+        if not more:
+            break
+        attempt(more)
+        at_edge = tried[best()][0] < (1 - FLAT) * before
+        if not at_edge:  # flat: further strengths are as good
+            break
+    order = sorted(tried, key=grid_place(head))
+    strength = best()
+    at_edge = (at_edge or not head.factor) and len(order) > 1 and order.index(strength) in (0, len(order) - 1)
+    curve = torch.tensor([[k, *tried[k][:2]] for k in order], dtype=torch.float64)
+    return Choice(strength, tried[strength][2], at_edge, curve)
+
+
+def grid_place(head: Head) -> Any:
+    """Sorts strengths from strong to weak regularisation."""
+    sign = 1.0 if head.factor > 1 else -1.0
+    return lambda strength: sign * strength
+
+
+def _block(head: Head, rows: Rows) -> int:
+    """As many strengths at a time as the products are wide for."""
+    return max(1, min(5, 512 // rows.classes)) if head.name == "linear" else len(head.strengths)
+
+
+def _permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
+    """Labels in random order, inside the rows that are fitted on and inside those that are reported."""
+    generator, found = torch.Generator().manual_seed(seed + 1), []
+    train = rows.at(TRAIN)
+    for _ in range(count):
+        codes = rows.codes.clone()
+        codes[train] = codes[train[torch.randperm(len(train), generator=generator).to(train.device)]]
+        found.append(codes)
+    return found
+
+
+def _shares(guesses: Int[Tensor, "m r"], codes: Int[Tensor, " m"]) -> list[float]:
+    return (guesses == codes[:, None]).double().mean(0).tolist()
+
+
+def _null(found: list[float]) -> dict[str, float]:
+    if not found:
+        return {}
+    return {"null": sum(found) / len(found), "null_low": min(found), "null_high": max(found)}
+
+
+def _capacity(found: list[float], n: int) -> Estimate:
+    if not found:
+        return Estimate(NAN, n=n, note="no permutations")
+    return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} permutations")
+
+
+def _settings(
+    head: Head, rows: Rows, choice: Choice, fitted: Fitted, permutations: int, level: float, select: str
+) -> dict[str, Any]:
+    known = {name: value[0].item() for name, value in fitted.known.items()}
+    strength = {head.strength_name: choice.strength, "at_edge": choice.at_edge} if head.strength_name else {}
+    heat = {} if head.calibrated else {"temperature": choice.temperature}
+    return {
+        "probe": head.name,
+        **strength,
+        **heat,
+        **known,
+        **head.options,
+        "select": select,
+        "scale": rows.scale,
+        "features": rows.d,
+        "constant": rows.dead,
+        "fit": len(rows.split.fit),
+        "selected_on": len(rows.split.select),
+        "reported": len(rows.split.report),
+        "rows_per_feature": len(rows.split.train) / max(rows.d - rows.dead, 1),
+        "groups": rows.split.group is not None,
+        "split": rows.split.fingerprint,
+        "seed": rows.split.seed,
+        "permutations": permutations,
+        "level": level,
+    }

@@ -1,0 +1,153 @@
+"""Scores of predictions with their intervals, and the one place where nats become bits."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._results import Estimate
+from repana.analyzers._intervals import proportion
+
+DRAWS = 2000
+AFFORDABLE = 4e7  # draws times rows
+HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
+
+
+def bits(nats: Estimate | float) -> Estimate:
+    """In bits: nats over log 2."""
+    if not isinstance(nats, Estimate):
+        return Estimate(nats / math.log(2))
+    numbers = ("value", "low", "high", "null", "null_low", "null_high")
+    return replace(nats, **{name: getattr(nats, name) / math.log(2) for name in numbers})
+
+
+def log_probabilities(scores: Float[Tensor, "m c"], fitted_on: int) -> Float[Tensor, "m c"]:
+    """log((1 - e) softmax + e/c), e = 1/(n + c): what was never seen is unlikely, not impossible."""
+    c = scores.shape[1]
+    e = 1 / (fitted_on + c)
+    uniform = torch.full_like(scores, math.log(e / c), dtype=torch.float64)
+    return torch.logaddexp(torch.log_softmax(scores.double(), 1) + math.log1p(-e), uniform)
+
+
+def temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Float[Tensor, " p"]:
+    """The factor of the scores with the smallest log-loss, by bisection of its derivative, which rises.
+
+    One row more than there are, of every class alike, keeps it finite where all rows are right.
+    """
+    z = scores.double()
+    z = z.masked_fill(torch.isinf(z), -1e6)
+    m, c, p = z.shape
+    own = z.gather(1, codes[:, None, None].expand(m, 1, p))[:, 0]
+    e = 1 / (m + 1)
+    present = (z > -1e5).double()
+    even = (z * present).sum(1) / present.sum(1).clamp_min(1)
+    wanted = ((1 - e) * own + e * even).mean(0)
+    low, high = z.new_full((p,), math.log(HOTTEST)), z.new_full((p,), math.log(COLDEST))
+    for _ in range(30):
+        middle = (low + high) / 2
+        slope = (torch.softmax(z * middle.exp(), 1) * z).sum(1).mean(0) - wanted
+        low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
+    return ((low + high) / 2).exp()
+
+
+def losses(log_p: Float[Tensor, "m c"], codes: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """-log p(y|x) of every row, in nats."""
+    return -log_p.gather(1, codes[:, None])[:, 0]
+
+
+def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, seed: int, note: str = "") -> Estimate:
+    """The share of right rows, with Wilson's interval, or that of resampled groups."""
+    hits, m = int(correct.sum()), len(correct)
+    wilson = proportion(hits, m, level=level, note=note)
+    if group is None or hits in (0, m):
+        return wilson
+    return resampled(correct.double()[:, None], None, group, level=level, seed=seed, note=note)
+
+
+def balanced_accuracy(
+    correct: Tensor,
+    codes: Int[Tensor, " m"],
+    classes: int,
+    group: Int[Tensor, " m"] | None,
+    *,
+    level: float,
+    seed: int,
+    note: str = "",
+) -> Estimate:
+    """The mean over the classes that have rows of the share of right ones."""
+    hit = correct.new_zeros((len(codes), classes), dtype=torch.float64).scatter_(
+        1, codes[:, None], correct.double()[:, None]
+    )
+    there = torch.zeros_like(hit).scatter_(1, codes[:, None], 1.0)
+    present = there.sum(0) > 0
+    absent = classes - int(present.sum())
+    if absent:
+        note = "; ".join(filter(None, [note, f"of {classes - absent} of {classes} classes; the others have no row"]))
+    columns = torch.cat([hit[:, present], there[:, present]], 1)
+
+    def share(sums: Tensor) -> Tensor:
+        a, b = sums.chunk(2, -1)
+        return (a / b.clamp_min(1e-300)).where(b > 0, torch.nan).nanmean(-1)
+
+    found = resampled(columns, codes, group, level=level, seed=seed, note=note, statistic=share)
+    if int(correct.sum()) in (0, len(correct)):  # all alike: no spread to resample
+        wilson = proportion(int(correct.sum()), len(correct), level=level)
+        found = replace(found, low=wilson.low, high=wilson.high)
+    return found
+
+
+def resampled(
+    columns: Float[Tensor, "m q"],
+    strata: Int[Tensor, " m"] | None,
+    group: Int[Tensor, " m"] | None,
+    *,
+    level: float,
+    seed: int,
+    note: str = "",
+    statistic: Callable[[Tensor], Tensor] | None = None,
+) -> Estimate:
+    """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
+    m = len(columns)
+
+    def mean(sums: Tensor) -> Tensor:
+        return sums[..., 0] / m
+
+    function = mean if statistic is None else statistic
+    value = float(function(columns.sum(0)))
+    found = [function(sums) for sums in bootstrap_sums(columns, strata, group, seed)]
+    drawn = torch.cat(found)
+    low, high = np.percentile(drawn.cpu().numpy(), [50 * (1 - level), 50 * (1 + level)])
+    return Estimate(value, min(float(low), value), max(float(high), value), m, note)
+
+
+def bootstrap_sums(
+    columns: Float[Tensor, "m q"], strata: Int[Tensor, " m"] | None, group: Int[Tensor, " m"] | None, seed: int
+) -> Iterator[Float[Tensor, "b q"]]:
+    """Sums of columns over rows drawn with replacement: groups where there are some, else rows inside every stratum.
+
+    The same seed, strata and groups give the same draws, whatever the columns: differences of two are paired.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    columns, m = columns.detach().double().cpu(), len(columns)
+    if group is not None:
+        _, at = torch.unique(group.cpu(), return_inverse=True)
+        g = int(at.max()) + 1
+        columns = columns.new_zeros(g, columns.shape[1]).index_add_(0, at, columns)
+        strata, m = None, g
+    members = [torch.arange(m)]
+    if strata is not None:
+        codes = strata.cpu()
+        members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
+    draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
+    block = max(1, int(2e6 / max(m, 1)))
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        weight = torch.zeros(size, m)
+        for at in members:
+            drawn = at[torch.randint(len(at), (size, len(at)), generator=generator)]
+            weight.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weight.dtype))
+        yield weight.double() @ columns

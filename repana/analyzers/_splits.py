@@ -1,0 +1,184 @@
+"""Fit, select, report: which rows a probe is fitted on, which choose among its fits, and which are read once."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from repana import _check
+from repana._typing import Features
+from repana.summaries.neighbours import Neighbours
+
+SHARES = (0.6, 0.2, 0.2)
+PARTS = ("fit", "select", "report")
+FEWEST = 6  # samples that three parts can be made of
+NEAR = 1e-3  # of the usual distance between rows: nearer than that is the same sample twice
+LOOKED_AT = 4096  # report rows searched for near-duplicates
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows by their part, ascending. `group` (n,) numbers the groups where rows came in groups."""
+
+    fit: Int[Tensor, " a"]
+    select: Int[Tensor, " b"]
+    report: Int[Tensor, " m"]
+    group: Int[Tensor, " n"] | None = None
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        codes: Int[Tensor, " n"] | None,
+        n: int,
+        *,
+        groups: Any = None,
+        seed: int = 0,
+        shares: Iterable[float] = SHARES,
+    ) -> "Split":
+        """60, 20 and 20 % of every class, drawn by the seed; with `groups` whole groups, as near to that as they go.
+
+        Without `codes` (values, several labels) rows are drawn alike. Of a class of one sample that one is fitted on,
+        of two the other is reported.
+        """
+        wanted = _check.shares_of(tuple(shares))
+        if n < FEWEST:
+            raise _check.too_few_samples("a probe splits its rows in three and", n, FEWEST)
+        strata = np.zeros(n, np.int64) if codes is None else codes.cpu().numpy()
+        random = np.random.default_rng(seed)
+        group = None if groups is None else _check.groups_of(groups, n)
+        part = parted(strata, group, wanted, random)
+        rows = [torch.from_numpy(np.flatnonzero(part == k)) for k in range(3)]
+        for name, at in zip(PARTS, rows):
+            if not len(at):
+                raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
+        notes = []
+        if codes is not None:
+            known = np.unique(strata)
+            for name, at in zip(PARTS, rows):
+                missing = len(known) - len(np.unique(strata[at.numpy()]))
+                if missing:
+                    notes.append(f"{missing} of {len(known)} classes have no {name} row")
+        numbers = None if group is None else torch.from_numpy(group)
+        return cls(rows[0], rows[1], rows[2], numbers, seed, tuple(notes))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same for the same rows in the same parts."""
+        text = hashlib.sha256()
+        for rows in (self.fit, self.select, self.report):
+            text.update(rows.numpy().tobytes() + b"|")
+        return text.hexdigest()[:16]
+
+    @property
+    def n(self) -> int:
+        return len(self.fit) + len(self.select) + len(self.report)
+
+    @cached_property
+    def train(self) -> Int[Tensor, " t"]:
+        """Fit and select rows, on which the chosen probe is fitted again."""
+        return torch.cat([self.fit, self.select]).sort().values
+
+    @cached_property
+    def part(self) -> Int[Tensor, " n"]:
+        """0, 1, 2 by row."""
+        found = torch.empty(self.n, dtype=torch.int64)
+        for k, rows in enumerate((self.fit, self.select, self.report)):
+            found[rows] = k
+        return found
+
+    @cached_property
+    def report_group(self) -> Int[Tensor, " m"] | None:
+        return None if self.group is None else self.group[self.report]
+
+    def straddling(self, features: Features) -> int:
+        """How many report rows have a near-duplicate among the rows that a probe may look at: nearer than 1e-3 of the
+        root mean square distance between rows. 0 where all rows are one point.
+        """
+        at = self.report[:LOOKED_AT].to(features.device)
+        bank = features[self.train.to(features.device)]
+        usual = float((2 * bank.double().var(0, correction=0).sum()).sqrt())
+        if not len(at) or usual == 0:
+            return 0
+        return int((Neighbours.of(features[at], k=1, bank=bank).distances[:, 0] <= NEAR * usual).sum())
+
+
+def folds_of(codes: Int[Tensor, " n"], folds: int, *, groups: Any = None, seed: int = 0) -> list[Split]:
+    """As many splits as folds: each fold is reported once, the next one selects, all others are fitted on."""
+    n = len(codes)
+    group = None if groups is None else _check.groups_of(groups, n)
+    part = parted(codes.cpu().numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
+    numbers = None if group is None else torch.from_numpy(group)
+    found = []
+    for f in range(folds):
+        report, select = part == f, part == (f + 1) % folds
+        rows = [torch.from_numpy(np.flatnonzero(r)) for r in (~report & ~select, select, report)]
+        for name, at in zip(PARTS, rows):
+            if not len(at):
+                raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
+        found.append(Split(rows[0], rows[1], rows[2], numbers, seed))
+    return found
+
+
+def parted(
+    strata: np.ndarray, group: np.ndarray | None, shares: tuple[float, ...], random: np.random.Generator
+) -> np.ndarray:
+    """The part of every row: its share of every stratum, in whole groups where there are some."""
+    if group is None:
+        return _by_rows(strata, shares, random)
+    return _by_groups(strata, group, shares, random)
+
+
+def _by_rows(strata: np.ndarray, shares: tuple[float, ...], random: np.random.Generator) -> np.ndarray:
+    """Part of every row; inside a class the parts get their shares, rounded so that each gets one where it can."""
+    part, parts = np.empty(len(strata), np.int64), len(shares)
+    carry = np.zeros(parts)
+    first = (0, parts - 1, *range(1, parts - 1))  # what is fitted on and what is reported come first
+    for value in random.permutation(np.unique(strata)):
+        rows = random.permutation(np.flatnonzero(strata == value))
+        exact = len(rows) * np.asarray(shares)
+        counts = np.floor(exact).astype(int)
+        left = exact - counts + 1e-9 * random.random(parts) + carry / len(strata)
+        for k in np.argsort(-left)[: len(rows) - counts.sum()]:
+            counts[k] += 1
+        for k in first[: len(rows)]:
+            if not counts[k]:
+                counts[int(np.argmax(counts))] -= 1
+                counts[k] += 1
+        carry += exact - counts
+        part[rows] = np.repeat(np.arange(parts), counts)
+    return part
+
+
+def _by_groups(
+    strata: np.ndarray, group: np.ndarray, shares: tuple[float, ...], random: np.random.Generator
+) -> np.ndarray:
+    """Whole groups, the largest first, each to the part whose classes it brings nearest to their shares."""
+    values, codes = np.unique(strata, return_inverse=True)
+    g, c, parts = int(group.max()) + 1, len(values), len(shares)
+    if g < parts:
+        raise _check.too_few_groups(g, parts)
+    table = np.zeros((g, c))
+    np.add.at(table, (group, codes), 1)
+    wanted = np.asarray(shares)[:, None] * table.sum(0)
+    have, held, of_group = np.zeros((parts, c)), np.zeros(parts, int), np.empty(g, np.int64)
+    shuffled = random.permutation(g)
+    order = shuffled[np.argsort(-table[shuffled].sum(1), kind="stable")]
+    weight = 1 / np.maximum(table.sum(0), 1)
+    for left, one in zip(range(g, 0, -1), order):
+        gain = (((wanted - have) ** 2 - (wanted - have - table[one]) ** 2) * weight).sum(1)
+        empty = held == 0
+        if empty.sum() >= left:  # the last groups go where there is none yet
+            gain[~empty] = -np.inf
+        k = int(np.argmax(gain))
+        have[k] += table[one]
+        held[k] += 1
+        of_group[one] = k
+    return of_group[group]

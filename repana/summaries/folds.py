@@ -1,0 +1,215 @@
+"""Sums by fold of features, of targets and of their products: all that linear readers of every strength need.
+
+One read of the rows gives, for each fold, counts, sums, X'X and X'Z. Sums run around a shift (the mean of the first
+rows), so that features far from the origin lose no digits; chunks are multiplied in the precision of the features
+and added up in float64. They add: any split of the data gives the same value, and the sums of all folds but one are
+the total less that fold.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._typing import Features
+from repana.summaries.neighbours import full_precision
+
+ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
+PILOT = 256  # rows whose mean is the shift
+LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
+
+
+@dataclass(frozen=True)
+class Normal:
+    """The normal equations of some rows: centred products `gram` = X'X, `cross` = X'Z, `squares` = sum Z^2."""
+
+    n: int
+    mean: Float[Tensor, " d"]
+    target_mean: Float[Tensor, " t"]
+    gram: Float[Tensor, "d d"]
+    cross: Float[Tensor, "d t"]
+    squares: Float[Tensor, " t"]
+
+    def scaled(self, scale: Float[Tensor, " d"]) -> "Normal":
+        """Of features divided by `scale`."""
+        gram = self.gram / scale / scale[:, None]
+        return replace(self, mean=self.mean / scale, gram=gram, cross=self.cross / scale[:, None])
+
+
+@dataclass(frozen=True)
+class FoldMoments:
+    """`count` (f,) and, around `shift` (d,) and `target_shift` (t,): `x` (f, d), `z` (f, t), `xx` (f, d, d),
+    `xz` (f, d, t) and `zz` (f, t), the sums of squares of targets; float64.
+    """
+
+    count: Int[Tensor, " f"]
+    shift: Float[Tensor, " d"]
+    target_shift: Float[Tensor, " t"]
+    x: Float[Tensor, "f d"]
+    z: Float[Tensor, "f t"]
+    xx: Float[Tensor, "f d d"]
+    xz: Float[Tensor, "f d t"]
+    zz: Float[Tensor, "f t"]
+
+    @classmethod
+    def of(
+        cls,
+        features: Features,
+        targets: Float[Tensor, "n t"],
+        fold: Int[Tensor, " n"],
+        folds: int,
+        *,
+        shift: Float[Tensor, " d"] | None = None,
+        target_shift: Float[Tensor, " t"] | None = None,
+    ) -> "FoldMoments":
+        """Of one batch. Rows of fold -1 are left out. A later batch takes the `shift` of the first, or adds slower."""
+        work = torch.float64 if torch.float64 in (features.dtype, targets.dtype) else torch.float32
+        first = features[:PILOT].double().mean(0) if shift is None else shift
+        target_first = targets[:PILOT].double().mean(0) if target_shift is None else target_shift
+        (d, t), device = (features.shape[1], targets.shape[1]), features.device
+        zeros = torch.zeros(folds, dtype=torch.float64, device=device)
+        x, z, zz = zeros.new_zeros(folds, d), zeros.new_zeros(folds, t), zeros.new_zeros(folds, t)
+        xx, xz = zeros.new_zeros(folds, d, d), zeros.new_zeros(folds, d, t)
+        count = torch.bincount(fold[fold >= 0], minlength=folds)
+        order = torch.argsort(fold, stable=True)[int((fold < 0).sum()) :]
+        for f, rows in enumerate(order.split(count.tolist())):
+            for at in rows.split(ROWS):
+                a = (features[at].double() - first).to(work) if work == torch.float64 else _moved(features[at], first)
+                b = (targets[at].double() - target_first).to(work)
+                with full_precision():
+                    xx[f] += a.T @ a
+                    xz[f] += a.T @ b
+                x[f] += a.sum(0, dtype=torch.float64)
+                z[f] += b.sum(0, dtype=torch.float64)
+                zz[f] += b.double().square().sum(0)
+        return cls(count, first, target_first, x, z, xx, xz, zz)
+
+    @property
+    def folds(self) -> int:
+        return len(self.count)
+
+    def __add__(self, other: "FoldMoments") -> "FoldMoments":
+        other = other.around(self.shift, self.target_shift)
+        names = ("count", "x", "z", "xx", "xz", "zz")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
+    def __radd__(self, other: int) -> "FoldMoments":
+        """So that `sum(parts)` works, which starts from 0."""
+        return self if other == 0 else NotImplemented
+
+    def around(self, shift: Float[Tensor, " d"], target_shift: Float[Tensor, " t"]) -> "FoldMoments":
+        """The same sums around another shift."""
+        a, b = self.shift - shift, self.target_shift - target_shift
+        if not bool(a.any()) and not bool(b.any()):
+            return self
+        n = self.count.double()[:, None]
+        x, z = self.x + n * a, self.z + n * b
+        mixed = self.x[:, :, None] * a
+        xx = self.xx + mixed + mixed.mT + n[:, :, None] * a[:, None] * a
+        xz = self.xz + self.x[:, :, None] * b + a[:, None] * self.z[:, None] + n[:, :, None] * a[:, None] * b
+        zz = self.zz + 2 * self.z * b + n * b.square()
+        return FoldMoments(self.count, shift, target_shift, x, z, xx, xz, zz)
+
+    def normal(self, folds: Sequence[int] | None = None) -> Normal:
+        """The normal equations of these folds together; of all where none are named."""
+        at = list(range(self.folds)) if folds is None else list(folds)
+        n = int(self.count[at].sum())
+        x, z = self.x[at].sum(0) / max(n, 1), self.z[at].sum(0) / max(n, 1)
+        gram = self.xx[at].sum(0) - n * x.outer(x)
+        cross = self.xz[at].sum(0) - n * x.outer(z)
+        squares = (self.zz[at].sum(0) - n * z.square()).clamp_min(0)
+        return Normal(n, x + self.shift, z + self.target_shift, gram, cross, squares)
+
+    def without(self, fold: int) -> Normal:
+        """The normal equations of all other folds."""
+        return self.normal([f for f in range(self.folds) if f != fold])
+
+
+@dataclass(frozen=True)
+class RidgePath:
+    """Ridge regressions of every strength: `weight` (d, t, r), `bias` (t, r), in units of the features as they came.
+
+    `effective` (r,) is the trace of the hat matrix, sum_j s_j/(s_j + strength).
+    """
+
+    strengths: Float[Tensor, " r"]
+    weight: Float[Tensor, "d t r"]
+    bias: Float[Tensor, "t r"]
+    effective: Float[Tensor, " r"]
+    values: Float[Tensor, " d"]
+    vectors: Float[Tensor, "d d"]
+    mean: Float[Tensor, " d"]
+    n: int
+
+    @classmethod
+    def of(cls, normal: Normal, strengths: Float[Tensor, " r"]) -> "RidgePath":
+        """min |Z - XW - b|^2 + strength |W|^2: V (S + strength)^-1 V'X'Z, where X'X = V S V'."""
+        values, vectors = torch.linalg.eigh(normal.gram)
+        values = values.clamp_min(0)
+        along = vectors.T @ normal.cross
+        damped = values[:, None] + strengths
+        (d, t), r = normal.cross.shape, len(strengths)
+        weight = vectors @ (along[:, :, None] / damped[:, None]).reshape(d, t * r)
+        weight = weight.view(d, t, r)
+        bias = normal.target_mean[:, None] - torch.einsum("d,dtr->tr", normal.mean, weight)
+        return cls(strengths, weight, bias, (values[:, None] / damped).sum(0), values, vectors, normal.mean, normal.n)
+
+    def scores(self, features: Features) -> Float[Tensor, "m t r"]:
+        """Predictions for rows."""
+        d, t, r = self.weight.shape
+        work = torch.float64 if features.dtype == torch.float64 else torch.float32
+        with full_precision():
+            out = (features.to(work) - self.mean.to(work)) @ self.weight.to(work).view(d, t * r)
+        level = self.bias + torch.einsum("d,dtr->tr", self.mean, self.weight)
+        return out.view(-1, t, r) + level.to(work)
+
+    def left_out(
+        self, features: Features, targets: Float[Tensor, "n t"], rows: int = LEFT_OUT
+    ) -> Iterator[tuple[slice, Float[Tensor, "b t r"]]]:
+        """Leave-one-out predictions of the rows that it was fitted on, some rows at a time:
+        y - (y - fit)/(1 - leverage). A row of leverage 1 decides its own fit, and what the others say of it is not
+        known: NaN.
+        """
+        work = torch.float64 if features.dtype == torch.float64 else torch.float32
+        d, t, r = self.weight.shape
+        damped = (1 / (self.values[:, None] + self.strengths)).to(work)
+        inside = (self.vectors.T @ self.weight.view(d, t * r)).to(work)
+        level = (self.bias + torch.einsum("d,dtr->tr", self.mean, self.weight)).to(work)
+        vectors, mean = self.vectors.to(work), self.mean.to(work)
+        rows = max(64, min(rows, LEFT_OUT_SIZE // (t * r)))
+        for start in range(0, len(features), rows):
+            part = slice(start, start + rows)
+            y = targets[part].to(work)[:, :, None]
+            with full_precision():
+                along = (features[part].to(work) - mean) @ vectors
+                found = torch.addmm(level.view(-1), along, inside).view(-1, t, r)
+                free = 1 - 1 / self.n - along.square_() @ damped
+            free = torch.where(free > 10 * torch.finfo(work).eps * self.n**0.5, free, torch.nan)
+            yield part, found.sub_(y).div_(free[:, None]).add_(y)
+
+    def left_out_error(self, features: Features, targets: Float[Tensor, "n t"]) -> Float[Tensor, "t r"]:
+        """Mean squared leave-one-out error of every target and strength."""
+        total = torch.zeros_like(self.bias)
+        for part, found in self.left_out(features, targets):
+            total += found.sub_(targets[part][:, :, None]).square_().sum(0)
+        return total / len(features)
+
+
+def _moved(features: Features, shift: Float[Tensor, " d"]) -> Features:
+    """Less the shift, in float32; what the shift's own rounding leaves is subtracted too."""
+    first = shift.float()
+    rest = (shift - first.double()).float()
+    return (features.float() - first).sub_(rest)
+
+
+def strengths_for(normal: Normal, count: int = 17, low: float = -6.0, high: float = 2.0) -> Float[Tensor, " r"]:
+    """Evenly spaced on a log scale, in units of the mean eigenvalue tr(X'X)/d."""
+    unit = float(normal.gram.diagonal().mean()) or 1.0
+    return unit * torch.logspace(high, low, count, dtype=torch.float64, device=normal.gram.device)
+
+
+def one_hot(codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "n c"]:
+    """The indicators of classes, in float32."""
+    return torch.zeros(len(codes), classes, device=codes.device).scatter_(1, codes[:, None], 1.0)
