@@ -39,6 +39,11 @@ from .analyzers.neighbourhoods import ess as ess
 from .analyzers.neighbourhoods import local_dimension as local_dimension
 from .analyzers.neighbourhoods import mada as mada
 from .analyzers.neighbourhoods import mom as mom
+from .analyzers.paired import LayerChoice as LayerChoice
+from .analyzers.paired import PairedProbes as PairedProbes
+from .analyzers.paired import best_layer as best_layer
+from .analyzers.paired import compare_probes as compare_probes
+from .analyzers.paired import corrected_difference as corrected_difference
 from .analyzers.probing import knn_probe as knn_probe
 from .analyzers.probing import lda_probe as lda_probe
 from .analyzers.probing import linear_probe as linear_probe

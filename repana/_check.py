@@ -920,6 +920,13 @@ def positive(value: Any, name: str) -> None:
         raise InputError("RA212", f"`{name}` is {value!r}; wanted a number above 0.")
 
 
+def other_splits(count: int) -> InputError:
+    return InputError(
+        "RA248",
+        f"the probes were split in {count} ways; fit them with one `split=`, so that they report the same rows.",
+    )
+
+
 def split_of_others(split: int, n: int) -> InputError:
     return InputError(
         "RA248", f"`split` is of {split} rows and there are {n}; wanted the split of these rows, without ignored ones."

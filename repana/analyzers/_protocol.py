@@ -26,7 +26,8 @@ RISES = 2  # of the log-loss on the select rows after which weaker strengths are
 class Probe:
     """What a probe reads, on the report rows; see `linear_probe`.
 
-    `predictions` (m,) are labels as they came (their codes for names), `log_probabilities` (m, c) in nats, `correct`
+    `predictions` (m,) are labels as they came (their codes for names), `targets` (m,) the columns of the true ones,
+    `log_probabilities` (m, c) in nats, `correct`
     (m,), `recall`, `counts` (c,), `confusion` (c, c) rows true; `curve` (r, 3): strength, log-loss and accuracy on the
     select rows. `classes` names the columns. Where scores are affine, x `weight` + `bias` (d, c), (c,), of the features
     as they came; log-probabilities are the softmax of these times `settings["temperature"]`.
@@ -41,6 +42,7 @@ class Probe:
     gap: Estimate
     predictions: Int[Tensor, " m"]
     log_probabilities: Float[Tensor, "m c"]
+    targets: Int[Tensor, " m"]
     correct: Tensor
     losses: Float[Tensor, " m"]
     recall: Float[Tensor, " c"]
@@ -115,6 +117,7 @@ def probed(
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
         predictions=rows.values.cpu()[guess],
         log_probabilities=log_p,
+        targets=y,
         correct=correct,
         losses=losses,
         recall=torch.where(count > 0, hits / count.clamp_min(1), torch.nan),

@@ -111,43 +111,41 @@ def resampled(
     statistic: Callable[[Tensor], Tensor] | None = None,
 ) -> Estimate:
     """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
-    m = len(columns)
-
-    def mean(sums: Tensor) -> Tensor:
-        return sums[..., 0] / m
-
-    function = mean if statistic is None else statistic
-    value = float(function(columns.sum(0)))
-    found = [function(sums) for sums in bootstrap_sums(columns, strata, group, seed)]
-    drawn = torch.cat(found)
-    low, high = np.percentile(drawn.cpu().numpy(), [50 * (1 - level), 50 * (1 + level)])
+    columns, m = columns.detach().double().cpu(), len(columns)
+    if statistic is None:
+        columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
+    value = float(statistic(columns.sum(0)))
+    drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
+    low, high = np.percentile(drawn.numpy(), [50 * (1 - level), 50 * (1 + level)])
     return Estimate(value, min(float(low), value), max(float(high), value), m, note)
 
 
-def bootstrap_sums(
-    columns: Float[Tensor, "m q"], strata: Int[Tensor, " m"] | None, group: Int[Tensor, " m"] | None, seed: int
-) -> Iterator[Float[Tensor, "b q"]]:
-    """Sums of columns over rows drawn with replacement: groups where there are some, else rows inside every stratum.
+def _mean(sums: Tensor) -> Tensor:
+    return sums[..., 0] / sums[..., 1]
 
-    The same seed, strata and groups give the same draws, whatever the columns: differences of two are paired.
+
+def bootstrap_weights(
+    m: int, strata: Int[Tensor, " m"] | None, group: Int[Tensor, " m"] | None, seed: int
+) -> Iterator[Float[Tensor, "b m"]]:
+    """How often each row is drawn, with replacement: whole groups where there are some, else inside every stratum.
+
+    The same seed, strata and groups give the same draws, whatever is measured: differences of two are paired.
     """
     generator = torch.Generator().manual_seed(seed)
-    columns, m = columns.detach().double().cpu(), len(columns)
+    at = torch.arange(m)
+    members = [at]
     if group is not None:
         _, at = torch.unique(group.cpu(), return_inverse=True)
-        g = int(at.max()) + 1
-        columns = columns.new_zeros(g, columns.shape[1]).index_add_(0, at, columns)
-        strata, m = None, g
-    members = [torch.arange(m)]
-    if strata is not None:
+        members = [torch.arange(int(at.max()) + 1)]
+    elif strata is not None:
         codes = strata.cpu()
         members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
     draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
-    block = max(1, int(2e6 / max(m, 1)))
+    block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)
     for start in range(0, draws, block):
         size = min(block, draws - start)
-        weight = torch.zeros(size, m)
-        for at in members:
-            drawn = at[torch.randint(len(at), (size, len(at)), generator=generator)]
+        weight = torch.zeros(size, units)
+        for some in members:
+            drawn = some[torch.randint(len(some), (size, len(some)), generator=generator)]
             weight.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weight.dtype))
-        yield weight.double() @ columns
+        yield (weight if group is None else weight[:, at]).double()
