@@ -931,3 +931,30 @@ def split_of_others(split: int, n: int) -> InputError:
     return InputError(
         "RA248", f"`split` is of {split} rows and there are {n}; wanted the split of these rows, without ignored ones."
     )
+
+
+def bad_types(types: int, n: int) -> InputError:
+    if types == n:
+        return InputError(
+            "RA249",
+            f"`types` has {types} types in {n} rows, one a row; a control task is then a permutation of labels, which "
+            "every probe has as `accuracy.null` and `capacity`.",
+        )
+    return InputError("RA249", f"`types` has {types} types in {n} rows; wanted at least 6, each with several rows.")
+
+
+def probabilities(value: Any, name: str, n: int) -> Tensor:
+    """(n, z) shares that sum to one in every row."""
+    x = matrix(value, name, n, None, "one row of probabilities per sample")
+    total = x.double().sum(1)
+    if bool((x < 0).any()) or float((total - 1).abs().max()) > 1e-3:
+        raise InputError(
+            "RA250",
+            f"`{name}` has rows that sum to {float(total.min()):.4g} to {float(total.max()):.4g}, the least value "
+            f"{float(x.min()):.4g}; wanted probabilities: `logits.softmax(1)`.",
+        )
+    return x
+
+
+def shrinkage_number(value: str) -> InputError:
+    return InputError("RA212", f"`shrinkage` is {value!r}; wanted a number from 0 to 1 here.")

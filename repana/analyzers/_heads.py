@@ -15,6 +15,7 @@ from repana.summaries.neighbours import Neighbours
 
 FIT, SELECT, REPORT = (0,), (1,), (2,)
 TRAIN = (0, 1)
+KS = (1, 2, 5, 10, 20, 50, 100, 200)
 TEMPERATURE = 0.07  # of a neighbour's vote, as in DINO
 
 Scores = Callable[[tuple[int, ...]], Float[Tensor, "m c p"]]
@@ -206,7 +207,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         at, wanted_k = rows.at(parts), [int(k) for k in strengths]
-        most = min(max(wanted_k), len(at) - 1)
+        most = min(max(wanted_k), len(at) - 1)  # of the rows themselves one less can be a neighbour
         x = rows.x.double() if metric == "cosine" else rows.x
 
         def scores(wanted: tuple[int, ...]) -> Tensor:
@@ -249,3 +250,16 @@ def smoothed(counts: Float[Tensor, "m c r"], prior: Float[Tensor, " c"]) -> Floa
     """Log of (votes + prior)/(all votes + 1): one vote more, spread as the classes are."""
     shares = (counts + prior[:, None]) / (counts.sum(1, keepdim=True) + 1)
     return shares.clamp_min(1e-300).log()
+
+
+def head_named(name: str) -> Head:
+    """A head with its default options."""
+    made: dict[str, Callable[[], Head]] = {
+        "linear": logistic_head,
+        "ridge": ridge_head,
+        "lda": lda_head,
+        "nearest_mean": nearest_mean_head,
+        "naive_bayes": naive_bayes_head,
+        "knn": lambda: knn_head(KS),
+    }
+    return made[name]()

@@ -80,7 +80,7 @@ def probed(
 ) -> Probe:
     """A head on rows by the whole protocol."""
     choice = chosen(head, rows, select)
-    codes = torch.stack([rows.codes, *_permuted(rows, permutations, seed)], 1)
+    codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     fitted = head.fit(rows, codes, TRAIN, strength)
     report, train = fitted.scores(REPORT), fitted.scores(TRAIN)
@@ -197,7 +197,7 @@ def _block(head: Head, rows: Rows) -> int:
     return max(1, min(5, 512 // rows.classes)) if head.name == "linear" else len(head.strengths)
 
 
-def _permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
+def permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
     """Labels in random order, inside the rows that are fitted on and inside those that are reported."""
     generator, found = torch.Generator().manual_seed(seed + 1), []
     train = rows.at(TRAIN)

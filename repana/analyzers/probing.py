@@ -4,13 +4,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from repana import _check
-from repana.analyzers._heads import knn_head, lda_head, logistic_head, naive_bayes_head, nearest_mean_head, ridge_head
+from repana.analyzers._heads import (
+    KS,
+    knn_head,
+    lda_head,
+    logistic_head,
+    naive_bayes_head,
+    nearest_mean_head,
+    ridge_head,
+)
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
 
 SELECT = ("log_loss", "accuracy")
-KS = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
 def linear_probe(

@@ -36,8 +36,8 @@ SHRUNK = 0.8  # share of problems still open at which the others are dropped
 class LogisticFits:
     """The minimisers, problem by problem along the last axis.
 
-    `gap` bounds (f - min f)/min(f, f0 - f), f0 the entropy of the classes; `certified` where it and the gradient of the
-    intercept (relative to the rarest class) are at most the tolerance.
+    `gap` bounds (f - min f)/min(f, f0 - f), f0 the entropy of the classes (or over ten roundings of f, if more);
+    `certified` where it and the gradient of the intercept (relative to the rarest class) are at most the tolerance.
     """
 
     weight: Float[Tensor, "d c p"]
@@ -225,7 +225,8 @@ class _Descent:
     def _gap(self, g: Tensor, f: Tensor) -> Tensor:
         squares = g[:-1].square() if self.square is None else g[:-1].square() / self.square
         bound = squares.sum((0, 1)).double() / (2 * self.penalty.double())
-        return bound / torch.minimum(f, self.entropy - f).clamp_min(1e-300)
+        rounding = 10 * torch.finfo(g.dtype).eps * f  # nothing to explain: the intercept alone is the answer
+        return bound / torch.maximum(torch.minimum(f, self.entropy - f), rounding).clamp_min(1e-300)
 
     def _precondition(self, g: Tensor) -> Tensor:
         values, vectors = self.basis

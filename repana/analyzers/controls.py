@@ -1,0 +1,162 @@
+"""Control tasks: whether a probe reads the labels or remembers the types that carry them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate, as_table
+from repana._typing import IGNORED
+from repana.analyzers import _scores as s
+from repana.analyzers._heads import REPORT, TRAIN, head_named
+from repana.analyzers._probe_rows import Rows
+from repana.analyzers._protocol import chosen
+from repana.analyzers._splits import SHARES, Split, parted
+
+PROBES = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """A task and its control; see `selectivity`."""
+
+    selectivity: Estimate
+    task: Estimate
+    control: Estimate
+    unseen: Estimate
+    task_unseen: Estimate
+    selectivity_bits: Estimate
+    capacity: Estimate
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def selectivity(
+    features: Any,
+    labels: Any,
+    types: Any,
+    *,
+    probe: str = "linear",
+    strength: float | None = None,
+    distribution: str = "empirical",
+    draws: int = 3,
+    held_out: float = 0.2,
+    scale: str = "standard",
+    level: float = 0.95,
+    seed: int = 0,
+) -> Selectivity:
+    """Accuracy on the task, less that on a control task that can only be learnt by heart.
+
+    `types` (n,) says what each row is a case of, as the word of a token. In a control every type has one random label
+    for all of its rows, drawn from the shares of the labels (`distribution="empirical"`) or evenly ("uniform"). The
+    control has the same rows, the same split and the same strength as the task, which is chosen on the task, or given
+    (C of the logistic probe).
+
+    - `task` and `control`: accuracy on report rows whose type was fitted on; `selectivity` their difference, the mean
+      over `draws` controls. A probe that remembers types has a control near 1, and what it reads on the task says
+      little of the features.
+    - `unseen`: the control on rows of types that were held out (`held_out` of the types): chance, whatever the probe.
+      `task_unseen`: the task there.
+    - `selectivity_bits`: log-loss of the control less that of the task, bits per row. `capacity`: accuracy of the
+      control on the rows that it was fitted on.
+
+    Intervals: bootstrap of types, the difference paired. Where every row is a type of its own (images), a control is a
+    permutation of labels: see `accuracy.null` and `capacity` of the probes.
+
+    Raises InputError as `linear_probe`, and for fewer than 6 types or where every row is a type of its own.
+
+    Source: Hewitt & Liang 2019, arXiv:1909.03368.
+
+    >>> import torch
+    >>> from repana import selectivity
+    >>> types = torch.arange(400) % 8
+    >>> words = torch.eye(8)[types]
+    >>> round(float(selectivity(words, types % 2, types).control), 1)
+    1.0
+    """
+    _check.choice(probe, "probe", PROBES)
+    _check.choice(distribution, "distribution", ("empirical", "uniform"))
+    _check.level_of(level)
+    _check.at_least(draws, "draws", 1)
+    _check.in_range(held_out, "held_out", 0.0, 0.8)
+    x = _check.features_of(features)
+    codes, names = _check.labels_of(labels, len(x))
+    keep = (codes != IGNORED).nonzero()[:, 0]
+    _check.two_classes(codes[keep], names, "selectivity")
+    kind = torch.from_numpy(_check.groups_of(types, len(x)))[keep]
+    kind = torch.unique(kind, return_inverse=True)[1]
+    x, (values, y) = x[keep.to(x.device)], torch.unique(codes[keep], return_inverse=True)
+    t, c = int(kind.max()) + 1, len(values)
+    if t < 6 or t == len(y):
+        raise _check.bad_types(t, len(y))
+    random = np.random.default_rng(seed)
+    away = torch.zeros(t, dtype=torch.bool)
+    away[torch.from_numpy(random.permutation(t)[: round(held_out * t)])] = True
+    split = _split(y, kind, away, random)
+    rows = Rows.prepared(x, y, values, (), split, scale)
+    shares = torch.bincount(y, minlength=c).double().numpy() if distribution == "empirical" else np.ones(c)
+    controls = [torch.from_numpy(random.choice(c, t, p=shares / shares.sum()))[kind] for _ in range(draws)]
+    head = head_named(probe)
+    if strength is not None:
+        _check.positive(strength, "strength")
+        head = replace(head, strengths=(strength,), factor=0.0)
+    choice = chosen(head, rows)
+    sets = torch.stack([y, *controls], 1).to(rows.x.device)
+    fitted = head.fit(rows, sets, TRAIN, torch.tensor([choice.strength], dtype=torch.float64))
+    report, train = fitted.scores(REPORT) * choice.temperature, fitted.scores(TRAIN)
+    truth, known = sets[rows.at(REPORT)], sets[rows.at(TRAIN)]
+    right = (report.argmax(1) == truth).double().cpu()
+    losses = torch.stack(
+        [s.losses(s.log_probabilities(report[:, :, k], len(known)), truth[:, k]).cpu() for k in range(sets.shape[1])],
+        1,
+    )
+    group = kind[split.report]
+    fitted_types = torch.zeros(t, dtype=torch.bool)
+    fitted_types[kind[split.train]] = True
+    old, new = fitted_types[group], away[group]
+
+    def over(values: Tensor, where: Tensor) -> Estimate:
+        if not bool(where.any()):
+            return Estimate(NAN, note="no such types")
+        return s.resampled(values[where][:, None], None, group[where], level=level, seed=seed)
+
+    gap = right[:, 0] - right[:, 1:].mean(1)
+    capacity = (train.argmax(1)[:, 1:] == known[:, 1:]).double().mean(0)
+    majority = float(torch.bincount(y).max()) / len(y)
+    return Selectivity(
+        selectivity=over(gap, old),
+        task=over(right[:, 0], old),
+        control=replace(over(right[:, 1:].mean(1), old), null=majority),
+        unseen=replace(over(right[:, 1:].mean(1), new), null=majority),
+        task_unseen=over(right[:, 0], new),
+        selectivity_bits=s.bits(over(losses[:, 1:].mean(1) - losses[:, 0], old)),
+        capacity=Estimate(float(capacity.mean()), float(capacity.min()), float(capacity.max()), len(known), "range"),
+        settings={
+            "probe": probe,
+            head.strength_name or "strength": choice.strength,
+            "types": t,
+            "held_out_types": int(away.sum()),
+            "draws": draws,
+            "distribution": distribution,
+            "scale": scale,
+            "split": split.fingerprint,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def _split(y: Int[Tensor, " n"], kind: Int[Tensor, " n"], away: Tensor, random: np.random.Generator) -> Split:
+    """Rows of known types in three parts, those of the types held out all reported."""
+    part = np.full(len(y), 2)
+    inside = ~away[kind].numpy()
+    part[inside] = parted(y.numpy()[inside], None, SHARES, random)
+    fit, select, report = (torch.from_numpy(np.flatnonzero(part == k)) for k in range(3))
+    return Split(fit, select, report)
