@@ -958,3 +958,27 @@ def probabilities(value: Any, name: str, n: int) -> Tensor:
 
 def shrinkage_number(value: str) -> InputError:
     return InputError("RA212", f"`shrinkage` is {value!r}; wanted a number from 0 to 1 here.")
+
+
+def indicators(value: Any, name: str, n: int) -> Tensor:
+    """(n, t) zeros and ones as int64."""
+    x = _tensor(value, name)
+    if x.ndim != 2 or len(x) != n or x.shape[1] == 0:
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted ({n}, labels): one column a label.")
+    if not bool(((x == 0) | (x == 1)).all()):
+        odd = x[(x != 0) & (x != 1)].flatten()[0].item()
+        raise InputError("RA203", f"`{name}` has the value {odd!r}; wanted zeros and ones, one column a label.")
+    return x.long()
+
+
+def values_of(value: Any, name: str, n: int) -> Tensor:
+    """(n, t) finite numbers; (n,) is one column."""
+    x = _tensor(value, name)
+    x = x[:, None] if x.ndim == 1 else x
+    return matrix(x, name, n, None, "one row of values per sample")
+
+
+def constant_targets(columns: Sequence[int]) -> InputError:
+    return InputError(
+        "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the fit rows; leave them out."
+    )
