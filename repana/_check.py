@@ -982,3 +982,68 @@ def constant_targets(columns: Sequence[int]) -> InputError:
     return InputError(
         "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the fit rows; leave them out."
     )
+
+
+def no_others() -> InputError:
+    return InputError("RA205", "`others` is empty; wanted names with (features, labels) of a distribution.")
+
+
+def other_width_of(name: str, found: int, wanted: int) -> InputError:
+    return InputError(
+        "RA234", f"{name!r} has {found} features and the rows fitted on have {wanted}; wanted the same layer in both."
+    )
+
+
+def unknown_distribution(name: str, names: Sequence[str]) -> InputError:
+    return InputError("RA212", f"`attributes` names {name!r}; wanted {listed(names, 9)}.")
+
+
+def bad_sizes(sizes: Sequence[int], classes: int, most: int) -> InputError:
+    return InputError(
+        "RA212",
+        f"`sizes` is {list(sizes)}; wanted numbers from {classes} (the classes) to {most} (the rows).",
+    )
+
+
+def widths_differ(how: str, widths: Mapping[str, int]) -> InputError:
+    shown = listed([f"{name} ({width})" for name, width in widths.items()])
+    return InputError("RA234", f"`how` is {how!r} and the layers have different widths: {shown}; take 'concatenate'.")
+
+
+def labels_of_samples(shape: tuple[int, ...], tokens: int, samples: int) -> InputError:
+    return InputError(
+        "RA201", f"`labels` has shape {tuple(shape)}; wanted one label per token ({tokens}) or per sample ({samples})."
+    )
+
+
+def labels_differ_inside(sample: int) -> InputError:
+    return InputError(
+        "RA203", f"`labels` differ inside sample {sample} (counted from 0); the moments of its tokens have one label."
+    )
+
+
+def no_module(layer: str, names: Sequence[str]) -> ModelError:
+    return ModelError("RA101", f"{layer!r} is no module of this model; nearest: {listed(nearest(layer, names))}.")
+
+
+def no_weights(probe: str) -> InputError:
+    return InputError(
+        "RA252", f"a {probe} probe of these features has no direction; take a linear, ridge, LDA or nearest-mean probe."
+    )
+
+
+def class_of(concept: str | int, classes: Sequence[str]) -> int:
+    """The column of a class, by name or number."""
+    if isinstance(concept, str):
+        if concept not in classes:
+            raise InputError("RA252", f"no class {concept!r} in this probe; it has {listed(classes, 12)}.")
+        return list(classes).index(concept)
+    if not 0 <= concept < len(classes):
+        raise InputError("RA252", f"no class {concept} in this probe; it has {len(classes)}, from 0.")
+    return concept
+
+
+def probe_width(layer: str, shape: tuple[int, ...], d: int) -> InputError:
+    return InputError(
+        "RA252", f"layer {layer!r} gives {shape} and the probe was fitted on {d} features; probe this layer's features."
+    )

@@ -277,6 +277,8 @@ def _call(
     if not analyzer.arrays:
         taken = inspect.signature(analyzer.function).parameters
         given = {name: settings[name] for name in ("level", "null", "seed") if name in taken}
+        if analyzer.sample:
+            given |= _samples(activations.sample, keep)
         return analyzer.function(*(summaries or (x, codes)), **given)
     named = {summary.__name__.lower(): value for summary, value in zip(analyzer.reads, summaries)}
     options: dict[str, Any] = {}
@@ -290,6 +292,12 @@ def _call(
             options |= {"weight": head.weight, "bias": head.bias}
         options["reference"] = reference
     return analyzer.function(x, codes, **named, **options, **settings)
+
+
+def _samples(sample: Tensor, keep: Tensor) -> dict[str, Tensor]:
+    """Which sample each row is of, where some have several rows: those of one must not stand on both sides."""
+    rows = sample[keep.nonzero()[:, 0].to(sample.device)]
+    return {"groups": rows} if int(rows.unique().numel()) < len(rows) else {}
 
 
 def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from repana.analyzers.class_pairs import ClassDivergences, class_divergences
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
 from repana.analyzers.discriminants import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
+from repana.analyzers.probes import Probing, probing
 from repana.analyzers.scales import DimensionProfile, dimension_profile
 from repana.analyzers.separability import DataComplexity, Separability, data_complexity, separability
 from repana.analyzers.spectrum import Spectrum, spectrum
@@ -40,6 +41,8 @@ ACRONYMS = (
     "f1v",
     "lsc",
     "h0",
+    "lda",
+    "knn",
 )
 
 
@@ -78,6 +81,7 @@ class Analyzer:
     arrays: bool = False  # also reads the features themselves
     head: bool = False  # also reads the logits, and the classifier at its input
     labels: bool = True
+    sample: bool = False  # also takes `groups`, the sample of each row, where samples have several
     default: bool = True  # part of "all"; the others are measured where they are named
 
 
@@ -410,6 +414,100 @@ ANALYZERS: dict[str, Analyzer] = {
                     invariant=_AXES,
                     counts=True,
                     drawn=True,
+                ),
+            ),
+        ),
+        Analyzer(
+            name="probing",
+            function=probing,
+            result=Probing,
+            reads=(),
+            sample=True,
+            quantities=(
+                *(
+                    Quantity(
+                        name,
+                        formula,
+                        "higher",
+                        "share",
+                        title,
+                        source,
+                        invariant=invariant,
+                        headline=name in ("linear_probe", "knn_probe"),
+                        counts=True,
+                        drawn=True,
+                    )
+                    for name, formula, title, source, invariant in (
+                        (
+                            "linear_probe",
+                            "accuracy of logistic regression, C chosen",
+                            "Linear probe",
+                            "Alain & Bengio 2017; Belinkov 2022",
+                            _AXES,
+                        ),
+                        ("ridge_probe", "accuracy of least squares, ridge chosen", "", "Hoerl & Kennard 1970", _AXES),
+                        ("lda_probe", "accuracy of LDA, shrunk", "", "Ledoit & Wolf 2004", _AXES),
+                        ("nearest_mean", "accuracy of the nearest class mean", "", "Mensink et al. 2013", _AXES),
+                        ("naive_bayes", "accuracy of Gaussian naive Bayes", "", "Ng & Jordan 2001", _AXES),
+                        ("knn_probe", "accuracy of the k nearest, k chosen", "", "Caron et al. 2021", _RIGID),
+                        (
+                            "balanced_accuracy",
+                            "mean recall of the linear probe",
+                            "Balanced accuracy",
+                            "by definition",
+                            _AXES,
+                        ),
+                    )
+                ),
+                Quantity(
+                    "log_loss",
+                    "mean -log2 p(y|x), linear",
+                    "lower",
+                    "bits",
+                    "Log-loss",
+                    "by definition",
+                    _AXES,
+                    drawn=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "usable_information",
+                    "H(y|0) - H(y|x), linear",
+                    "higher",
+                    "bits",
+                    source="Xu et al. 2020",
+                    invariant=_AXES,
+                    drawn=True,
+                    counts=True,
+                ),
+                Quantity(
+                    "compression",
+                    "n log2 c/online codelength, LDA",
+                    "higher",
+                    title="MDL compression",
+                    source="Voita & Titov 2020",
+                    invariant=_AXES,
+                    drawn=True,
+                    counts=True,
+                ),
+                *(
+                    Quantity(
+                        name,
+                        formula,
+                        better,
+                        "share",
+                        title,
+                        source,
+                        invariant=_AXES,
+                        drawn=True,
+                        counts=True,
+                    )
+                    for name, formula, better, title, source in (
+                        ("chance", "share of the most frequent class", "", "", "by definition"),
+                        ("capacity", "accuracy on permuted labels fitted on", "", "", "Hewitt & Liang 2019"),
+                        ("gap", "accuracy on rows fitted on less reported", "lower", "Fit-report gap", "by definition"),
+                        ("select_accuracy", "accuracy on select rows", "higher", "", "by definition"),
+                    )
                 ),
             ),
         ),

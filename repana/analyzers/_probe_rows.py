@@ -1,6 +1,6 @@
 """The rows that probes read: standardised by the fit rows, in no more coordinates than there are rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,6 +79,20 @@ class Rows:
             notes.append(f"{dead} of {x.shape[1]} features are constant in the fit rows")
         shown = tuple(names[int(v)] for v in values) if names else tuple(str(int(v)) for v in values)
         return cls(moved, codes.to(x.device), values, shown, split, scale, mean, spread, dead, tuple(notes))
+
+    def rescaled(self, scale: str) -> "Rows":
+        """The same rows, scaled otherwise; dead features stay dead."""
+        if self.scale != "standard":
+            raise ValueError(scale)
+        spread = torch.where(torch.isfinite(self.spread), 1.0, self.spread)
+        finite = torch.where(torch.isfinite(self.spread), self.spread, 0.0).to(self.x.dtype)
+        return replace(self, x=self.x * finite, scale=scale, spread=spread)
+
+    @classmethod
+    def few(cls, x: Features, codes: Int[Tensor, " n"], values: Tensor, split: Split, scale: str) -> "Rows":
+        """The same without notes, which cost a search for neighbours."""
+        moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
+        return cls(moved, codes, values, (), split, scale, mean, spread, dead)
 
     @property
     def n(self) -> int:

@@ -352,7 +352,7 @@ def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: lis
         half = (start + 1) // 2
         everything = torch.arange(stop)
         split = Split(everything[:half], everything[half:start], everything[start:])
-        rows = Rows.prepared(x[:stop], codes[:stop], torch.arange(c), (), split, scale)
+        rows = Rows.few(x[:stop], codes[:stop].to(x.device), torch.arange(c), split, scale)
         found.append(float(_losses(head, rows).sum()) / math.log(2))
     return found
 
@@ -376,7 +376,7 @@ def _crossfitted(
     """The loss of every row, in nats, and whether it is read right, each by a probe that has not seen it."""
     loss, right = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.bool)
     for split in splits:
-        rows = Rows.prepared(x, y, values, (), split, scale)
+        rows = Rows.few(x, y.to(x.device), values, split, scale)
         loss[split.report], right[split.report] = _read(head, rows)
     return loss, right
 

@@ -77,8 +77,8 @@ def multilabel_probe(
     """A logistic probe of each of several labels, which a row may have together. `targets` (n, t) of zeros and ones.
 
     Each label is a problem of its own, all labels and strengths solved at once:
-    min mean CE + 1/(2 C n)|w|^2 over two columns. C is chosen for every label by its log-loss on the select rows, and the
-    probe refitted on fit and select rows; rows are split without regard to labels, or by whole `groups`.
+    min mean CE + 1/(2 C n)|w|^2 over two columns. C is chosen for every label by its log-loss on the select rows, and
+    the probe refitted on fit and select rows; rows are split without regard to labels, or by whole `groups`.
 
     - `accuracy`: share of right labels over all rows and labels; `exact`: rows with all labels right;
       `balanced_accuracy`: mean over labels of (sensitivity + specificity)/2; `average_precision`: mean over labels of
@@ -102,9 +102,7 @@ def multilabel_probe(
     x = _check.features_of(features)
     y = _check.indicators(targets, "targets", len(x))
     z, split, _, _, dead = _prepared(x, groups, split, scale, seed)
-    fit, select, report, train = (
-        at.to(z.device) for at in (split.fit, split.select, split.report, split.train)
-    )
+    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
     y = y.to(z.device)
     t, r = y.shape[1], len(C_GRID)
     strengths = torch.tensor(C_GRID, dtype=z.dtype, device=z.device)
@@ -170,11 +168,11 @@ def regression_probe(
 ) -> RegressionProbe:
     """How well real values are read by a linear map: ridge regression of all targets and strengths from one X'X.
 
-    min |Z - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d, the strength chosen for each target by its squared error on the
-    select rows, refitted on fit and select rows; `targets` (n,) or (n, t). On the report rows, mean over targets:
+    min |Z - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d, the strength chosen for each target by its squared error on
+    the select rows, refitted on fit and select rows; `targets` (n,) or (n, t). On the report rows, mean over targets:
 
-    - `r2` = 1 - sum (z - z')^2/sum (z - mean)^2, the mean that of the rows fitted on: may be below 0. Its null is that of
-      `permutations` of the targets; `capacity` their R^2 on the rows fitted on.
+    - `r2` = 1 - sum (z - z')^2/sum (z - mean)^2, the mean that of the rows fitted on: may be below 0. Its null is that
+      of `permutations` of the targets; `capacity` their R^2 on the rows fitted on.
     - `mse` in squared units of the target, `correlation` Pearson's of value and prediction.
     - `information` = 1/2 log(variance/mse), nats, and `information_bits`: usable information of Gaussian readers with
       linear mean; for two Gaussians of correlation rho, -1/2 log(1 - rho^2).
@@ -199,9 +197,7 @@ def regression_probe(
     values = _check.values_of(targets, "targets", len(x)).double()
     z, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
     values = values.to(z.device)
-    fit, select, report, train = (
-        at.to(z.device) for at in (split.fit, split.select, split.report, split.train)
-    )
+    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
     still = (values[fit] == values[fit][0]).all(0).nonzero()[:, 0].tolist()
     if still:
         raise _check.constant_targets(still)
@@ -254,9 +250,7 @@ def regression_probe(
     information = over(_information)
     w = _widened(path.weight[:, columns[:t], best], x, z, mean, spread)
     b = path.bias[columns[:t], best] - mean @ w
-    per = torch.stack(
-        [_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1
-    )
+    per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
     capacity = Estimate(NAN, note="no permutations")
     if learnt:
         capacity = Estimate(sum(learnt) / len(learnt), min(learnt), max(learnt), len(train), "range of permutations")
