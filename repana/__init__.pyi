@@ -2,6 +2,7 @@ from ._activations import Activations as Activations
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._compare import load_runs as load_runs
+from ._profile import probe_layers as probe_layers
 from ._profile import profile as profile
 from ._results import Estimate as Estimate
 from ._results import Report as Report
@@ -23,7 +24,9 @@ from .analyzers.components import local_pca as local_pca
 from .analyzers.components import spectral_rank as spectral_rank
 from .analyzers.concepts import ConceptUse as ConceptUse
 from .analyzers.concepts import concept_use as concept_use
+from .analyzers.controls import ProbeBaselines as ProbeBaselines
 from .analyzers.controls import Selectivity as Selectivity
+from .analyzers.controls import probe_baselines as probe_baselines
 from .analyzers.controls import selectivity as selectivity
 from .analyzers.dimension import gride as gride
 from .analyzers.dimension import mle as mle
@@ -57,10 +60,12 @@ from .analyzers.neighbourhoods import local_dimension as local_dimension
 from .analyzers.neighbourhoods import mada as mada
 from .analyzers.neighbourhoods import mom as mom
 from .analyzers.paired import LayerChoice as LayerChoice
+from .analyzers.paired import LayerDifference as LayerDifference
 from .analyzers.paired import PairedProbes as PairedProbes
 from .analyzers.paired import best_layer as best_layer
 from .analyzers.paired import compare_probes as compare_probes
 from .analyzers.paired import corrected_difference as corrected_difference
+from .analyzers.paired import layer_differences as layer_differences
 from .analyzers.probes import Probing as Probing
 from .analyzers.probes import probing as probing
 from .analyzers.probing import knn_probe as knn_probe
@@ -101,6 +106,7 @@ from .errors import ModelError as ModelError
 from .errors import RepanaError as RepanaError
 from .extraction._record import plan as plan
 from .extraction._record import record as record
+from .extraction._reinitialised import reinitialised as reinitialised
 from .summaries.cloud import Cloud as Cloud
 from .summaries.covariance import Covariance as Covariance
 from .summaries.discriminant import Discriminant as Discriminant

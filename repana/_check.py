@@ -1047,3 +1047,36 @@ def probe_width(layer: str, shape: tuple[int, ...], d: int) -> InputError:
     return InputError(
         "RA252", f"layer {layer!r} gives {shape} and the probe was fitted on {d} features; probe this layer's features."
     )
+
+
+def no_copy(model: str, reason: str) -> ModelError:
+    return ModelError(
+        "RA117",
+        f"{model} cannot be copied to be re-initialised ({reason.rstrip('.')}); give `factory=`.",
+    )
+
+
+def walked_once(kind: str) -> InputError:
+    return InputError(
+        "RA253",
+        f"`data` is a {kind}, which can be walked only once, and baselines need it again; give a DataLoader, "
+        "a Dataset or tensors.",
+    )
+
+
+def baselines_need_a_model() -> InputError:
+    return InputError(
+        "RA213", "`baselines` re-initialises a model, and recorded Activations came; give the model and its data."
+    )
+
+
+def nothing_to_draw(what: str) -> InputError:
+    return InputError("RA205", f"there is no {what} result to draw; give at least one layer's.")
+
+
+def not_shares(quantity: str, unit: str) -> InputError:
+    return InputError(
+        "RA222",
+        f"{quantity!r} is in {unit or 'no unit'} and the axis a share from 0 to 1; `plots.depth_profile` gives every "
+        "quantity a panel of its own.",
+    )

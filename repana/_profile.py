@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations
+from repana._baselines import across_probes, untrained
 from repana._results import Report, Row, estimates, row
 from repana._typing import IGNORED
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
 from repana.analyzers._collapse_formulas import CONVENTIONS
+from repana.analyzers.discriminants import separation_law
+from repana.analyzers.probes import Probing
 from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.summaries.cloud import Cloud
@@ -44,6 +47,8 @@ def profile(
     replicates: int = 100,
     level: float = 0.95,
     seed: int = 0,
+    baselines: int = 0,
+    factory: Callable[[], nn.Module] | None = None,
     **recording: Any,
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
@@ -54,6 +59,8 @@ def profile(
     - `analyzers`: "all" or names of the ANALYZERS table, among which may be "all"; "dimension_estimators" is measured
       only where it is named. `convention`: see `neural_collapse`.
     - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
+    - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
+      `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
@@ -67,7 +74,7 @@ def profile(
     chosen = _chosen(analyzers)
     _check.choice(convention, "convention", CONVENTIONS)
     _check.level_of(level)
-    for name, value in (("null", null), ("replicates", replicates)):
+    for name, value in (("null", null), ("replicates", replicates), ("baselines", baselines)):
         if value < 0:
             raise _check.negative(name, value)
     if recording.get("max_samples") == 0:
@@ -88,6 +95,7 @@ def profile(
     arrays: dict[str, np.ndarray] = {}
     failures: list[str] = []
     details: dict[str, Any] = {}
+    probings: dict[str, dict[str, Probing]] = {name: {} for name in splits}
     for name, activations in splits.items():
         if not len(activations.sample):
             raise _check.moments_alone()
@@ -103,6 +111,8 @@ def profile(
                 if isinstance(result, RepanaError):
                     failures.append(f"{name}, {layer}, {analyzer}: {result}")
                     continue
+                if isinstance(result, Probing):
+                    probings[name][layer] = result
                 found = {q: e for q, e in estimates(result).items() if e.note != "not applicable"}
                 rows += [row(run, name, layer, depth, analyzer, q, e) for q, e in found.items()]
                 arrays |= _arrays(result, f"{name}/{layer}/{analyzer}")
@@ -115,6 +125,13 @@ def profile(
         raise _check.nothing_measured(failures)
     report = Report(tuple(rows), arrays)
     rows += _across(report, run, failures, level)
+    for name, found in probings.items():
+        depths = {layer: depth for depth, layer in enumerate(splits[name].layers)}
+        rows += across_probes(found, run, name, depths, level, seed)
+    if baselines and probings[split]:
+        if isinstance(model, Activations):
+            raise _check.baselines_need_a_model()
+        rows += untrained(model, data, train, run, split, baselines, factory, recording, level, seed, failures)
     provenance = {
         **train.provenance,
         "run": run,
@@ -131,6 +148,18 @@ def profile(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(rows), arrays, provenance)
+
+
+def probe_layers(model: nn.Module, data: Any, layers: Any = "auto", *, baselines: int = 3, **options: Any) -> Report:
+    """How well the labels can be read from every layer, with all controls: `profile` with the probes alone.
+
+    Six probes a layer on one split (`probing`), their accuracy on permuted labels, the raw input, `baselines`
+    re-initialised copies and random projections of the input (`probe_baselines`), the layer chosen on the select rows
+    (`best_layer`) and every layer against it (`layer_differences`). Options are those of `profile` and `record`.
+
+    Raises what `profile` raises.
+    """
+    return profile(model, data, layers, "probing", baselines=baselines, **options)
 
 
 def _draws(activations: Activations, settings: Mapping[str, Any]) -> str:
@@ -321,6 +350,8 @@ def _across(report: Report, run: str, failures: list[str], level: float) -> list
         return rows
     for split in report.splits:
         for name, analyzer in ACROSS_LAYERS.items():
+            if analyzer.function is not separation_law:  # the others read probes
+                continue
             try:
                 result = analyzer.function(report, split=split, level=level)
             except RepanaError as error:

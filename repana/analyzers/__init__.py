@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from repana.analyzers._protocol import Probe
 from repana.analyzers.class_pairs import ClassDivergences, class_divergences
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.controls import ProbeBaselines, probe_baselines
 from repana.analyzers.discriminants import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
+from repana.analyzers.paired import LayerChoice, LayerDifference, best_layer, layer_differences
 from repana.analyzers.probes import Probing, probing
 from repana.analyzers.scales import DimensionProfile, dimension_profile
 from repana.analyzers.separability import DataComplexity, Separability, data_complexity, separability
@@ -449,7 +452,7 @@ ANALYZERS: dict[str, Analyzer] = {
                         ("lda_probe", "accuracy of LDA, shrunk", "", "Ledoit & Wolf 2004", _AXES),
                         ("nearest_mean", "accuracy of the nearest class mean", "", "Mensink et al. 2013", _AXES),
                         ("naive_bayes", "accuracy of Gaussian naive Bayes", "", "Ng & Jordan 2001", _AXES),
-                        ("knn_probe", "accuracy of the k nearest, k chosen", "", "Caron et al. 2021", _RIGID),
+                        ("knn_probe", "accuracy of the k nearest, k chosen", "kNN probe", "Caron et al. 2021", _RIGID),
                         (
                             "balanced_accuracy",
                             "mean recall of the linear probe",
@@ -694,7 +697,56 @@ ACROSS_LAYERS: dict[str, Analyzer] = {
             Quantity("correlation", "Pearson r of log D_l and l", "lower", source="He & Su 2023"),
             Quantity("half_life", "log 2 / -slope", "lower", "layers", source="He & Su 2023"),
         ),
-    )
+    ),
+    "layer_choice": Analyzer(
+        name="layer_choice",
+        function=best_layer,
+        result=LayerChoice,
+        reads=(Probe,),
+        quantities=(
+            Quantity("accuracy", "of the layer chosen on select rows", "higher", "share", source="by definition"),
+            Quantity("oracle_accuracy", "the largest on report rows", "higher", "share", source="by definition"),
+            Quantity(
+                "bias",
+                "oracle less out-of-draw accuracy",
+                "lower",
+                "share",
+                "Bias of the oracle",
+                "Tsamardinos et al. 2018",
+            ),
+        ),
+    ),
+    "layer_differences": Analyzer(
+        name="layer_differences",
+        function=layer_differences,
+        result=LayerDifference,
+        reads=(Probe,),
+        quantities=(
+            Quantity("difference", "accuracy less the chosen layer's", "higher", "share", source="by definition"),
+            Quantity("p_adjusted", "exact McNemar p, Holm", title="p (Holm)", source="McNemar 1947; Holm 1979"),
+        ),
+    ),
+    "probe_baselines": Analyzer(
+        name="probe_baselines",
+        function=probe_baselines,
+        result=ProbeBaselines,
+        reads=(),
+        quantities=(
+            Quantity(
+                "reinitialised",
+                "linear accuracy, random weights",
+                unit="share",
+                title="Re-initialised network",
+                source="Belinkov 2022",
+            ),
+            Quantity(
+                "random_projection",
+                "linear accuracy, relu(xR + b) of the input",
+                unit="share",
+                source="Saxe et al. 2011",
+            ),
+        ),
+    ),
 }
 
 

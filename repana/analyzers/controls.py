@@ -1,6 +1,6 @@
 """Control tasks: whether a probe reads the labels or remembers the types that carry them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from repana._typing import IGNORED
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import REPORT, TRAIN, head_named
 from repana.analyzers._probe_rows import Rows
-from repana.analyzers._protocol import chosen
+from repana.analyzers._protocol import chosen, probed
 from repana.analyzers._splits import SHARES, Split, parted
 
 PROBES = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
@@ -36,6 +36,78 @@ class Selectivity:
 
     def _repr_html_(self) -> str:
         return as_table(self)
+
+
+@dataclass(frozen=True)
+class ProbeBaselines:
+    """What needs no training; see `probe_baselines`."""
+
+    reinitialised: Estimate
+    random_projection: Estimate
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def probe_baselines(
+    reinitialised: Sequence[Any],
+    labels: Any,
+    inputs: Any = None,
+    *,
+    width: int = 0,
+    groups: Any = None,
+    split: Split | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> ProbeBaselines:
+    """How well a linear probe reads the labels where nothing was learnt.
+
+    - `reinitialised`: mean accuracy over the features (n, d) that copies of the network with new random weights give at
+      this layer (see `repana.reinitialised`), interval their range. What the trained layer has above that, training put
+      there.
+    - `random_projection`: the same of as many random projections relu(xR + b) of the standardised raw `inputs` (n, e)
+      to `width` features, R of variance 1/e and b standard normal: what width alone makes readable.
+
+    Each as `linear_probe`, on the same split. NaN where there are no copies, or no inputs.
+
+    Raises InputError as `linear_probe`.
+
+    Sources: Belinkov 2022, doi:10.1162/coli_a_00422; Saxe et al. 2011 (random weights).
+
+    >>> import torch
+    >>> from repana import probe_baselines
+    >>> x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    >>> float(probe_baselines([x[:, 1:]], x[:, 0] > 0).reinitialised) < 0.7
+    True
+    """
+    _check.level_of(level)
+
+    def read(features: Any) -> float:
+        rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
+        return probed(head_named("linear"), rows, permutations=0, level=level, seed=seed).accuracy.value
+
+    projections = []
+    if inputs is not None and width:
+        x = _check.features_of(inputs).double()
+        spread = x.std(0)
+        x = (x - x.mean(0)) / torch.where(spread > 0, spread, 1.0)
+        for k in range(max(len(reinitialised), 1)):
+            generator = torch.Generator().manual_seed(seed + k)
+            r = torch.randn(x.shape[1], width, generator=generator, dtype=torch.float64).to(x) / x.shape[1] ** 0.5
+            b = torch.randn(width, generator=generator, dtype=torch.float64).to(x)
+            projections.append(torch.relu(x @ r + b).float())
+    return ProbeBaselines(
+        reinitialised=_range([read(features) for features in reinitialised], "no re-initialised copies"),
+        random_projection=_range([read(features) for features in projections], "no raw inputs"),
+        settings={"copies": len(reinitialised), "width": width, "level": level, "seed": seed},
+    )
+
+
+def _range(found: list[float], reason: str) -> Estimate:
+    if not found:
+        return Estimate(NAN, note=reason)
+    return Estimate(sum(found) / len(found), min(found), max(found), len(found), f"range of {len(found)} seeds")
 
 
 def selectivity(

@@ -271,7 +271,7 @@ def pareto(
     """
     _check.level_of(level)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="pareto")
-    strengths = torch.logspace(4, -6, 31, dtype=torch.float64)
+    strengths = torch.logspace(2, -6, 25, dtype=torch.float64)
     codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
     fitted = ridge_head().fit(rows, codes, TRAIN, strengths)
     r, m = len(strengths), len(rows.split.report)

@@ -139,6 +139,48 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     )
 
 
+@dataclass(frozen=True)
+class LayerDifference:
+    """A layer against the chosen one; see `layer_differences`."""
+
+    difference: Estimate
+    p_adjusted: Estimate
+
+
+def layer_differences(
+    probes: Mapping[str, Probe], choice: LayerChoice | None = None, *, level: float = 0.95, seed: int = 0
+) -> dict[str, LayerDifference]:
+    """How far every layer is behind the chosen one, on the same report rows.
+
+    `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval; `p_adjusted`: McNemar's
+    exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with groups, whose rows depend
+    on each other.
+
+    Raises InputError as `best_layer`.
+
+    Sources: McNemar 1947; Holm 1979.
+
+    >>> import torch
+    >>> from repana import layer_differences, linear_probe
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> y = x[:, 0] > 0
+    >>> found = layer_differences({"noise": linear_probe(x[:, 1:], y), "signal": linear_probe(x, y)})
+    >>> found["noise"].difference.high < 0
+    True
+    """
+    choice = best_layer(probes, level=level, seed=seed) if choice is None else choice
+    found, best = {}, probes[choice.layer]
+    for name, probe in probes.items():
+        n = len(probe.correct)
+        if name == choice.layer:
+            found[name] = LayerDifference(Estimate(0.0, 0.0, 0.0, n), Estimate(NAN, n=n, note="the chosen layer"))
+            continue
+        versus = compare_probes(best, probe, level=level, seed=seed)
+        p = Estimate(choice.adjusted[name], n=n) if probe.split.group is None else versus.p_value
+        found[name] = LayerDifference(versus.accuracy, p)
+    return found
+
+
 def compare_p(a: Probe, b: Probe) -> float:
     """McNemar's exact p of two probes on the same rows."""
     return mcnemar(int((a.correct & ~b.correct).sum()), int((~a.correct & b.correct).sum()))

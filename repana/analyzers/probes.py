@@ -44,7 +44,7 @@ class Probing:
     confusion: Int[Tensor, "c c"]
     correct: Shaped[Tensor, "m p"]
     counts: Int[Tensor, " c"]
-    classes: Int[Tensor, " c"]
+    classes: tuple[int, ...]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -128,7 +128,7 @@ def probing(
         confusion=linear.confusion,
         correct=torch.stack([p.correct for p in found.values()], 1).double(),
         counts=torch.bincount(rows.codes.cpu(), minlength=rows.classes),
-        classes=rows.values.cpu(),
+        classes=tuple(rows.values.tolist()),
         probes=found,
         settings={**linear.settings, "readers": list(found)},
     )

@@ -10,6 +10,8 @@ from repana.plots.landscape import subspace_curve
 from repana.plots.local import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map
 from repana.plots.plane import Mixed, classifier_plane
+from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
+from repana.plots.reading import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.runs import run_summary
 from repana.plots.spectrum import mean_spectrum, spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
@@ -22,6 +24,7 @@ __all__ = [
     "class_distances",
     "class_gram",
     "classifier_plane",
+    "confusion",
     "depth_profile",
     "dimension_depth",
     "dimension_scale",
@@ -30,11 +33,18 @@ __all__ = [
     "heat_map",
     "is_training",
     "layer_map",
+    "layer_strip",
     "local_dimension_histogram",
     "local_dimension_map",
+    "mdl_curve",
     "mean_spectrum",
+    "ood_scatter",
+    "pareto_front",
     "persistence_diagram",
+    "probe_depth",
     "run_summary",
+    "sample_efficiency_curve",
+    "selectivity_depth",
     "spectrum",
     "style",
     "subspace_curve",

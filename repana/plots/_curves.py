@@ -14,14 +14,17 @@ MOST_MARKERS = 40  # layers; a line of more has no markers
 LETTERS = 20  # of a layer in the legend
 
 
-def opened(ax: Axes | None, width: float) -> tuple[Axes, bool]:
+def opened(ax: Axes | None, width: float, height: float | None = None) -> tuple[Axes, bool]:
     """The given Axes, or those of a new figure, and whether the figure is ours."""
-    return _style.one(ax, width, 0.64 * width if width <= _style.COLUMN else 2.4), ax is None
+    height = height or (0.64 * width if width <= _style.COLUMN else 2.4)
+    return _style.one(ax, width, height), ax is None
 
 
 def below(ax: Axes, own: bool, width: float) -> None:
     """The legend, below the axes where the figure is ours, which grows by its rows."""
     handles, labels = ax.get_legend_handles_labels()
+    if not labels:
+        return
     if own:
         columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.055 + 0.4))))
         figure, rows = _style.figure_of(ax), -(-len(labels) // columns)

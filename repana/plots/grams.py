@@ -41,7 +41,7 @@ def class_gram(
     with _style.drawing():
         ax = _style.one(ax, width, 0.92 * width)
         image = ax.imshow(gram, cmap=_style.SIGNED, vmin=-1, vmax=1, interpolation="nearest")
-        _name_classes(ax, names)
+        name_classes(ax, names)
         _hatch(ax, np.isnan(gram))
         at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
         ax.set_title(f"class means at {at}\nsimplex: {short(-1 / (len(gram) - 1))} off the diagonal")
@@ -117,7 +117,7 @@ def _pairs(
         colours = mpl.colormaps[_style.SEQUENTIAL]
         colours = (colours if overlap else colours.reversed()).with_extremes(bad="white")
         image = ax.imshow(np.ma.masked_invalid(shown), cmap=colours, norm=norm, interpolation="nearest")
-        _name_classes(ax, names)
+        name_classes(ax, names)
         _hatch(ax, np.tril(np.isnan(grid), -1))
         closest = closest_pairs(grid if overlap else -grid, pairs)
         for i, j in closest:
@@ -140,7 +140,8 @@ def _names(report: Report, c: int, run: str | None, split: str | None) -> Sequen
     return found if len(found) == c else [str(i) for i in range(c)]
 
 
-def _name_classes(ax: Axes, names: Sequence[str]) -> None:
+def name_classes(ax: Axes, names: Sequence[str]) -> None:
+    """Label both axes with classes, every few of them where they are many."""
     c = len(names)
     step = max(1, -(-c // MOST_NAMES))
     shown = list(range(0, c, step))

@@ -1,0 +1,255 @@
+"""What probes read over depth, with what they must be held against."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from repana import _check
+from repana._results import Report, Row, penultimate
+from repana.analyzers import quantity
+from repana.analyzers._protocol import Probe
+from repana.analyzers.controls import Selectivity
+from repana.errors import InputError
+from repana.plots import _layers, _style
+from repana.plots._curves import MOST_MARKERS, below, opened
+from repana.plots.grams import name_classes
+
+READERS = ("linear_probe", "lda_probe", "knn_probe")
+SURE = 0.05  # of an adjusted p
+DARK = 0.6  # of the colour scale, from which numbers are white
+MOST_WRITTEN = 12  # classes whose confusions are written out
+
+
+def probe_depth(
+    report: Report,
+    *probes: str,
+    ax: Axes | None = None,
+    run: str | None = None,
+    split: str | None = None,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw the accuracy of probes over depth with their baselines: chance, permuted labels, re-initialised copies,
+    random projections of the input, as far as the report has them (`probe_layers`).
+
+    Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer chosen on the select
+    rows is ringed. By default the linear, the LDA and the kNN probe. Returns the Axes.
+    """
+    chosen = probes or tuple(f"probing.{name}" for name in READERS)
+    run, split = run or report.runs[0], split or report.splits[0]
+    place = {layer: i for i, layer in enumerate(report.layers)}
+    with _style.drawing():
+        ax, own = opened(ax, width)
+        _baselines(ax, report, run, split, place)
+        for i, name in enumerate(chosen):
+            rows = report.select(name, run=run, split=split)
+            known = quantity(rows[0].analyzer, rows[0].quantity)
+            if known.unit != "share":
+                raise _check.not_shares(name, known.unit)
+            colour = _style.colour(i, len(chosen))
+            x, value, low, high = _curve(rows, place)
+            marker = _style.MARKERS[i % len(_style.MARKERS)] if len(place) <= MOST_MARKERS else None
+            line = _style.LINES[i % len(_style.LINES)]
+            ax.plot(x, value, color=colour, marker=marker, linestyle=line, label=known.label, zorder=4)
+            ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+        best = _chosen(report, run, split)
+        if best in place:
+            rows = [r for r in report.select(chosen[0], run=run, split=split) if r.layer == best]
+            ring: dict[str, Any] = {
+                "marker": "o",
+                "markersize": 8,
+                "fillstyle": "none",
+                "linestyle": "none",
+                "zorder": 5,
+            }
+            if rows:
+                ax.plot([place[best]], [rows[0].value], color="black", label="layer chosen", **ring)
+        ax.set_ylim(0, 1.02)
+        ax.set_ylabel("accuracy on report rows")
+        ax.set_xlabel("layer, input to output")
+        ax.set_title(f"what probes read{_style.which(report, run, split)}")
+        _frame(ax, report)
+        below(ax, own, width)
+    return ax
+
+
+def layer_strip(
+    report: Report, *, ax: Axes | None = None, run: str | None = None, split: str | None = None,
+    width: float = _style.COLUMN,
+) -> Axes:  # fmt: skip
+    """Draw how far the linear probe of every layer is behind the layer chosen on the select rows, in points.
+
+    Points are paired differences on the same rows with their intervals; filled where McNemar's exact p, after Holm over
+    the layers, is below .05, open where the two cannot be told apart. Returns the Axes.
+    """
+    run, split = run or report.runs[0], split or report.splits[0]
+    place = {layer: i for i, layer in enumerate(report.layers)}
+    rows = report.select("layer_differences.difference", run=run, split=split)
+    p = {r.layer: r.value for r in report.select("layer_differences.p_adjusted", run=run, split=split)}
+    best = _chosen(report, run, split)
+    with _style.drawing():
+        ax, own = opened(ax, width)
+        ax.axhline(0, color=_style.GREY, linewidth=_style.thin(), zorder=1)
+        labels: set[str] = set()
+        style: dict[str, Any]
+        for r in rows:
+            if r.layer == best:
+                kind, style = "layer chosen", {"marker": "D", "color": "black"}
+            elif np.isfinite(p.get(r.layer, np.nan)) and p[r.layer] < SURE:
+                kind, style = "worse or better, p < .05 (Holm)", {"marker": "o", "color": _style.COLOURS[1]}
+            else:
+                kind = "not told apart"
+                style = {"marker": "o", "color": _style.COLOURS[0], "fillstyle": "none"}
+            at, value = place[r.layer], 100 * r.value
+            ends = [[value - 100 * r.low], [100 * r.high - value]]
+            label = kind if kind not in labels else "_again"
+            labels.add(kind)
+            ax.errorbar([at], [value], yerr=ends, linestyle="none", linewidth=_style.thin(), label=label, **style)
+        ax.set_ylabel("accuracy less the chosen\nlayer's (points)")
+        ax.set_xlabel("layer, input to output")
+        ax.set_title(f"layers on the same rows{_style.which(report, run, split)}")
+        _frame(ax, report)
+        below(ax, own, width)
+    return ax
+
+
+def confusion(
+    source: Report | Probe,
+    layer: str | None = None,
+    *,
+    ax: Axes | None = None,
+    run: str | None = None,
+    split: str | None = None,
+    width: float = _style.COLUMN,
+) -> Axes:
+    """Draw how often the linear probe of a layer takes one class for another, as shares of the true class.
+
+    Of a report (by default at the classifier's input), or of one probe. Shares are written out for up to twelve
+    classes; a class without report rows is hatched. Returns the Axes, with the (c, c) shares in its image.
+    """
+    if isinstance(source, Probe):
+        counts = source.confusion.numpy().astype(float)
+        names: Sequence[str] = source.classes or [str(i) for i in range(len(counts))]
+        title = f"{source.settings.get('probe', '')} probe".replace("_", " ")
+    else:
+        layer = layer or penultimate(source, run)
+        counts = source.array("probing.confusion", layer, run=run, split=split).astype(float)
+        found = source.classes(run, split)
+        names = found if len(found) == len(counts) else [str(i) for i in range(len(counts))]
+        title = f"linear probe at {_style.literal(_style.shortened(layer, 20))}{_style.which(source, run, split)}"
+    total = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    with _style.drawing():
+        ax = _style.one(ax, width, 0.92 * width)
+        image = ax.imshow(np.ma.masked_invalid(shares), cmap=_style.SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+        name_classes(ax, names)
+        ax.set_xlabel("read as")
+        ax.set_ylabel("true class")
+        for i, j in np.argwhere(np.isnan(shares)):
+            _style.hatch(ax, j, i)
+        if len(counts) <= MOST_WRITTEN:
+            for i, j in np.argwhere(counts > 0):
+                ink = "white" if shares[i, j] > DARK else "black"
+                ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
+        ax.set_title(f"{title}\npercent of each true class")
+        bar = _style.figure_of(ax).colorbar(image, ax=ax, shrink=0.8, pad=0.03)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f} %"))
+    return ax
+
+
+def selectivity_depth(
+    found: Mapping[str, Selectivity], *, ax: Axes | None = None, width: float = _style.COLUMN
+) -> Axes:
+    """Draw the accuracy of a task and of its control over layers; what lies between them is the selectivity.
+
+    `found` maps layers to `selectivity` results. Dotted: the control on types that were held out, which is chance.
+    Returns the Axes.
+    """
+    names, results = list(found), list(found.values())
+    if not names:
+        raise _check.nothing_to_draw("selectivity")
+    with _style.drawing():
+        ax, own = opened(ax, width)
+        x = np.arange(len(names))
+        for i, (name, label) in enumerate((("task", "task"), ("control", "control, types seen"))):
+            _band(ax, x, [getattr(r, name) for r in results], _style.COLOURS[i], label, _style.LINES[i], i)
+        unseen = [r.unseen.value for r in results]
+        ax.plot(x, unseen, color=_style.GREY, linestyle=":", label="control, types held out")
+        for at, r in zip(x, results):
+            ax.plot([at, at], [r.control.value, r.task.value], color=_style.FAINT, linewidth=3, zorder=0)
+        ax.set_ylim(0, 1.02)
+        ax.set_ylabel("accuracy on report rows")
+        ax.set_xlabel("layer, input to output")
+        ax.set_title("task and control")
+        ax.set_xlim(-0.4, len(names) - 0.6)
+        _layers.name_layers(ax, names)
+        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
+        below(ax, own, width)
+    return ax
+
+
+def _curve(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[np.ndarray, ...]:
+    x = np.array([place[r.layer] for r in rows], float)
+    value, low, high = (np.array([getattr(r, f) for r in rows], float) for f in ("value", "low", "high"))
+    bounded = np.isfinite(low) & np.isfinite(high)
+    return x, value, np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
+
+
+def _band(ax: Axes, x: np.ndarray, found: Sequence[Any], colour: Any, label: str, line: Any, i: int) -> None:
+    value, low, high = (np.array([getattr(e, name) for e in found]) for name in ("value", "low", "high"))
+    marker = _style.MARKERS[i] if len(x) <= MOST_MARKERS else None
+    ax.plot(x, value, color=colour, linestyle=line, marker=marker, label=label, zorder=3)
+    ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[str, int]) -> None:
+    """Grey, each with its own line: what needs no training."""
+    grey: dict[str, Any] = {"color": _style.GREY, "linewidth": _style.thin(), "zorder": 1}
+    for name, label, line in (
+        ("probe_baselines.reinitialised", "re-initialised", "--"),
+        ("probe_baselines.random_projection", "random projection", "-."),
+    ):
+        rows = _rows(report, name, run, split)
+        if rows:
+            x, value, low, high = _curve(rows, place)
+            ax.plot(x, value, linestyle=line, label=label, **grey)
+            ax.fill_between(x, low, high, color=_style.GREY, alpha=0.2, linewidth=0, zorder=0)
+    rows = _rows(report, "probing.linear_probe", run, split)
+    known = [r for r in rows if np.isfinite(r.null)]
+    if known:
+        x = [place[r.layer] for r in known]
+        ax.fill_between(
+            x,
+            [r.null_low for r in known],
+            [r.null_high for r in known],
+            color=_style.GREY,
+            alpha=0.35,
+            linewidth=0,
+            label="permuted labels",
+            zorder=0,
+        )
+    chance = _rows(report, "probing.chance", run, split)
+    if chance:
+        ax.axhline(chance[0].value, linestyle=":", label="most frequent class", **grey)
+
+
+def _rows(report: Report, name: str, run: str, split: str) -> list[Row]:
+    try:
+        return list(report.select(name, run=run, split=split))
+    except InputError:
+        return []
+
+
+def _chosen(report: Report, run: str, split: str) -> str:
+    rows = _rows(report, "layer_choice.accuracy", run, split)
+    return rows[0].note if rows else ""
+
+
+def _frame(ax: Axes, report: Report) -> None:
+    ax.set_xlim(-0.4, len(report.layers) - 0.6)
+    _layers.name_layers(ax, report.layers)
+    _layers.mark_blocks(ax, report.layers)
+    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
