@@ -25,7 +25,7 @@ def across_probes(
     if len(probes) < 2:
         return
     choice = best_layer(probes, level=level, seed=seed)
-    notes = {"accuracy": choice.layer, "oracle_accuracy": choice.oracle}
+    notes = {"chosen_accuracy": choice.layer, "oracle_accuracy": choice.oracle}
     for name, e in estimates(choice).items():
         made = row(run, split, "", -1, "layer_choice", name, e)
         yield Row(**{**vars(made), "note": notes.get(name, made.note)})

@@ -120,7 +120,7 @@ def profile(
                 if hasattr(result, "counts"):
                     named = activations.provenance.get("class_names") or ()
                     shown = [str(named[k] if named else k) for k in result.classes]
-                    details.setdefault("classes", {})[name] = dict(zip(shown, result.counts))
+                    details.setdefault("classes", {})[name] = dict(zip(shown, map(int, result.counts)))
     if not rows:
         raise _check.nothing_measured(failures)
     report = Report(tuple(rows), arrays)

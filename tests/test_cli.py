@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import repana
 from repana import Report
+from repana.analyzers import ACROSS_LAYERS
 from repana.cli import app, main
 from repana.extraction._samples import digits
 
@@ -119,7 +120,7 @@ def test_metrics_is_the_table(capsys, monkeypatch):
     code, out, _ = run(capsys, monkeypatch, "metrics", "--json")
     assert code == 0
     lines = json.loads(out)
-    assert len(lines) == sum(len(a.quantities) for a in repana.ANALYZERS.values()) + 3
+    assert len(lines) == sum(len(a.quantities) for a in (*repana.ANALYZERS.values(), *ACROSS_LAYERS.values()))
     assert all(line["formula"] and line["source"] for line in lines)
     assert "tr(Sw Sb^+)/c" in run(capsys, monkeypatch, "metrics")[1]
 

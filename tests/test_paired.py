@@ -74,7 +74,7 @@ def test_the_best_layer_is_chosen_without_the_report_rows():
     probes = {name: linear_probe(v, y, split=split, permutations=0) for name, v in x.items()}
     found = best_layer(probes)
     assert found.layer in ("layer2", "layer3")
-    assert found.accuracy == probes[found.layer].accuracy
+    assert found.chosen_accuracy == probes[found.layer].accuracy
     assert found.oracle_accuracy.value == max(p.accuracy.value for p in probes.values())
     assert found.adjusted["layer0"] < 1e-6
     assert all(found.adjusted[k] >= p for k, p in found.p_values.items())

@@ -151,7 +151,7 @@ def test_table_and_series(report):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda r: r.series("nc11"), "RA214: no quantity 'nc11' in this report; nearest: 'nc1', 'nc4'."),
+        (lambda r: r.series("nc11"), "RA214: no quantity 'nc11' in this report; nearest: 'nc1', 'nc4', 'chance'."),
         (
             lambda r: r.series("quotient"),
             "RA215: 2 analyzers have a quantity 'quotient'; choose one of 'neural_collapse.quotient', "

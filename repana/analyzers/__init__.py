@@ -704,10 +704,12 @@ ACROSS_LAYERS: dict[str, Analyzer] = {
         result=LayerChoice,
         reads=(Probe,),
         quantities=(
-            Quantity("accuracy", "of the layer chosen on select rows", "higher", "share", source="by definition"),
+            Quantity(
+                "chosen_accuracy", "of the layer chosen on select rows", "higher", "share", source="by definition"
+            ),
             Quantity("oracle_accuracy", "the largest on report rows", "higher", "share", source="by definition"),
             Quantity(
-                "bias",
+                "oracle_bias",
                 "oracle less out-of-draw accuracy",
                 "lower",
                 "share",

@@ -22,7 +22,8 @@ def bits(nats: Estimate | float) -> Estimate:
     if not isinstance(nats, Estimate):
         return Estimate(nats / math.log(2))
     numbers = ("value", "low", "high", "null", "null_low", "null_high")
-    return replace(nats, **{name: getattr(nats, name) / math.log(2) for name in numbers})
+    known = {name: value for name in numbers if not math.isnan(value := getattr(nats, name))}
+    return replace(nats, **{name: value / math.log(2) for name, value in known.items()})
 
 
 def log_probabilities(scores: Float[Tensor, "m c"], fitted_on: int) -> Float[Tensor, "m c"]:

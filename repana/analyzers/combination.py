@@ -183,7 +183,7 @@ def _kept(labels: Any, n: int) -> Int[Tensor, " k"]:
     return (codes != -100).nonzero()[:, 0]
 
 
-def _combined(xs: list[Features], how: str, weights: Float[Tensor, " l"]) -> Features:
+def _combined(xs: list[Tensor], how: str, weights: Float[Tensor, " l"]) -> Tensor:
     if how == "concatenate":
         return torch.cat(xs, 1)
     if how == "first_last":
@@ -196,7 +196,7 @@ def _combined(xs: list[Features], how: str, weights: Float[Tensor, " l"]) -> Fea
     return total
 
 
-def _whitened(x: Features, fit: Int[Tensor, " a"]) -> Features:
+def _whitened(x: Features, fit: Int[Tensor, " a"]) -> Float[Tensor, "n r"]:
     """Coordinates of unit covariance on the fit rows; there are no more than those rows less one."""
     known = x[fit].double()
     mean = known.mean(0)
@@ -206,7 +206,7 @@ def _whitened(x: Features, fit: Int[Tensor, " a"]) -> Features:
     return ((x.double() - mean) @ v[kept].T / s[kept]).to(x.dtype)
 
 
-def _learnt(xs: list[Features], rows: Rows, weights: Float[Tensor, " l"]) -> Float[Tensor, " l"]:
+def _learnt(xs: list[Tensor], rows: Rows, weights: Float[Tensor, " l"]) -> Float[Tensor, " l"]:
     """Weights of layers with the smallest loss on the fit rows: the probe for these weights, then weights for this
     probe; the strength is that of the mean of layers.
     """
@@ -253,7 +253,9 @@ def _of_samples(labels: Any, at: Int[Tensor, " t"], count: int) -> Any:
     return values[first]
 
 
-def _moments(x: Features, at: Int[Tensor, " t"], count: int, moments: str, rank: int, seed: int) -> Features:
+def _moments(
+    x: Float[Tensor, "t d"], at: Int[Tensor, " t"], count: int, moments: str, rank: int, seed: int
+) -> Float[Tensor, "s q"]:
     size = torch.bincount(at, minlength=count).double()[:, None]
     mean = x.new_zeros(count, x.shape[1]).index_add_(0, at, x) / size
     if moments == "mean":

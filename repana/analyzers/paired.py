@@ -37,10 +37,10 @@ class LayerChoice:
     """The best of several layers; see `best_layer`."""
 
     layer: str
-    accuracy: Estimate
+    chosen_accuracy: Estimate
     oracle: str
     oracle_accuracy: Estimate
-    bias: Estimate
+    oracle_bias: Estimate
     earliest: str
     p_values: Mapping[str, float]
     adjusted: Mapping[str, float]
@@ -94,11 +94,11 @@ def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95
 def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: float = 0.95, seed: int = 0) -> LayerChoice:
     """Which layer reads best, chosen on the select rows, where the choice costs no bias.
 
-    `layer` has the smallest log-loss on the select rows; `accuracy` is its own on the report rows. `oracle` is the best
-    on the report rows, `oracle_accuracy` what one would be tempted to print, and `bias` how much of it is luck: that
-    less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the rows drawn, in
-    the mean over 2000 draws. `earliest` is the first
-    layer, in the order given, whose accuracy on the select rows is within `within` of that of the best there.
+    `layer` has the smallest log-loss on the select rows; `chosen_accuracy` is its own on the report rows. `oracle` is
+    the best on the report rows, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of it
+    is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the
+    rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on the
+    select rows is within `within` of that of the best there.
     `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm.
 
     Raises InputError for fewer than two layers, or layers that were split otherwise.
@@ -128,10 +128,10 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     p_values = {names[i]: compare_p(found[at], found[i]) for i in against}
     return LayerChoice(
         layer=names[at],
-        accuracy=found[at].accuracy,
+        chosen_accuracy=found[at].accuracy,
         oracle=names[top],
         oracle_accuracy=found[top].accuracy,
-        bias=_bias(correct, found[0].targets, found[0].split.report_group, seed, level),
+        oracle_bias=_bias(correct, found[0].targets, found[0].split.report_group, seed, level),
         earliest=names[earliest],
         p_values=p_values,
         adjusted=dict(zip(p_values, holm(list(p_values.values())))),
@@ -219,7 +219,7 @@ def corrected_difference(
 
     >>> from repana import corrected_difference
     >>> round(corrected_difference([0.02, 0.03, 0.01, 0.02, 0.02], train=800, test=200)[1], 3)
-    0.013
+    0.014
     """
     d = np.asarray(differences, float)
     if d.ndim != 1 or len(d) < 2:

@@ -12,6 +12,7 @@ from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import KS, Head, head_named, knn_head
+from repana.analyzers._intervals import proportion
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
@@ -123,7 +124,9 @@ def probing(
         chance=linear.chance,
         capacity=linear.capacity,
         gap=linear.gap,
-        select_accuracy=Estimate(float(linear.curve[at, 2]), n=len(rows.split.select)),
+        select_accuracy=proportion(
+            round(float(linear.curve[at, 2]) * len(rows.split.select)), len(rows.split.select), level=level
+        ),
         recall=linear.recall,
         confusion=linear.confusion,
         correct=torch.stack([p.correct for p in found.values()], 1).double(),

@@ -78,7 +78,7 @@ def ood_probe(
     >>> x = torch.arange(200.0)[:, None]
     >>> y = x[:, 0] >= 100
     >>> round(float(ood_probe(x, y, {"shifted": (x + 50, y)}).ood_accuracy), 1)
-    0.7
+    0.8
     """
     _check.choice(probe, "probe", READERS)
     if not others:

@@ -244,7 +244,7 @@ def _rows(report: Report, name: str, run: str, split: str) -> list[Row]:
 
 
 def _chosen(report: Report, run: str, split: str) -> str:
-    rows = _rows(report, "layer_choice.accuracy", run, split)
+    rows = _rows(report, "layer_choice.chosen_accuracy", run, split)
     return rows[0].note if rows else ""
 
 

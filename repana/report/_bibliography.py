@@ -332,6 +332,88 @@ ENTRIES: dict[str, str] = {
   journal = {Transactions on Machine Learning Research}, year = {2024},
   eprint = {2305.15016}, archivePrefix = {arXiv}
 }""",
+    "Alain & Bengio 2017": """@misc{alain2017understanding,
+  author = {Alain, Guillaume and Bengio, Yoshua},
+  title = {Understanding Intermediate Layers Using Linear Classifier Probes},
+  year = {2017}, eprint = {1610.01644}, archivePrefix = {arXiv}
+}""",
+    "Belinkov 2022": """@article{belinkov2022probing,
+  author = {Belinkov, Yonatan},
+  title = {Probing Classifiers: Promises, Shortcomings, and Advances},
+  journal = {Computational Linguistics}, volume = {48}, number = {1}, pages = {207--219}, year = {2022},
+  doi = {10.1162/coli_a_00422}
+}""",
+    "Hoerl & Kennard 1970": """@article{hoerl1970ridge,
+  author = {Hoerl, Arthur E. and Kennard, Robert W.},
+  title = {Ridge Regression: Biased Estimation for Nonorthogonal Problems},
+  journal = {Technometrics}, volume = {12}, number = {1}, pages = {55--67}, year = {1970},
+  doi = {10.1080/00401706.1970.10488634}
+}""",
+    "Ledoit & Wolf 2004": """@article{ledoit2004well,
+  author = {Ledoit, Olivier and Wolf, Michael},
+  title = {A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices},
+  journal = {Journal of Multivariate Analysis}, volume = {88}, number = {2}, pages = {365--411}, year = {2004},
+  doi = {10.1016/S0047-259X(03)00096-4}
+}""",
+    "Mensink et al. 2013": """@article{mensink2013distance,
+  author = {Mensink, Thomas and Verbeek, Jakob and Perronnin, Florent and Csurka, Gabriela},
+  title = {Distance-Based Image Classification: Generalizing to New Classes at Near-Zero Cost},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence},
+  volume = {35}, number = {11}, pages = {2624--2637}, year = {2013}, doi = {10.1109/TPAMI.2013.83}
+}""",
+    "Ng & Jordan 2001": """@inproceedings{ng2001discriminative,
+  author = {Ng, Andrew Y. and Jordan, Michael I.},
+  title = {On Discriminative vs. Generative Classifiers: A Comparison of Logistic Regression and Naive {Bayes}},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2001}
+}""",
+    "Caron et al. 2021": """@inproceedings{caron2021emerging,
+  author = {Caron, Mathilde and Touvron, Hugo and Misra, Ishan and J{\\'e}gou, Herv{\\'e} and Mairal, Julien and
+            Bojanowski, Piotr and Joulin, Armand},
+  title = {Emerging Properties in Self-Supervised Vision Transformers},
+  booktitle = {International Conference on Computer Vision}, year = {2021},
+  eprint = {2104.14294}, archivePrefix = {arXiv}
+}""",
+    "Xu et al. 2020": """@inproceedings{xu2020theory,
+  author = {Xu, Yilun and Zhao, Shengjia and Song, Jiaming and Stewart, Russell and Ermon, Stefano},
+  title = {A Theory of Usable Information under Computational Constraints},
+  booktitle = {International Conference on Learning Representations}, year = {2020},
+  eprint = {2002.10689}, archivePrefix = {arXiv}
+}""",
+    "Voita & Titov 2020": """@inproceedings{voita2020information,
+  author = {Voita, Elena and Titov, Ivan},
+  title = {Information-Theoretic Probing with Minimum Description Length},
+  booktitle = {Empirical Methods in Natural Language Processing}, year = {2020},
+  eprint = {2003.12298}, archivePrefix = {arXiv}
+}""",
+    "Hewitt & Liang 2019": """@inproceedings{hewitt2019designing,
+  author = {Hewitt, John and Liang, Percy},
+  title = {Designing and Interpreting Probes with Control Tasks},
+  booktitle = {Empirical Methods in Natural Language Processing}, year = {2019},
+  eprint = {1909.03368}, archivePrefix = {arXiv}
+}""",
+    "Tsamardinos et al. 2018": """@article{tsamardinos2018bootstrapping,
+  author = {Tsamardinos, Ioannis and Greasidou, Elissavet and Borboudakis, Giorgos},
+  title = {Bootstrapping the Out-of-Sample Predictions for Efficient and Accurate Cross-Validation},
+  journal = {Machine Learning}, volume = {107}, pages = {1895--1922}, year = {2018},
+  doi = {10.1007/s10994-018-5714-4}
+}""",
+    "McNemar 1947": """@article{mcnemar1947note,
+  author = {McNemar, Quinn},
+  title = {Note on the Sampling Error of the Difference between Correlated Proportions or Percentages},
+  journal = {Psychometrika}, volume = {12}, number = {2}, pages = {153--157}, year = {1947},
+  doi = {10.1007/BF02295996}
+}""",
+    "Holm 1979": """@article{holm1979simple,
+  author = {Holm, Sture},
+  title = {A Simple Sequentially Rejective Multiple Test Procedure},
+  journal = {Scandinavian Journal of Statistics}, volume = {6}, number = {2}, pages = {65--70}, year = {1979}
+}""",
+    "Saxe et al. 2011": """@inproceedings{saxe2011random,
+  author = {Saxe, Andrew M. and Koh, Pang Wei and Chen, Zhenghao and Bhand, Maneesh and Suresh, Bipin and
+            Ng, Andrew Y.},
+  title = {On Random Weights and Unsupervised Feature Learning},
+  booktitle = {International Conference on Machine Learning}, year = {2011}
+}""",
 }
 
 
