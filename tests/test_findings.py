@@ -45,8 +45,76 @@ def clustered(thornton: list[float], scores: list[float]) -> Report:
     return Report(a.rows + planted("abcd", scores, name="h0_entropy", analyzer="topology").rows, {}, a.provenance)
 
 
+def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
+    """Linear probes of the input and two layers, the last one chosen, with whatever else was measured."""
+    layers = ["input", "conv", "fc"]
+    wide = [Estimate(a, a - 0.03, a + 0.03) for a in accuracy]
+    made = planted(layers, wide, name=name, analyzer="probing")
+    rows = [*made.rows, *planted(layers, accuracy, name="select_accuracy", analyzer="probing").rows]
+    for other, values in more.items():
+        analyzer = "probe_baselines" if other in ("reinitialised", "random_projection") else "probing"
+        rows += planted(layers, values, name=other, analyzer=analyzer).rows
+    best = planted([""], [Estimate(accuracy[2], accuracy[2] - 0.03, accuracy[2] + 0.03, note="fc")],
+                   name="chosen_accuracy", analyzer="layer_choice")  # fmt: skip
+    return Report((*rows, *best.rows), {}, made.provenance)
+
+
 QUOTIENT = {"name": "quotient", "analyzer": "fisher"}
+EARLIEST = (
+    " is the earliest layer within one point of the best linear probe on the select rows; the one chosen there, fc, "
+    "reads 0.950 [0.920, 0.980] of the report rows."
+)
+MEMORY = "A linear probe of {} gets {} of permuted labels right that it was fitted on"
+LOSES = "From rows fitted on to rows reported the linear probe loses {}"
 CASES = [
+    ("RF501", probed(), "passed", "fc" + EARLIEST),
+    ("RF501", probed((0.3, 0.945, 0.95)), "passed", "conv" + EARLIEST),
+    ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),
+    ("RF502", probed(capacity=[0.9, 0.2, 0.7]), "tip", MEMORY.format("fc", 0.7) + ": it remembers rows (fc)."),
+    ("RF502", probed(capacity=[0.9, 0.2, 0.1]), "passed", MEMORY.format("conv", 0.2) + ", at most."),
+    ("RF502", planted(["a"], [1.0]), "not applicable", "No probe was fitted to permuted labels."),
+    (
+        "RF503",
+        probed(reinitialised=[0.3, 0.89, 0.5]),
+        "tip",
+        "Random weights or projections are read as well at conv; at conv 0.900 [0.870, 0.930], reinitialised 0.89.",
+    ),
+    (
+        "RF503",
+        probed(reinitialised=[0.3, 0.5, 0.5]),
+        "passed",
+        "Every layer is read better than random weights and projections (2 layers).",
+    ),
+    ("RF503", probed(), "not applicable", "No baselines were measured; `probe_layers` does, or `baselines=`."),
+    (
+        "RF504",
+        probed((0.94, 0.9, 0.95)),
+        "tip",
+        "A linear probe reads 0.940 [0.910, 0.970] from the raw input and 0.950 [0.920, 0.980] from fc.",
+    ),
+    (
+        "RF504",
+        probed(),
+        "passed",
+        "A linear probe reads 0.300 [0.270, 0.330] from the raw input and 0.950 [0.920, 0.980] from fc.",
+    ),
+    ("RF504", planted(["a"], [1.0]), "not applicable", "The raw input was not among the layers."),
+    (
+        "RF505",
+        probed(knn_probe=[Estimate(0.99, 0.98, 1.0)] * 3),
+        "tip",
+        "Neighbours read more than a linear map at conv: at conv 0.990 [0.980, 1.00], linear 0.900 [0.870, 0.930].",
+    ),
+    (
+        "RF505",
+        probed(knn_probe=[Estimate(0.9, 0.8, 1.0)] * 3),
+        "passed",
+        "Neighbours read no more than a linear map at any of 2 layers.",
+    ),
+    ("RF505", planted(["a"], [1.0]), "not applicable", "Linear and kNN probes of one layer were not measured."),
+    ("RF506", probed(gap=[0.5, 0.2, 0.01]), "tip", LOSES.format("20.0 points at conv, more than 10 at conv.")),
+    ("RF506", probed(gap=[0.5, 0.02, 0.01]), "passed", LOSES.format("2.0 points at conv, at most.")),
+    ("RF506", planted(["a"], [1.0]), "not applicable", "No linear probe was measured."),
     ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
     ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
     (

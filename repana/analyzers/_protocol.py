@@ -89,7 +89,7 @@ def probed(
     log_p = s.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
     guess = log_p.argmax(1)
     correct, group = guess == y, rows.split.report_group
-    note = "; ".join(n for n in rows.notes if not n.endswith("constant in the fit rows"))
+    note = "; ".join([*(n for n in rows.notes if "constant" not in n), *_warnings(head, choice, fitted)])
     by_chance = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
     trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
     accuracy = s.accuracy(correct, group, level=level, seed=seed, note=note)
@@ -222,6 +222,18 @@ def _capacity(found: list[float], n: int) -> Estimate:
     if not found:
         return Estimate(NAN, n=n, note="no permutations")
     return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} permutations")
+
+
+def _warnings(head: Head, choice: Choice, fitted: Fitted) -> list[str]:
+    """What of the fit a reader must know."""
+    found = []
+    if head.factor and choice.at_edge:
+        found.append(f"{head.strength_name} = {choice.strength:.1g} is at the edge of what was tried")
+    if "certified" in fitted.known and not bool(fitted.known["certified"][0]):
+        found.append(
+            f"not converged: the objective may be {float(fitted.known['gap'][0]):.1g} of the part explained off"
+        )
+    return found
 
 
 def _settings(

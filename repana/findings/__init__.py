@@ -7,7 +7,7 @@ read the table.
 from collections.abc import Callable, Iterator
 
 from repana._results import Report
-from repana.findings import _collapse, _dimension, _reading, _separability
+from repana.findings import _collapse, _dimension, _probing, _reading, _separability
 from repana.findings._finding import SEVERITIES, Finding, View
 
 FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
@@ -34,6 +34,12 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF402": ("Dimension and scale", _dimension.scales),
     "RF403": ("Samples for the dimension", _dimension.shortfall),
     "RF404": ("Samples of the splits, for the dimension", _dimension.sizes),
+    "RF501": ("Earliest layer that reads as well", _probing.earliest),
+    "RF502": ("Memory of the probes", _probing.memory),
+    "RF503": ("Probes of untrained networks", _probing.untrained),
+    "RF504": ("Probe of the raw input", _probing.raw),
+    "RF505": ("Neighbours against a linear map", _probing.readers),
+    "RF506": ("Rows fitted on against rows reported", _probing.gap),
 }
 
 

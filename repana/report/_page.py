@@ -120,6 +120,23 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         ),
         (
+            "Probes",
+            lambda report, _, **which: plots.probe_depth(report, **which),
+            f"Accuracy of probes of {run}, {split}, on rows that nothing was fitted or chosen on, from input to "
+            "output, with what needs no training in grey.",
+        ),
+        (
+            "Layers compared",
+            lambda report, _, **which: plots.layer_strip(report, **which),
+            f"Linear probes of {run}, {split}, against the layer chosen on the select rows: paired differences on the "
+            "same rows.",
+        ),
+        (
+            "Confusion",
+            plots.confusion,
+            f"What the linear probe of {run}, {split}, takes for what, at the input of the classifier.",
+        ),
+        (
             "Betti curves",
             lambda report, _, **which: plots.betti_curves(report, **which),
             f"Components that samples of {run}, {split}, form within a distance, over the layer's median distance. "
