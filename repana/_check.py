@@ -902,6 +902,14 @@ def groups_of(groups: Any, n: int) -> np.ndarray:
     return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1]
 
 
+def attribute_of(values: Any, n: int) -> tuple[list[str], np.ndarray]:
+    """The values that an attribute of rows takes, and which of them each row has."""
+    numbers = groups_of(values, n)
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    first = [int(np.flatnonzero(numbers == k)[0]) for k in range(int(numbers.max()) + 1)]
+    return [str(array[i]) for i in first], numbers
+
+
 def too_few_groups(found: int, wanted: int) -> InputError:
     return InputError(
         "RA247",

@@ -82,7 +82,7 @@ def sample_efficiency(
     """
     _check.level_of(level)
     _check.at_least(repeats, "repeats", 2)
-    _check.positive(strength, "strength")
+    _check.positive(float(strength), "strength")
     names = list(probes)
     for name in names:
         _check.choice(name, "probes", READERS)
@@ -129,7 +129,7 @@ def _head(name: str, strength: float) -> tuple[Head, Tensor]:
     if name == ONE_NEIGHBOUR:
         return knn_head((1,), "euclidean", "uniform"), torch.tensor([1.0])
     head = head_named(name)
-    return head, torch.tensor([strength if name == "linear" else 1.0], dtype=torch.float64)
+    return head, torch.tensor([float(strength) if name == "linear" else 1.0], dtype=torch.float64)
 
 
 def _balanced_order(codes: Int[Tensor, " t"], generator: torch.Generator) -> Int[Tensor, " t"]:

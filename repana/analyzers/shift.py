@@ -5,18 +5,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
-from repana._typing import IGNORED, Features
+from repana._typing import IGNORED
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import head_named
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
 
+SMALLEST = 10  # rows of a subgroup
 READERS = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
 
 
@@ -90,9 +91,13 @@ def ood_probe(
     heat = home.settings.get("temperature", 1.0)
     correct, codes, losses = {"id": home.correct}, {"id": home.targets}, {}
     by_name, lost = {}, {}
+    own_labels = _check.labels_of(labels, len(_check.features_of(features)))[0]
+    kept = {"id": (own_labels != IGNORED).nonzero()[:, 0]}
+    lengths = {"id": len(own_labels)}
     numbers = {int(v): k for k, v in enumerate(rows.values)}
     for name, (x, y) in others.items():
-        z, own, lost[name] = _labelled(x, y, numbers, rows, name)
+        z, own, kept[name] = _labelled(x, y, numbers, rows, name)
+        lost[name], lengths[name] = int((own < 0).sum()), len(y)
         log_p = s.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
         note = f"{lost[name]} rows of classes without fit rows" if lost[name] else ""
@@ -104,7 +109,9 @@ def ood_probe(
             )
     worst = min(by_name, key=lambda name: by_name[name].value)
     mean = _mean(list(by_name.values()))
-    by_group = {} if attributes is None else _by_group(attributes, others, correct, codes, rows, level)
+    by_group = {}
+    if attributes is not None:
+        by_group = _by_group(attributes, correct, codes, kept, lengths, rows, level)
     lowest = min(by_group, key=lambda name: by_group[name].value) if by_group else ""
     return OODProbe(
         accuracy=home.accuracy,
@@ -122,8 +129,8 @@ def ood_probe(
 
 def _labelled(
     x: Any, y: Any, numbers: Mapping[int, int], rows: Rows, name: str
-) -> tuple[Features, Int[Tensor, " m"], int]:
-    """Features of another distribution, the columns of its labels (-1 for classes not fitted), and how many are not."""
+) -> tuple[Float[Tensor, "k d"], Int[Tensor, " k"], Int[Tensor, " k"]]:
+    """Features of another distribution, the columns of its labels (-1 for classes not fitted), and which rows count."""
     z = _check.features_of(x)
     if z.shape[1] != rows.d:
         raise _check.other_width_of(name, z.shape[1], rows.d)
@@ -134,36 +141,36 @@ def _labelled(
     else:
         own = torch.tensor([numbers.get(int(c), -1) for c in codes])
     keep = (codes != IGNORED).nonzero()[:, 0]
-    return z[keep.to(z.device)], own[keep], int((own[keep] < 0).sum())
+    return z[keep.to(z.device)], own[keep], keep
 
 
 def _by_group(
     attributes: Any,
-    others: Mapping[str, tuple[Any, Any]],
     correct: Mapping[str, Tensor],
     codes: Mapping[str, Tensor],
+    kept: Mapping[str, Int[Tensor, " k"]],
+    lengths: Mapping[str, int],
     rows: Rows,
     level: float,
 ) -> dict[str, Estimate]:
+    """Accuracy of every class in every subgroup. `kept` are the rows whose labels count, of `lengths`."""
     given = attributes if isinstance(attributes, Mapping) else {"id": attributes}
     found: dict[str, list[Tensor]] = {}
     for name, values in given.items():
         if name not in correct:
             raise _check.unknown_distribution(name, list(correct))
-        total = rows.n if name == "id" else len(correct[name])
-        codes_of = torch.from_numpy(_check.groups_of(values, total))
-        shown = [str(v) for v in dict.fromkeys(sorted({str(v) for v in _listed(values)}))]
-        part = codes_of[rows.split.report] if name == "id" else codes_of
+        shown, numbers = _check.attribute_of(values, lengths[name])
+        part = torch.from_numpy(numbers)[kept[name]]
+        part = part[rows.split.report] if name == "id" else part
         for k, label in enumerate(shown):
             for c in range(rows.classes):
                 at = (part == k) & (codes[name] == c)
-                if int(at.sum()) >= 10:
+                if int(at.sum()):
                     found.setdefault(f"{rows.names[c]}, {label}", []).append(correct[name][at])
-    return {name: s.accuracy(torch.cat(parts), None, level=level, seed=0) for name, parts in found.items()}
-
-
-def _listed(values: Any) -> list[Any]:
-    return values.tolist() if hasattr(values, "tolist") else list(values)
+    together = {name: torch.cat(parts) for name, parts in found.items()}
+    return {
+        name: s.accuracy(right, None, level=level, seed=0) for name, right in together.items() if len(right) >= SMALLEST
+    }
 
 
 def _numbers(e: Estimate) -> dict[str, Any]:

@@ -248,7 +248,7 @@ def regression_probe(
     if chance:
         r2 = Estimate(r2.value, r2.low, r2.high, r2.n, r2.note, sum(chance) / len(chance), min(chance), max(chance))
     information = over(_information)
-    w = _widened(path.weight[:, columns[:t], best], x, z, mean, spread)
+    w = _widened(path.weight[:, columns[:t], best], x, mean, spread)
     b = path.bias[columns[:t], best] - mean @ w
     per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
     capacity = Estimate(NAN, note="no permutations")
@@ -282,7 +282,7 @@ def regression_probe(
 
 def _prepared(
     x: Features, groups: Any, split: Split | None, scale: str, seed: int
-) -> tuple[Features, Split, Tensor, Tensor, int]:
+) -> tuple[Float[Tensor, "n r"], Split, Tensor, Tensor, int]:
     _check.choice(scale, "scale", ("standard", "centre", "none"))
     split = Split.of(None, len(x), groups=groups, seed=seed) if split is None else split
     if split.n != len(x):
@@ -291,7 +291,7 @@ def _prepared(
     return reduced(moved)[0], split, mean, spread, dead
 
 
-def _widened(weight: Float[Tensor, "r t"], x: Features, z: Features, mean: Tensor, spread: Tensor) -> Tensor:
+def _widened(weight: Float[Tensor, "r t"], x: Features, mean: Tensor, spread: Tensor) -> Tensor:
     """Weights of the coordinates as those of the features as they came."""
     moved = (x.double() - mean) / spread
     basis = reduced(moved)[1]
