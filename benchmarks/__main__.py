@@ -1,8 +1,8 @@
-"""`python -m benchmarks [recording] [collapse] [neighbours] [dimension] [tree]`: print every bar and record it."""
+"""`python -m benchmarks [suite ...]`: print every bar and record it; the suites are the keys of SUITES."""
 
 import sys
 
-from benchmarks import collapse, dimension, neighbours, recording, tree
+from benchmarks import collapse, dimension, neighbours, probing, recording, tree
 
 SUITES = {
     "recording": recording.main,
@@ -10,6 +10,7 @@ SUITES = {
     "neighbours": neighbours.main,
     "dimension": dimension.main,
     "tree": tree.main,
+    "probing": probing.main,
 }
 
 for name in sys.argv[1:] or SUITES:

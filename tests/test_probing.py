@@ -330,7 +330,7 @@ def test_refusals():
         linear_probe(x, torch.zeros(600, dtype=torch.int64))
     with pytest.raises(InputError, match="RA227"):
         linear_probe(x[:4], y[:4])
-    with pytest.raises(InputError, match="RA248"):
+    with pytest.raises(InputError, match="RA248: `split` is of 100 rows"):
         linear_probe(x, y, split=Split.of(y[:100], 100))
     with pytest.raises(InputError, match="`k`"):
         knn_probe(x, y, k=0)
