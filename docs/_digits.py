@@ -34,6 +34,31 @@ def activations() -> repana.Activations:
 
 
 @cache
+def probes() -> repana.Report:
+    return repana.probe_layers(trained(), digits()[1], run="digits CNN")
+
+
+@cache
+def noisy() -> tuple[repana.Activations, repana.Activations]:
+    """Held-out digits as they are, and under noise."""
+    x, y = digits()[1]
+    noise = 0.3 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    clean, other = (repana.record(trained(), (values, y)) for values in (x, x + noise))
+    return clean, other
+
+
+def words() -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
+    """Four layers of made-up tokens: what is of the word itself fades, what is of its class grows."""
+    g = torch.Generator().manual_seed(0)
+    types = torch.randint(120, (2400,), generator=g)
+    labels = torch.randint(4, (120,), generator=g)[types]
+    own, shared = torch.randn(120, 60, generator=g), torch.randn(4, 60, generator=g)
+    noise = torch.randn(2400, 60, generator=g)
+    mixed = [(1 - a) * own[types] + 2 * a * shared[labels] + noise for a in (0.0, 0.3, 0.6, 0.9)]
+    return {f"block{i}": x for i, x in enumerate(mixed)}, labels, types
+
+
+@cache
 def checkpoints() -> repana.Report:
     """Every second epoch with and without weight decay, three layers each."""
     made = []

@@ -44,6 +44,7 @@ Replicates = Annotated[int, typer.Option(help="bootstrap replicates for interval
 MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many samples, balanced over classes")]
 BatchSize = Annotated[int, typer.Option(help="samples in a forward pass")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: where the model is")]
+Baselines = Annotated[int, typer.Option(help="re-initialised copies whose layers are probed beside the model's")]
 Seed = Annotated[int, typer.Option(help="of every random choice")]
 Runs = Annotated[list[Path], typer.Argument(help="saved reports, or folders that hold some")]
 Input = Annotated[str | None, typer.Option("--input", help="shape of one example input, such as 3x32x32")]
@@ -78,6 +79,7 @@ def profile(
     device: Device = None,
     null: Null = 20,
     replicates: Replicates = 100,
+    baselines: Baselines = 0,
     seed: Seed = 0,
     allow_pickle: Pickle = False,
     as_json: Json = False,
@@ -101,6 +103,7 @@ def profile(
         device=device,
         null=null,
         replicates=replicates,
+        baselines=baselines,
         seed=seed,
     )
     _finish(report, output, as_json)

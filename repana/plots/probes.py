@@ -67,7 +67,7 @@ def probe_depth(
             if rows:
                 ax.plot([place[best]], [rows[0].value], color="black", label="layer chosen", **ring)
         ax.set_ylim(0, 1.02)
-        ax.set_ylabel("accuracy on report rows")
+        ax.set_ylabel("accuracy")
         ax.set_xlabel("layer, input to output")
         ax.set_title(f"what probes read{_style.which(report, run, split)}")
         _frame(ax, report)
@@ -181,7 +181,7 @@ def selectivity_depth(
         for at, r in zip(x, results):
             ax.plot([at, at], [r.control.value, r.task.value], color=_style.FAINT, linewidth=3, zorder=0)
         ax.set_ylim(0, 1.02)
-        ax.set_ylabel("accuracy on report rows")
+        ax.set_ylabel("accuracy")
         ax.set_xlabel("layer, input to output")
         ax.set_title("task and control")
         ax.set_xlim(-0.4, len(names) - 0.6)

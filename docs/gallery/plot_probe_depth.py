@@ -1,0 +1,12 @@
+"""
+What probes read
+================
+
+Accuracy over depth beside chance, permuted labels, re-initialised copies and random projections.
+"""
+
+from _digits import probes
+
+from repana import plots
+
+figure = plots.figure_of(plots.probe_depth(probes()))
