@@ -368,3 +368,17 @@ def test_the_seed_alone_decides():
         a, b = probe(x, y, seed=3), probe(x, y, seed=3)
         assert a.accuracy == b.accuracy
         assert a.log_loss == b.log_loss
+
+
+def test_folds_report_every_row_once():
+    x, y = gaussians()
+    splits = Split.folds(y, 5, groups=torch.arange(600) // 4)
+    reported = torch.cat([s.report for s in splits])
+    assert reported.sort().values.tolist() == list(range(600))
+    a, b = ([float(p(x, y, split=s, permutations=0).accuracy) for s in splits] for p in (linear_probe, nearest_mean))
+    difference, p = repana.corrected_difference([i - j for i, j in zip(a, b)], 480, 120)
+    assert difference.low <= difference.value <= difference.high
+    assert 0 <= p <= 1
+    with pytest.raises(InputError, match="`folds`"):
+        Split.folds(y, 2)
+    assert "accuracy" in repr(linear_probe(x, y, permutations=0))

@@ -22,7 +22,7 @@ FLAT = 1e-4  # share of the log-loss that an extension must win to go on
 RISES = 2  # of the log-loss on the select rows after which weaker strengths are not tried
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Probe:
     """What a probe reads, on the report rows; see `linear_probe`.
 
@@ -54,6 +54,13 @@ class Probe:
     weight: Float[Tensor, "d c"] | None = None
     bias: Float[Tensor, " c"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        kind, chance = str(self.settings.get("probe", "")).replace("_", " "), self.chance.value
+        return (
+            f"Probe({kind}: accuracy {self.accuracy}, chance {chance:.4g}, log-loss {self.log_loss} nats, "
+            f"{len(self.targets)} rows reported)"
+        )
 
     def _repr_html_(self) -> str:
         return as_table(self)

@@ -69,6 +69,27 @@ class Split:
         numbers = None if group is None else torch.from_numpy(group)
         return cls(rows[0], rows[1], rows[2], numbers, seed, tuple(notes))
 
+    @classmethod
+    def folds(cls, codes: Int[Tensor, " n"], folds: int, *, groups: Any = None, seed: int = 0) -> list["Split"]:
+        """As many splits as folds: each fold is reported once, the next one selects, all others are fitted on.
+
+        Scores of several folds share their rows: compare them by `corrected_difference`.
+        """
+        n = len(codes)
+        _check.at_least(folds, "folds", 3)
+        group = None if groups is None else _check.groups_of(groups, n)
+        part = parted(codes.cpu().numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
+        numbers = None if group is None else torch.from_numpy(group)
+        found = []
+        for f in range(folds):
+            report, select = part == f, part == (f + 1) % folds
+            rows = [torch.from_numpy(np.flatnonzero(r)) for r in (~report & ~select, select, report)]
+            for name, at in zip(PARTS, rows):
+                if not len(at):
+                    raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
+            found.append(cls(rows[0], rows[1], rows[2], numbers, seed))
+        return found
+
     @cached_property
     def fingerprint(self) -> str:
         """The same for the same rows in the same parts."""
@@ -108,23 +129,6 @@ class Split:
         if not len(at) or usual == 0:
             return 0
         return int((Neighbours.of(features[at], k=1, bank=bank).distances[:, 0] <= NEAR * usual).sum())
-
-
-def folds_of(codes: Int[Tensor, " n"], folds: int, *, groups: Any = None, seed: int = 0) -> list[Split]:
-    """As many splits as folds: each fold is reported once, the next one selects, all others are fitted on."""
-    n = len(codes)
-    group = None if groups is None else _check.groups_of(groups, n)
-    part = parted(codes.cpu().numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
-    numbers = None if group is None else torch.from_numpy(group)
-    found = []
-    for f in range(folds):
-        report, select = part == f, part == (f + 1) % folds
-        rows = [torch.from_numpy(np.flatnonzero(r)) for r in (~report & ~select, select, report)]
-        for name, at in zip(PARTS, rows):
-            if not len(at):
-                raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
-        found.append(Split(rows[0], rows[1], rows[2], numbers, seed))
-    return found
 
 
 def parted(

@@ -18,7 +18,7 @@ from repana.analyzers import _scores as s
 from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import chosen, permuted
-from repana.analyzers._splits import Split, folds_of
+from repana.analyzers._splits import Split
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 FEWEST = 8  # rows of the first block, so that something can be chosen on them
@@ -197,7 +197,7 @@ def usable_information(
     x = x[keep.to(x.device)]
     wide = x if before is None else torch.cat([before[keep.to(before.device)].to(x), x], 1)
     group = None if groups is None else _check.groups_of(groups, len(codes))[keep.numpy()]
-    splits = folds_of(y, folds, groups=group, seed=seed)
+    splits = Split.folds(y, folds, groups=group, seed=seed)
     loss, right = _crossfitted(head_named(probe), wide, y, values, splits, scale)
     if before is None:
         without = torch.empty_like(loss)

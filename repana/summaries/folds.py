@@ -160,10 +160,11 @@ class RidgePath:
         """Predictions for rows."""
         d, t, r = self.weight.shape
         work = torch.float64 if features.dtype == torch.float64 else torch.float32
-        with full_precision():
-            out = (features.to(work) - self.mean.to(work)) @ self.weight.to(work).view(d, t * r)
         level = self.bias + torch.einsum("d,dtr->tr", self.mean, self.weight)
-        return out.view(-1, t, r) + level.to(work)
+        moved = features.to(work) - self.mean.to(work)
+        with full_precision():
+            out = torch.addmm(level.to(work).view(-1), moved, self.weight.to(work).view(d, t * r))
+        return out.view(-1, t, r)
 
     def left_out(
         self, features: Features, targets: Float[Tensor, "n t"], rows: int = LEFT_OUT

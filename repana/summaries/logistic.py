@@ -29,6 +29,7 @@ WIDE = 8192  # on a GPU
 NARROW = 100  # columns, up to which a product is formed the other way round
 BLOCK = 2**18  # logits worked on at a time, so that they stay in cache
 ABSENT = -1e4  # the intercept of a class without samples: a probability of zero
+HALVED = 128  # rows of X'X at a time
 INTERCEPT = 0.3  # of the tolerance: an intercept that is off by it moves predictions near ties
 TRIALS = 12  # of a line search
 SHRUNK = 0.8  # share of problems still open at which the others are dropped
@@ -102,8 +103,14 @@ def logistic(
 def eigenbasis(features: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Eigenvalues and vectors of X'X/n, which precondition all problems."""
     x = features if features.dtype == torch.float64 else features.float()
+    d = x.shape[1]
+    gram = x.new_zeros(d, d)
     with full_precision():
-        values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+        for start in range(0, d, HALVED):  # the lower half alone
+            part = slice(start, start + HALVED)
+            stop = min(start + HALVED, d)
+            gram[part, :stop] = x[:, part].T @ x[:, :stop]
+    values, vectors = torch.linalg.eigh(gram / len(x))  # reads the lower half
     return values.clamp_min(0), vectors
 
 
@@ -238,10 +245,9 @@ class _Descent:
         values, vectors = self.basis
         d, c, p = g.shape
         bend = values[:, None] * self.curvature + self.penalty
-        with full_precision():
-            along = (vectors.T @ g[:-1].reshape(d - 1, c * p)).view(d - 1, c, p).div_(bend[:, None])
-            out = torch.empty_like(g)
-            torch.mm(vectors, along.view(d - 1, c * p), out=out[:-1].view(d - 1, c * p))
+        along = product(vectors.T, g[:-1].reshape(d - 1, c * p)).view(d - 1, c, p).div_(bend[:, None])
+        out = torch.empty_like(g)
+        out[:-1] = product(vectors, along.view(d - 1, c * p)).view(d - 1, c, p)
         out[-1] = g[-1] / self.curvature
         return out
 
