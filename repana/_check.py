@@ -892,19 +892,19 @@ def shares_of(shares: tuple[float, ...]) -> tuple[float, ...]:
     return shares
 
 
-def groups_of(groups: Any, n: int) -> np.ndarray:
+def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     """The number of each row's group, from 0."""
     values = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if values.ndim != 1 or len(values) != n:
         raise InputError(
-            "RA247", f"`groups` has shape {tuple(values.shape)} and `features` has {n} rows; wanted one group per row."
+            "RA247", f"`{name}` has shape {tuple(values.shape)} and there are {n} rows; wanted one value per row."
         )
     return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1]
 
 
 def attribute_of(values: Any, n: int) -> tuple[list[str], np.ndarray]:
     """The values that an attribute of rows takes, and which of them each row has."""
-    numbers = groups_of(values, n)
+    numbers = groups_of(values, n, "attributes")
     array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
     first = [int(np.flatnonzero(numbers == k)[0]) for k in range(int(numbers.max()) + 1)]
     return [str(array[i]) for i in first], numbers

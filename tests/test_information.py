@@ -140,7 +140,7 @@ def test_refusals_of_control_tasks():
         selectivity(noise(60, 3), y, torch.arange(60))
     with pytest.raises(InputError, match="wanted at least 6"):
         selectivity(noise(60, 3), y, torch.arange(60) % 3)
-    with pytest.raises(InputError, match="RA247: `groups` has shape"):
+    with pytest.raises(InputError, match="RA247: `types` has shape"):
         selectivity(noise(60, 3), y, torch.arange(10))
 
 

@@ -192,7 +192,7 @@ def test_groups_stay_whole():
     assert abs(len(split.report) / 900 - 0.2) < 0.02
     with pytest.raises(InputError, match="RA247"):
         Split.of(y, 900, groups=torch.arange(900) % 2)
-    with pytest.raises(InputError, match="one group per row"):
+    with pytest.raises(InputError, match="RA247: `groups` has shape"):
         Split.of(y, 900, groups=groups[:5])
 
 
@@ -382,3 +382,27 @@ def test_folds_report_every_row_once():
     with pytest.raises(InputError, match="`folds`"):
         Split.folds(y, 2)
     assert "accuracy" in repr(linear_probe(x, y, permutations=0))
+
+
+@pytest.mark.parametrize("factor", [1e200, 1e-200, 1e-310])
+def test_features_whose_squares_float64_does_not_hold(factor):
+    x, y = gaussians()
+    for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, naive_bayes, knn_probe):
+        a, b = probe(x.double(), y, permutations=0), probe(x.double() * factor, y, permutations=0)
+        assert a.accuracy.value == pytest.approx(b.accuracy.value, abs=0.01)
+
+
+def test_layers_without_anything_to_read():
+    """All features constant, or every class one point: chance, or all right, and never a failure."""
+    y = torch.arange(80) % 2
+    for probe in PROBES:
+        if probe is not knn_probe:
+            assert probe(torch.ones(80, 4), y).accuracy.value == pytest.approx(0.5, abs=0.2)
+        points = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))[y]
+        assert probe(points, y, permutations=0).accuracy.value == 1
+    found = repana.erase(torch.ones(80, 4), y, draws=1)
+    assert found.rank == 0
+    with pytest.raises(InputError, match="RA235"):
+        knn_probe(torch.ones(80, 4), y)
+    assert math.isnan(repana.probing(torch.ones(80, 4), y).knn_probe.value)
+    assert math.isnan(repana.regression_probe(torch.ones(80, 4), torch.arange(80.0)).correlation.value)

@@ -16,6 +16,7 @@ from repana.summaries.neighbours import Neighbours
 FIT, SELECT, REPORT = (0,), (1,), (2,)
 TRAIN = (0, 1)
 KS = (1, 2, 5, 10, 20, 50, 100, 200)
+COLLAPSED = 1e-10  # of the mean variance: the least variance inside classes, where they are points
 TEMPERATURE = 0.07  # of a neighbour's vote, as in DINO
 
 Scores = Callable[[tuple[int, ...]], Float[Tensor, "m c p"]]
@@ -112,8 +113,9 @@ def lda_head() -> Head:
             within = (normal.gram - means.T @ (count[:, None] * means)) / normal.n
             share = ledoit_wolf(z, y, means + normal.mean, within, rows.d)
             level = float(within.diagonal().sum()) / rows.d
+            total = float(normal.gram.diagonal().sum()) / normal.n / rows.d
             mixed = (1 - share) * within
-            mixed.diagonal().add_(share * level if level > 0 else 1.0)
+            mixed.diagonal().add_(max(share * level, COLLAPSED * total) or 1.0)
             w = torch.linalg.solve(mixed, means.T)
             weights.append(w)
             prior = torch.where(count > 0, (count / normal.n).clamp_min(1e-300).log(), -torch.inf)

@@ -12,6 +12,7 @@ from repana import _check
 from repana._typing import IGNORED, Features
 from repana.analyzers._splits import Split
 from repana.summaries.folds import FoldMoments, Normal, one_hot
+from repana.summaries.neighbours import power_of_two, scaled
 
 SCALES = ("standard", "centre", "none", "unit")
 CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is constant
@@ -159,7 +160,9 @@ def standardised(
     that ("unit"), or as they are ("none"); the mean and the spread; and how many features are constant in the fit rows.
     Those are zero afterwards.
     """
-    wide = x.double()
+    unit = power_of_two(x)
+    unit = unit if not 2.0**-256 < unit < 2.0**256 else 1.0  # squares of such features leave the range of float64
+    wide = x.double() if unit == 1.0 else scaled(x.double(), unit)
     known = wide[fit]
     mean = known.mean(0)
     deviation = (known - mean).square().mean(0).sqrt()
@@ -168,8 +171,9 @@ def standardised(
     dead, one = int((~alive).sum()), torch.ones_like(mean)
     if scale == "none":
         return (x if x.dtype == torch.float64 else x.float()), torch.zeros_like(mean), one, dead
-    spread = torch.where(alive, deviation, torch.inf) if scale == "standard" else torch.where(alive, one, torch.inf)
+    spread = torch.where(alive, deviation if scale == "standard" else one, torch.inf)
     moved = (wide - mean) / spread
+    mean, spread = mean * unit, spread * unit
     if scale == "unit":
         moved = moved / moved.norm(dim=1, keepdim=True).clamp_min(1e-300)
     return (moved if x.dtype == torch.float64 else moved.float()), mean, spread, dead

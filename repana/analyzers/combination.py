@@ -90,7 +90,7 @@ def layer_combination(
     arrays = [_check.features_of(layers[name]) for name in names]
     lengths, widths = {len(x) for x in arrays}, {x.shape[1] for x in arrays}
     if len(lengths) > 1:
-        raise _check.lengths_differ(sorted(lengths))
+        raise _check.unlike_samples(*sorted(lengths)[:2])
     if how != "concatenate" and len(widths) > 1:
         raise _check.widths_differ(how, dict(zip(names, (x.shape[1] for x in arrays))))
     first = Rows.of(arrays[0], labels, groups=groups, seed=seed, split=split, quantity="layer_combination")

@@ -162,7 +162,7 @@ def selectivity(
     codes, names = _check.labels_of(labels, len(x))
     keep = (codes != IGNORED).nonzero()[:, 0]
     _check.two_classes(codes[keep], names, "selectivity")
-    kind = torch.from_numpy(_check.groups_of(types, len(x)))[keep]
+    kind = torch.from_numpy(_check.groups_of(types, len(x), "types"))[keep]
     kind = torch.unique(kind, return_inverse=True)[1]
     x, (values, y) = x[keep.to(x.device)], torch.unique(codes[keep], return_inverse=True)
     t, c = int(kind.max()) + 1, len(values)

@@ -1,6 +1,6 @@
 """Erasing a concept: taking out of the features what a linear reader could know, and what that does to the network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from repana.analyzers._heads import head_named
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import probed
 from repana.analyzers._splits import Split
+from repana.errors import InputError
 from repana.summaries.folds import FoldMoments, one_hot
 
 METHODS = ("leace", "mean_projection", "random")
@@ -148,7 +149,7 @@ def erase(
         read_before=after[0],
         read_after=after[1],
         read_random=_mean(after[2:]),
-        neighbours_after=read(versions[1], "knn"),
+        neighbours_after=_or_none(lambda: read(versions[1], "knn")),
         head_before=heads[0],
         head_after=heads[1],
         head_random=_mean(heads[2:]),
@@ -173,6 +174,13 @@ def erased(x: Features, left: Float[Tensor, "d r"], right: Float[Tensor, "r d"],
     """x - left right (x - mean)."""
     wide = x.double()
     return (wide - ((wide - mean) @ right.T) @ left.T).to(x.dtype)
+
+
+def _or_none(function: Callable[[], Estimate]) -> Estimate:
+    try:
+        return function()
+    except InputError as error:  # rows at the centre have no direction
+        return Estimate(NAN, note=str(error))
 
 
 def _settled(after: Features, before: Features, at: Int[Tensor, " t"]) -> Features:
@@ -220,7 +228,7 @@ def random_directions(
 def _directions(cross: Float[Tensor, "d c"]) -> Float[Tensor, "d r"]:
     """Left singular vectors above rounding."""
     u, s, _ = torch.linalg.svd(cross, full_matrices=False)
-    return u[:, s > TOLERANCE * s[0].clamp_min(1e-300)]
+    return u[:, s > TOLERANCE * s.amax().clamp_min(1e-300)] if s.numel() else u
 
 
 def _heads(

@@ -309,7 +309,9 @@ def _information(sums: Tensor, t: int) -> Tensor:
 
 def _correlation(sums: Tensor, t: int) -> Tensor:
     a, b, aa, bb, ab = (sums[..., k * t : (k + 1) * t] / sums[..., -1:] for k in range(2, 7))
-    return (ab - a * b) / ((aa - a * a) * (bb - b * b)).clamp_min(1e-300).sqrt()
+    spread = (aa - a * a) * (bb - b * b)
+    known = spread > 1e-20 * (aa * bb)  # a constant has no correlation
+    return ((ab - a * b) / spread.clamp_min(1e-300).sqrt()).clamp(-1, 1).where(known, torch.nan)
 
 
 def _balanced(right: Tensor, truth: Tensor, group: Tensor | None, level: float, seed: int) -> Estimate:
