@@ -1088,3 +1088,9 @@ def not_shares(quantity: str, unit: str) -> InputError:
         f"{quantity!r} is in {unit or 'no unit'} and the axis a share from 0 to 1; `plots.depth_profile` gives every "
         "quantity a panel of its own.",
     )
+
+
+def left_out_of_groups() -> InputError:
+    return InputError(
+        "RA212", "`select` is 'leave_one_out' and rows come in groups, which know each other; take 'log_loss'."
+    )

@@ -406,3 +406,28 @@ def test_layers_without_anything_to_read():
         knn_probe(torch.ones(80, 4), y)
     assert math.isnan(repana.probing(torch.ones(80, 4), y).knn_probe.value)
     assert math.isnan(repana.regression_probe(torch.ones(80, 4), torch.arange(80.0)).correlation.value)
+
+
+def test_leave_one_out_chooses_as_ridge_classifier_cv():
+    from sklearn.linear_model import RidgeClassifierCV
+
+    x, y = gaussians(n=300, d=30, signal=0.3)
+    found = ridge_probe(x.double(), y, select="leave_one_out", permutations=0)
+    split = found.split
+    fit, train = x[split.fit].double(), split.train
+    z = ((x.double() - fit.mean(0)) / fit.std(0, correction=0))[train].numpy()
+    unit = ((z - z.mean(0)) ** 2).sum() / z.shape[1]
+    peer = RidgeClassifierCV(alphas=found.curve[:, 0].numpy() * unit).fit(z, y[train].numpy())
+    assert found.settings["strength"] == pytest.approx(peer.alpha_ / unit)
+    assert float(found.curve[:, 1].min()) == pytest.approx(-peer.best_score_, rel=1e-6)
+    guess = peer.predict(((x.double() - fit.mean(0)) / fit.std(0, correction=0))[split.report].numpy())
+    assert (found.predictions.numpy() == guess).all()
+    with pytest.raises(InputError, match="rows come in groups"):
+        ridge_probe(x, y, select="leave_one_out", groups=torch.arange(300) // 3)
+
+
+def test_accuracy_on_imbalanced_rows_is_no_achievement():
+    x, y = torch.randn(1000, 5, generator=torch.Generator().manual_seed(0)), (torch.arange(1000) % 20 == 0).long()
+    found = linear_probe(x, y, permutations=0)
+    assert found.accuracy.value == found.chance.value == pytest.approx(0.95)
+    assert found.balanced_accuracy.value == pytest.approx(0.5)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana.analyzers._probe_rows import Rows, class_sums
-from repana.summaries.folds import RidgePath
+from repana.summaries.folds import Normal, RidgePath
 from repana.summaries.logistic import logistic
 from repana.summaries.neighbours import Neighbours
 
@@ -78,8 +78,7 @@ def ridge_head() -> Head:
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         normal = rows.normal(parts, codes)
-        unit = float(normal.gram.diagonal().mean()) or 1.0
-        path = RidgePath.of(normal, (strengths.to(normal.gram) * unit))
+        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal))
 
         def scores(wanted: tuple[int, ...]) -> Tensor:
             found = 2 * path.scores(rows.z[rows.at(wanted)]) - 1  # of indicators, so of +1 and -1
@@ -97,6 +96,11 @@ def ridge_head() -> Head:
 
     strengths = tuple(10.0 ** (-k / 2) for k in range(-4, 13))
     return Head("ridge", fit, strengths, "strength", 10**-0.5, (1e-12, 1e6))
+
+
+def unit_of(normal: Normal) -> float:
+    """The mean eigenvalue of X'X, in which strengths of a ridge are counted."""
+    return float(normal.gram.diagonal().mean()) or 1.0
 
 
 def lda_head() -> Head:

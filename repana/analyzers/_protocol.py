@@ -10,11 +10,13 @@ from torch import Tensor
 
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers import _scores as s
-from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Fitted, Head
+from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Fitted, Head, ridge_head, unit_of
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._splits import Split
+from repana.summaries.folds import RidgePath, one_hot
 
 PERMUTATIONS = 3
+LEFT_OUT = "leave_one_out"
 BESIDE = 2  # strengths tried beyond a best one that is the last
 ROUNDS = 6  # of such extensions
 EQUAL = 1e-5  # relative differences of log-losses up to which the stronger strength is taken
@@ -86,7 +88,7 @@ def probed(
     select: str = "log_loss",
 ) -> Probe:
     """A head on rows by the whole protocol."""
-    choice = chosen(head, rows, select)
+    choice = left_out(rows) if select == LEFT_OUT else chosen(head, rows, select)
     codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     fitted = head.fit(rows, codes, TRAIN, strength)
@@ -191,6 +193,26 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
     at_edge = (at_edge or not head.factor) and len(order) > 1 and order.index(strength) in (0, len(order) - 1)
     curve = torch.tensor([[k, *tried[k][:2]] for k in order], dtype=torch.float64)
     return Choice(strength, tried[strength][2], at_edge, curve)
+
+
+def left_out(rows: Rows) -> Choice:
+    """The strength of a ridge with the smallest leave-one-out squared error on fit and select rows, exact and from one
+    X'X; the temperature is that of the fit rows' probe on the select rows. The curve's second column is the error.
+    """
+    head, at = ridge_head(), rows.at(TRAIN)
+    normal = rows.normal(TRAIN, rows.codes[:, None])
+    strengths = torch.tensor(head.strengths, dtype=torch.float64)
+    path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal))
+    z, targets = rows.z[at], one_hot(rows.codes[at], rows.classes)
+    error = 4 * path.left_out_error(z, targets).mean(0).cpu()  # of +1 and -1
+    hits = torch.zeros(len(strengths), dtype=torch.float64)
+    for part, found in path.left_out(z, targets):
+        hits += (found.argmax(1) == rows.codes[at][part][:, None]).sum(0).double().cpu()
+    best = int(error.nan_to_num(torch.inf).argmin())
+    first = head.fit(rows, rows.codes[:, None], FIT, strengths[best : best + 1])
+    heat = s.temperature(first.scores(SELECT), rows.codes[rows.at(SELECT)])
+    curve = torch.stack([strengths, error, hits / len(at)], 1)
+    return Choice(float(strengths[best]), float(heat[0]), best in (0, len(strengths) - 1), curve)
 
 
 def grid_place(head: Head) -> Any:

@@ -14,7 +14,7 @@ from repana.analyzers._heads import (
     ridge_head,
 )
 from repana.analyzers._probe_rows import Rows
-from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
+from repana.analyzers._protocol import LEFT_OUT, PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
 
 SELECT = ("log_loss", "accuracy")
@@ -93,9 +93,12 @@ def ridge_probe(
     """Least squares on +1 for a class and -1 for the others, all strengths from one product X'X.
 
     min over W, b:  |Y - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d; the class is that of the largest output. The
-    strengths run from 100 to 1e-6 and further while the best is the last. Outputs times one temperature, fitted on the
-    select rows, are the logits of `log_loss`. `settings["effective"]` is the trace of the hat matrix,
-    sum_j s_j/(s_j + a). Protocol, units and what is raised: as `linear_probe`.
+    strengths run from 100 to 1e-6 and further while the best is the last. `select="leave_one_out"` takes the one with
+    the smallest exact leave-one-out squared error on fit and select rows, y - (y - fit)/(1 - leverage), as
+    scikit-learn's RidgeClassifierCV does (`curve` then has that error); it is refused with groups, whose rows know each
+    other. Outputs times one temperature, fitted on the select rows, are the logits of `log_loss`.
+    `settings["effective"]` is the trace of the hat matrix, sum_j s_j/(s_j + a). Protocol, units and what is raised: as
+    `linear_probe`.
 
     Sources: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; Guo et al. 2017, arXiv:1706.04599 (temperature).
 
@@ -105,8 +108,10 @@ def ridge_probe(
     >>> round(float(ridge_probe(x, x[:, 0] >= 100).accuracy), 1)
     1.0
     """
-    _options(select, permutations, level)
+    _options("log_loss" if select == LEFT_OUT else select, permutations, level)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="ridge_probe")
+    if select == LEFT_OUT and rows.split.group is not None:
+        raise _check.left_out_of_groups()
     return probed(ridge_head(), rows, permutations=permutations, level=level, seed=seed, select=select)
 
 

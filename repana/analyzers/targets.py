@@ -14,6 +14,7 @@ from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import Features
 from repana.analyzers import _scores as s
+from repana.analyzers._heads import unit_of
 from repana.analyzers._probe_rows import reduced, standardised
 from repana.analyzers._splits import Split
 from repana.summaries.folds import FoldMoments, RidgePath
@@ -213,11 +214,11 @@ def regression_probe(
     moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
     strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
     first = moments.normal([0])
-    path = RidgePath.of(first, strengths * (float(first.gram.diagonal().mean()) or 1.0))
+    path = RidgePath.of(first, strengths * unit_of(first))
     error = (path.scores(z[select]).double()[:, :t] - values[select][:, :, None]).square().mean(0)
     best = error.argmin(1)
     both = moments.normal([0, 1])
-    path = RidgePath.of(both, strengths * (float(both.gram.diagonal().mean()) or 1.0))
+    path = RidgePath.of(both, strengths * unit_of(both))
     at = best.repeat(1 + permutations)
     columns = torch.arange(len(at), device=z.device)
     found = path.scores(z)[:, columns, at].double()
