@@ -1,3 +1,4 @@
+from . import plots as plots
 from ._activations import Activations as Activations
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare

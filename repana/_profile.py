@@ -22,6 +22,7 @@ from repana.analyzers.discriminants import separation_law
 from repana.analyzers.probes import Probing
 from repana.errors import RepanaError
 from repana.extraction._record import record
+from repana.extraction._reinitialised import iter_once
 from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
@@ -80,8 +81,11 @@ def profile(
     if recording.get("max_samples") == 0:
         raise _check.moments_alone()
     known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
+    own = {*inspect.signature(profile).parameters} - {"model", "data", "layers", "recording"}
     for name in recording:
-        _check.choice(name, "an option of profile", sorted(known))
+        _check.choice(name, "an option of profile", sorted(known | own))
+    if baselines and iter_once(data):
+        raise _check.walked_once(type(data).__name__)
     began = time.perf_counter()
     train = _recorded(model, data, layers, seed, recording)
     splits = {split: train}

@@ -400,6 +400,10 @@ def test_one_call_gives_every_layer_with_its_controls(report):
     assert chosen.value == next(r.value for r in again if r.layer == chosen.note)
     assert report.array("probing.correct", "3").shape == (again[0].n, 6)
     made = repana.Activations({"a": noise(60, 3)}, torch.arange(60) % 2, sample=torch.arange(60), seen=60)
+    with pytest.raises(InputError, match="RA253: `data` is a generator"):
+        repana.probe_layers(nn.Linear(3, 2), (x for x in [noise(60, 3)]))
+    with pytest.raises(InputError, match="is 'baseline'; wanted one of 'analyzers', 'baselines'"):
+        repana.probe_layers(nn.Linear(3, 2), noise(60, 3), baseline=2)
     with pytest.raises(InputError, match="RA213: `baselines` re-initialises a model"):
         repana.profile(made, analyzers="probing", baselines=1)
 
