@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 
 from repana._activations import Activations
@@ -38,6 +39,7 @@ def untrained(
     model: nn.Module,
     data: Any,
     activations: Activations,
+    probings: Mapping[str, Probing],
     run: str,
     split: str,
     copies: int,
@@ -68,13 +70,21 @@ def untrained(
             continue
         width = activations[layer].shape[1]
         labels = recorded[0].labels
-        same = raw is not None and labels is not None and len(raw) == len(labels)
+        if labels is None:
+            return
+        same = raw is not None and len(raw) == len(labels)
         try:
+            sample, split_of_layer = recorded[0].sample, None
+            if layer in probings and activations.labels is not None and torch.equal(activations.labels, labels):
+                split_of_layer = probings[layer].probes["linear"].split
+            several = int(sample.unique().numel()) < len(sample)
             found = probe_baselines(
                 [a[layer] for a in recorded],
                 labels,
                 raw if same else None,
                 width=width,
+                groups=sample if several and split_of_layer is None else None,
+                split=split_of_layer,
                 level=level,
                 seed=seed,
             )

@@ -105,7 +105,12 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
     """Codes (n,) on the host, and the name of each code; no names for integers, which stand for themselves."""
     if labels is None:
         raise InputError("RA213", "this quantity compares classes and needs `labels`; none came.")
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu()
+        labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+    values = np.asarray(labels)
+    if values.dtype.kind == "O" and any(v is None for v in values.flat):
+        raise InputError("RA203", "`labels` has None; leave those samples out, or label them -100 beside numbers.")
     if values.ndim == 2 and 1 in values.shape:
         values = values.reshape(-1)
     if values.ndim == 2 and values.shape[0] == n and set(np.unique(values)) <= {0, 1}:
@@ -1094,3 +1099,45 @@ def left_out_of_groups() -> InputError:
     return InputError(
         "RA212", "`select` is 'leave_one_out' and rows come in groups, which know each other; take 'log_loss'."
     )
+
+
+def groups_straddle() -> InputError:
+    return InputError(
+        "RA247",
+        "`split` has a group on two sides; `Split.of(labels, n, groups=groups)` keeps groups whole.",
+    )
+
+
+def not_finite_differences(bad: int, count: int) -> InputError:
+    return InputError("RA204", f"`differences` has {bad} NaN or infinite value(s) of {count}.")
+
+
+def reserved_name(name: str) -> InputError:
+    return InputError("RA212", f"`others` has a distribution called {name!r}, which is the one fitted on; rename it.")
+
+
+def labels_of_two_kinds(name: str) -> InputError:
+    return InputError(
+        "RA203", f"the labels fitted on and those of {name!r} are not both names or both numbers; give one kind."
+    )
+
+
+def nothing_labelled(name: str) -> InputError:
+    return InputError("RA205", f"{name!r} has no sample with a label (all are -100).")
+
+
+def named_samples() -> InputError:
+    return InputError(
+        "RA201", "`sample` has names, whose order is open, and `labels` one value a sample; give one label per token."
+    )
+
+
+def inputs_not_understood(kind: str) -> InputError:
+    return InputError("RA210", f"`inputs` is a {kind}; wanted a tensor or array with at least one sample.")
+
+
+def output_of(target: int, columns: int) -> None:
+    if not columns:
+        raise ModelError("RA115", "the model's output is no tensor (n, classes), whose columns have a derivative.")
+    if not 0 <= target < columns:
+        raise InputError("RA212", f"`target` is {target}; the model has {columns} outputs, from 0.")

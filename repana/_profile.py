@@ -135,7 +135,9 @@ def profile(
     if baselines and probings[split]:
         if isinstance(model, Activations):
             raise _check.baselines_need_a_model()
-        rows += untrained(model, data, train, run, split, baselines, factory, recording, level, seed, failures)
+        rows += untrained(
+            model, data, train, probings[split], run, split, baselines, factory, recording, level, seed, failures
+        )
     provenance = {
         **train.provenance,
         "run": run,

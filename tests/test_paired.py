@@ -64,7 +64,7 @@ def test_the_bias_of_the_best_of_twelve_layers(n, bias):
     found = []
     for _ in range(20):
         correct = (torch.rand(n, 12, generator=random) < 0.8).double()
-        found.append(float(_bias(correct, torch.zeros(n, dtype=torch.int64), None, 0, 0.95)))
+        found.append(float(_bias(correct, None, 0, 0.95)))
     assert np.mean(found) == pytest.approx(bias, abs=0.35 * bias)
 
 
@@ -111,3 +111,24 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
             held[name] += e.low <= 0.8 <= e.high
     assert all(held[name] >= 182 for name in ("wilson", "balanced", "groups"))
     assert held["rows of groups"] < 140  # five rows that agree are not five rows
+
+
+def test_rows_of_groups_have_no_exact_test():
+    x, y = layers(n=600)
+    split = Split.of(y, 600, groups=torch.arange(600) // 6)
+    found = best_layer({k: linear_probe(v, y, split=split, permutations=0) for k, v in x.items()})
+    assert all(np.isnan(p) for p in found.p_values.values())
+    assert found.oracle_bias.low <= found.oracle_bias.value <= found.oracle_bias.high
+
+
+def test_the_bias_of_one_row_a_class():
+    correct = (torch.rand(10, 3, generator=torch.Generator().manual_seed(0)) < 0.5).double()
+    found = _bias(correct, None, 0, 0.95)
+    assert found.value < float(correct.mean(0).max())
+
+
+def test_refusals_of_differences():
+    with pytest.raises(InputError, match="NaN or infinite"):
+        corrected_difference([0.1, float("nan")], 8, 2)
+    with pytest.raises(InputError, match="`train`"):
+        corrected_difference([0.1, 0.2], 0, 2)

@@ -396,15 +396,12 @@ def test_layers_without_anything_to_read():
     """All features constant, or every class one point: chance, or all right, and never a failure."""
     y = torch.arange(80) % 2
     for probe in PROBES:
-        if probe is not knn_probe:
-            assert probe(torch.ones(80, 4), y).accuracy.value == pytest.approx(0.5, abs=0.2)
+        assert probe(torch.ones(80, 4), y).accuracy.value == pytest.approx(0.5, abs=0.2)
         points = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))[y]
         assert probe(points, y, permutations=0).accuracy.value == 1
     found = repana.erase(torch.ones(80, 4), y, draws=1)
     assert found.rank == 0
-    with pytest.raises(InputError, match="RA235"):
-        knn_probe(torch.ones(80, 4), y)
-    assert math.isnan(repana.probing(torch.ones(80, 4), y).knn_probe.value)
+    assert repana.probing(torch.ones(80, 4), y).knn_probe.value == pytest.approx(0.5, abs=0.2)
     assert math.isnan(repana.regression_probe(torch.ones(80, 4), torch.arange(80.0)).correlation.value)
 
 
@@ -431,3 +428,53 @@ def test_accuracy_on_imbalanced_rows_is_no_achievement():
     found = linear_probe(x, y, permutations=0)
     assert found.accuracy.value == found.chance.value == pytest.approx(0.95)
     assert found.balanced_accuracy.value == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.1, 0.05, 0.03, 0.01])
+@pytest.mark.parametrize("scale", ["none", "centre"])
+def test_a_flat_beginning_of_the_grid_is_walked_through(factor, scale):
+    """Strong penalties of small features differ by nothing; what comes after them does."""
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    found = linear_probe(factor * x, x[:, 0] > 0, scale=scale, permutations=0)
+    assert found.accuracy.value > 0.9
+    assert found.log_loss.value < 0.25
+
+
+def test_many_classes_of_few_rows_are_read():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(3000) % 300
+    x = y[:, None] / 30.0 + 0.3 * torch.randn(3000, 1, generator=g)
+    found = linear_probe(x, y, permutations=0)
+    assert found.log_loss.value < found.log_loss.null - 0.3
+    assert found.settings["C"] >= 0.1
+
+
+def test_a_split_that_is_none():
+    x, y = gaussians(n=300)
+    some = torch.arange(300)
+    with pytest.raises(InputError, match="RA248: `split` is of 300 rows"):
+        linear_probe(x, y, split=Split(some[:200], some[150:200], some[150:200]))
+    with pytest.raises(InputError, match="RA247: the select part"):
+        linear_probe(x, y, split=Split(some[:200], some[:0], some[200:]))
+    split = Split.of(y, 300, groups=some // 3)
+    bare = Split(split.fit, split.select, split.report)
+    assert linear_probe(x, y, split=bare, groups=some // 3, permutations=0).settings["groups"]
+    with pytest.raises(InputError, match="a group on two sides"):
+        linear_probe(x, y, split=Split.of(y, 300), groups=some // 3)
+
+
+def test_strengths_of_a_ridge_count_features_and_not_coordinates():
+    x, y = gaussians(n=60, d=200)
+    rows = Rows.prepared(x.double(), y, torch.arange(3), (), Split.of(y, 60), "centre")
+    found = ridge_head().fit(rows, y[:, None], FIT, torch.tensor([0.5]))
+    z = x.double()[rows.split.fit]
+    s = torch.linalg.svdvals(z - z.mean(0)) ** 2
+    strength = 0.5 * float(s.sum()) / 200
+    assert float(found.known["effective"][0]) == pytest.approx(float((s / (s + strength)).sum()))
+
+
+def test_labels_that_are_missing_or_in_half_precision():
+    x, y = gaussians()
+    assert linear_probe(x, y.bfloat16(), permutations=0).accuracy == linear_probe(x, y, permutations=0).accuracy
+    with pytest.raises(InputError, match="RA203: `labels` has None"):
+        linear_probe(x, [None, *y.tolist()[1:]])

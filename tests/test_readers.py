@@ -153,6 +153,14 @@ def test_classes_that_are_not_fitted_count_as_wrong():
         ood_probe(x, y, {"wide": (noise(300, 5), y)})
     with pytest.raises(InputError, match="RA205"):
         ood_probe(x, y, {})
+    with pytest.raises(InputError, match="called 'id'"):
+        ood_probe(x, y, {"id": (x, y)})
+    with pytest.raises(InputError, match="not both names or both numbers"):
+        ood_probe(x, np.array(list("abc"))[y.numpy()], {"o": (x, y)})
+    with pytest.raises(InputError, match="no sample with a label"):
+        ood_probe(x, y, {"o": (x, torch.full((300,), -100))})
+    with pytest.raises(InputError, match="`scale` is 'unit'"):
+        ood_probe(x, y, {"o": (x, y)}, scale="unit")
     with pytest.raises(InputError, match="RA212: `attributes` names 'x'"):
         ood_probe(x, y, {"o": (x, y)}, attributes={"x": y})
 
@@ -466,3 +474,89 @@ def test_figures_of_results():
     ):
         with pytest.raises(InputError, match="RA205: there is no"):
             draw({})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("offset", [0.0, 1e4, 1e8])
+def test_values_far_from_zero(offset, dtype):
+    x = noise(400, 5)
+    y = x[:, 0].double() + 0.3 * noise(400, 1, 3)[:, 0].double()
+    found, there = regression_probe(x.to(dtype), y), regression_probe(x.to(dtype), y + offset)
+    assert there.r2.value == pytest.approx(found.r2.value, abs=1e-5)
+    assert there.correlation.value == pytest.approx(found.correlation.value, abs=1e-5)
+    torch.testing.assert_close(there.predictions - offset, found.predictions, atol=1e-5, rtol=1e-5)
+
+
+def test_baselines_do_not_see_the_report_rows():
+    x, y = noise(300, 6), torch.arange(300) % 2
+    split = Split.of(y, 300)
+    other = x.clone()
+    other[split.report] *= 1e4
+    from repana.analyzers import controls
+
+    seen = []
+    original = controls.Rows.few.__func__
+
+    def spy(cls, features, *rest):
+        seen.append(features[split.train])
+        return original(cls, features, *rest)
+
+    controls.Rows.few = classmethod(spy)
+    try:
+        for inputs in (x, other):
+            probe_baselines([], y, inputs, width=8, split=split)
+    finally:
+        controls.Rows.few = classmethod(original)
+    torch.testing.assert_close(seen[0], seen[1])
+
+
+def test_baselines_of_tokens_are_split_as_the_layer_is():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.emb, self.out = nn.Embedding(30, 8), nn.Linear(8, 2)
+
+        def forward(self, ids):
+            return self.out(self.emb(ids))
+
+    ids = torch.randint(30, (60, 5), generator=torch.Generator().manual_seed(0))
+    report = repana.profile(
+        Tokens(), (ids, torch.arange(60) % 2), ["emb"], "probing", pool="tokens", mask=False, baselines=1
+    )
+    assert report.failures == ()
+    assert report.select("probe_baselines.reinitialised")[0].value < 0.8
+
+
+def test_what_the_inputs_of_a_concept_must_be():
+    model, x = Half(), noise(300, 4)
+    probe = linear_probe(model.body(x).detach(), x[:, 0] > 0, permutations=0)
+    for inputs in ({"x": x}, []):
+        with pytest.raises(InputError, match="RA210: `inputs` is a"):
+            concept_use(model, inputs, "body", probe, 1, 1)
+    with pytest.raises(InputError, match="`target` is 5; the model has 2 outputs"):
+        concept_use(model, x, "body", probe, 1, 5)
+    assert concept_use(model, x.double().numpy(), "body", probe, 1, 1).sensitivity.value > 0.9
+    assert concept_use(model, x[:1], "body", probe, 1, 1).sensitivity.note == "one input"
+
+
+def test_running_statistics_of_a_last_batch_of_one():
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    data = torch.utils.data.DataLoader(noise(65, 5), batch_size=64, shuffle=True)
+    assert math.isfinite(float(reinitialised(Odd(), data).body[1].running_mean.sum()))
+    torch.manual_seed(0)
+    model = Odd()
+    state = torch.get_rng_state()
+    reinitialised(model, data)
+    assert bool((torch.get_rng_state() == state).all())
+
+
+def test_names_where_numbers_are_wanted():
+    x, y = noise(300, 4), torch.arange(300) % 2
+    names = np.array(["b", "a"])[y.numpy()]
+    with pytest.raises(InputError, match="`labels` are names"):
+        repana.erase(x, names, weight=noise(2, 4))
+    targets = torch.where(torch.arange(300) % 7 == 0, -100, y)
+    assert 0 <= repana.erase(x, names, weight=noise(2, 4), targets=targets, draws=1).head_before.value <= 1
+    with pytest.raises(InputError, match="whose order is open"):
+        moment_probe(x, y[:100], [f"s{i // 3}" for i in range(300)])

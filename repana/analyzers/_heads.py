@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana.analyzers._probe_rows import Rows, class_sums
 from repana.summaries.folds import Normal, RidgePath
-from repana.summaries.logistic import logistic
+from repana.summaries.logistic import LogisticFits, logistic
 from repana.summaries.neighbours import Neighbours
 
 FIT, SELECT, REPORT = (0,), (1,), (2,)
@@ -57,12 +57,18 @@ class Head:
 def logistic_head(tolerance: float = 1e-3) -> Head:
     """C from 1e-6 to 1 in steps of half a decade; the penalty is 1/(C n)."""
 
+    walked: list[tuple[Rows, tuple[int, ...], LogisticFits]] = []
+
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         at = rows.at(parts)
         r, s = len(strengths), codes.shape[1]
+        same = [f for known, of, f in walked if known is rows and of == parts] if s == 1 else []
         penalty = (1 / (strengths * len(at))).repeat(s)
         sets = codes[at].repeat_interleave(r, 1) if s > 1 else codes[at, 0]
-        fits = logistic(rows.z[at], sets, penalty, rows.classes, tolerance=tolerance)
+        start = same[0].repeated(r) if same else None  # the next strengths begin where the last ended
+        fits = logistic(rows.z[at], sets, penalty, rows.classes, tolerance=tolerance, start=start)
+        if s == 1:
+            walked[:] = [(rows, parts, fits)]
         known = {"gap": fits.gap, "certified": fits.certified, "iterations": fits.iterations}
         return Fitted(lambda wanted: fits.scores(rows.z[rows.at(wanted)]), known, rows.widened(fits.weight), fits.bias)
 
@@ -78,7 +84,7 @@ def ridge_head() -> Head:
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         normal = rows.normal(parts, codes)
-        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal))
+        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
 
         def scores(wanted: tuple[int, ...]) -> Tensor:
             found = 2 * path.scores(rows.z[rows.at(wanted)]) - 1  # of indicators, so of +1 and -1
@@ -98,9 +104,9 @@ def ridge_head() -> Head:
     return Head("ridge", fit, strengths, "strength", 10**-0.5, (1e-12, 1e6))
 
 
-def unit_of(normal: Normal) -> float:
-    """The mean eigenvalue of X'X, in which strengths of a ridge are counted."""
-    return float(normal.gram.diagonal().mean()) or 1.0
+def unit_of(normal: Normal, d: int) -> float:
+    """tr(X'X)/d of d features, in which strengths of a ridge are counted, however few coordinates hold the rows."""
+    return float(normal.gram.diagonal().sum()) / d or 1.0
 
 
 def lda_head() -> Head:
@@ -213,23 +219,28 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         at, wanted_k = rows.at(parts), [int(k) for k in strengths]
-        most = min(max(wanted_k), len(at) - 1)  # of the rows themselves one less can be a neighbour
         x = rows.x.double() if metric == "cosine" else rows.x
+        led = torch.ones(rows.n, dtype=torch.bool, device=x.device)
+        if metric == "cosine":
+            led = x.abs().amax(1) > 0  # a row at the centre has no direction: it is read by the class shares
+        bank = at[led[at]]
+        share = torch.stack(
+            [torch.bincount(codes[at, s], minlength=rows.classes) / len(at) for s in range(codes.shape[1])], 1
+        ).double()
 
         def scores(wanted: tuple[int, ...]) -> Tensor:
-            own = wanted == parts
-            queries = x[rows.at(wanted)]
-            found = Neighbours.of(queries, k=most, bank=None if own else x[at], metric=metric)
-            power = found.distances.new_zeros(found.distances.shape)
-            if weights == "softmax":
-                power = (found.distances[:, :1] - found.distances) / TEMPERATURE
-            columns = [
-                votes(codes[at, s][found.indices], power.exp(), rows.classes, wanted_k) for s in range(codes.shape[1])
-            ]
-            share = torch.stack(
-                [torch.bincount(codes[at, s], minlength=rows.classes) / len(at) for s in range(codes.shape[1])], 1
-            )
-            return torch.cat([smoothed(v, share[:, s].double()) for s, v in enumerate(columns)], 2)
+            rest = rows.at(wanted)
+            queries, own = rest[led[rest]], wanted == parts
+            counts = [share.new_zeros(len(rest), rows.classes, len(wanted_k)) for _ in range(codes.shape[1])]
+            most = min(max(wanted_k), len(bank) - int(own))
+            if len(queries) and most > 0:
+                found = Neighbours.of(x[queries], k=most, bank=None if own else x[bank], metric=metric)
+                power = found.distances.new_zeros(found.distances.shape)
+                if weights == "softmax":
+                    power = (found.distances[:, :1] - found.distances) / TEMPERATURE
+                for s, column in enumerate(counts):
+                    column[led[rest]] = votes(codes[bank, s][found.indices], power.exp(), rows.classes, wanted_k)
+            return torch.cat([smoothed(v, share[:, s]) for s, v in enumerate(counts)], 2)
 
         return Fitted(scores)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import IGNORED, Features
-from repana.analyzers._splits import Split
+from repana.analyzers._splits import Split, split_of
 from repana.summaries.folds import FoldMoments, Normal, one_hot
 from repana.summaries.neighbours import power_of_two, scaled
 
@@ -61,9 +61,7 @@ class Rows:
             groups = None if groups is None else _check.groups_of(groups, len(keep))[keep.numpy()]
         _check.two_classes(codes, names, quantity)
         values, codes = torch.unique(codes, return_inverse=True)
-        split = Split.of(codes, len(x), groups=groups, seed=seed) if split is None else split
-        if split.n != len(x):
-            raise _check.split_of_others(split.n, len(x))
+        split = split_of(codes, len(x), groups=groups, seed=seed, split=split)
         return cls.prepared(x, codes, values, names, split, scale)
 
     @classmethod

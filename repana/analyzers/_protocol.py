@@ -19,6 +19,7 @@ PERMUTATIONS = 3
 LEFT_OUT = "leave_one_out"
 BESIDE = 2  # strengths tried beyond a best one that is the last
 ROUNDS = 6  # of such extensions
+RISE = 1e-3  # relative, of a log-loss above the least that counts as one
 EQUAL = 1e-5  # relative differences of log-losses up to which the stronger strength is taken
 FLAT = 1e-4  # share of the log-loss that an extension must win to go on
 RISES = 2  # of the log-loss on the select rows after which weaker strengths are not tried
@@ -159,23 +160,26 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
             hit = float((log_p.argmax(1) == y).double().mean())
             tried[strength] = (float(s.losses(log_p, y).mean()), hit, float(t[k]))
 
+    def lowest() -> float:
+        by = (lambda k: (-tried[k][1], tried[k][0])) if select == "accuracy" else (lambda k: tried[k][0])
+        return min(sorted(tried, key=grid_place(head)), key=by)
+
     def best() -> float:
         order = sorted(tried, key=grid_place(head))
         if select == "accuracy":
-            return min(order, key=lambda k: (-tried[k][1], tried[k][0]))
+            return lowest()
         least = min(loss for loss, _, _ in tried.values())
         return next(k for k in order if tried[k][0] <= least * (1 + EQUAL))
 
     grid, block = list(head.strengths), _block(head, rows)
     for start in range(0, len(grid), block):
         attempt(grid[start : start + block])
-        done = list(tried)
-        if len(done) - 1 - done.index(best()) >= RISES and head.factor:
+        if head.factor and _risen([loss for loss, _, _ in tried.values()]):
             break
     at_edge = False
     for _ in range(ROUNDS * bool(head.factor)):
         order = sorted(tried, key=grid_place(head))
-        place, before = order.index(best()), tried[best()][0]
+        place, before = order.index(lowest()), tried[lowest()][0]
         if 0 < place < len(order) - 1:
             break
         end, factor = (order[-1], head.factor) if place else (order[0], 1 / head.factor)
@@ -185,7 +189,7 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
         if not more:
             break
         attempt(more)
-        at_edge = tried[best()][0] < (1 - FLAT) * before
+        at_edge = tried[lowest()][0] < (1 - FLAT) * before
         if not at_edge:  # flat: further strengths are as good
             break
     order = sorted(tried, key=grid_place(head))
@@ -202,7 +206,7 @@ def left_out(rows: Rows) -> Choice:
     head, at = ridge_head(), rows.at(TRAIN)
     normal = rows.normal(TRAIN, rows.codes[:, None])
     strengths = torch.tensor(head.strengths, dtype=torch.float64)
-    path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal))
+    path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
     z, targets = rows.z[at], one_hot(rows.codes[at], rows.classes)
     error = 4 * path.left_out_error(z, targets).mean(0).cpu()  # of +1 and -1
     hits = torch.zeros(len(strengths), dtype=torch.float64)
@@ -213,6 +217,12 @@ def left_out(rows: Rows) -> Choice:
     heat = s.temperature(first.scores(SELECT), rows.codes[rows.at(SELECT)])
     curve = torch.stack([strengths, error, hits / len(at)], 1)
     return Choice(float(strengths[best]), float(heat[0]), best in (0, len(strengths) - 1), curve)
+
+
+def _risen(losses: list[float]) -> bool:
+    """Whether the last ones lie clearly above the least, and keep rising: where all are alike, the walk goes on."""
+    least, last = min(losses), losses[-RISES:]
+    return len(losses) > RISES and all(x > least * (1 + RISE) for x in last) and last == sorted(last)
 
 
 def grid_place(head: Head) -> Any:
@@ -227,7 +237,7 @@ def _block(head: Head, rows: Rows) -> int:
 
 
 def permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
-    """Labels in random order, inside the rows that are fitted on and inside those that are reported."""
+    """Labels in random order inside the rows that are fitted on; those of the report rows stay."""
     generator, found = torch.Generator().manual_seed(seed + 1), []
     train = rows.at(TRAIN)
     for _ in range(count):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -129,6 +129,28 @@ class Split:
         if not len(at) or usual == 0:
             return 0
         return int((Neighbours.of(features[at], k=1, bank=bank).distances[:, 0] <= NEAR * usual).sum())
+
+
+def split_of(
+    codes: Int[Tensor, " n"] | None, n: int, *, groups: Any = None, seed: int = 0, split: Split | None = None
+) -> Split:
+    """The split that was given, looked at, with the groups that came beside it; or a new one."""
+    if split is None:
+        return Split.of(codes, n, groups=groups, seed=seed)
+    parts = (split.fit, split.select, split.report)
+    together = torch.cat(parts)
+    if split.n != n or not torch.equal(together.sort().values, torch.arange(n)):
+        raise _check.split_of_others(split.n, n)
+    for name, at in zip(PARTS, parts):
+        if not len(at):
+            raise _check.empty_part(name, n, None)
+    if groups is None:
+        return split
+    group = torch.from_numpy(_check.groups_of(groups, n))
+    known = [set(group[at].tolist()) for at in parts]
+    if known[0] & known[1] or known[0] & known[2] or known[1] & known[2]:
+        raise _check.groups_straddle()
+    return replace(split, group=group)
 
 
 def parted(

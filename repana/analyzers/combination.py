@@ -68,7 +68,7 @@ def layer_combination(
 
     `accuracy` and `log_loss` of the combination; `gain`: its accuracy less that of the `best` single layer, which is
     chosen by its log-loss on the select rows, with the paired interval, and `gain_p` McNemar's exact p.
-    `weights` (l,) of the layers, even ones unless learnt.
+    `weights` (l,) of the layers: learnt, halves of the first and the last, or even.
 
     Raises InputError as `linear_probe`, for fewer than two layers, or layers of other lengths or widths.
 
@@ -101,6 +101,9 @@ def layer_combination(
     singles = [probed(head, r, permutations=0, level=level, seed=seed) for r in rows]
     best = int(np.argmin([float(p.curve[:, 1].min()) for p in singles]))
     weights = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
+    if how == "first_last":
+        weights = torch.zeros(len(rows), dtype=torch.float64)
+        weights[0] = weights[-1] = 0.5
     xs = [r.x.to(first.x) for r in rows]
     if how == "weighted":
         weights = _learnt(xs, first, weights)
@@ -141,10 +144,10 @@ def moment_probe(
     """A probe of how the tokens of a sample are spread, not only of their mean.
 
     `features` (t, d) has a row a token, `sample` (t,) the sample of each, `labels` one a token (alike inside a sample)
-    or one a sample, in ascending order of `sample`. What is read of a sample: "mean" of its tokens; "mean_std", beside
-    it the deviation of every feature; "second", beside it the covariance of `rank` random projections of the tokens
-    (orthonormal, drawn by the seed), its upper triangle: rank (rank + 1)/2 numbers in place of d (d + 1)/2. Padding is
-    no token: record with a mask. A sample of one token has no spread, and zeros there.
+    or, for numbered samples, one a sample, in ascending order of `sample`. What is read of a sample: "mean" of its
+    tokens; "mean_std", beside it the deviation of every feature; "second", beside it the covariance of `rank` random
+    projections of the tokens (orthonormal, drawn by the seed), its upper triangle: rank (rank + 1)/2 numbers in place
+    of d (d + 1)/2. Padding is no token: record with a mask. A sample of one token has no spread, and zeros there.
 
     Rows of the probe are samples; `groups` one a sample. The rest is as in `linear_probe`.
 
@@ -166,11 +169,13 @@ def moment_probe(
     _check.choice(probe, "probe", READERS)
     _check.at_least(rank, "rank", 1)
     x = _check.features_of(features)
-    codes, _ = _check.text_numbers(sample)
+    codes, called = _check.text_numbers(sample)
     if len(codes) != len(x):
         raise _check.lengths_differ(sorted({len(codes), len(x)}))
     _, at = torch.unique(codes, return_inverse=True)
     count = int(at.max()) + 1
+    if called and len(labels) == count != len(codes):
+        raise _check.named_samples()
     wanted = _of_samples(labels, at, count)
     pooled = _moments(x.double(), at.to(x.device), count, moments, rank, seed)
     pooled = pooled if x.dtype == torch.float64 else pooled.float()

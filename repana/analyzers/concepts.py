@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._results import NAN, Estimate, as_table
 from repana.analyzers._intervals import proportion
 from repana.analyzers._protocol import Probe
 
@@ -71,9 +71,7 @@ def concept_use(
 
     _check.level_of(level)
     _check.at_least(random, "random", 1)
-    x = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs))
-    known = next(model.parameters(), None)
-    x = x if known is None else x.to(known.device)
+    x = _inputs(inputs, next(model.parameters(), None))
     address, _, side = layer.partition(":")
     modules = dict(model.named_modules())
     if address not in modules or side not in ("", "in"):
@@ -88,6 +86,10 @@ def concept_use(
     kept = [(p, p.grad) for p in model.parameters()]
     model.eval()
     try:
+        with torch.no_grad():
+            out = model(x[:1])
+        columns = out.shape[-1] if isinstance(out, Tensor) and out.ndim == 2 else 0
+        _check.output_of(target, columns)
         attribution = LayerGradientXActivation(model, modules[address], multiply_by_inputs=False)
         parts = []
         for start in range(0, len(x), BATCH):
@@ -112,7 +114,7 @@ def concept_use(
     cosines = along / gradient.norm(dim=1, keepdim=True).clamp_min(1e-300)
     cosine, others = cosines[:, 0], cosines[:, 1:].mean(0)
     p = (1 + int((others.abs() >= cosine.mean().abs()).sum())) / (1 + random)
-    error = float(cosine.std()) / len(x) ** 0.5
+    error = float(cosine.std()) / len(x) ** 0.5 if len(x) > 1 else NAN
     z = NormalDist().inv_cdf(0.5 + level / 2)
     mean = float(cosine.mean())
     tcav = proportion(int((along[:, 0] > 0).sum()), len(x), level=level)
@@ -122,9 +124,10 @@ def concept_use(
         tcav=replace(tcav, null=float(share.median()), null_low=float(share.min()), null_high=float(share.max())),
         sensitivity=Estimate(
             mean,
-            max(mean - z * error, -1.0),
-            min(mean + z * error, 1.0),
+            max(mean - z * error, -1.0) if len(x) > 1 else NAN,
+            min(mean + z * error, 1.0) if len(x) > 1 else NAN,
             len(x),
+            "" if len(x) > 1 else "one input",
             null=float(others.median()),
             null_low=float(others.min()),
             null_high=float(others.max()),
@@ -140,6 +143,16 @@ def concept_use(
             "seed": seed,
         },
     )
+
+
+def _inputs(inputs: Any, known: Tensor | None) -> Tensor:
+    """A batch on the model's device, in its precision."""
+    if not isinstance(inputs, (Tensor, np.ndarray, list, tuple)) or not len(inputs):
+        raise _check.inputs_not_understood(type(inputs).__name__)
+    x = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs))
+    if known is None:
+        return x
+    return x.to(known.device, known.dtype if x.is_floating_point() else x.dtype)
 
 
 def _pooled(gradient: Tensor, d: int, layer: str) -> Tensor:

@@ -14,7 +14,7 @@ from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import REPORT, TRAIN, head_named
-from repana.analyzers._probe_rows import Rows
+from repana.analyzers._probe_rows import Rows, standardised
 from repana.analyzers._protocol import chosen, probed
 from repana.analyzers._splits import SHARES, Split, parted
 
@@ -66,8 +66,8 @@ def probe_baselines(
     - `reinitialised`: mean accuracy over the features (n, d) that copies of the network with new random weights give at
       this layer (see `repana.reinitialised`), interval their range. What the trained layer has above that, training put
       there.
-    - `random_projection`: the same of as many random projections relu(xR + b) of the standardised raw `inputs` (n, e)
-      to `width` features, R of variance 1/e and b standard normal: what width alone makes readable.
+    - `random_projection`: the same of as many random projections relu(xR + b) of the raw `inputs` (n, e), standardised
+      by the fit rows, to `width` features, R of variance 1/e and b standard normal: what width alone makes readable.
 
     Each as `linear_probe`, on the same split. NaN where there are no copies, or no inputs.
 
@@ -82,16 +82,21 @@ def probe_baselines(
     True
     """
     _check.level_of(level)
+    given = [*reinitialised, *([] if inputs is None else [inputs])]
+    if not given:
+        return ProbeBaselines(Estimate(NAN, note="no re-initialised copies"), Estimate(NAN, note="no raw inputs"))
+    first = Rows.of(given[0], labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
+    keep = (_check.labels_of(labels, len(given[0]))[0] != IGNORED).nonzero()[:, 0]
 
     def read(features: Any) -> float:
-        rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
+        x = _check.features_of(features)
+        rows = Rows.few(x[keep.to(x.device)], first.codes, first.values, first.split, "standard")
         return probed(head_named("linear"), rows, permutations=0, level=level, seed=seed).accuracy.value
 
     projections = []
     if inputs is not None and width:
-        x = _check.features_of(inputs).double()
-        spread = x.std(0)
-        x = (x - x.mean(0)) / torch.where(spread > 0, spread, 1.0)
+        raw = _check.features_of(inputs)
+        x = standardised(raw, keep[first.split.fit].to(raw.device), "standard")[0].double()
         for k in range(max(len(reinitialised), 1)):
             generator = torch.Generator().manual_seed(seed + k)
             r = torch.randn(x.shape[1], width, generator=generator, dtype=torch.float64).to(x) / x.shape[1] ** 0.5
@@ -201,12 +206,12 @@ def selectivity(
 
     gap = right[:, 0] - right[:, 1:].mean(1)
     capacity = (train.argmax(1)[:, 1:] == known[:, 1:]).double().mean(0)
-    majority = float(torch.bincount(y).max()) / len(y)
+    chance = float((shares / shares.sum()).max())
     return Selectivity(
         selectivity=over(gap, old),
         task=over(right[:, 0], old),
-        control=replace(over(right[:, 1:].mean(1), old), null=majority),
-        unseen=replace(over(right[:, 1:].mean(1), new), null=majority),
+        control=replace(over(right[:, 1:].mean(1), old), null=chance),
+        unseen=replace(over(right[:, 1:].mean(1), new), null=chance),
         task_unseen=over(right[:, 0], new),
         selectivity_bits=s.bits(over(losses[:, 1:].mean(1) - losses[:, 0], old)),
         capacity=Estimate(float(capacity.mean()), float(capacity.min()), float(capacity.max()), len(known), "range"),

@@ -15,7 +15,7 @@ from repana.analyzers import _scores as s
 from repana.analyzers._heads import head_named
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import probed
-from repana.analyzers._splits import Split
+from repana.analyzers._splits import Split, split_of
 from repana.errors import InputError
 from repana.summaries.folds import FoldMoments, one_hot
 
@@ -117,9 +117,7 @@ def erase(
     values, y = torch.unique(codes[keep], return_inverse=True)
     x, y = x[keep.to(x.device)].double(), y.to(x.device)
     group = None if groups is None else _check.groups_of(groups, len(codes))[keep.numpy()]
-    split = Split.of(y.cpu(), len(x), groups=group, seed=seed) if split is None else split
-    if split.n != len(x):
-        raise _check.split_of_others(split.n, len(x))
+    split = split_of(y.cpu(), len(x), groups=group, seed=seed, split=split)
     at = split.train.to(x.device)
     known, c = x[at], len(values)
     mean = known.mean(0)
@@ -140,6 +138,8 @@ def erase(
     after = [read(v, "linear") for v in versions]
     heads = [Estimate(NAN, note="no `weight` of a head")] * len(versions)
     if weight is not None:
+        if targets is None and names:
+            raise _check.names_without_numbers(names, "weight")
         heads = _heads(versions, weight, bias, targets, codes, keep, split, level, seed)
     report = split.report.to(x.device)
     shift = (versions[0][report] - versions[1][report]).square().sum(1)
@@ -248,13 +248,13 @@ def _heads(
     b = w.new_zeros(len(w)) if bias is None else torch.as_tensor(_check.column(bias, "bias", len(w))).to(w)
     wanted = codes if targets is None else _check.labels_of(targets, len(codes), "targets")[0]
     wanted = wanted[keep]
-    _check.class_columns(wanted, len(w), "weight")
-    at = split.report
-    truth = wanted[at]
+    _check.class_columns(wanted[wanted != IGNORED], len(w), "weight")
+    at = split.report[wanted[split.report] != IGNORED]
+    truth, group = wanted[at], None if split.group is None else split.group[at]
     found = []
     for version in versions:
         guess = (version[at.to(version.device)] @ w.T + b).argmax(1).cpu()
-        found.append(s.accuracy(guess == truth, split.report_group, level=level, seed=seed))
+        found.append(s.accuracy(guess == truth, group, level=level, seed=seed))
     return found
 
 

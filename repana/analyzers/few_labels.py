@@ -90,7 +90,11 @@ def sample_efficiency(
     _check.choice(scale, "scale", ("standard", "centre", "none", "unit"))
     train = rows.split.train
     c = int(torch.unique(rows.codes[train.to(rows.x.device)]).numel())
-    given = [m for m in SIZES if c <= m <= len(train)] if sizes is None else [_check.whole(m, "sizes") for m in sizes]
+    given = (
+        [m for m in SIZES if c <= m <= len(train)]
+        if sizes is None
+        else sorted({_check.whole(m, "sizes") for m in sizes})
+    )
     if not given or min(given) < c or max(given) > len(train):
         raise _check.bad_sizes(given, c, len(train))
     heads = {name: _head(name, strength) for name in names}
@@ -153,8 +157,10 @@ def _crossing(sizes: list[int], curves: Mapping[str, Tensor], level: float, seed
     generator = torch.Generator().manual_seed(seed)
     r = gap.shape[1]
     drawn = [_zero(sizes, gap[:, torch.randint(r, (r,), generator=generator)].mean(1)) for _ in range(500)]
+    missing = sum(map(math.isnan, drawn))
     low, high = np.nanpercentile([*drawn, value], [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(value, float(low), float(high), r)
+    note = f"{missing} of {len(drawn)} draws do not cross in these sizes" if missing else ""
+    return Estimate(value, float(low), float(high), r, note)
 
 
 def _zero(sizes: list[int], gap: Float[Tensor, " s"]) -> float:

@@ -162,8 +162,9 @@ def usable_information(
     """What a family of readers can use of the features: I_V(X -> Y) = H_V(Y|0) - H_V(Y|X).
 
     H_V(Y|X) is the mean loss -log p(y|x) of the best reader of the family on rows that it was not fitted on, and
-    H_V(Y|0) that of the best without features, the class shares of the fit rows. Every row is held out once: of `folds`
-    folds, stratified or of whole `groups`, one is read, the next chooses the strength, the others are fitted on.
+    H_V(Y|0) that of the best without features, the class shares of the other rows. Every row is held out once: of
+    `folds` folds, stratified or of whole `groups`, one is read, the next chooses the strength, the others are fitted
+    on.
 
     - `pointwise` (n,), in bits: log2 p(y|x) - log2 p(y); low or negative for rows that the reader finds hard. NaN where
       the label is -100. `bits` and `nats` are its mean, with the bootstrap interval of rows inside classes, or of
@@ -195,11 +196,13 @@ def usable_information(
     _check.two_classes(codes[keep], names, "usable_information")
     values, y = torch.unique(codes[keep], return_inverse=True)
     x = x[keep.to(x.device)]
-    wide = x if before is None else torch.cat([before[keep.to(before.device)].to(x), x], 1)
+    less = None if before is None else before[keep.to(before.device)].to(x.device)
+    both = x.dtype if less is None else torch.promote_types(x.dtype, less.dtype)
+    wide = x if less is None else torch.cat([less.to(both), x.to(both)], 1)
     group = None if groups is None else _check.groups_of(groups, len(codes))[keep.numpy()]
     splits = Split.folds(y, folds, groups=group, seed=seed)
     loss, right = _crossfitted(head_named(probe), wide, y, values, splits, scale)
-    if before is None:
+    if less is None:
         without = torch.empty_like(loss)
         for split in splits:
             seen = y[split.train]
@@ -207,7 +210,6 @@ def usable_information(
             log_p = s.log_probabilities(share[None].expand(len(split.report), -1), len(seen))
             without[split.report] = s.losses(log_p, y[split.report])
     else:
-        less = before[keep.to(before.device)].to(x)
         without, _ = _crossfitted(head_named(probe), less, y, values, splits, scale)
     group_of = splits[0].group
     nats = s.resampled((without - loss)[:, None], y, group_of, level=level, seed=seed)
@@ -270,6 +272,7 @@ def pareto(
     True
     """
     _check.level_of(level)
+    _check.at_least(permutations, "permutations", 0)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="pareto")
     strengths = torch.logspace(2, -6, 25, dtype=torch.float64)
     codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)

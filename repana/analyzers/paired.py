@@ -99,7 +99,8 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the
     rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on the
     select rows is within `within` of that of the best there.
-    `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm.
+    `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm;
+    NaN with groups, whose rows depend on each other.
 
     Raises InputError for fewer than two layers, or layers that were split otherwise.
 
@@ -125,16 +126,17 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     top = int(accuracies.argmax())
     earliest = next(i for i, a in enumerate(shown) if a >= max(shown) - within)
     against = [i for i in range(len(found)) if i != at]
-    p_values = {names[i]: compare_p(found[at], found[i]) for i in against}
+    grouped = found[at].split.group is not None
+    p_values = {names[i]: NAN if grouped else compare_p(found[at], found[i]) for i in against}
     return LayerChoice(
         layer=names[at],
         chosen_accuracy=found[at].accuracy,
         oracle=names[top],
         oracle_accuracy=found[top].accuracy,
-        oracle_bias=_bias(correct, found[0].targets, found[0].split.report_group, seed, level),
+        oracle_bias=_bias(correct, found[0].split.report_group, seed, level),
         earliest=names[earliest],
         p_values=p_values,
-        adjusted=dict(zip(p_values, holm(list(p_values.values())))),
+        adjusted=p_values if grouped else dict(zip(p_values, holm(list(p_values.values())))),
         settings={"within": within, "level": level, "seed": seed, "split": found[0].split.fingerprint},
     )
 
@@ -224,6 +226,10 @@ def corrected_difference(
     d = np.asarray(differences, float)
     if d.ndim != 1 or len(d) < 2:
         raise _check.too_few_samples("a comparison over splits", len(np.atleast_1d(d)), 2)
+    if not np.isfinite(d).all():
+        raise _check.not_finite_differences(int((~np.isfinite(d)).sum()), len(d))
+    for name, count in (("train", train), ("test", test)):
+        _check.at_least(count, name, 1)
     mean, j = float(d.mean()), len(d)
     error = math.sqrt(float(d.var(ddof=1)) * (1 / j + test / train))
     if error == 0:
@@ -232,17 +238,18 @@ def corrected_difference(
     return Estimate(mean, mean - t * error, mean + t * error, j), float(2 * stats.t.sf(abs(mean) / error, j - 1))
 
 
-def _bias(
-    correct: Float[Tensor, "m l"], targets: Int[Tensor, " m"], group: Int[Tensor, " m"] | None, seed: int, level: float
-) -> Estimate:
+def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: int, level: float) -> Estimate:
     """The largest accuracy, less that, on the rows left out of a draw, of the layer that is best on the rows drawn."""
     largest, apart = float(correct.mean(0).max()), []
-    for weight in bootstrap_weights(len(correct), targets, group, seed):
+    for weight in bootstrap_weights(len(correct), None, group, seed):
+        weight = weight[(weight == 0).any(1)]
         best = (weight @ correct).argmax(1)
         out = (weight == 0).double()
-        share = (out @ correct) / out.sum(1, keepdim=True).clamp_min(1)
+        share = (out @ correct) / out.sum(1, keepdim=True)
         apart.append(largest - share[torch.arange(len(best)), best])
     drawn = torch.cat(apart).numpy()
+    if not len(drawn):
+        return Estimate(NAN, n=len(correct), note="no draw leaves a row out")
     low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
     return Estimate(float(drawn.mean()), float(low), float(high), len(correct))
 

@@ -135,9 +135,9 @@ def knn_probe(
     of all, read from one list of neighbours); a number fixes it. More neighbours than there are rows are all of them.
     `metric`: "cosine", after centring by the fit rows, or "euclidean" (s = -distance); `weights`: "softmax", or
     "uniform" for one vote each. Probabilities are (votes + class shares)/(all votes + 1). Equal votes go to the more
-    frequent class, then to the first. Where the rows voted on are those fitted (`gap`, `capacity`), a row never votes
-    for itself: it is left out by its index, so that duplicates stay. Protocol, units and what is raised: as
-    `linear_probe`; also a row at the centre itself, which has no direction.
+    frequent class, then to the first. A row at the centre itself has no direction, and is read by the class shares.
+    Where the rows voted on are those fitted (`gap`, `capacity`), a row never votes for itself: it is left out by its
+    index, so that duplicates stay. Protocol, units and what is raised: as `linear_probe`.
 
     Sources: Fix & Hodges 1951; Wu et al. 2018, arXiv:1805.01978, and Caron et al. 2021, arXiv:2104.14294 (weights and
     temperature).

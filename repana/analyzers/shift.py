@@ -82,8 +82,11 @@ def ood_probe(
     0.8
     """
     _check.choice(probe, "probe", READERS)
+    _check.choice(scale, "scale", ("standard", "centre", "none"))
     if not others:
         raise _check.no_others()
+    if "id" in others:
+        raise _check.reserved_name("id")
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="ood_probe")
     home = probed(head_named(probe), rows, permutations=permutations, level=level, seed=seed)
     assert home.weight is not None
@@ -91,12 +94,12 @@ def ood_probe(
     heat = home.settings.get("temperature", 1.0)
     correct, codes, losses = {"id": home.correct}, {"id": home.targets}, {}
     by_name, lost = {}, {}
-    own_labels = _check.labels_of(labels, len(_check.features_of(features)))[0]
+    own_labels, named = _check.labels_of(labels, len(_check.features_of(features)))
     kept = {"id": (own_labels != IGNORED).nonzero()[:, 0]}
     lengths = {"id": len(own_labels)}
     numbers = {int(v): k for k, v in enumerate(rows.values)}
     for name, (x, y) in others.items():
-        z, own, kept[name] = _labelled(x, y, numbers, rows, name)
+        z, own, kept[name] = _labelled(x, y, numbers, rows, name, bool(named))
         lost[name], lengths[name] = int((own < 0).sum()), len(y)
         log_p = s.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
@@ -128,13 +131,17 @@ def ood_probe(
 
 
 def _labelled(
-    x: Any, y: Any, numbers: Mapping[int, int], rows: Rows, name: str
+    x: Any, y: Any, numbers: Mapping[int, int], rows: Rows, name: str, named: bool
 ) -> tuple[Float[Tensor, "k d"], Int[Tensor, " k"], Int[Tensor, " k"]]:
     """Features of another distribution, the columns of its labels (-1 for classes not fitted), and which rows count."""
     z = _check.features_of(x)
     if z.shape[1] != rows.d:
         raise _check.other_width_of(name, z.shape[1], rows.d)
     codes, names = _check.labels_of(y, len(z), name)
+    if bool(names) != named:
+        raise _check.labels_of_two_kinds(name)
+    if not bool((codes != IGNORED).any()):
+        raise _check.nothing_labelled(name)
     if names:
         place = {text: k for k, text in enumerate(rows.names)}
         own = torch.tensor([place.get(names[int(c)], -1) for c in codes])

@@ -16,7 +16,7 @@ from repana._typing import Features
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import unit_of
 from repana.analyzers._probe_rows import reduced, standardised
-from repana.analyzers._splits import Split
+from repana.analyzers._splits import Split, split_of
 from repana.summaries.folds import FoldMoments, RidgePath
 from repana.summaries.logistic import logistic
 
@@ -85,7 +85,7 @@ def multilabel_probe(
       `balanced_accuracy`: mean over labels of (sensitivity + specificity)/2; `average_precision`: mean over labels of
       sum_k (R_k - R_{k-1}) P_k, over rows by falling probability (chance: the share of the label).
     - `log_loss`: nats a label, `log_loss_bits`; `chance`: accuracy of the more frequent value of every label.
-    - `per_label` (t, 4): accuracy, average precision, log-loss, C. NaN where the report or the fit rows have one value.
+    - `per_label` (t, 4): accuracy, average precision (NaN where no report row has the label), log-loss, C.
 
     Intervals: bootstrap of report rows, or of groups.
 
@@ -202,6 +202,8 @@ def regression_probe(
     still = (values[fit] == values[fit][0]).all(0).nonzero()[:, 0].tolist()
     if still:
         raise _check.constant_targets(still)
+    offset = values[fit].mean(0)
+    values = values - offset  # so that none of it is lost in products and squares
     generator = torch.Generator().manual_seed(seed + 1)
     mixed = []
     for _ in range(permutations):
@@ -214,11 +216,11 @@ def regression_probe(
     moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
     strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
     first = moments.normal([0])
-    path = RidgePath.of(first, strengths * unit_of(first))
+    path = RidgePath.of(first, strengths * unit_of(first, x.shape[1]))
     error = (path.scores(z[select]).double()[:, :t] - values[select][:, :, None]).square().mean(0)
     best = error.argmin(1)
     both = moments.normal([0, 1])
-    path = RidgePath.of(both, strengths * unit_of(both))
+    path = RidgePath.of(both, strengths * unit_of(both, x.shape[1]))
     at = best.repeat(1 + permutations)
     columns = torch.arange(len(at), device=z.device)
     found = path.scores(z)[:, columns, at].double()
@@ -250,7 +252,7 @@ def regression_probe(
         r2 = Estimate(r2.value, r2.low, r2.high, r2.n, r2.note, sum(chance) / len(chance), min(chance), max(chance))
     information = over(_information)
     w = _widened(path.weight[:, columns[:t], best], x, mean, spread)
-    b = path.bias[columns[:t], best] - mean @ w
+    b = path.bias[columns[:t], best] - mean @ w + offset
     per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
     capacity = Estimate(NAN, note="no permutations")
     if learnt:
@@ -263,7 +265,7 @@ def regression_probe(
         information_bits=s.bits(information),
         capacity=capacity,
         per_target=per,
-        predictions=guess,
+        predictions=guess + offset.cpu(),
         weight=w,
         bias=b,
         split=split,
@@ -285,9 +287,7 @@ def _prepared(
     x: Features, groups: Any, split: Split | None, scale: str, seed: int
 ) -> tuple[Float[Tensor, "n r"], Split, Tensor, Tensor, int]:
     _check.choice(scale, "scale", ("standard", "centre", "none"))
-    split = Split.of(None, len(x), groups=groups, seed=seed) if split is None else split
-    if split.n != len(x):
-        raise _check.split_of_others(split.n, len(x))
+    split = split_of(None, len(x), groups=groups, seed=seed, split=split)
     moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
     return reduced(moved)[0], split, mean, spread, dead
 

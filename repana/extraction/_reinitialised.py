@@ -51,9 +51,9 @@ def reinitialised(
             except Exception as error:
                 raise _check.no_copy(type(inner).__name__, str(error)) from error
             _reset(fresh)
-    fresh.eval()
-    if data is not None and any(isinstance(m, _BatchNorm) and m.track_running_stats for m in fresh.modules()):
-        _estimate(fresh, data, forward, batch_size)
+        fresh.eval()
+        if data is not None and any(isinstance(m, _BatchNorm) and m.track_running_stats for m in fresh.modules()):
+            _estimate(fresh, data, forward, batch_size)
     return fresh.eval()
 
 
@@ -89,7 +89,9 @@ def _estimate(model: nn.Module, data: Any, forward: Forward | None, batch_size: 
             m.momentum = None  # type: ignore[assignment]
             m.train()
         for raw in stream(data, batch_size)[1]:
-            run(model, unpack(raw, model, forward, False).to(device), forward)
+            batch = unpack(raw, model, forward, False)
+            if batch.size > 1:  # one sample has no variance
+                run(model, batch.to(device), forward)
     finally:
         for m, momentum in zip(norms, before):
             m.momentum = momentum

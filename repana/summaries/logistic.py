@@ -50,6 +50,14 @@ class LogisticFits:
     certified: Tensor
     iterations: Int[Tensor, " p"]
 
+    def repeated(self, problems: int) -> "LogisticFits":
+        """The last problem's minimiser, to begin so many others from."""
+        return LogisticFits(
+            self.weight[:, :, -1:].expand(-1, -1, problems),
+            self.bias[:, -1:].expand(-1, problems),
+            *(getattr(self, name)[-1:].expand(problems) for name in ("objective", "gap", "certified", "iterations")),
+        )
+
     def scores(self, features: Features) -> Float[Tensor, "m c p"]:
         """Logits of other rows."""
         d, c, p = self.weight.shape
