@@ -337,7 +337,7 @@ def test_labels_off_by_one_are_an_issue():
 
 
 def test_an_unknown_option_of_profile_is_named():
-    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; wanted one of 'batch_dim'"):
+    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; wanted one of 'analyzers'"):
         profile(ResNet().eval(), (X, Y), maks=False)
 
 

@@ -451,7 +451,7 @@ ANALYZERS: dict[str, Analyzer] = {
                         ("ridge_probe", "accuracy of least squares, ridge chosen", "", "Hoerl & Kennard 1970", _AXES),
                         ("lda_probe", "accuracy of LDA, shrunk", "", "Ledoit & Wolf 2004", _AXES),
                         ("nearest_mean", "accuracy of the nearest class mean", "", "Mensink et al. 2013", _AXES),
-                        ("naive_bayes", "accuracy of Gaussian naive Bayes", "", "Ng & Jordan 2001", _AXES),
+                        ("naive_bayes", "accuracy of Gaussian naive Bayes", "Naive Bayes", "Ng & Jordan 2001", _AXES),
                         ("knn_probe", "accuracy of the k nearest, k chosen", "kNN probe", "Caron et al. 2021", _RIGID),
                         (
                             "balanced_accuracy",
