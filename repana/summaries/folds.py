@@ -17,6 +17,7 @@ from repana._typing import Features
 from repana.summaries.neighbours import full_precision
 
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
+HALVED = 128  # rows of X'X at a time
 PILOT = 256  # rows whose mean is the shift
 LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
 
@@ -79,8 +80,8 @@ class FoldMoments:
                 a = (features[at].double() - first).to(work) if work == torch.float64 else _moved(features[at], first)
                 b = (targets[at].double() - target_first).to(work)
                 with full_precision():
-                    xx[f] += a.T @ a
-                    xz[f] += a.T @ b
+                    xx[f] += gram(a)
+                    xz[f] += (b.T @ a).T  # few long rows: twice as fast as many short ones
                 x[f] += a.sum(0, dtype=torch.float64)
                 z[f] += b.sum(0, dtype=torch.float64)
                 zz[f] += b.double().square().sum(0)
@@ -196,6 +197,17 @@ class RidgePath:
         for part, found in self.left_out(features, targets):
             total += found.sub_(targets[part][:, :, None]).square_().sum(0)
         return total / len(features)
+
+
+def gram(x: Features) -> Float[Tensor, "d d"]:
+    """X'X of which the lower half alone is multiplied."""
+    d = x.shape[1]
+    found = x.new_empty(d, d)
+    with full_precision():
+        for start in range(0, d, HALVED):
+            stop = min(start + HALVED, d)
+            found[start:stop, :stop] = x[:, start:stop].T @ x[:, :stop]
+    return found.tril() + found.tril(-1).T
 
 
 def _moved(features: Features, shift: Float[Tensor, " d"]) -> Features:

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features
+from repana.summaries.folds import gram
 from repana.summaries.neighbours import full_precision
 
 MEMORY = 10  # pairs of L-BFGS
@@ -29,7 +30,6 @@ WIDE = 8192  # on a GPU
 NARROW = 100  # columns, up to which a product is formed the other way round
 BLOCK = 2**18  # logits worked on at a time, so that they stay in cache
 ABSENT = -1e4  # the intercept of a class without samples: a probability of zero
-HALVED = 128  # rows of X'X at a time
 INTERCEPT = 0.3  # of the tolerance: an intercept that is off by it moves predictions near ties
 TRIALS = 12  # of a line search
 SHRUNK = 0.8  # share of problems still open at which the others are dropped
@@ -111,14 +111,7 @@ def logistic(
 def eigenbasis(features: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
     """Eigenvalues and vectors of X'X/n, which precondition all problems."""
     x = features if features.dtype == torch.float64 else features.float()
-    d = x.shape[1]
-    gram = x.new_zeros(d, d)
-    with full_precision():
-        for start in range(0, d, HALVED):  # the lower half alone
-            part = slice(start, start + HALVED)
-            stop = min(start + HALVED, d)
-            gram[part, :stop] = x[:, part].T @ x[:, :stop]
-    values, vectors = torch.linalg.eigh(gram / len(x))  # reads the lower half
+    values, vectors = torch.linalg.eigh(gram(x) / len(x))
     return values.clamp_min(0), vectors
 
 
