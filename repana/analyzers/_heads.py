@@ -1,6 +1,6 @@
 """Heads: what reads classes from rows. Each is fitted for several label sets and strengths and scores any part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana.analyzers._probe_rows import Rows, class_sums
+from repana.summaries.discriminant import ledoit_wolf
 from repana.summaries.folds import Normal, RidgePath
 from repana.summaries.logistic import LogisticFits, logistic
 from repana.summaries.neighbours import Neighbours
 
 FIT, SELECT, REPORT = (0,), (1,), (2,)
 TRAIN = (0, 1)
+AFFINE = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")  # heads whose scores are affine in x
 KS = (1, 2, 5, 10, 20, 50, 100, 200)
 COLLAPSED = 1e-10  # of the mean variance: the least variance inside classes, where they are points
 TEMPERATURE = 0.07  # of a neighbour's vote, as in DINO
@@ -137,22 +139,6 @@ def lda_head() -> Head:
     return Head("lda", fit)
 
 
-def ledoit_wolf(
-    z: Float[Tensor, "n r"],
-    codes: Int[Tensor, " n"],
-    means: Float[Tensor, "c r"],
-    within: Float[Tensor, "r r"],
-    d: int,
-) -> float:
-    """The share of the identity in a pooled covariance of d features (Ledoit & Wolf 2004), as scikit-learn has it."""
-    n = len(z)
-    fourth = float((z.double() - means[codes]).square().sum(1).square().sum())
-    squares, level = float(within.square().sum()), float(within.diagonal().sum()) / d
-    apart = (squares - d * level**2) / d
-    noise = (fourth / n - squares) / (d * n)
-    return min(max(noise, 0.0), apart) / apart if apart > 0 else 1.0
-
-
 def nearest_mean_head() -> Head:
     """The class of the nearest class mean."""
 
@@ -246,6 +232,12 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
     strengths = tuple(float(k) for k in sorted(ks, reverse=True))
     return Head("knn", fit, strengths, "k", calibrated=True, options={"metric": metric, "weights": weights})
+
+
+def within(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
+    """Numbers of neighbours that the fit rows have."""
+    most = len(rows.split.fit) - 1
+    return tuple(sorted({min(k, most) for k in ks}))
 
 
 def votes(

@@ -19,6 +19,38 @@ CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is
 
 
 @dataclass(frozen=True)
+class Labelled:
+    """Features and classes as a user gives them, without the rows labelled -100.
+
+    `codes` count from 0 the classes `values`, which stand for `names` where there are some; `keep` are the rows that
+    stay, of the labels `given`.
+    """
+
+    x: Float[Tensor, "k d"]
+    codes: Int[Tensor, " k"]
+    values: Int[Tensor, " c"]
+    names: tuple[str, ...]
+    keep: Int[Tensor, " k"]
+    given: Int[Tensor, " n"]
+
+    @classmethod
+    def of(cls, features: Any, labels: Any, quantity: str, *, several: bool = True) -> "Labelled":
+        """Refuses one class alone, unless `several` is False."""
+        x = _check.features_of(features)
+        given, names = _check.labels_of(labels, len(x))
+        keep = (given != IGNORED).nonzero()[:, 0]
+        if several:
+            _check.two_classes(given[keep], names, quantity)
+        values, codes = torch.unique(given[keep], return_inverse=True)
+        x = x if len(keep) == len(x) else x[keep.to(x.device)]
+        return cls(x, codes, values, names, keep, given)
+
+    def kept(self, groups: Any, name: str = "groups") -> Any:
+        """The group of every row that stays, or None where rows have none."""
+        return None if groups is None else _check.groups_of(groups, len(self.given), name)[self.keep.numpy()]
+
+
+@dataclass(frozen=True)
 class Rows:
     """`x` (n, d), moved and scaled by the fit rows; `codes` (n,) of the classes `values` (c,), named `names` or not.
 
@@ -50,19 +82,11 @@ class Rows:
     ) -> "Rows":
         """From what a user gives. Rows labelled -100 are in no part."""
         _check.choice(scale, "scale", SCALES)
-        x = _check.features_of(features)
-        codes, names = _check.labels_of(labels, len(x))
-        keep = codes != IGNORED
-        if not bool(keep.all()):
-            if split is not None:
-                raise _check.split_of_others(split.n, int(keep.sum()))
-            at = keep.nonzero()[:, 0]
-            x, codes = x[at.to(x.device)], codes[at]
-            groups = None if groups is None else _check.groups_of(groups, len(keep))[keep.numpy()]
-        _check.two_classes(codes, names, quantity)
-        values, codes = torch.unique(codes, return_inverse=True)
-        split = split_of(codes, len(x), groups=groups, seed=seed, split=split)
-        return cls.prepared(x, codes, values, names, split, scale)
+        given = Labelled.of(features, labels, quantity)
+        if split is not None and len(given.keep) < len(given.given):
+            raise _check.split_of_others(split.n, len(given.keep))
+        split = split_of(given.codes, len(given.codes), groups=given.kept(groups), seed=seed, split=split)
+        return cls.prepared(given.x, given.codes, given.values, given.names, split, scale)
 
     @classmethod
     def prepared(

@@ -8,12 +8,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._results import NAN, Estimate, as_table
+from repana._results import Estimate, as_table
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Fitted, Head, ridge_head, unit_of
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._splits import Split
 from repana.summaries.folds import RidgePath, one_hot
+from repana.summaries.logistic import WIDTH
 
 PERMUTATIONS = 3
 LEFT_OUT = "leave_one_out"
@@ -30,10 +31,10 @@ class Probe:
     """What a probe reads, on the report rows; see `linear_probe`.
 
     `predictions` (m,) are labels as they came (their codes for names), `targets` (m,) the columns of the true ones,
-    `log_probabilities` (m, c) in nats, `correct`
-    (m,), `recall`, `counts` (c,), `confusion` (c, c) rows true; `curve` (r, 3): strength, log-loss and accuracy on the
-    select rows. `classes` names the columns. Where scores are affine, x `weight` + `bias` (d, c), (c,), of the features
-    as they came; log-probabilities are the softmax of these times `settings["temperature"]`.
+    `log_probabilities` (m, c) in nats, `correct` (m,), `recall`, `counts` (c,), `confusion` (c, c) rows true; `curve`
+    (r, 3): strength, log-loss and accuracy on the select rows. `classes` names the columns. Where scores are affine,
+    x `weight` + `bias` (d, c), (c,), of the features as they came; log-probabilities are the softmax of these times
+    `settings["temperature"]`.
     """
 
     accuracy: Estimate
@@ -57,6 +58,11 @@ class Probe:
     weight: Float[Tensor, "d c"] | None = None
     bias: Float[Tensor, " c"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def selected(self) -> Float[Tensor, " 3"]:
+        """Strength, log-loss and accuracy on the select rows, where their log-loss is least."""
+        return self.curve[int(self.curve[:, 1].argmin())]
 
     def __repr__(self) -> str:
         kind, chance = str(self.settings.get("probe", "")).replace("_", " "), self.chance.value
@@ -103,7 +109,7 @@ def probed(
     by_chance = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
     trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
     accuracy = s.accuracy(correct, group, level=level, seed=seed, note=note)
-    accuracy = replace(accuracy, **_null(by_chance))
+    accuracy = s.against(accuracy, by_chance)
     losses = s.losses(log_p, y)
     prior = torch.bincount(known.cpu(), minlength=rows.classes).double()
     base = s.losses(s.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
@@ -123,7 +129,7 @@ def probed(
         log_loss=log_loss,
         log_loss_bits=s.bits(log_loss),
         chance=chance,
-        capacity=_capacity(trained[1:], len(seen)),
+        capacity=s.range_of(trained[1:], "permutations", "no permutations", len(seen)),
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
         predictions=rows.values.cpu()[guess],
         log_probabilities=log_p,
@@ -233,34 +239,16 @@ def grid_place(head: Head) -> Any:
 
 def _block(head: Head, rows: Rows) -> int:
     """As many strengths at a time as the products are wide for."""
-    return max(1, min(5, 512 // rows.classes)) if head.name == "linear" else len(head.strengths)
+    return max(1, min(5, WIDTH // rows.classes)) if head.name == "linear" else len(head.strengths)
 
 
 def permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
     """Labels in random order inside the rows that are fitted on; those of the report rows stay."""
-    generator, found = torch.Generator().manual_seed(seed + 1), []
-    train = rows.at(TRAIN)
-    for _ in range(count):
-        codes = rows.codes.clone()
-        codes[train] = codes[train[torch.randperm(len(train), generator=generator).to(train.device)]]
-        found.append(codes)
-    return found
+    return [rows.codes[order.to(rows.codes.device)] for order in rows.split.shuffled(count, seed)]
 
 
 def _shares(guesses: Int[Tensor, "m r"], codes: Int[Tensor, " m"]) -> list[float]:
     return (guesses == codes[:, None]).double().mean(0).tolist()
-
-
-def _null(found: list[float]) -> dict[str, float]:
-    if not found:
-        return {}
-    return {"null": sum(found) / len(found), "null_low": min(found), "null_high": max(found)}
-
-
-def _capacity(found: list[float], n: int) -> Estimate:
-    if not found:
-        return Estimate(NAN, n=n, note="no permutations")
-    return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} permutations")
 
 
 def _warnings(head: Head, choice: Choice, fitted: Fitted) -> list[str]:

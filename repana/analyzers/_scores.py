@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._results import Estimate
+from repana._results import NAN, Estimate
 from repana.analyzers._intervals import proportion
 
+Nats = TypeVar("Nats", float, Tensor)
 DRAWS = 2000
 AFFORDABLE = 4e7  # draws times rows
 HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
@@ -20,13 +22,48 @@ HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
 def bits(nats: Estimate | float) -> Estimate:
     """In bits: nats over log 2."""
     if not isinstance(nats, Estimate):
-        return Estimate(nats / math.log(2))
+        return Estimate(in_bits(nats))
     numbers = ("value", "low", "high", "null", "null_low", "null_high")
     known = {name: value for name in numbers if not math.isnan(value := getattr(nats, name))}
-    return replace(nats, **{name: value / math.log(2) for name, value in known.items()})
+    return replace(nats, **{name: in_bits(value) for name, value in known.items()})
 
 
-def log_probabilities(scores: Float[Tensor, "m c"], fitted_on: int) -> Float[Tensor, "m c"]:
+def in_bits(nats: Nats) -> Nats:
+    """Nats over log 2, of a number or of every entry."""
+    return nats / math.log(2)
+
+
+def range_of(found: list[float], of: str, absent: str, n: int | None = None) -> Estimate:
+    """The mean of a few repetitions, with their range; NaN with the reason where there are none."""
+    if not found:
+        return Estimate(NAN, n=n or 0, note=absent)
+    n = len(found) if n is None else n
+    return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} {of}")
+
+
+def against(estimate: Estimate, by_chance: list[float]) -> Estimate:
+    """With the mean and the range of what permuted labels give as its null, where there are some."""
+    if not by_chance:
+        return estimate
+    mean = sum(by_chance) / len(by_chance)
+    return replace(estimate, null=mean, null_low=min(by_chance), null_high=max(by_chance))
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """The central range of draws; NaN without any."""
+    if not len(drawn):
+        return NAN, NAN
+    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def around(value: float, drawn: np.ndarray, n: int, level: float, note: str = "") -> Estimate:
+    """A value with the central range of its draws, widened where needed to hold it."""
+    low, high = percentiles(drawn, level)
+    return Estimate(value, min(low, value), max(high, value), n, note)
+
+
+def log_probabilities(scores: Float[Tensor, "m c *p"], fitted_on: int) -> Float[Tensor, "m c *p"]:
     """log((1 - e) softmax + e/c), e = 1/(n + c): what was never seen is unlikely, not impossible."""
     c = scores.shape[1]
     e = 1 / (fitted_on + c)
@@ -117,8 +154,7 @@ def resampled(
         columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
     value = float(statistic(columns.sum(0)))
     drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
-    low, high = np.percentile(drawn.numpy(), [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(value, min(float(low), value), max(float(high), value), m, note)
+    return around(value, drawn.numpy(), m, level, note)
 
 
 def _mean(sums: Tensor) -> Tensor:

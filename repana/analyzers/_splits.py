@@ -55,10 +55,7 @@ class Split:
         random = np.random.default_rng(seed)
         group = None if groups is None else _check.groups_of(groups, n)
         part = parted(strata, group, wanted, random)
-        rows = [torch.from_numpy(np.flatnonzero(part == k)) for k in range(3)]
-        for name, at in zip(PARTS, rows):
-            if not len(at):
-                raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
+        rows = _parts([part == k for k in range(3)], group)
         notes = []
         if codes is not None:
             known = np.unique(strata)
@@ -83,10 +80,7 @@ class Split:
         found = []
         for f in range(folds):
             report, select = part == f, part == (f + 1) % folds
-            rows = [torch.from_numpy(np.flatnonzero(r)) for r in (~report & ~select, select, report)]
-            for name, at in zip(PARTS, rows):
-                if not len(at):
-                    raise _check.empty_part(name, n, None if group is None else int(group.max()) + 1)
+            rows = _parts([~report & ~select, select, report], group)
             found.append(cls(rows[0], rows[1], rows[2], numbers, seed))
         return found
 
@@ -106,6 +100,15 @@ class Split:
     def train(self) -> Int[Tensor, " t"]:
         """Fit and select rows, on which the chosen probe is fitted again."""
         return torch.cat([self.fit, self.select]).sort().values
+
+    def shuffled(self, count: int, seed: int) -> list[Int[Tensor, " n"]]:
+        """Orders of all rows in which the fit and select rows have changed places and the report rows stay."""
+        generator, found = torch.Generator().manual_seed(seed + 1), []
+        for _ in range(count):
+            order = torch.arange(self.n)
+            order[self.train] = self.train[torch.randperm(len(self.train), generator=generator)]
+            found.append(order)
+        return found
 
     @cached_property
     def part(self) -> Int[Tensor, " n"]:
@@ -129,6 +132,14 @@ class Split:
         if not len(at) or usual == 0:
             return 0
         return int((Neighbours.of(features[at], k=1, bank=bank).distances[:, 0] <= NEAR * usual).sum())
+
+
+def _parts(inside: list[np.ndarray], group: np.ndarray | None) -> list[Int[Tensor, " _"]]:
+    """The rows of each part; none may be empty."""
+    for name, rows in zip(PARTS, inside):
+        if not rows.any():
+            raise _check.empty_part(name, len(rows), None if group is None else int(group.max()) + 1)
+    return [torch.from_numpy(np.flatnonzero(rows)) for rows in inside]
 
 
 def split_of(

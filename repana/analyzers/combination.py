@@ -12,8 +12,8 @@ from torch import Tensor
 from repana import _check
 from repana._results import Estimate, as_table
 from repana._typing import Features
-from repana.analyzers._heads import head_named, logistic_head
-from repana.analyzers._probe_rows import Rows
+from repana.analyzers._heads import AFFINE, head_named, logistic_head
+from repana.analyzers._probe_rows import Labelled, Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, chosen, probed
 from repana.analyzers._splits import Split
 from repana.analyzers.paired import PairedProbes, compare_probes
@@ -22,7 +22,6 @@ from repana.summaries.logistic import LogisticFits, logistic
 HOW = ("concatenate", "first_last", "mean", "max", "weighted")
 MOMENTS = ("mean", "mean_std", "second")
 ROUNDS = 12  # of weights of layers and weights of the probe in turn
-READERS = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def layer_combination(
     `how`: "concatenate"; "first_last", the mean of the first and the last; "mean" and "max" over layers; "weighted",
     sum_l w_l x_l with w a softmax, learnt on the fit rows with the probe, by turns, each turn lowering the same loss.
     All but the first need layers of one width. Every layer is standardised by the fit rows before, and with `whiten`
-    the combination is whitened by their covariance (eigenvalues below 1e-6 of the largest are
-    left out), not by that of all rows, which would see the report rows.
+    the combination is whitened by their covariance (eigenvalues below 1e-6 of the largest are left out), not by that of
+    all rows, which would see the report rows.
 
     `accuracy` and `log_loss` of the combination; `gain`: its accuracy less that of the `best` single layer, which is
     chosen by its log-loss on the select rows, with the paired interval, and `gain_p` McNemar's exact p.
@@ -82,7 +81,7 @@ def layer_combination(
     True
     """
     _check.choice(how, "how", HOW)
-    _check.choice(probe, "probe", READERS)
+    _check.choice(probe, "probe", AFFINE)
     _check.level_of(level)
     names = list(layers)
     if len(names) < 2:
@@ -95,11 +94,11 @@ def layer_combination(
         raise _check.widths_differ(how, dict(zip(names, (x.shape[1] for x in arrays))))
     first = Rows.of(arrays[0], labels, groups=groups, seed=seed, split=split, quantity="layer_combination")
     split, head = first.split, head_named(probe)
-    keep = _kept(labels, len(arrays[0]))
+    keep = Labelled.of(arrays[0], labels, "layer_combination").keep
     rest = [x[keep.to(x.device)] for x in arrays[1:]]
     rows = [first, *(Rows.prepared(x, first.codes, first.values, (), split, "standard") for x in rest)]
     singles = [probed(head, r, permutations=0, level=level, seed=seed) for r in rows]
-    best = int(np.argmin([float(p.curve[:, 1].min()) for p in singles]))
+    best = int(np.argmin([float(p.selected[1]) for p in singles]))
     weights = torch.full((len(rows),), 1 / len(rows), dtype=torch.float64)
     if how == "first_last":
         weights = torch.zeros(len(rows), dtype=torch.float64)
@@ -166,7 +165,7 @@ def moment_probe(
     True
     """
     _check.choice(moments, "moments", MOMENTS)
-    _check.choice(probe, "probe", READERS)
+    _check.choice(probe, "probe", AFFINE)
     _check.at_least(rank, "rank", 1)
     x = _check.features_of(features)
     codes, called = _check.text_numbers(sample)
@@ -181,11 +180,6 @@ def moment_probe(
     pooled = pooled if x.dtype == torch.float64 else pooled.float()
     rows = Rows.of(pooled, wanted, groups=groups, seed=seed, split=split, quantity="moment_probe")
     return probed(head_named(probe), rows, permutations=permutations, level=level, seed=seed)
-
-
-def _kept(labels: Any, n: int) -> Int[Tensor, " k"]:
-    codes, _ = _check.labels_of(labels, n)
-    return (codes != -100).nonzero()[:, 0]
 
 
 def _combined(xs: list[Tensor], how: str, weights: Float[Tensor, " l"]) -> Tensor:

@@ -11,14 +11,11 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
-from repana._typing import IGNORED
 from repana.analyzers import _scores as s
-from repana.analyzers._heads import REPORT, TRAIN, head_named
-from repana.analyzers._probe_rows import Rows, standardised
+from repana.analyzers._heads import AFFINE, REPORT, TRAIN, head_named
+from repana.analyzers._probe_rows import Labelled, Rows, standardised
 from repana.analyzers._protocol import chosen, probed
 from repana.analyzers._splits import SHARES, Split, parted
-
-PROBES = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def probe_baselines(
     if not given:
         return ProbeBaselines(Estimate(NAN, note="no re-initialised copies"), Estimate(NAN, note="no raw inputs"))
     first = Rows.of(given[0], labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
-    keep = (_check.labels_of(labels, len(given[0]))[0] != IGNORED).nonzero()[:, 0]
+    keep = Labelled.of(given[0], labels, "probe_baselines").keep
 
     def read(features: Any) -> float:
         x = _check.features_of(features)
@@ -103,16 +100,10 @@ def probe_baselines(
             b = torch.randn(width, generator=generator, dtype=torch.float64).to(x)
             projections.append(torch.relu(x @ r + b).float())
     return ProbeBaselines(
-        reinitialised=_range([read(features) for features in reinitialised], "no re-initialised copies"),
-        random_projection=_range([read(features) for features in projections], "no raw inputs"),
+        reinitialised=s.range_of([read(f) for f in reinitialised], "seeds", "no re-initialised copies"),
+        random_projection=s.range_of([read(f) for f in projections], "seeds", "no raw inputs"),
         settings={"copies": len(reinitialised), "width": width, "level": level, "seed": seed},
     )
-
-
-def _range(found: list[float], reason: str) -> Estimate:
-    if not found:
-        return Estimate(NAN, note=reason)
-    return Estimate(sum(found) / len(found), min(found), max(found), len(found), f"range of {len(found)} seeds")
 
 
 def selectivity(
@@ -158,18 +149,15 @@ def selectivity(
     >>> round(float(selectivity(words, types % 2, types).control), 1)
     1.0
     """
-    _check.choice(probe, "probe", PROBES)
+    _check.choice(probe, "probe", AFFINE)
     _check.choice(distribution, "distribution", ("empirical", "uniform"))
     _check.level_of(level)
     _check.at_least(draws, "draws", 1)
     _check.in_range(held_out, "held_out", 0.0, 0.8)
-    x = _check.features_of(features)
-    codes, names = _check.labels_of(labels, len(x))
-    keep = (codes != IGNORED).nonzero()[:, 0]
-    _check.two_classes(codes[keep], names, "selectivity")
-    kind = torch.from_numpy(_check.groups_of(types, len(x), "types"))[keep]
-    kind = torch.unique(kind, return_inverse=True)[1]
-    x, (values, y) = x[keep.to(x.device)], torch.unique(codes[keep], return_inverse=True)
+    given = Labelled.of(features, labels, "selectivity")
+    x, y, values = given.x, given.codes, given.values
+    every = torch.from_numpy(_check.groups_of(types, len(given.given), "types"))
+    kind = torch.unique(every[given.keep], return_inverse=True)[1]
     t, c = int(kind.max()) + 1, len(values)
     if t < 6 or t == len(y):
         raise _check.bad_types(t, len(y))

@@ -13,11 +13,11 @@ from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED, Features
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import head_named
-from repana.analyzers._probe_rows import Rows
+from repana.analyzers._probe_rows import Labelled, Rows
 from repana.analyzers._protocol import probed
 from repana.analyzers._splits import Split, split_of
 from repana.errors import InputError
-from repana.summaries.folds import FoldMoments, one_hot
+from repana.summaries.folds import FoldMoments, Normal, one_hot
 
 METHODS = ("leace", "mean_projection", "random")
 ROUNDINGS = 1e3  # of a feature's largest value
@@ -110,14 +110,9 @@ def erase(
     shrunk = _check.shrinkage_of(shrinkage)
     if isinstance(shrunk, str):
         raise _check.shrinkage_number(shrunk)
-    x = _check.features_of(features)
-    codes, names = _check.labels_of(labels, len(x))
-    keep = (codes != IGNORED).nonzero()[:, 0]
-    _check.two_classes(codes[keep], names, "erase")
-    values, y = torch.unique(codes[keep], return_inverse=True)
-    x, y = x[keep.to(x.device)].double(), y.to(x.device)
-    group = None if groups is None else _check.groups_of(groups, len(codes))[keep.numpy()]
-    split = split_of(y.cpu(), len(x), groups=group, seed=seed, split=split)
+    given = Labelled.of(features, labels, "erase")
+    x, y, values, names = given.x.double(), given.codes.to(given.x.device), given.values, given.names
+    split = split_of(given.codes, len(x), groups=given.kept(groups), seed=seed, split=split)
     at = split.train.to(x.device)
     known, c = x[at], len(values)
     mean = known.mean(0)
@@ -140,7 +135,7 @@ def erase(
     if weight is not None:
         if targets is None and names:
             raise _check.names_without_numbers(names, "weight")
-        heads = _heads(versions, weight, bias, targets, codes, keep, split, level, seed)
+        heads = _heads(versions, weight, bias, targets, given, split, level, seed)
     report = split.report.to(x.device)
     shift = (versions[0][report] - versions[1][report]).square().sum(1)
     spread = float((versions[0][report] - mean).square().sum(1).mean())
@@ -189,11 +184,16 @@ def _settled(after: Features, before: Features, at: Int[Tensor, " t"]) -> Featur
     return torch.where(after[at].std(0) <= noise, after[at].mean(0), after)
 
 
+def _normal(x: Features, y: Int[Tensor, " n"], c: int) -> Normal:
+    """The normal equations of the class indicators over all rows."""
+    return FoldMoments.of(x, one_hot(y, c).double(), torch.zeros_like(y), 1).normal()
+
+
 def leace(
     x: Features, y: Int[Tensor, " n"], c: int, shrinkage: float, generator: torch.Generator
 ) -> tuple[Float[Tensor, "d r"], Float[Tensor, "r d"]]:
     """W^+ U and U'W."""
-    normal = FoldMoments.of(x, one_hot(y, c).double(), torch.zeros_like(y), 1).normal()
+    normal = _normal(x, y, c)
     covariance, cross = normal.gram / normal.n, normal.cross / normal.n
     if shrinkage:
         level = float(covariance.diagonal().mean())
@@ -210,7 +210,7 @@ def mean_projection(
     x: Features, y: Int[Tensor, " n"], c: int, shrinkage: float, generator: torch.Generator
 ) -> tuple[Float[Tensor, "d r"], Float[Tensor, "r d"]]:
     """The orthogonal projection onto the span of the differences of class means."""
-    normal = FoldMoments.of(x, one_hot(y, c).double(), torch.zeros_like(y), 1).normal()
+    normal = _normal(x, y, c)
     u = _directions(normal.cross / normal.n)
     return u, u.T.clone()
 
@@ -236,8 +236,7 @@ def _heads(
     weight: Any,
     bias: Any,
     targets: Any,
-    codes: Int[Tensor, " n"],
-    keep: Int[Tensor, " k"],
+    given: Labelled,
     split: Split,
     level: float,
     seed: int,
@@ -246,8 +245,8 @@ def _heads(
     w = _check.matrix(weight, "weight", None, versions[0].shape[1], "one row per class of the head").double()
     w = w.to(versions[0].device)
     b = w.new_zeros(len(w)) if bias is None else torch.as_tensor(_check.column(bias, "bias", len(w))).to(w)
-    wanted = codes if targets is None else _check.labels_of(targets, len(codes), "targets")[0]
-    wanted = wanted[keep]
+    wanted = given.given if targets is None else _check.labels_of(targets, len(given.given), "targets")[0]
+    wanted = wanted[given.keep]
     _check.class_columns(wanted[wanted != IGNORED], len(w), "weight")
     at = split.report[wanted[split.report] != IGNORED]
     truth, group = wanted[at], None if split.group is None else split.group[at]

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
-from repana._typing import IGNORED, Features
+from repana._typing import Features
 from repana.analyzers import _scores as s
-from repana.analyzers._heads import FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
-from repana.analyzers._probe_rows import Rows
+from repana.analyzers._heads import AFFINE, FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
+from repana.analyzers._probe_rows import Labelled, Rows
 from repana.analyzers._protocol import chosen, permuted
 from repana.analyzers._splits import Split
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 FEWEST = 8  # rows of the first block, so that something can be chosen on them
-READERS = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
+FEW = 4 * FEWEST  # rows below which there is no online code
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def mdl(
     >>> float(mdl(x, x[:, 0] >= 200).compression) > 3
     True
     """
-    _check.choice(probe, "probe", READERS)
+    _check.choice(probe, "probe", AFFINE)
     _check.level_of(level)
     _check.at_least(orders, "orders", 1)
     x, codes, c = _coded(features, labels, classes)
@@ -186,21 +186,16 @@ def usable_information(
     >>> 0.9 < float(usable_information(x, x[:, 0] >= 200).bits) <= 1
     True
     """
-    _check.choice(probe, "probe", READERS)
+    _check.choice(probe, "probe", AFFINE)
     _check.level_of(level)
     _check.at_least(folds, "folds", 3)
-    x = _check.features_of(features)
-    before = None if baseline is None else _check.matrix(baseline, "baseline", len(x), None, "the same rows")
-    codes, names = _check.labels_of(labels, len(x))
-    keep = (codes != IGNORED).nonzero()[:, 0]
-    _check.two_classes(codes[keep], names, "usable_information")
-    values, y = torch.unique(codes[keep], return_inverse=True)
-    x = x[keep.to(x.device)]
+    given = Labelled.of(features, labels, "usable_information")
+    x, y, values, keep, n = given.x, given.codes, given.values, given.keep, len(given.given)
+    before = None if baseline is None else _check.matrix(baseline, "baseline", n, None, "the same rows")
     less = None if before is None else before[keep.to(before.device)].to(x.device)
     both = x.dtype if less is None else torch.promote_types(x.dtype, less.dtype)
     wide = x if less is None else torch.cat([less.to(both), x.to(both)], 1)
-    group = None if groups is None else _check.groups_of(groups, len(codes))[keep.numpy()]
-    splits = Split.folds(y, folds, groups=group, seed=seed)
+    splits = Split.folds(y, folds, groups=given.kept(groups), seed=seed)
     loss, right = _crossfitted(head_named(probe), wide, y, values, splits, scale)
     if less is None:
         without = torch.empty_like(loss)
@@ -215,8 +210,8 @@ def usable_information(
     nats = s.resampled((without - loss)[:, None], y, group_of, level=level, seed=seed)
     base = float(without.mean())
     share = Estimate(nats.value / base, nats.low / base, nats.high / base, nats.n) if base > 0 else Estimate(math.nan)
-    pointwise = torch.full((len(codes),), math.nan, dtype=torch.float64)
-    pointwise[keep] = (without - loss) / math.log(2)
+    pointwise = torch.full((n,), math.nan, dtype=torch.float64)
+    pointwise[keep] = s.in_bits(without - loss)
     return UsableInformation(
         bits=s.bits(nats),
         nats=nats,
@@ -328,17 +323,12 @@ def pareto(
 
 
 def _coded(features: Any, labels: Any, classes: int | None) -> tuple[Features, Int[Tensor, " n"], int]:
-    x = _check.features_of(features)
-    codes, names = _check.labels_of(labels, len(x))
-    keep = (codes != IGNORED).nonzero()[:, 0]
-    x, codes = x[keep.to(x.device)], codes[keep]
-    if classes is None:
-        _check.two_classes(codes, names, "mdl")
-    values, codes = torch.unique(codes, return_inverse=True)
-    c = len(values) if classes is None else _check.at_least(classes, "classes", max(len(values), 2))
-    if len(x) < 4 * FEWEST:
-        raise _check.too_few_samples("an online code", len(x), 4 * FEWEST)
-    return x, codes, c
+    given = Labelled.of(features, labels, "mdl", several=classes is None)
+    n, c = len(given.x), len(given.values)
+    c = c if classes is None else _check.at_least(classes, "classes", max(c, 2))
+    if n < FEW:
+        raise _check.too_few_samples("an online code", n, FEW)
+    return given.x, given.codes, c
 
 
 def _ends(n: int, classes: int) -> list[int]:
@@ -356,16 +346,12 @@ def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: lis
         everything = torch.arange(stop)
         split = Split(everything[:half], everything[half:start], everything[start:])
         rows = Rows.few(x[:stop], codes[:stop].to(x.device), torch.arange(c), split, scale)
-        found.append(float(_losses(head, rows).sum()) / math.log(2))
+        found.append(s.in_bits(float(_read(head, rows)[0].sum())))
     return found
 
 
-def _losses(head: Head, rows: Rows) -> Float[Tensor, " m"]:
-    """Nats of the report rows under the probe chosen and fitted on the others."""
-    return _read(head, rows)[0]
-
-
 def _read(head: Head, rows: Rows) -> tuple[Float[Tensor, " m"], Tensor]:
+    """Nats of the report rows under the probe chosen and fitted on the others, and which of them are read right."""
     choice = chosen(head, rows)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     z = head.fit(rows, rows.codes[:, None], TRAIN, strength).scores(REPORT)[:, :, 0] * choice.temperature

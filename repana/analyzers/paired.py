@@ -14,7 +14,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._protocol import Probe
-from repana.analyzers._scores import bootstrap_weights, resampled
+from repana.analyzers._scores import bootstrap_weights, percentiles, resampled
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,8 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     _check.level_of(level)
     names, found = list(probes), list(probes.values())
     _same_rows(found)
-    losses = [float(p.curve[:, 1].min()) for p in found]
-    shown = [float(p.curve[int(p.curve[:, 1].argmin()), 2]) for p in found]
-    at = int(np.argmin(losses))
+    shown = [float(p.selected[2]) for p in found]
+    at = int(np.argmin([float(p.selected[1]) for p in found]))
     correct = torch.stack([p.correct for p in found], 1).double()
     accuracies = correct.mean(0)
     top = int(accuracies.argmax())
@@ -250,8 +249,7 @@ def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: 
     drawn = torch.cat(apart).numpy()
     if not len(drawn):
         return Estimate(NAN, n=len(correct), note="no draw leaves a row out")
-    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(float(drawn.mean()), float(low), float(high), len(correct))
+    return Estimate(float(drawn.mean()), *percentiles(drawn, level), len(correct))
 
 
 def _same_rows(probes: Sequence[Probe]) -> None:

@@ -1,7 +1,7 @@
 """The probes that a profile takes of every layer, on one split, with their controls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,16 +11,15 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers import _scores as s
-from repana.analyzers._heads import KS, Head, head_named, knn_head
+from repana.analyzers._heads import AFFINE, KS, head_named, knn_head, within
 from repana.analyzers._intervals import proportion
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
-from repana.analyzers.information import mdl
+from repana.analyzers.information import FEW, mdl
 from repana.errors import InputError
 
-READERS = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes", "knn")
-FEW = 32  # rows below which there is no online code
+READERS = (*AFFINE, "knn")
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def probing(
     reasons: dict[str, str] = {}
     for name in READERS:
         try:
-            some, head = (centred, _neighbours(rows)) if name == "knn" else (rows, head_named(name))
+            some, head = (centred, knn_head(within(KS, rows))) if name == "knn" else (rows, head_named(name))
             found[name] = probed(head, some, permutations=permutations, level=level, seed=seed)
         except InputError as error:
             reasons[name] = str(error)
@@ -104,12 +103,9 @@ def probing(
     def accuracy(name: str) -> Estimate:
         return found[name].accuracy if name in found else Estimate(NAN, note=reasons[name])
 
-    base = replace(linear.log_loss, value=linear.log_loss.null - linear.log_loss.value)
-    losses = linear.losses
-    information = s.resampled(
-        (linear.log_loss.null - losses)[:, None], linear.targets, rows.split.report_group, level=level, seed=seed
-    )
-    at = int(linear.curve[:, 1].argmin())
+    gained = (linear.log_loss.null - linear.losses)[:, None]
+    information = s.resampled(gained, linear.targets, rows.split.report_group, level=level, seed=seed)
+    selected = len(rows.split.select)
     return Probing(
         linear_probe=accuracy("linear"),
         ridge_probe=accuracy("ridge"),
@@ -119,14 +115,12 @@ def probing(
         knn_probe=accuracy("knn"),
         balanced_accuracy=linear.balanced_accuracy,
         log_loss=linear.log_loss_bits,
-        usable_information=s.bits(replace(information, value=base.value)),
+        usable_information=s.bits(information),
         compression=_compression(rows, level, seed),
         chance=linear.chance,
         capacity=linear.capacity,
         gap=linear.gap,
-        select_accuracy=proportion(
-            round(float(linear.curve[at, 2]) * len(rows.split.select)), len(rows.split.select), level=level
-        ),
+        select_accuracy=proportion(round(float(linear.selected[2]) * selected), selected, level=level),
         recall=linear.recall,
         confusion=linear.confusion,
         correct=torch.stack([p.correct for p in found.values()], 1).double(),
@@ -135,11 +129,6 @@ def probing(
         probes=found,
         settings={**linear.settings, "readers": list(found)},
     )
-
-
-def _neighbours(rows: Rows) -> Head:
-    most = len(rows.split.fit) - 1
-    return knn_head(tuple(sorted({min(k, most) for k in KS})))
 
 
 def _compression(rows: Rows, level: float, seed: int) -> Estimate:

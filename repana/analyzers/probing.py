@@ -12,6 +12,7 @@ from repana.analyzers._heads import (
     naive_bayes_head,
     nearest_mean_head,
     ridge_head,
+    within,
 )
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import LEFT_OUT, PERMUTATIONS, Probe, probed
@@ -155,8 +156,7 @@ def knn_probe(
     for one in wanted:
         _check.at_least(one, "k", 1)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="knn_probe")
-    most = len(rows.split.fit) - 1
-    kept = tuple(sorted({min(int(one), most) for one in wanted}))
+    kept = within(map(int, wanted), rows)
     return probed(knn_head(kept, metric, weights), rows, permutations=permutations, level=level, seed=seed)
 
 

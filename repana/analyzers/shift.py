@@ -1,7 +1,7 @@
 """A probe of one distribution on others: what a layer knows that survives a shift."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,12 @@ from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED
 from repana.analyzers import _scores as s
-from repana.analyzers._heads import head_named
+from repana.analyzers._heads import AFFINE, head_named
 from repana.analyzers._probe_rows import Rows
 from repana.analyzers._protocol import PERMUTATIONS, Probe, probed
 from repana.analyzers._splits import Split
 
 SMALLEST = 10  # rows of a subgroup
-READERS = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def ood_probe(
     >>> round(float(ood_probe(x, y, {"shifted": (x + 50, y)}).ood_accuracy), 1)
     0.8
     """
-    _check.choice(probe, "probe", READERS)
+    _check.choice(probe, "probe", AFFINE)
     _check.choice(scale, "scale", ("standard", "centre", "none"))
     if not others:
         raise _check.no_others()
@@ -93,17 +92,17 @@ def ood_probe(
     assert home.bias is not None
     heat = home.settings.get("temperature", 1.0)
     correct, codes, losses = {"id": home.correct}, {"id": home.targets}, {}
-    by_name, lost = {}, {}
+    by_name = {}
     own_labels, named = _check.labels_of(labels, len(_check.features_of(features)))
     kept = {"id": (own_labels != IGNORED).nonzero()[:, 0]}
     lengths = {"id": len(own_labels)}
     numbers = {int(v): k for k, v in enumerate(rows.values)}
     for name, (x, y) in others.items():
         z, own, kept[name] = _labelled(x, y, numbers, rows, name, bool(named))
-        lost[name], lengths[name] = int((own < 0).sum()), len(y)
+        lost, lengths[name] = int((own < 0).sum()), len(y)
         log_p = s.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
-        note = f"{lost[name]} rows of classes without fit rows" if lost[name] else ""
+        note = f"{lost} rows of classes without fit rows" if lost else ""
         by_name[name] = s.accuracy(correct[name], None, level=level, seed=seed, note=note)
         known = own >= 0
         if bool(known.any()):
@@ -119,9 +118,9 @@ def ood_probe(
     return OODProbe(
         accuracy=home.accuracy,
         ood_accuracy=mean,
-        worst_distribution=Estimate(**{**_numbers(by_name[worst]), "note": worst}),
+        worst_distribution=replace(by_name[worst], note=worst),
         gap=_difference(home.accuracy, mean),
-        worst_group=Estimate(**{**_numbers(by_group[lowest]), "note": lowest}) if by_group else Estimate(NAN),
+        worst_group=replace(by_group[lowest], note=lowest) if by_group else Estimate(NAN),
         by_distribution=by_name,
         log_loss=losses,
         by_group=by_group,
@@ -178,10 +177,6 @@ def _by_group(
     return {
         name: s.accuracy(right, None, level=level, seed=0) for name, right in together.items() if len(right) >= SMALLEST
     }
-
-
-def _numbers(e: Estimate) -> dict[str, Any]:
-    return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
 
 
 def _mean(estimates: list[Estimate]) -> Estimate:

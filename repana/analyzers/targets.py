@@ -1,6 +1,5 @@
 """Probes of targets that are no classes: several labels a row, and real values."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._results import Estimate, as_table
 from repana._typing import Features
 from repana.analyzers import _scores as s
 from repana.analyzers._heads import unit_of
@@ -102,7 +101,7 @@ def multilabel_probe(
     _check.level_of(level)
     x = _check.features_of(features)
     y = _check.indicators(targets, "targets", len(x))
-    z, split, _, _, dead = _prepared(x, groups, split, scale, seed)
+    z, _, split, _, _, dead = _prepared(x, groups, split, scale, seed)
     fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
     y = y.to(z.device)
     t, r = y.shape[1], len(C_GRID)
@@ -113,9 +112,7 @@ def multilabel_probe(
     best = (-own.mean(0)).argmin(1)
     c = strengths[best]
     refit = logistic(z[train], y[train], 1 / (c * len(train)), 2)
-    log_p = torch.log_softmax(refit.scores(z[report]).double(), 1)
-    e = 1 / (len(train) + 2)
-    log_p = torch.logaddexp(log_p + math.log1p(-e), torch.full_like(log_p, math.log(e / 2))).cpu()
+    log_p = s.log_probabilities(refit.scores(z[report]), len(train)).cpu()
     truth, group = y[report].cpu(), split.report_group
     loss = -log_p.gather(1, truth[:, None])[:, 0]
     right = (log_p.argmax(1) == truth).double()
@@ -135,7 +132,7 @@ def multilabel_probe(
         accuracy=over(right.mean(1)),
         exact=s.accuracy(right.all(1), group, level=level, seed=seed),
         balanced_accuracy=_balanced(right, truth, group, level, seed),
-        average_precision=_between(float(precision.nanmean()), drawn, len(truth), level),
+        average_precision=s.around(float(precision.nanmean()), drawn[~drawn.isnan()].numpy(), len(truth), level),
         log_loss=log_loss,
         log_loss_bits=s.bits(log_loss),
         chance=over(by_chance),
@@ -196,7 +193,7 @@ def regression_probe(
     _check.at_least(permutations, "permutations", 0)
     x = _check.features_of(features)
     values = _check.values_of(targets, "targets", len(x)).double()
-    z, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
+    z, basis, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
     values = values.to(z.device)
     fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
     still = (values[fit] == values[fit][0]).all(0).nonzero()[:, 0].tolist()
@@ -204,15 +201,9 @@ def regression_probe(
         raise _check.constant_targets(still)
     offset = values[fit].mean(0)
     values = values - offset  # so that none of it is lost in products and squares
-    generator = torch.Generator().manual_seed(seed + 1)
-    mixed = []
-    for _ in range(permutations):
-        order = train[torch.randperm(len(train), generator=generator).to(train.device)]
-        some = values.clone()
-        some[train] = values[order]
-        mixed.append(some)
+    mixed = [values[order.to(values.device)] for order in split.shuffled(permutations, seed)]
     t = values.shape[1]
-    together = torch.cat([values, *mixed], 1)
+    together = torch.cat([values, *mixed], 1)  # the report rows are alike in all
     moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
     strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
     first = moments.normal([0])
@@ -233,37 +224,24 @@ def regression_probe(
     def over(function: Any) -> Estimate:
         return s.resampled(sums, None, group, level=level, seed=seed, statistic=lambda a: function(a, t).mean(-1))
 
-    def null() -> list[float]:
-        scores = []
-        for k in range(1, 1 + permutations):
-            part = slice(k * t, (k + 1) * t)
-            left = (values[report] - found[report, part]).square().sum(0)
-            scores.append(float((1 - left / (values[report] - base).square().sum(0)).mean()))
-        return scores
+    def permuted(rows: Tensor) -> list[float]:
+        """The mean R^2 over targets of every permutation."""
+        left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
+        return (1 - left / all_of).view(permutations, t).mean(1).tolist()
 
-    learnt = []
-    for k in range(1, 1 + permutations):
-        part = slice(k * t, (k + 1) * t)
-        left = (together[train, part] - found[train, part]).square().sum(0)
-        learnt.append(float((1 - left / (together[train, part] - base).square().sum(0)).mean()))
-    r2 = over(_r2)
-    chance = null()
-    if chance:
-        r2 = Estimate(r2.value, r2.low, r2.high, r2.n, r2.note, sum(chance) / len(chance), min(chance), max(chance))
+    r2 = s.against(over(_r2), permuted(report))
     information = over(_information)
-    w = _widened(path.weight[:, columns[:t], best], x, mean, spread)
+    w = path.weight[:, columns[:t], best]
+    w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]
     b = path.bias[columns[:t], best] - mean @ w + offset
     per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
-    capacity = Estimate(NAN, note="no permutations")
-    if learnt:
-        capacity = Estimate(sum(learnt) / len(learnt), min(learnt), max(learnt), len(train), "range of permutations")
     return RegressionProbe(
         r2=r2,
         mse=over(lambda a, k: a[..., :k] / a[..., -1:]),
         correlation=over(_correlation),
         information=information,
         information_bits=s.bits(information),
-        capacity=capacity,
+        capacity=s.range_of(permuted(train), "permutations", "no permutations", len(train)),
         per_target=per,
         predictions=guess + offset.cpu(),
         weight=w,
@@ -285,19 +263,12 @@ def regression_probe(
 
 def _prepared(
     x: Features, groups: Any, split: Split | None, scale: str, seed: int
-) -> tuple[Float[Tensor, "n r"], Split, Tensor, Tensor, int]:
+) -> tuple[Float[Tensor, "n r"], Float[Tensor, "d r"] | None, Split, Tensor, Tensor, int]:
+    """Standardised rows in few coordinates and their basis; the split; mean, spread and constant features."""
     _check.choice(scale, "scale", ("standard", "centre", "none"))
     split = split_of(None, len(x), groups=groups, seed=seed, split=split)
     moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
-    return reduced(moved)[0], split, mean, spread, dead
-
-
-def _widened(weight: Float[Tensor, "r t"], x: Features, mean: Tensor, spread: Tensor) -> Tensor:
-    """Weights of the coordinates as those of the features as they came."""
-    moved = (x.double() - mean) / spread
-    basis = reduced(moved)[1]
-    wide = weight if basis is None else basis @ weight
-    return wide / spread[:, None]
+    return *reduced(moved), split, mean, spread, dead
 
 
 def _r2(sums: Tensor, t: int) -> Tensor:
@@ -343,8 +314,3 @@ def _average_precision(p: Float[Tensor, "m t"], truth: Tensor, weight: Float[Ten
         score = (gain * hits / seen.clamp_min(1e-300)).sum(1) / total[:, 0].clamp_min(1e-300)
         found[:, k] = torch.where(total[:, 0] > 0, score, torch.nan)
     return found
-
-
-def _between(value: float, drawn: Tensor, n: int, level: float) -> Estimate:
-    low, high = np.nanpercentile(drawn.numpy(), [50 * (1 - level), 50 * (1 + level)])
-    return Estimate(value, min(float(low), value), max(float(high), value), n)

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
-from repana._typing import IGNORED, Features
-from repana.analyzers._heads import ledoit_wolf
+from repana._typing import Features
 from repana.analyzers._intervals import from_jackknife
-from repana.analyzers._probe_rows import class_sums, reduced
-from repana.summaries.discriminant import within_class_groups
+from repana.analyzers._probe_rows import Labelled, class_sums, reduced
+from repana.summaries.discriminant import ledoit_wolf, within_class_groups
 
 GROUPS = 20
 SHOTS = 5
@@ -92,21 +91,17 @@ def transferability(
     _check.level_of(level)
     for name, value, least in (("shots", shots, 1), ("episodes", episodes, 2), ("groups", groups, 0)):
         _check.at_least(value, name, least)
-    x = _check.features_of(features)
-    codes, names = _check.labels_of(labels, len(x))
-    theta = None if source is None else _check.probabilities(source, "source", len(x))
-    keep = (codes != IGNORED).nonzero()[:, 0]
-    _check.two_classes(codes[keep], names, "transferability")
-    x, y = x[keep.to(x.device)], torch.unique(codes[keep], return_inverse=True)[1]
-    theta = None if theta is None else theta[keep.to(theta.device)].double().cpu()
-    x, c, n = x.double(), int(y.max()) + 1, len(keep)
+    given = Labelled.of(features, labels, "transferability")
+    theta = None if source is None else _check.probabilities(source, "source", len(given.given))
+    theta = None if theta is None else theta[given.keep.to(theta.device)].double().cpu()
+    x, y, c, n = given.x.double(), given.codes, len(given.values), len(given.keep)
     group = within_class_groups(y, groups, seed) if groups > 1 else torch.full_like(y, -1)
     every = torch.ones(n, dtype=torch.bool)
 
     def measure(rows: Tensor) -> dict[str, float]:
         z, _ = reduced(x[rows.to(x.device)])
         found = h_scores(z, y[rows].to(x.device), c, x.shape[1])
-        found["log_me"], _ = log_evidence(z, y[rows].to(x.device), c)
+        found["log_me"], found["exact"] = log_evidence(z, y[rows].to(x.device), c)
         if theta is not None:
             found["leep"], found["nce"] = leep(theta[rows], y[rows], c), nce(theta[rows], y[rows], c)
         return found
@@ -120,7 +115,7 @@ def transferability(
             value, [d[name] for d in deleted], n=n, level=level, bounds=bounds.get(name, signed), corrected=False
         )
         for name, value in whole.items()
-        if name != "rank"
+        if name not in ("rank", "exact")
     }
     rank = whole["rank"]
     null = rank * (c - 1) / (n - 1)
@@ -128,7 +123,7 @@ def transferability(
     if n <= x.shape[1]:
         note = f"n = {n} is at most d = {x.shape[1]}: c - 1 whatever the labels"
         found["h_score"] = replace(found["h_score"], note=note)
-    if log_evidence(reduced(x)[0], y.to(x.device), c)[1]:
+    if whole["exact"]:
         found["log_me"] = replace(found["log_me"], note="a class is fitted exactly; its evidence has no bound")
     absent = Estimate(NAN, note="no `source` probabilities")
     means = class_sums(x, y.to(x.device), c) / torch.bincount(y, minlength=c)[:, None].to(x.device)

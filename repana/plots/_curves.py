@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from repana._results import Report, penultimate
-from repana.plots import _style
+from repana.plots import _layers, _style
 
 MOST_CURVES = 10
 MOST_MARKERS = 40  # layers; a line of more has no markers
@@ -18,6 +18,20 @@ def opened(ax: Axes | None, width: float, height: float | None = None) -> tuple[
     """The given Axes, or those of a new figure, and whether the figure is ours."""
     height = height or (0.64 * width if width <= _style.COLUMN else 2.4)
     return _style.one(ax, width, height), ax is None
+
+
+def layered(ax: Axes, layers: Sequence[str]) -> None:
+    """An axis of layers at 0, 1, 2, ..., with the blocks of the network marked."""
+    ax.set_xlabel("layer, input to output")
+    ax.set_xlim(-0.4, len(layers) - 0.6)
+    _layers.name_layers(ax, layers)
+    _layers.mark_blocks(ax, layers)
+
+
+def finished(ax: Axes, own: bool, width: float) -> None:
+    """Faint lines across, and the legend."""
+    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
+    below(ax, own, width)
 
 
 def below(ax: Axes, own: bool, width: float) -> None:

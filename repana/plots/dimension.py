@@ -10,7 +10,7 @@ from repana import _check
 from repana._results import Report
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, MOST_MARKERS, below, opened, spread
+from repana.plots._curves import LETTERS, MOST_MARKERS, finished, layered, opened, spread
 
 MOST_DECIMATED = 2  # layers with marks of decimation, unless it is asked for
 ESTIMATORS = ("two_nn", "two_nn_calibrated", "mle", "gride_16")
@@ -50,13 +50,9 @@ def dimension_depth(
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
         ax.set_ylim(bottom=0)
         ax.set_ylabel("estimated dimension")
-        ax.set_xlabel("layer, input to output")
         ax.set_title(f"intrinsic dimension{_style.which(report, run, split)}")
-        ax.set_xlim(-0.4, len(place) - 0.6)
-        _layers.name_layers(ax, report.layers)
-        _layers.mark_blocks(ax, report.layers)
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        layered(ax, report.layers)
+        finished(ax, own, width)
     return ax
 
 
@@ -125,6 +121,5 @@ def dimension_scale(
         if both:
             ax.plot([], [], "o", color=_style.GREY, fillstyle="none", label="part of the samples")
         ax.set_title(f"GRIDE{' and decimation' if both else ''}{_style.which(report, run, split)}")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax

@@ -45,7 +45,7 @@ def class_gram(
         _hatch(ax, np.isnan(gram))
         at = _style.literal(_style.shortened(layer, LETTERS)) + _style.which(report, run, split)
         ax.set_title(f"class means at {at}\nsimplex: {short(-1 / (len(gram) - 1))} off the diagonal")
-        _bar(ax, image, "cosine")
+        colour_bar(ax, image, "cosine")
     return ax
 
 
@@ -128,7 +128,7 @@ def _pairs(
         ax.set_xlabel("\n".join(["class", "", "closest pairs" if words else "no pair has a value", *words]))
         ax.set_title(title)
         if len(finite):
-            axis = _bar(ax, image, label).ax.yaxis
+            axis = colour_bar(ax, image, label).ax.yaxis
             axis.set_major_locator(MaxNLocator(5))
             axis.set_minor_locator(NullLocator())
             axis.set_major_formatter(FuncFormatter(lambda value, place: short(value)))
@@ -162,7 +162,8 @@ def _hatch(ax: Axes, unknown: np.ndarray) -> None:
         _style.hatch(ax, j, i)
 
 
-def _bar(ax: Axes, image: Any, label: str) -> Any:
+def colour_bar(ax: Axes, image: Any, label: str) -> Any:
+    """The scale of an image, without a frame."""
     bar = _style.figure_of(ax).colorbar(image, ax=ax, shrink=0.8, pad=0.03)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label(label)

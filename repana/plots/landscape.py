@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from repana import _check
 from repana.analyzers.landscape import ObjectiveDimension
 from repana.plots import _style
-from repana.plots._curves import below, opened
+from repana.plots._curves import finished, opened
 
 
 def subspace_curve(
@@ -60,8 +60,7 @@ def subspace_curve(
         ax.set_ylabel(metric)
         totals = {one.parameters for one in found}
         ax.set_title(f"random subspace{f' of {totals.pop()} parameters' if len(totals) == 1 else ''}")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 

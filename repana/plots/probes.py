@@ -14,8 +14,8 @@ from repana.analyzers._protocol import Probe
 from repana.analyzers.controls import Selectivity
 from repana.errors import InputError
 from repana.plots import _layers, _style
-from repana.plots._curves import MOST_MARKERS, below, opened
-from repana.plots.grams import name_classes
+from repana.plots._curves import MOST_MARKERS, finished, layered, opened
+from repana.plots.grams import colour_bar, name_classes
 
 READERS = ("linear_probe", "lda_probe", "knn_probe")
 SURE = 0.05  # of an adjusted p
@@ -68,10 +68,9 @@ def probe_depth(
                 ax.plot([place[best]], [rows[0].value], color="black", label="layer chosen", **ring)
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("accuracy")
-        ax.set_xlabel("layer, input to output")
         ax.set_title(f"what probes read{_style.which(report, run, split)}")
-        _frame(ax, report)
-        below(ax, own, width)
+        layered(ax, report.layers)
+        finished(ax, own, width)
     return ax
 
 
@@ -108,10 +107,9 @@ def layer_strip(
             labels.add(kind)
             ax.errorbar([at], [value], yerr=ends, linestyle="none", linewidth=_style.thin(), label=label, **style)
         ax.set_ylabel("accuracy less the chosen\nlayer's (points)")
-        ax.set_xlabel("layer, input to output")
         ax.set_title(f"layers on the same rows{_style.which(report, run, split)}")
-        _frame(ax, report)
-        below(ax, own, width)
+        layered(ax, report.layers)
+        finished(ax, own, width)
     return ax
 
 
@@ -154,9 +152,7 @@ def confusion(
                 ink = "white" if shares[i, j] > DARK else "black"
                 ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
         ax.set_title(f"{title}\npercent of each true class")
-        bar = _style.figure_of(ax).colorbar(image, ax=ax, shrink=0.8, pad=0.03)
-        bar.outline.set_visible(False)  # type: ignore[operator]
-        bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f} %"))
+        colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f} %"))
     return ax
 
 
@@ -186,8 +182,7 @@ def selectivity_depth(
         ax.set_title("task and control")
         ax.set_xlim(-0.4, len(names) - 0.6)
         _layers.name_layers(ax, names)
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 
@@ -246,10 +241,3 @@ def _rows(report: Report, name: str, run: str, split: str) -> list[Row]:
 def _chosen(report: Report, run: str, split: str) -> str:
     rows = _rows(report, "layer_choice.chosen_accuracy", run, split)
     return rows[0].note if rows else ""
-
-
-def _frame(ax: Axes, report: Report) -> None:
-    ax.set_xlim(-0.4, len(report.layers) - 0.6)
-    _layers.name_layers(ax, report.layers)
-    _layers.mark_blocks(ax, report.layers)
-    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)

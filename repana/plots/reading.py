@@ -11,7 +11,7 @@ from repana.analyzers.few_labels import SampleEfficiency
 from repana.analyzers.information import MDL, Pareto
 from repana.analyzers.shift import OODProbe
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, opened
+from repana.plots._curves import LETTERS, below, finished, opened
 
 NAMES = {
     "naive_bayes": "naive Bayes",
@@ -51,8 +51,7 @@ def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, 
         ax.set_xlabel("labels")
         ax.set_ylabel("accuracy")
         ax.set_title("accuracy with few labels")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 
@@ -83,8 +82,7 @@ def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: 
         ax.set_xlabel("labels known")
         ax.set_ylabel("bits a label")
         ax.set_title("online code")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 
@@ -120,20 +118,18 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
         ax.set_xlabel("effective dimension of the probe")
         ax.set_ylabel("accuracy")
         ax.set_title("accuracy against complexity")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 
 def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
     """Draw accuracy elsewhere against accuracy at home, one mark a layer, dark for the first, joined in order of depth.
 
-    On the diagonal nothing is lost. Every mark carries both intervals; the first and the last layer, and the best
-    elsewhere, are named. Returns the Axes.
+    On the diagonal nothing is lost. Every mark carries both intervals. Returns the Axes.
     """
     if not found:
         raise _check.nothing_to_draw("ood_probe")
-    names, results = list(found), list(found.values())
+    names, results = _layers.short_names(list(found), LETTERS), list(found.values())
     with _style.drawing():
         ax, own = opened(ax, width, height=0.95 * width)
         x, y = ([getattr(r, f).value for r in results] for f in ("accuracy", "ood_accuracy"))
@@ -149,7 +145,7 @@ def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width:
                 marker=_style.MARKERS[i % len(_style.MARKERS)],
                 linestyle="none",
                 linewidth=_style.thin(),
-                label=_style.legend_name(_layers.short_names(names, LETTERS)[i]),
+                label=_style.legend_name(names[i]),
                 zorder=3,
             )
         low = max(min(*x, *y) - 0.1, 0.0)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from repana._results import Report
 from repana.analyzers.topology import Persistence
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, opened, spread
+from repana.plots._curves import LETTERS, below, finished, opened, spread
 
 MOST_BARS = 60  # of one dimension in a barcode, the longest
 BINS, MOST_OUTLINES = 40, 5
@@ -96,8 +96,7 @@ def betti_curves(
         ax.set_xlabel("distance over the layer's median")
         ax.set_ylabel("components ($b_0$)")
         ax.set_title(f"Betti curves{_style.which(report, run, split)}")
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        below(ax, own, width)
+        finished(ax, own, width)
     return ax
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -121,13 +121,13 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         ),
         (
             "Probes",
-            lambda report, _, **which: plots.probe_depth(report, **which),
+            _of_layers(plots.probe_depth),
             f"Accuracy of probes of {run}, {split}, on rows that nothing was fitted or chosen on, from input to "
             "output, with what needs no training in grey.",
         ),
         (
             "Layers compared",
-            lambda report, _, **which: plots.layer_strip(report, **which),
+            _of_layers(plots.layer_strip),
             f"Linear probes of {run}, {split}, against the layer chosen on the select rows: paired differences on the "
             "same rows.",
         ),
@@ -138,31 +138,31 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         ),
         (
             "Betti curves",
-            lambda report, _, **which: plots.betti_curves(report, **which),
+            _of_layers(plots.betti_curves),
             f"Components that samples of {run}, {split}, form within a distance, over the layer's median distance. "
             "Clusters that have come apart are steps that stay; labels are not read.",
         ),
         (
             "Spanning trees",
-            lambda report, _, **which: plots.edge_lengths(report, **which),
+            _of_layers(plots.edge_lengths),
             f"Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. Clustered "
             "layers have most of them near 0 and a few near 1.",
         ),
         (
             "Estimators of dimension",
-            lambda report, _, **which: plots.dimension_depth(report, **which),
+            _of_layers(plots.dimension_depth),
             f"Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, and the "
             "finest also less the bias of a sample of this size. Where they part there is no single number.",
         ),
         (
             "Dimension over scales",
-            lambda report, _, **which: plots.dimension_scale(report, **which),
+            _of_layers(plots.dimension_scale),
             f"Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
             "dimension; where it slopes, a number needs its scale beside it.",
         ),
         (
             "Spectrum",
-            lambda report, _, **which: plots.spectrum(report, **which),
+            _of_layers(plots.spectrum),
             f"Share of the variance of {run}, {split}, in each principal component, by rank; dotted, the power law "
             "fitted over its window.",
         ),
@@ -172,6 +172,11 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         except RepanaError:
             continue
         yield heading, svg(drawn, f"{heading} of {run}", heading.split()[-1]), caption
+
+
+def _of_layers(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """A figure of all layers, called as one of a single layer is."""
+    return lambda report, _, **which: draw(report, **which)
 
 
 def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, str]]]]:

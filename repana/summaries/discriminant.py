@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -58,7 +58,7 @@ class Discriminant:
     ) -> "Discriminant":
         """From arrays, with `groups` leave-one-group-out values and `null` permutations of labels (0 for none)."""
         shrinkage = _check.shrinkage_of(shrinkage)
-        shrinkage = _ledoit_wolf(features, labels) if isinstance(shrinkage, str) else shrinkage
+        shrinkage = _share_of_diagonal(features, labels) if isinstance(shrinkage, str) else shrinkage
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
@@ -117,20 +117,37 @@ class Discriminant:
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
 
 
-def _ledoit_wolf(features: Features, labels: Labels) -> float:
+def ledoit_wolf(
+    z: Float[Tensor, "n r"],
+    codes: Int[Tensor, " n"],
+    means: Float[Tensor, "c r"],
+    within: Float[Tensor, "r r"],
+    d: int,
+) -> float:
+    """The share of the identity in a pooled covariance of d features (Ledoit & Wolf 2004), as scikit-learn has it."""
+    n = len(z)
+    fourth = float((z.double() - means[codes]).square().sum(1).square().sum())
+    squares, level = float(within.square().sum()), float(within.diagonal().sum()) / d
+    apart = (squares - d * level**2) / d
+    noise = (fourth / n - squares) / (d * n)
+    return min(max(noise, 0.0), apart) / apart if apart > 0 else 1.0
+
+
+def _share_of_diagonal(features: Features, labels: Labels) -> float:
     """How far the within-class covariance goes towards its diagonal: the share of Ledoit & Wolf 2004 for features in
     units of their within-class deviation, where that diagonal is the identity.
     """
-    from sklearn.covariance import ledoit_wolf_shrinkage
-
     x = features.double()
     _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
     means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
     residual = x - (means / counts[:, None])[codes]
     scale = residual.square().mean(0).sqrt()
     alive = scale > 1e-13 * x.abs().amax(0)
+    if not bool(alive.any()):
+        return 0.0
     residual = residual[:, alive] / scale[alive]
-    return float(ledoit_wolf_shrinkage(residual.cpu().numpy(), assume_centered=True)) if bool(alive.any()) else 0.0
+    n, d = residual.shape
+    return ledoit_wolf(residual, torch.zeros_like(codes), residual.new_zeros(1, d), residual.T @ residual / n, d)
 
 
 def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:

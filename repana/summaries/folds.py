@@ -33,11 +33,6 @@ class Normal:
     cross: Float[Tensor, "d t"]
     squares: Float[Tensor, " t"]
 
-    def scaled(self, scale: Float[Tensor, " d"]) -> "Normal":
-        """Of features divided by `scale`."""
-        gram = self.gram / scale / scale[:, None]
-        return replace(self, mean=self.mean / scale, gram=gram, cross=self.cross / scale[:, None])
-
 
 @dataclass(frozen=True)
 class FoldMoments:
@@ -215,12 +210,6 @@ def _moved(features: Features, shift: Float[Tensor, " d"]) -> Features:
     first = shift.float()
     rest = (shift - first.double()).float()
     return (features.float() - first).sub_(rest)
-
-
-def strengths_for(normal: Normal, count: int = 17, low: float = -6.0, high: float = 2.0) -> Float[Tensor, " r"]:
-    """Evenly spaced on a log scale, in units of the mean eigenvalue tr(X'X)/d."""
-    unit = float(normal.gram.diagonal().mean()) or 1.0
-    return unit * torch.logspace(high, low, count, dtype=torch.float64, device=normal.gram.device)
 
 
 def one_hot(codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "n c"]:
