@@ -106,7 +106,7 @@ def layer_strip(
             label = kind if kind not in labels else "_again"
             labels.add(kind)
             ax.errorbar([at], [value], yerr=ends, linestyle="none", linewidth=_style.thin(), label=label, **style)
-        ax.set_ylabel("accuracy less the chosen\nlayer's (points)")
+        ax.set_ylabel("points below or above\nthe chosen layer")
         ax.set_title(f"layers on the same rows{_style.which(report, run, split)}")
         layered(ax, report.layers)
         finished(ax, own, width)
