@@ -1141,3 +1141,102 @@ def output_of(target: int, columns: int) -> None:
         raise ModelError("RA115", "the model's output is no tensor (n, classes), whose columns have a derivative.")
     if not 0 <= target < columns:
         raise InputError("RA212", f"`target` is {target}; the model has {columns} outputs, from 0.")
+
+
+# --- features of a layer --------------------------------------------------------------------------------------------
+
+
+def dictionary_of(value: Any, d: int) -> Tensor:
+    """(t, d) finite numbers in float64 on the host."""
+    atoms = _tensor(value, "dictionary")
+    if atoms.ndim != 2 or not len(atoms):
+        raise InputError("RA254", f"the dictionary has shape {tuple(atoms.shape)}; wanted (features, {d}).")
+    if atoms.shape[1] != d:
+        raise dictionary_width(tuple(atoms.shape), d)
+    return matrix(atoms, "dictionary", None, d, "one row per feature").double().cpu()
+
+
+def dictionary_width(shape: tuple[int, ...], d: int) -> InputError:
+    turned = " (it fits transposed)" if shape[0] == d else ""
+    return InputError(
+        "RA254",
+        f"the dictionary has shape {shape} and the layer {d} units{turned}; wanted (features, {d}), one row a feature.",
+    )
+
+
+def negative_features(lowest: float) -> InputError:
+    return InputError(
+        "RA254",
+        f"the layer has negative values (down to {lowest:.3g}), which no sum of non-negative parts is; take 'pca', "
+        "or a layer after a ReLU.",
+    )
+
+
+def at_most_components(count: int, most: int) -> None:
+    if not 1 <= count <= most:
+        raise InputError("RA254", f"`count` is {count}; wanted 1 to {most}, what these rows and units can have.")
+
+
+def feature_names(names: Sequence[str] | None, count: int, layer: str = "") -> tuple[str, ...]:
+    """A name for each feature: those given, or its number."""
+    if names is None:
+        return tuple(f"{layer or 'feature'} {k}" for k in range(count))
+    if len(names) != count:
+        raise InputError("RA255", f"`names` has {len(names)} names and there are {count} features.")
+    return tuple(str(name) for name in names)
+
+
+def targets_twice() -> InputError:
+    return InputError(
+        "RA255", "fold moments hold the sums of their own targets; leave `targets` out, or give the layers' features."
+    )
+
+
+def target_rows(found: int, wanted: int) -> InputError:
+    return InputError(
+        "RA255", f"`targets` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
+    )
+
+
+def used_again(layer: str, calls: int) -> ModelError:
+    return ModelError(
+        "RA118",
+        f"{layer!r} is called {calls} times in one forward pass, so there is no one value to attribute to; name a layer "
+        "that is called once (a wrapper of each use).",
+    )
+
+
+def no_path(layer: str, reason: str) -> ModelError:
+    return ModelError("RA118", f"no derivative reaches {layer!r}: {reason}.")
+
+
+def no_classes(shape: Any) -> ModelError:
+    return ModelError(
+        "RA119",
+        f"the model's output is {shape}; importance needs logits (n, classes). Give `forward=` that returns them. What "
+        "needs no head (complexity, flow, variance explained) can be computed from recorded features.",
+    )
+
+
+def not_traced(model: str, where: str, reason: str) -> ModelError:
+    return ModelError(
+        "RA120",
+        f"{model} cannot be traced by torch.fx ({where}: {reason.rstrip('.')}); give the part of it that can be, or "
+        "write that layer without control flow.",
+    )
+
+
+def nothing_to_merge(model: str) -> ModelError:
+    return ModelError(
+        "RA121",
+        f"{model} has no group of channels between two weights that could be merged: inputs, outputs and layers of "
+        "unknown kinds stay as they are.",
+    )
+
+
+def no_residual(model: str) -> ModelError:
+    return ModelError(
+        "RA122",
+        f"no sum of a skip path and a branch was seen in a forward pass of {model}; `flow(paths=...)` takes the two "
+        "addresses of each block.",
+    )

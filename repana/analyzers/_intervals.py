@@ -126,3 +126,12 @@ def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: 
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note, null)
+
+
+def mean_of(values: Float[Tensor, "n *t"], level: float) -> tuple[Float[Tensor, "*t"], Float[Tensor, "*t"], Float[Tensor, "*t"]]:
+    """The mean over rows, and Student's interval around it; NaN bounds for one row."""
+    n, mean = len(values), values.mean(0)
+    if n < 2:
+        return mean, mean * NAN, mean * NAN
+    wide = float(stats.t.ppf(0.5 + level / 2, n - 1)) * values.std(0) / n**0.5
+    return mean, mean - wide, mean + wide

@@ -83,8 +83,6 @@ class Rows:
         """From what a user gives. Rows labelled -100 are in no part."""
         _check.choice(scale, "scale", SCALES)
         given = Labelled.of(features, labels, quantity)
-        if split is not None and len(given.keep) < len(given.given):
-            raise _check.split_of_others(split.n, len(given.keep))
         split = split_of(given.codes, len(given.codes), groups=given.kept(groups), seed=seed, split=split)
         return cls.prepared(given.x, given.codes, given.values, given.names, split, scale)
 

@@ -1,6 +1,7 @@
 """`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +27,7 @@ from repana.summaries.moments import MomentSums
 
 
 @dataclass(frozen=True)
-class _Options:
+class Options:
     """What `record` and `plan` share."""
 
     layers: Any
@@ -60,10 +61,10 @@ def plan(
     Raises everything that `record` would raise before its long run. See `record` for the arguments.
     """
     inner, taken = unwrap(model)
-    options = _Options(layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, None, batch_dim)
+    options = Options(layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, None, batch_dim)
     first, _, _ = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
-        return _plan(live, unpack(first, inner, forward, mask), options, taken, _samples(data))
+        return planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
 
 
 def record(
@@ -115,12 +116,12 @@ def record(
     if max_samples is not None and max_samples < 0:
         raise _check.negative("max_samples", max_samples)
     inner, taken = unwrap(model)
-    options = _Options(
-        layers, pool, _device(inner, device), _dtype(dtype), forward, mask, head, logits, batch_dim, class_names
+    options = Options(
+        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, logits, batch_dim, class_names
     )
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
-        planned = _plan(live, unpack(first, inner, forward, mask, class_names), options, taken, _samples(data))
+        planned = planned_of(live, unpack(first, inner, forward, mask, class_names), options, taken, samples_of(data))
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     store = FeatureStore(
@@ -135,13 +136,9 @@ def record(
     if max_samples is not None:
         sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
     finite = FiniteCheck(options.device)
-    with session(inner, options.device, options.dtype) as live:
-        taps = Taps(live, planned, forward)
-        for number, raw in enumerate(with_progress(raws, count, progress)):
-            batch = unpack(raw, inner, forward, mask, class_names)
+    with closing(passes(inner, planned, options, with_progress(raws, count, progress), store)) as read:
+        for number, (batch, features, z, rows) in enumerate(read):
             with memory_errors(number, store):
-                features, z = taps.read(batch.to(options.device), number)
-                rows = _row_labels(batch, planned, features)
                 finite.add(number, features)
                 for address, x in features.items() if sums else ():
                     _add(sums[address], x, rows.labels)
@@ -164,7 +161,7 @@ def record(
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-def _plan(live: Session, batch: Batch, options: _Options, taken: list[str], samples: int | None) -> Plan:
+def planned_of(live: Session, batch: Batch, options: Options, taken: list[str], samples: int | None) -> Plan:
     batch = batch.to(options.device)
     with memory_errors(0, None):
         trace = probe(live, batch, options.forward)
@@ -223,7 +220,7 @@ def _check_room(planned: Plan, max_samples: int | None) -> None:
         raise _check.too_large(needed, room, sizes)
 
 
-def _samples(data: Any) -> int | None:
+def samples_of(data: Any) -> int | None:
     """How many samples, where the data say so."""
     data = getattr(data, "dataset", data)
     if isinstance(data, Mapping):
@@ -236,7 +233,7 @@ def _samples(data: Any) -> int | None:
         return None
 
 
-def _device(model: nn.Module, device: torch.device | str | None) -> torch.device:
+def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     if device is None:
         return device_of(model) or torch.device("cpu")
     try:
@@ -247,7 +244,7 @@ def _device(model: nn.Module, device: torch.device | str | None) -> torch.device
     return found
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+def wanted_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """A floating-point type, also by its name."""
     found = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
     if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
@@ -259,16 +256,16 @@ def _dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     labels: Tensor | None
     sample: Tensor
 
 
-def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> _Rows:
+def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> Rows:
     """Labels and sample numbers of the rows: one a sample, or one a token."""
     index = torch.arange(batch.size)
     if not any(p.rows > 1 for p in planned.layers):
-        return _Rows(batch.labels, index)
+        return Rows(batch.labels, index)
     n = len(next(iter(features.values())))
     keep = batch.mask.cpu() if batch.mask is not None else torch.ones(batch.size, n // batch.size, dtype=torch.bool)
     index = index[:, None].expand(keep.shape)[keep]
@@ -276,7 +273,7 @@ def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> 
     if labels is not None:
         wide = labels if labels.ndim == 2 else labels[:, None].expand(keep.shape)
         labels = wide[keep]
-    return _Rows(labels, index)
+    return Rows(labels, index)
 
 
 def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
@@ -288,6 +285,19 @@ def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
         sums.add(x[keep.to(x.device)], labels[keep].long())
     else:
         sums.add(x, labels.long())
+
+
+def passes(
+    model: nn.Module, planned: Plan, options: Options, raws: Iterable[Any], store: FeatureStore | None
+) -> Generator[tuple[Batch, dict[str, Tensor], Tensor | None, Rows], None, None]:
+    """Each batch with its pooled features, its logits and what its rows are of."""
+    with session(model, options.device, options.dtype) as live:
+        taps = Taps(live, planned, options.forward)
+        for number, raw in enumerate(raws):
+            batch = unpack(raw, model, options.forward, options.mask, options.class_names)
+            with memory_errors(number, store):
+                features, z = taps.read(batch.to(options.device), number)
+            yield batch, features, z, _row_labels(batch, planned, features)
 
 
 # --- what came of it --------------------------------------------------------------------------------------------------

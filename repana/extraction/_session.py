@@ -13,7 +13,7 @@ from repana import _check
 
 
 class Session:
-    """A model made ready for reading. `hook` and `pre_hook` live as long as the session."""
+    """A model made ready for reading. `hook`, `pre_hook` and `swap` live as long as the session."""
 
     def __init__(self, model: nn.Module, stack: ExitStack) -> None:
         self.model = model
@@ -34,6 +34,21 @@ class Session:
             function(module, args, kwargs)
 
         self._stack.callback(module.register_forward_pre_hook(call, with_kwargs=True).remove)
+
+    def swap(self, module: nn.Module, side: str, function: Callable[[Any], Any]) -> None:
+        """What goes "in" or comes "out" of the module is `function(tree)` from now on; "in" is (args, kwargs)."""
+        if side == "in":
+
+            def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
+                return function((args, kwargs))
+
+            self._stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            return
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            return function(output)
+
+        self._stack.callback(module.register_forward_hook(after).remove)
 
 
 @contextmanager

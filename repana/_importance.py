@@ -1,0 +1,381 @@
+"""How much the decision uses each feature of a layer."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from repana import _check
+from repana._results import NAN, Estimate, as_table
+from repana.analyzers._intervals import mean_of
+from repana.analyzers.dictionaries import Dictionary, dictionary
+from repana.extraction._attribution import Places, Reader, along_path, differentiable, reading, repeated
+from repana.extraction._batches import Batch, Forward
+from repana.extraction._record import record
+from repana.extraction._plan import Planned
+
+METHODS = ("gradient_x_input", "integrated_gradients", "ablation", "conductance")
+TARGETS = ("predicted", "label")
+TOP = 0.1  # of the features, whose share of all importance is told
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the chosen logit owes to each feature; see `importance`."""
+
+    top_share: Estimate
+    inhibitors: Estimate
+    represented: Estimate
+    gap: Estimate
+    signed: Float[Tensor, " t"]
+    signed_low: Float[Tensor, " t"]
+    signed_high: Float[Tensor, " t"]
+    absolute: Float[Tensor, " t"]
+    absolute_low: Float[Tensor, " t"]
+    absolute_high: Float[Tensor, " t"]
+    values: Float[Tensor, "n t"]
+    dictionary: Dictionary
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.dictionary.names
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class Conductance:
+    """How much of a change of the output flows through each unit of each layer; see `conductance`."""
+
+    signed: Mapping[str, Float[Tensor, " d"]]
+    absolute: Mapping[str, Float[Tensor, " d"]]
+    gap: Mapping[str, Estimate]
+    change: Estimate
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def importance(
+    model: nn.Module,
+    data: Any,
+    layer: str,
+    dictionary: Any = "units",
+    *,
+    method: str = "gradient_x_input",
+    target: str | int = "predicted",
+    steps: int = 32,
+    pool: str | Mapping[str, str] = "auto",
+    device: torch.device | str | None = None,
+    forward: Forward | None = None,
+    mask: Any = None,
+    batch_size: int = 64,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Importance:
+    """How much a logit owes to each feature of a layer, in code space: f(z) = what follows the layer, at zD + rest.
+
+    A row x of the layer (every position of a map or sequence) is written as x = zD + rest, with the rest kept as it is;
+    `dictionary` is one of `repana.dictionary`'s kinds, fitted on the recorded layer, or a `Dictionary`, or a matrix.
+    The logit is that of the `target`: "predicted" class, true "label", or a column. Of a feature z_i over positions:
+
+    - "gradient_x_input": sum z_i df/dz_i, by captum's `InputXGradient`; Gamma = E|z_i df/dz_i| is the published
+      importance.
+    - "integrated_gradients": z_i times the mean of df/dz_i from z = 0 to z, by captum's `IntegratedGradients`
+      (Gauss-Legendre, `steps` nodes).
+    - "ablation": f(z) - f(z with z_i = 0), by captum's `FeatureAblation`; as many forward passes as features.
+    - "conductance": how f changes through z_i as the model's input grows from 0: the trapezoidal sum of df/dz_i dz_i.
+
+    Behind the layer a linear head makes the first three equal: z_i (d_i . w_y).
+
+    - `values` (n, t) by sample, `signed` (t,) their mean, `absolute` the mean of their size, each with the interval of
+      a mean over samples. A feature of negative `signed` speaks against the class: an inhibitor.
+    - `top_share`: of all absolute importance, what the top tenth of features has. `inhibitors`: share of features whose
+      `signed` is negative with its whole interval.
+    - `represented`: share of the layer's variance in zD. `gap`: mean |sum of values - (f(z) - f(0))| as a share of
+      mean |f(z) - f(0)|: 0 where the method is complete.
+
+    The model is left as it was, also after an error: hooks, mode, gradients of its parameters.
+
+    Raises ModelError for a layer that is called several times, that no derivative reaches, or a model without logits;
+    InputError for a dictionary of another width, or `target="label"` without labels.
+
+    Sources: Fel et al. 2024, arXiv:2407.06076; Sundararajan et al. 2017, arXiv:1703.01365; Dhamdhere et al. 2018,
+    arXiv:1805.12233; Kokhlikyan et al. 2020, arXiv:2009.07896 (captum).
+    """
+    _check.level_of(level)
+    _check.choice(method, "method", METHODS)
+    if isinstance(target, str):
+        _check.choice(target, "target", TARGETS)
+    _check.at_least(steps, "steps", 1)
+    options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
+    layers = [layer, "input"] if method == "conductance" and layer != "input" else [layer]
+    found = dictionary if isinstance(dictionary, Dictionary) else _made(model, data, layer, dictionary, seed, options)
+    parts: list[Tensor] = []
+    changes: list[Tensor] = []
+    with reading(model, data, layers, **options) as (reader, batches):
+        planned = next(p for p in reader.layers if p.address != "input" or layer == "input")
+        places = Places.of(planned)
+        for batch in batches:
+            values, change = _of_batch(reader, batch, planned, places, found, method, target, steps)
+            parts.append(values.double().cpu())
+            changes.append(change.double().cpu())
+    values, change = torch.cat(parts), torch.cat(changes)
+    signed, low, high = mean_of(values, level)
+    absolute, absolute_low, absolute_high = mean_of(values.abs(), level)
+    rows, t = values.shape
+    left = (values.sum(1) - change).abs().mean()
+    size = change.abs().mean()
+    count = max(1, round(TOP * t))
+    total = float(absolute.sum())
+    return Importance(
+        top_share=Estimate(float(absolute.topk(count).values.sum()) / total if total else NAN, n=t),
+        inhibitors=Estimate(float((high < 0).double().mean()), n=t),
+        represented=Estimate(_represented(model, data, layer, found, options), n=rows),
+        gap=Estimate(float(left / size) if size else NAN, n=rows),
+        signed=signed,
+        signed_low=low,
+        signed_high=high,
+        absolute=absolute,
+        absolute_low=absolute_low.clamp_min(0),
+        absolute_high=absolute_high,
+        values=values,
+        dictionary=found,
+        settings={"layer": layer, "method": method, "target": target, "steps": steps, "level": level, "seed": seed},
+    )
+
+
+def conductance(
+    model: nn.Module,
+    data: Any,
+    layers: Any = "auto",
+    *,
+    start: str = "input",
+    baseline: float | Tensor = 0.0,
+    target: str | int = "predicted",
+    steps: int = 32,
+    pool: str | Mapping[str, str] = "auto",
+    device: torch.device | str | None = None,
+    forward: Forward | None = None,
+    mask: Any = None,
+    batch_size: int = 64,
+    level: float = 0.95,
+) -> Conductance:
+    """How much of f(x) - f(baseline) flows through each unit of each layer, as the input grows from the baseline to x.
+
+        cond_j = integral of df/dh_j dh_j along the path,
+
+    summed over positions, by the trapezoidal rule on `steps` equal steps. One forward and one backward pass a step give
+    the derivatives of all layers. `start` is where the path runs: the model's input, or a layer (the embedding of token
+    ids). `target` as in `importance`.
+
+    `signed` and `absolute` (d,) by layer, means over samples; `change` the mean of f(x) - f(baseline). `gap` by layer:
+    mean |sum_j cond_j - change| as a share of mean |change|. It goes to 0 with the steps where the layer is all that the
+    output hears of the input; it does not where a path leads around it.
+
+    Raises as `importance`.
+
+    Sources: Dhamdhere, Sundararajan & Yan 2018, arXiv:1805.12233.
+    """
+    _check.level_of(level)
+    _check.at_least(steps, "steps", 1)
+    if isinstance(target, str):
+        _check.choice(target, "target", TARGETS)
+    wanted = [layers] if isinstance(layers, str) or not isinstance(layers, (list, tuple)) else list(layers)
+    with reading(
+        model,
+        data,
+        [start, *(w for w in wanted if w != start)],
+        pool=pool,
+        device=device,
+        forward=forward,
+        mask=mask,
+        batch_size=batch_size,
+    ) as (reader, batches):
+        first = next(p for p in reader.layers if p.address == start)
+        places = {p.address: Places.of(p) for p in reader.layers}
+        sums: dict[str, list[Tensor]] = {p.address: [] for p in reader.layers}
+        changes: list[Tensor] = []
+        for batch in batches:
+            columns = _columns(reader, batch, target)
+            found, change = _conducted(reader, batch, first, places, baseline, steps, columns)
+            changes.append(change.double().cpu())
+            for name, value in found.items():
+                sums[name].append(value.double().cpu())
+    change = torch.cat(changes)
+    each = {name: torch.cat(parts) for name, parts in sums.items()}
+    if start not in wanted and "auto" not in wanted:
+        del each[start]
+    size = float(change.abs().mean())
+    mean, low, high = (float(v) for v in mean_of(change, level))
+    return Conductance(
+        signed={name: value.mean(0) for name, value in each.items()},
+        absolute={name: value.abs().mean(0) for name, value in each.items()},
+        gap={
+            name: Estimate(float((value.sum(1) - change).abs().mean()) / size if size else NAN, n=len(change))
+            for name, value in each.items()
+        },
+        change=Estimate(mean, low, high, len(change)),
+        settings={"start": start, "target": target, "steps": steps, "level": level},
+    )
+
+
+# --- one batch --------------------------------------------------------------------------------------------------------
+
+
+def _of_batch(
+    reader: Reader,
+    batch: Batch,
+    planned: Planned,
+    places: Places,
+    words: Dictionary,
+    method: str,
+    target: str | int,
+    steps: int,
+) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
+    """Values by sample and feature, and f(z) - f(0)."""
+    columns = _columns(reader, batch, target)
+    with torch.no_grad():
+        tensors, logits = reader.values(batch)
+    tensor = tensors[planned.address].detach()
+    code = _Code(words, places, tensor)
+    here = logits.gather(1, columns[:, None])[:, 0]
+
+    def f(z: Tensor) -> Tensor:
+        times = len(z) // batch.size
+        with reader.swapped({planned.address: lambda _: code.decoded(z)}):
+            return reader.logits(repeated(batch, times))
+
+    with torch.no_grad():
+        change = here - f(torch.zeros_like(code.z)).gather(1, columns[:, None])[:, 0]
+    if method == "conductance":
+        start = next((p for p in reader.layers if p.address == "input"), planned)
+        return _through_codes(reader, batch, start, planned, places, words, steps, columns), change
+    with differentiable(planned.address):
+        return _by_captum(f, code.z, columns, method, steps), change
+
+
+def _by_captum(f: Any, z: Tensor, columns: Tensor, method: str, steps: int) -> Float[Tensor, "b t"]:
+    from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients
+
+    z = z.detach().clone()
+    b, places, t = z.shape
+    if method == "ablation":
+        with torch.no_grad():
+            which = torch.arange(t, device=z.device).expand(1, places, t)
+            return FeatureAblation(f).attribute(z, target=columns, feature_mask=which)[:, 0]
+    z.requires_grad_()
+    if method == "gradient_x_input":
+        found = InputXGradient(f).attribute(z, target=columns)
+    else:
+        found = IntegratedGradients(f).attribute(z, target=columns, n_steps=steps, internal_batch_size=b)
+    return found.detach().sum(1)
+
+
+def _through_codes(
+    reader: Reader,
+    batch: Batch,
+    start: Planned,
+    planned: Planned,
+    places: Places,
+    words: Dictionary,
+    steps: int,
+    columns: Tensor,
+) -> Float[Tensor, "b t"]:
+    total: Tensor | None = None
+    last: tuple[Tensor, Tensor] | None = None
+    for values, slopes, _ in along_path(reader, batch, start, 0.0, steps, columns):
+        code = _Code(words, places, values[planned.address])
+        slope = code.slopes(slopes[planned.address])
+        if last is not None:
+            step = ((last[1] + slope) / 2 * (code.z - last[0])).sum(1)
+            total = step if total is None else total + step
+        last = code.z, slope
+    assert total is not None
+    return total
+
+
+def _conducted(
+    reader: Reader,
+    batch: Batch,
+    start: Planned,
+    places: Mapping[str, Places],
+    baseline: float | Tensor,
+    steps: int,
+    columns: Tensor,
+) -> tuple[dict[str, Tensor], Tensor]:
+    total: dict[str, Tensor] = {}
+    path = along_path(reader, batch, start, baseline, steps, columns)
+    for (h0, g0, z0), (h1, g1, z1) in itertools.pairwise(path):
+        for name in h1:
+            step = places[name].rows((g0[name] + g1[name]) / 2 * (h1[name] - h0[name])).sum(1)
+            total[name] = total[name] + step if name in total else step
+        total["#"] = total["#"] + z1 - z0 if "#" in total else z1 - z0
+    return total, total.pop("#")
+
+
+class _Code:
+    """A layer's tensor written in a dictionary: codes `z` (b, positions, t) and what they leave."""
+
+    def __init__(self, words: Dictionary, places: Places, tensor: Tensor) -> None:
+        self._places, self._like = places, tensor
+        rows = places.rows(tensor)
+        if rows.shape[-1] != words.atoms.shape[1]:
+            raise _check.dictionary_width(tuple(words.atoms.shape), rows.shape[-1])
+        self._units = words.kind == "units"
+        self._atoms = words.atoms.to(tensor)
+        self.z = rows if self._units else words.codes(rows.flatten(0, 1)).to(tensor).unflatten(0, rows.shape[:2])
+        self._rest = rows - self._combined(self.z)
+
+    def _combined(self, z: Tensor) -> Tensor:
+        return z if self._units else z @ self._atoms
+
+    def decoded(self, z: Tensor) -> Tensor:
+        """The layer's tensor where its codes are z; of several copies of the batch in a row."""
+        times = len(z) // len(self._rest)
+        rows = self._combined(z) + self._rest.repeat(times, 1, 1)
+        like = self._like.repeat_interleave(times, self._places.axis) if times > 1 else self._like
+        return self._places.back(rows, like)
+
+    def slopes(self, slope: Tensor) -> Tensor:
+        """Derivatives in z from those in the layer's tensor."""
+        rows = self._places.rows(slope)
+        return rows if self._units else rows @ self._atoms.T
+
+
+def _columns(reader: Reader, batch: Batch, target: str | int) -> Tensor:
+    """The logit of each sample that is explained."""
+    with torch.no_grad():
+        z = reader.logits(batch)
+    if target == "predicted":
+        return z.argmax(1)
+    if target == "label":
+        if batch.labels is None or batch.labels.ndim != 1 or batch.labels.is_floating_point():
+            raise _check.no_labels("importance of the labels' logits")
+        return batch.labels.long().to(z.device)
+    assert isinstance(target, int)
+    _check.output_of(target, z.shape[1])
+    return torch.full((len(z),), target, device=z.device)
+
+
+def _made(
+    model: nn.Module, data: Any, layer: str, kind: Any, seed: int, options: Mapping[str, Any]
+) -> Dictionary:
+    kept = record(model, data, [layer], seed=seed, **options)
+    weight = None
+    if isinstance(kind, str) and kind == "classes":
+        if kept.head is None or kept.head.layer != kept.layers[0]:
+            raise _check.no_classifier(layer)
+        weight = kept.head.weight
+    return dictionary(kept[kept.layers[0]], kind, weight=weight, seed=seed)
+
+
+def _represented(model: nn.Module, data: Any, layer: str, words: Dictionary, options: Mapping[str, Any]) -> float:
+    if words.kind == "units":
+        return 1.0
+    kept = record(model, data, [layer], **options)
+    return words.explained(kept[kept.layers[0]])

@@ -1,0 +1,380 @@
+"""How complex each feature is: from which layer on, and how well, a linear map of the layer gives its value."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate, as_table
+from repana._typing import Features
+from repana.analyzers._intervals import proportion
+from repana.analyzers._splits import parted
+from repana.summaries.folds import FoldMoments
+from repana.summaries.held_out import GRID, HeldOut, grid, held_out, held_out_rows, in_sample, in_sample_rows
+
+FORMS = ("held_out", "in_sample")
+INPUT = "input"  # the address of what the network is given
+NOISE = 32  # features of nothing, whose R^2 is the floor
+ROWS_A_UNIT = 5
+ALIKE = 1e-6  # of 1 - |correlation|: two features with less are one
+MANY = 2000  # pairs of features looked at for equality in blocks of so many
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """When each feature becomes readable, and how complex that makes it; see `complexity`."""
+
+    mean_complexity: Estimate
+    mean_hidden: Estimate
+    mean_onset: Estimate
+    never: Estimate
+    noise_floor: Estimate
+    curve: Float[Tensor, "l t"]
+    low: Float[Tensor, "l t"]
+    high: Float[Tensor, "l t"]
+    complexity: Float[Tensor, " t"]
+    complexity_low: Float[Tensor, " t"]
+    complexity_high: Float[Tensor, " t"]
+    hidden: Float[Tensor, " t"]
+    onset: Int[Tensor, " t"]
+    strength: Float[Tensor, "l t"]
+    noise: Float[Tensor, "l q"]
+    layers: tuple[str, ...]
+    features: tuple[str, ...]
+    constant: tuple[str, ...]
+    twins: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def nats(self) -> Float[Tensor, "l t"]:
+        """Information of a Gaussian of free variance, -ln(1 - R^2)/2, where R^2 of 1 - 1e-15 is the most there is."""
+        return -0.5 * torch.log1p(-self.curve.clamp_max(1 - 1e-15))
+
+    def onset_of(self, feature: int) -> str:
+        """The layer from which on a feature is readable, or "never"."""
+        at = int(self.onset[feature])
+        return self.layers[at] if at >= 0 else "never"
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def complexity(
+    layers: Mapping[str, Any],
+    targets: Any = None,
+    *,
+    names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+    form: str = "held_out",
+    standardise: bool = True,
+    folds: int = 5,
+    groups: Any = None,
+    strengths: Sequence[float] = GRID,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Complexity:
+    """Predictive V-information from every layer to each feature, and K = 1 - its mean over layers.
+
+    `layers` maps names to (n, d) features of the same rows in order of depth (an `Activations` is such a mapping), or
+    to the fold moments that `fold_moments` summed while the data passed. `targets` (n, t) has a feature a column; by
+    default the units of the layer that the classifier reads, or of the last. `names` are theirs.
+
+    With the family of linear maps with Gaussian error of fixed variance 1/2, I_V(x -> z) = Var(z) R^2, so that for
+    features of unit variance I_V = R^2 and
+
+        K(z) = 1 - mean_l R^2_l(z),
+
+    0 for what every layer gives linearly, 1 for what none does. It depends on which layers are listed; read the `curve`
+    first.
+
+    - `curve` (l, t): max(0, R^2) on rows held out in `folds` folds, R^2 = 1 - sum |z - fit|^2/sum |z - mean|^2 where fit
+      and mean are of the other folds. Ridge, whose strength is chosen by feature with the least held-out error among
+      `strengths`, in units of tr(X'X)/d; that choice adds less than .002 to the R^2 of a feature of nothing (512 units,
+      500 rows and more). `low`, `high`: by Student's t over folds of the ratio's linear part.
+    - `complexity` (t,) with `complexity_low` and `complexity_high`; `hidden` (t,) is that of all layers but "input".
+    - `onset` (t,): the first layer with R^2 >= `threshold`, its place in `layers`; -1 where there is none.
+    - `noise` (l, 32): the same R^2 of features of nothing, drawn by the seed; `noise_floor` their mean, its interval
+      the central `level` of them. Fold moments carry none: nan.
+    - `mean_complexity`, `mean_hidden`: over features; `mean_onset` in layers, of those that have one; `never`, the
+      share of features that have none. Their intervals are over folds; that of `never` is binomial, that of
+      `mean_onset` the standard error over features.
+    - `constant`: features that never vary; their values are NaN, not 1. `twins`: groups of features that are the same up
+      to sign and scale, which count several times in every mean.
+
+    `standardise=False` keeps Var(z) R^2, whose K has no lower end. `form="in_sample"` is least squares without penalty
+    or held-out rows, as published (as far as is known): a feature of nothing has R^2 = d/(n - 1) there, which grows
+    with width. `groups` (n,): rows of one group stay in one fold (patches of an image, tokens of a sentence).
+
+    R^2 in [0, 1]. Raises InputError for layers or targets of other lengths, NaN or infinite values, fewer than two
+    layers' worth of rows, or targets none of which varies.
+
+    Sources: Fel et al. 2024, arXiv:2407.06076 (K); Xu et al. 2020, arXiv:2002.10689 (V-information).
+
+    >>> import torch
+    >>> from repana import complexity
+    >>> x = 2.0 * torch.randint(2, (400, 2), generator=torch.Generator().manual_seed(0)) - 1
+    >>> both = torch.cat([x, x[:, :1] * x[:, 1:]], 1)
+    >>> [round(float(k), 2) + 0.0 for k in complexity({"input": x, "hidden": both}, both).complexity]
+    [0.0, 0.0, 0.5]
+    """
+    _check.level_of(level)
+    _check.choice(form, "form", FORMS)
+    _check.in_range(threshold, "threshold", 0.0, 1.0)
+    found = list(layers)
+    if not found:
+        raise _check.too_few_layers("complexity", 0, 1)
+    streamed = isinstance(layers[found[0]], FoldMoments)
+    if streamed:
+        given = _from_sums(layers, targets, form, strengths)
+    else:
+        given = _from_rows(layers, targets, form, strengths, folds, groups, seed)
+    t = given.explained.shape[1] - given.noise
+    names = _check.feature_names(names, t, given.named)
+    raw, noise = given.explained[:, :t], given.explained[:, t:].clamp_min(0)
+    variance = given.variance[:t]
+    constant = ~torch.isfinite(raw).all(0)
+    if bool(constant.all()):
+        raise _check.constant_targets(list(range(t)))
+    unit = torch.ones_like(variance) if standardise else variance
+    curve = (raw if form == "in_sample" else raw.clamp_min(0)) * unit
+    influence = given.influence[:, :, :t] * unit
+    wide = _quantile(influence.shape[0], level) * _error(influence)
+    hidden = [k for k, name in enumerate(found) if name != INPUT] or list(range(len(found)))
+    k, h = 1 - curve.mean(0), 1 - curve[hidden].mean(0)
+    k_wide = _quantile(influence.shape[0], level) * _error(influence.mean(1))
+    readable = curve >= threshold * unit
+    onset = torch.where(readable.any(0), readable.int().argmax(0), -1)
+    onset = torch.where(constant, -1, onset)
+    alive = ~constant
+    n, count = given.n, int(alive.sum())
+    late = onset[alive & (onset >= 0)].double()
+    notes = [
+        f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
+        for name, d in zip(found, given.widths)
+        if n < ROWS_A_UNIT * d
+    ]
+    dead = tuple(names[j] for j in constant.nonzero()[:, 0].tolist())
+    twins = tuple(tuple(names[j] for j in group) for group in given.twins if not bool(constant[list(group)].any()))
+    if dead:
+        notes.append(f"{len(dead)} of {t} features never vary: {_check.listed(dead)}")
+    if twins:
+        more = sum(len(group) - 1 for group in twins)
+        notes.append(f"{more} of {t} features repeat another: {_check.listed(' = '.join(g) for g in twins)}")
+    note = "; ".join(notes)
+    most = unit if standardise else torch.full_like(unit, torch.inf)
+    return Complexity(
+        mean_complexity=replace(_mean(k[alive], influence.mean(1)[:, alive], n, level), note=note),
+        mean_hidden=_mean(h[alive], influence[:, hidden].mean(1)[:, alive], n, level),
+        mean_onset=_of_features(late, level),
+        never=proportion(int((onset[alive] < 0).sum()), count, level=level),
+        noise_floor=_floor(noise, level),
+        curve=curve,
+        low=(curve - wide).clamp_min(0) if form == "held_out" else curve - wide,
+        high=torch.minimum(curve + wide, most),
+        complexity=k,
+        complexity_low=torch.maximum(k - k_wide, torch.zeros_like(k)) if standardise else k - k_wide,
+        complexity_high=(k + k_wide).clamp_max(1),
+        hidden=h,
+        onset=onset,
+        strength=given.strength[:, :t],
+        noise=noise,
+        layers=tuple(found),
+        features=names,
+        constant=dead,
+        twins=twins,
+        notes=tuple(notes),
+        settings={
+            "form": form,
+            "threshold": threshold,
+            "standardise": standardise,
+            "folds": influence.shape[0],
+            "strengths": [float(s) for s in strengths],
+            "rows": n,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What was read of all layers: of `t` targets, and after them of so many of noise."""
+
+    explained: Float[Tensor, "l t"]
+    influence: Float[Tensor, "f l t"]
+    strength: Float[Tensor, "l t"]
+    variance: Float[Tensor, " t"]
+    widths: list[int]
+    n: int
+    noise: int
+    twins: tuple[tuple[int, ...], ...]
+    named: str
+
+
+def _from_rows(
+    layers: Mapping[str, Any],
+    targets: Any,
+    form: str,
+    strengths: Sequence[float],
+    folds: int,
+    groups: Any,
+    seed: int,
+) -> _Read:
+    xs = {name: _check.features_of(layers[name]) for name in layers}
+    lengths = {len(x) for x in xs.values()}
+    if len(lengths) > 1:
+        raise _check.lengths_differ(sorted(lengths))
+    n = lengths.pop()
+    _check.at_least(folds, "folds", 2)
+    if n < 2 * folds:
+        raise _check.too_few_samples(f"{folds} folds", n, 2 * folds)
+    named = ""
+    if targets is None:
+        named = getattr(getattr(layers, "head", None), "layer", "")
+        named = named if named in xs else list(xs)[-1]
+        z = xs[named]
+    else:
+        z = _check.values_of(targets, "targets", n)
+        z = z[:, None] if z.ndim == 1 else z
+    z = z.double().cpu()
+    group = None if groups is None else _check.groups_of(groups, n)
+    random = np.random.default_rng(seed)
+    fold = torch.from_numpy(parted(np.zeros(n, np.int64), group, (1 / folds,) * folds, random))
+    drawn = random.standard_normal((n if group is None else int(group.max()) + 1, NOISE))
+    nothing = torch.from_numpy(drawn if group is None else drawn[group])
+    spread, largest = z.std(0, correction=0), z.abs().amax(0)
+    constant = spread <= 1e-7 * largest
+    unit = torch.where(constant, 0.0, z - z.mean(0)) / torch.where(constant, 1.0, spread)
+    both = torch.cat([unit, nothing], 1)
+    reads = []
+    for x in xs.values():
+        here, place = both.to(x.device), fold.to(x.device)
+        if form == "in_sample":
+            reads.append(_flat(in_sample_rows(x, here), folds))
+            continue
+        reads.append(_held(held_out_rows(x, here, place, folds, _strengths(x, strengths)), x.shape[1], len(x)))
+    return _stacked(
+        reads, spread.square(), [x.shape[1] for x in xs.values()], n, NOISE, _equal(unit, constant), named, constant
+    )
+
+
+def _from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Sequence[float]) -> _Read:
+    if targets is not None:
+        raise _check.targets_twice()
+    sums: list[FoldMoments] = list(layers.values())
+    first = sums[0]
+    widths, n = [m.xx.shape[1] for m in sums], int(first.count.sum())
+    normals = [m.normal() for m in sums]
+    if len({(len(p.squares), p.n) for p in normals}) > 1:
+        raise _check.lengths_differ(sorted({p.n for p in normals}))
+    squares = normals[0].squares.cpu()
+    size = (squares / n + normals[0].target_mean.cpu().square()).sqrt()
+    constant = (squares / n).sqrt() <= 1e-7 * size
+    reads = []
+    for m, normal in zip(sums, normals):
+        if form == "in_sample":
+            reads.append(_flat(in_sample(normal), m.folds))
+            continue
+        at = grid(float(normal.gram.diagonal().sum()), len(normal.gram), tuple(strengths))
+        reads.append(_held(held_out(m, at), m.xx.shape[1], n))
+    seen = torch.cat([p.cross.cpu() for p in normals])
+    seen = seen / torch.where(constant, 1.0, squares.sqrt())
+    length = seen.norm(dim=0)
+    twins = _equal(seen / length.clamp_min(1e-300), constant | (length == 0), length)
+    return _stacked(reads, squares / n, widths, n, 0, twins, "", constant)
+
+
+def _strengths(x: Features, relative: Sequence[float]) -> Float[Tensor, " r"]:
+    moved = x.double()
+    return grid(float((moved - moved.mean(0)).square().sum()), x.shape[1], tuple(relative))
+
+
+def _held(found: HeldOut, d: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    chosen = found.best
+    return found.explained(chosen).cpu(), found.influence(chosen).cpu(), found.strengths.cpu()[chosen.cpu()]
+
+
+def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A fit on all rows has no fold and no strength."""
+    t = len(explained)
+    return explained.cpu(), torch.full((folds, t), torch.nan, dtype=torch.float64), torch.zeros(t, dtype=torch.float64)
+
+
+def _stacked(
+    reads: list[tuple[Tensor, Tensor, Tensor]],
+    variance: Float[Tensor, " t"],
+    widths: list[int],
+    n: int,
+    noise: int,
+    twins: tuple[tuple[int, ...], ...],
+    named: str,
+    constant: Tensor,
+) -> _Read:
+    explained = torch.stack([r[0] for r in reads])
+    explained[:, : len(constant)][:, constant] = torch.nan
+    influence = torch.stack([r[1] for r in reads], 1)
+    return _Read(explained, influence, torch.stack([r[2] for r in reads]), variance, widths, n, noise, twins, named)
+
+
+def _equal(
+    unit: Float[Tensor, "n t"], constant: Tensor, length: Float[Tensor, " t"] | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """Groups of columns that are the same up to sign (and, where lengths are given, of the same length)."""
+    t = unit.shape[1]
+    size = unit.square().sum(0).sqrt().clamp_min(1e-300)
+    first = torch.arange(t)
+    for start in range(0, t, MANY):
+        part = slice(start, start + MANY)
+        cosine = (unit[:, part].T @ unit).abs() / size[part, None] / size
+        alike = (1 - cosine < ALIKE) & ~constant[part, None] & ~constant
+        if length is not None:
+            alike &= (length[part, None] - length).abs() <= ALIKE**0.5 * length
+        alike[torch.arange(alike.shape[0]), torch.arange(start, start + alike.shape[0])] = True
+        first[part] = alike.int().argmax(1)
+    groups: dict[int, list[int]] = {}
+    for column, one in enumerate(first.tolist()):
+        groups.setdefault(one, []).append(column)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
+
+
+# --- intervals --------------------------------------------------------------------------------------------------------
+
+
+def _quantile(folds: int, level: float) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + level / 2, folds - 1))
+
+
+def _error(influence: Tensor) -> Tensor:
+    """Standard error of what the folds' influences sum up to."""
+    f = len(influence)
+    return (f / (f - 1) * influence.square().sum(0)).sqrt()
+
+
+def _mean(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], n: int, level: float) -> Estimate:
+    value, wide = float(values.mean()), _quantile(len(influence), level) * float(_error(influence.mean(1)))
+    return Estimate(value, value - wide, min(value + wide, 1.0), n)
+
+
+def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:
+    t = len(values)
+    if t < 2:
+        return Estimate(float(values.mean()) if t else NAN, n=t, note="" if t else "no feature is ever readable")
+    wide = _quantile(t, level) * float(values.std()) / t**0.5
+    mean = float(values.mean())
+    return Estimate(mean, max(mean - wide, 0.0), mean + wide, t)
+
+
+def _floor(noise: Float[Tensor, "l q"], level: float) -> Estimate:
+    if not noise.shape[1]:
+        return Estimate(NAN, note="fold moments carry no noise")
+    mean = noise.mean(0)
+    low, high = torch.quantile(mean, torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=mean.dtype)).tolist()
+    return Estimate(float(mean.mean()), low, high, noise.shape[1])

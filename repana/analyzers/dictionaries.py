@@ -1,0 +1,151 @@
+"""What counts as a feature of a layer: its units, the classifier's rows, principal components, parts, or given vectors."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN
+from repana._typing import Features
+from repana.summaries.folds import gram
+from repana.summaries.neighbours import full_precision
+from repana.summaries.nnls import non_negative
+
+KINDS = ("units", "classes", "pca", "nmf")
+ENCODERS = ("project", "least_squares", "nnls")
+
+
+@dataclass(frozen=True, repr=False)
+class Dictionary:
+    """Features of one layer as directions: `atoms` (t, d) with a name each, and how a row is written in them.
+
+    `encoder`: "project" z = (x - mean) D'; "least_squares" min |x - mean - zD|^2 of least norm; "nnls" the same with
+    z >= 0.
+    """
+
+    atoms: Float[Tensor, "t d"]
+    names: tuple[str, ...]
+    kind: str
+    encoder: str
+    mean: Float[Tensor, " d"]
+
+    def __len__(self) -> int:
+        return len(self.atoms)
+
+    def __repr__(self) -> str:
+        return f"Dictionary({len(self)} features of {self.atoms.shape[1]} units: {self.kind}, {self.encoder})"
+
+    def codes(self, features: Any) -> Float[Tensor, "n t"]:
+        """How strongly each row has each feature. Raises InputError for rows of another width."""
+        x = _check.features_of(features)
+        if x.shape[1] != self.atoms.shape[1]:
+            raise _check.dictionary_width(tuple(self.atoms.shape), x.shape[1])
+        if self.kind == "units":
+            return x.float() if x.dtype != torch.float64 else x
+        moved, atoms = x.double() - self.mean.to(x.device), self.atoms.double().to(x.device)
+        if self.encoder == "nnls":
+            return non_negative(moved, atoms).codes
+        with full_precision():
+            z = moved @ atoms.T
+            return z if self.encoder == "project" else z @ torch.linalg.pinv(atoms @ atoms.T, hermitian=True)
+
+    def decode(self, codes: Float[Tensor, "n t"]) -> Float[Tensor, "n d"]:
+        """The rows that codes stand for, zD + mean."""
+        with full_precision():
+            return codes.double() @ self.atoms.double().to(codes.device) + self.mean.to(codes.device)
+
+    def explained(self, features: Any) -> float:
+        """Share of the rows' variance in what codes stand for, 1 - |x - zD - mean|^2/|x - mean x|^2."""
+        x = _check.features_of(features).double()
+        left = (x - self.decode(self.codes(features))).square().sum()
+        total = (x - x.mean(0)).square().sum()
+        return float(1 - left / total) if total > 0 else NAN
+
+
+def dictionary(
+    features: Any,
+    kind: Any = "units",
+    *,
+    count: int | None = None,
+    weight: Any = None,
+    names: Sequence[str] | None = None,
+    encoder: str | None = None,
+    seed: int = 0,
+) -> Dictionary:
+    """The features of a layer whose rows are `features` (n, d).
+
+    - "units": the layer's own coordinates.
+    - "classes": the rows of the classifier `weight` (c, d); codes are the logits without their bias.
+    - "pca": the `count` leading principal directions, around the mean (by default those with 99 % of the variance).
+    - "nmf": `count` parts of which non-negative rows are non-negative sums (by default as many as the components
+      above, at most 64), by scikit-learn's coordinate descent; codes of any rows are exact non-negative least squares.
+    - a matrix (t, d): decoder rows of a sparse autoencoder, concept directions, what you like. `encoder` says how rows
+      are written in them: "least_squares" by default, "project" for directions that are read one by one, "nnls".
+
+    Raises InputError for a matrix of another width, "classes" without `weight`, "nmf" of negative features, or more
+    parts than there are rows or units.
+
+    Sources: Fel et al. 2024, arXiv:2407.06076 (features as non-negative parts); Lee & Seung 1999,
+    doi:10.1038/44565 (parts).
+
+    >>> import torch
+    >>> from repana import dictionary
+    >>> x = torch.rand(50, 4, generator=torch.Generator().manual_seed(0))
+    >>> float(dictionary(x, "pca", count=4).explained(x)) > 0.999
+    True
+    """
+    x = _check.features_of(features)
+    d = x.shape[1]
+    zero = torch.zeros(d, dtype=torch.float64)
+    if isinstance(kind, str):
+        _check.choice(kind, "dictionary", KINDS)
+        if encoder is not None:
+            _check.choice(encoder, "encoder", ENCODERS)
+        if kind == "units":
+            return Dictionary(torch.eye(d), _check.feature_names(names, d, "unit"), kind, "project", zero)
+        if kind == "classes":
+            if weight is None:
+                raise _check.no_classifier("the dictionary of classes")
+            atoms = _check.dictionary_of(weight, d)
+            return Dictionary(atoms, _check.feature_names(names, len(atoms), "class"), kind, encoder or "project", zero)
+        if kind == "pca":
+            atoms, mean = _principal(x, count)
+            return Dictionary(atoms, _check.feature_names(names, len(atoms), "component"), kind, encoder or "project", mean)
+        atoms = _parts(x, count, seed)
+        return Dictionary(atoms, _check.feature_names(names, len(atoms), "part"), kind, encoder or "nnls", zero)
+    atoms = _check.dictionary_of(kind, d)
+    encoder = encoder or "least_squares"
+    _check.choice(encoder, "encoder", ENCODERS)
+    return Dictionary(atoms, _check.feature_names(names, len(atoms), "feature"), "given", encoder, zero)
+
+
+def _principal(x: Features, count: int | None) -> tuple[Float[Tensor, "t d"], Float[Tensor, " d"]]:
+    mean = x.double().mean(0)
+    values, vectors = torch.linalg.eigh(gram(x.double() - mean))
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    if count is None:
+        total = values.cumsum(0)
+        count = int((total < 0.99 * total[-1]).sum()) + 1
+    _check.at_most_components(count, min(len(x) - 1, x.shape[1]))
+    return vectors[:, :count].T.contiguous().cpu(), mean.cpu()
+
+
+def _parts(x: Features, count: int | None, seed: int) -> Float[Tensor, "t d"]:
+    from sklearn.decomposition import NMF
+
+    lowest = float(x.min())
+    if lowest < 0:
+        raise _check.negative_features(lowest)
+    if count is None:
+        count = min(64, len(_principal(x, None)[0]))
+    _check.at_most_components(count, min(x.shape))
+    model = NMF(count, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # codes are solved for exactly below: where the parts stand still matters little
+        model.fit(x.double().cpu().numpy())
+    return torch.from_numpy(model.components_)

@@ -1,0 +1,218 @@
+"""A live model as a function of one of its layers, and the values and derivatives of all layers along one path."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repana import _check
+from repana.extraction._batches import Batch, Forward, mapped, run, stream, unpack
+from repana.extraction._plan import Plan, Planned
+from repana.extraction._probe import arguments, at, leaves
+from repana.extraction._record import Options, planned_of, samples_of, wanted_device
+from repana.extraction._session import Session, session, unwrap
+
+
+@dataclass(frozen=True)
+class Places:
+    """A layer's tensor as rows (b, positions, channels) and back."""
+
+    axis: int
+    channels: int  # its axis once the samples come first; 0 where the whole sample is one row
+
+    @classmethod
+    def of(cls, planned: Planned) -> "Places":
+        p = planned.pooling
+        if p.kind == "vector" or p.method == "flatten":
+            return cls(p.axis, 0)
+        if p.method == "grid":
+            raise _check.no_path(planned.address, "a grid of averages is no sum over positions; record it with 'avg'")
+        return cls(p.axis, -1 if p.kind == "sequence" or p.channels_last else 1)
+
+    def rows(self, tensor: Tensor) -> Tensor:
+        x = tensor.movedim(self.axis, 0)
+        return x.flatten(1)[:, None] if self.channels == 0 else x.movedim(self.channels, -1).flatten(1, -2)
+
+    def back(self, rows: Tensor, like: Tensor) -> Tensor:
+        x = like.movedim(self.axis, 0)
+        if self.channels:
+            x = x.movedim(self.channels, -1)
+        shaped = rows.reshape(len(rows), *x.shape[1:])
+        if self.channels:
+            shaped = shaped.movedim(-1, self.channels)
+        return shaped.movedim(0, self.axis)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Everything that a batch is run with: the model, what was planned of it, and how its logits are found."""
+
+    live: Session
+    plan: Plan
+    forward: Forward | None
+    swaps: dict[str, Callable[[Tensor], Tensor]]  # by address; what is absent passes unchanged
+
+    @property
+    def layers(self) -> tuple[Planned, ...]:
+        return self.plan.layers
+
+    def logits(self, batch: Batch) -> Tensor:
+        output = run(self.live.model, batch, self.forward)
+        z = at(output, self.plan.facts["logits"] or ())
+        if z is None or z.ndim != 2:
+            raise _check.no_classes("no tensor" if z is None else tuple(z.shape))
+        return z
+
+    def values(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """The tensor of every layer, and the logits. Later changes in place do not reach the tensors."""
+        found: dict[str, Tensor] = {}
+
+        def keep(address: str) -> Callable[[Tensor], Tensor]:
+            def function(tensor: Tensor) -> Tensor:
+                found[address] = tensor
+                return tensor.clone()
+
+            return function
+
+        with self.swapped({p.address: keep(p.address) for p in self.layers}):
+            z = self.logits(batch)
+        return found, z
+
+    @contextmanager
+    def swapped(self, swaps: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+        """With some layers' tensors put through functions."""
+        before = dict(self.swaps)
+        self.swaps.update(swaps)
+        try:
+            yield
+        finally:
+            self.swaps.clear()
+            self.swaps.update(before)
+
+
+@contextmanager
+def reading(
+    model: nn.Module,
+    data: Any,
+    layers: Any,
+    *,
+    pool: str | Mapping[str, str] = "auto",
+    device: torch.device | str | None = None,
+    forward: Forward | None = None,
+    mask: Any = None,
+    batch_size: int = 64,
+) -> Iterator[tuple[Reader, Iterator[Batch]]]:
+    """The model ready to be differentiated at these layers, and its batches. All is put back at the end.
+
+    Refuses layers that are called more than once, and models whose logits are not found.
+    """
+    inner, taken = unwrap(model)
+    options = Options(layers, pool, wanted_device(inner, device), None, forward, mask, "auto", True, None)
+    first, raws, _ = stream(data, batch_size)
+    with session(inner, options.device, None) as live:
+        planned = planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
+    if planned.facts["logits"] is None:
+        raise _check.no_classes("no (n, classes) tensor")
+    for p in planned.layers:
+        if p.calls > 1:
+            raise _check.used_again(p.address, p.calls)
+    with session(inner, options.device, None) as live, torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
+        swaps: dict[str, Callable[[Tensor], Tensor]] = {}
+        for p in planned.layers:
+            live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))
+        yield (
+            Reader(live, planned, forward, swaps),
+            (unpack(raw, inner, forward, mask).to(options.device) for raw in raws),
+        )
+
+
+def repeated(batch: Batch, times: int) -> Batch:
+    """The batch so many times in a row: all its samples, then all again."""
+    if times == 1:
+        return batch
+
+    def repeat(t: Tensor) -> Tensor:
+        if t.ndim <= batch.axis or t.shape[batch.axis] != batch.size:
+            return t
+        counts = [1] * t.ndim
+        counts[batch.axis] = times
+        return t.repeat(counts)
+
+    raw, args, kwargs = mapped((batch.raw, batch.args, dict(batch.kwargs)), repeat)
+    return Batch(raw, args, kwargs, None, batch.mask, batch.size * times, batch.axis)
+
+
+def along_path(
+    reader: Reader, batch: Batch, start: Planned, baseline: float | Tensor, steps: int, columns: Tensor
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
+    """Values and derivatives of every layer, and the chosen logits (b,), at steps + 1 points from the baseline to what
+    the batch has at `start`: one forward and one backward pass each.
+    """
+    with torch.no_grad():
+        goal = reader.values(batch)[0][start.address].detach()
+    origin = torch.as_tensor(baseline, device=goal.device, dtype=goal.dtype).expand_as(goal)
+    others = [p for p in reader.layers if p.address != start.address]
+    for k in range(steps + 1):
+        here = torch.lerp(origin, goal, k / steps).requires_grad_()
+        found: dict[str, Tensor] = {start.address: here}
+
+        def keep(address: str, found: dict[str, Tensor] = found) -> Callable[[Tensor], Tensor]:
+            def function(tensor: Tensor) -> Tensor:
+                found[address] = tensor
+                return tensor.clone()
+
+            return function
+
+        swaps = {p.address: keep(p.address) for p in others}
+        with reader.swapped({**swaps, start.address: lambda _, here=here: here.clone()}):
+            z = reader.logits(batch).gather(1, columns[:, None])[:, 0]
+        names = [p.address for p in reader.layers]
+        slopes = derivatives(z.sum(), [found[name] for name in names], names)
+        yield {k: v.detach() for k, v in found.items()}, dict(zip(names, slopes)), z.detach()
+
+
+def derivatives(value: Tensor, tensors: Sequence[Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
+    """Of one number in several tensors, by one backward pass."""
+    if not value.requires_grad:
+        raise _check.no_path(names[0], "the model detaches its output, or runs without gradients inside")
+    with differentiable(names[0]):
+        found = torch.autograd.grad(value, list(tensors), allow_unused=True)
+    for name, slope in zip(names, found):
+        if slope is None:
+            raise _check.no_path(name, "the logits do not depend on it")
+    return tuple(slope for slope in found if slope is not None)
+
+
+@contextmanager
+def differentiable(address: str) -> Iterator[None]:
+    """What torch says of a model that has no derivative, in our words."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "inplace operation" in text:
+            reason = "a module behind it writes in place into a tensor that its derivative needs"
+            raise _check.no_path(address, reason) from error
+        if "does not require grad" in text or "not have been used" in text:
+            raise _check.no_path(address, "the logits do not depend on it, or the model detaches them") from error
+        raise
+
+
+def _through(planned: Planned, swaps: Mapping[str, Callable[[Tensor], Tensor]]) -> Callable[[Any], Any]:
+    site, address = planned.site, planned.address
+
+    def function(tree: Any) -> Any:
+        swap = swaps.get(address)
+        if swap is None:
+            return tree
+        inside = arguments(*tree) if site.side == "in" else tree
+        old = at(inside, site.part) if site.part else next((tensor for _, tensor in leaves(inside)), None)
+        if old is None:
+            raise _check.no_part(address, [])
+        new = swap(old)
+        return mapped(tree, lambda t: new if t is old else t)
+
+    return function

@@ -1,0 +1,90 @@
+"""Fold moments of every layer while the data pass: nothing of a sample is kept."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repana import _check
+from repana.extraction._batches import Forward, stream, unpack
+from repana.extraction._guards import FiniteCheck, with_progress
+from repana.extraction._record import Options, passes, planned_of, samples_of, wanted_device, wanted_dtype
+from repana.extraction._session import session, unwrap
+from repana.summaries.folds import FoldMoments
+from repana.summaries.held_out import FoldSums
+
+Targets = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
+
+
+def fold_moments(
+    model: nn.Module,
+    data: Any,
+    targets: Any,
+    layers: Any = "auto",
+    pool: str | Mapping[str, str] = "auto",
+    *,
+    folds: int = 5,
+    groups: Any = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | str | None = None,
+    forward: Forward | None = None,
+    mask: Any = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> dict[str, FoldMoments]:
+    """The sums that ridge regressions of many targets need, for every layer, in one forward pass.
+
+    `targets`: (n, t) values in the order of the data, or `targets(features, logits)` that gives (b, t) for a batch from
+    its features by layer, such as codes of a dictionary: `lambda features, _: dictionary.codes(features["fc:in"])`.
+    Rows are put into `folds` of equal size by the seed, those of a sample (its tokens) together, as are those of one of
+    the `groups` (n,). `complexity` reads the result, which adds: the sums of two shards are the sums of both.
+
+    Memory is `folds` (d^2 + dt) numbers a layer, whatever the data's size.
+
+    The other arguments are those of `record`. Raises what `record` raises, and InputError for targets of other length.
+    """
+    _check.at_least(folds, "folds", 2)
+    inner, taken = unwrap(model)
+    options = Options(
+        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, "auto", None, None
+    )
+    values = None if callable(targets) else _check.values_of(targets, "targets", len(targets))
+    group = None if groups is None else torch.from_numpy(_check.groups_of(groups, len(groups)))
+    first, raws, count = stream(data, batch_size)
+    with session(inner, options.device, options.dtype) as live:
+        planned = planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
+    generator = torch.Generator().manual_seed(seed)
+    of_group = None if group is None else _dealt(int(group.max()) + 1, folds, generator)
+    sums = {p.address: FoldSums(folds) for p in planned.layers}
+    finite, seen, dealt = FiniteCheck(options.device), 0, torch.empty(0, dtype=torch.int64)
+    with closing(passes(inner, planned, options, with_progress(raws, count, progress), None)) as read:
+        for number, (batch, features, z, rows) in enumerate(read):
+            finite.add(number, features)
+            at = rows.sample + seen
+            seen += batch.size
+            if values is not None and seen > len(values):
+                raise _check.target_rows(len(values), seen)
+            if of_group is not None and group is not None:
+                if seen > len(group):
+                    raise _check.groups_of(group[:0], seen)
+                fold = of_group[group[at]]
+            else:
+                while len(dealt) < seen:
+                    dealt = torch.cat([dealt, _dealt(folds * 64, folds, generator)])
+                fold = dealt[at]
+            aim = targets(features, z) if values is None else values[at]
+            for address, x in features.items():
+                sums[address].add(x, aim.to(x.device), fold.to(x.device))
+    finite.close()
+    if values is not None and seen != len(values):
+        raise _check.target_rows(len(values), seen)
+    return {address: s.value() for address, s in sums.items()}
+
+
+def _dealt(count: int, folds: int, generator: torch.Generator) -> Tensor:
+    """Folds of so many samples, each fold as often as the others in every run of `folds` samples."""
+    rounds = -(-count // folds)
+    return torch.cat([torch.randperm(folds, generator=generator) for _ in range(rounds)])[:count]
