@@ -1186,23 +1186,29 @@ def feature_names(names: Sequence[str] | None, count: int, layer: str = "") -> t
     return tuple(str(name) for name in names)
 
 
+def feature_counts(first: int, second: int) -> InputError:
+    return InputError(
+        "RA255", f"complexity is of {first} features and importance of {second}; take the same dictionary for both."
+    )
+
+
 def targets_twice() -> InputError:
     return InputError(
         "RA255", "fold moments hold the sums of their own targets; leave `targets` out, or give the layers' features."
     )
 
 
-def target_rows(found: int, wanted: int) -> InputError:
+def target_rows(found: int, wanted: int, name: str = "targets") -> InputError:
     return InputError(
-        "RA255", f"`targets` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
+        "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
     )
 
 
 def used_again(layer: str, calls: int) -> ModelError:
     return ModelError(
         "RA118",
-        f"{layer!r} is called {calls} times in one forward pass, so there is no one value to attribute to; name a layer "
-        "that is called once (a wrapper of each use).",
+        f"{layer!r} is called {calls} times in one forward pass, so there is no one value to attribute to; name a "
+        "layer that is called once (a wrapper of each use).",
     )
 
 
@@ -1240,3 +1246,7 @@ def no_residual(model: str) -> ModelError:
         f"no sum of a skip path and a branch was seen in a forward pass of {model}; `flow(paths=...)` takes the two "
         "addresses of each block.",
     )
+
+
+def steps_differ(steps: Sequence[Any]) -> InputError:
+    return InputError("RA255", f"step(s) {listed(steps)} are in one of the two mappings only; wanted the same in both.")

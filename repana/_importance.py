@@ -15,8 +15,8 @@ from repana.analyzers._intervals import mean_of
 from repana.analyzers.dictionaries import Dictionary, dictionary
 from repana.extraction._attribution import Places, Reader, along_path, differentiable, reading, repeated
 from repana.extraction._batches import Batch, Forward
-from repana.extraction._record import record
 from repana.extraction._plan import Planned
+from repana.extraction._record import record
 
 METHODS = ("gradient_x_input", "integrated_gradients", "ablation", "conductance")
 TARGETS = ("predicted", "label")
@@ -174,8 +174,8 @@ def conductance(
     ids). `target` as in `importance`.
 
     `signed` and `absolute` (d,) by layer, means over samples; `change` the mean of f(x) - f(baseline). `gap` by layer:
-    mean |sum_j cond_j - change| as a share of mean |change|. It goes to 0 with the steps where the layer is all that the
-    output hears of the input; it does not where a path leads around it.
+    mean |sum_j cond_j - change| as a share of mean |change|. It goes to 0 with the steps where the layer is all that
+    the output hears of the input; it does not where a path leads around it.
 
     Raises as `importance`.
 
@@ -362,9 +362,7 @@ def _columns(reader: Reader, batch: Batch, target: str | int) -> Tensor:
     return torch.full((len(z),), target, device=z.device)
 
 
-def _made(
-    model: nn.Module, data: Any, layer: str, kind: Any, seed: int, options: Mapping[str, Any]
-) -> Dictionary:
+def _made(model: nn.Module, data: Any, layer: str, kind: Any, seed: int, options: Mapping[str, Any]) -> Dictionary:
     kept = record(model, data, [layer], seed=seed, **options)
     weight = None
     if isinstance(kind, str) and kind == "classes":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from repana import _check
 from repana._activations import Activations
 from repana._baselines import across_probes, untrained
+from repana._features import across_features
 from repana._results import Report, Row, estimates, row
 from repana._typing import IGNORED
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
@@ -30,6 +31,7 @@ from repana.summaries.moments import Moments
 from repana.summaries.pairs import Pairs
 from repana.summaries.sketch import Sketch
 
+FEATURES = "complexity"  # measured of all layers together
 LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report
 
 
@@ -58,7 +60,8 @@ def profile(
       `Activations`) measured beside the first; nearest-mean decisions on it use the class means of `data`.
     - `run` names the report's rows, `step` says where in training the model stands (epochs or updates).
     - `analyzers`: "all" or names of the ANALYZERS table, among which may be "all"; "dimension_estimators" is measured
-      only where it is named. `convention`: see `neural_collapse`.
+      only where it is named. "complexity" reads the units of the classifier's input from all layers up to it.
+      `convention`: see `neural_collapse`.
     - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
     - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
@@ -125,13 +128,18 @@ def profile(
                     named = activations.provenance.get("class_names") or ()
                     shown = [str(named[k] if named else k) for k in result.classes]
                     details.setdefault("classes", {})[name] = dict(zip(shown, map(int, result.counts)))
-    if not rows:
-        raise _check.nothing_measured(failures)
     report = Report(tuple(rows), arrays)
     rows += _across(report, run, failures, level)
     for name, found in probings.items():
         depths = {layer: depth for depth, layer in enumerate(splits[name].layers)}
         rows += across_probes(found, run, name, depths, level, seed)
+    for name, activations in splits.items() if analyzers == "all" or {"all", FEATURES} & {*_names(analyzers)} else ():
+        for found, more, said in across_features(activations, run, name, level, seed, failures):
+            rows += found
+            arrays |= more
+            details["settings"] = details.get("settings", {}) | said
+    if not rows:
+        raise _check.nothing_measured(failures)
     if baselines and probings[split]:
         if isinstance(model, Activations):
             raise _check.baselines_need_a_model()
@@ -146,7 +154,7 @@ def profile(
             name: {"samples": a.seen, "kept": len(a.sample), "draws": _draws(a, settings)} for name, a in splits.items()
         },
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
-        "analyzers": [a.name for a in chosen],
+        "analyzers": [a.name for a in chosen] + [FEATURES] * ("complexity" in details.get("settings", {})),
         "arguments": {**_arguments(layers, analyzers), **settings, **_shown(recording)},
         **details,
         "failures": failures,
@@ -202,16 +210,19 @@ def _check_kept(activations: Activations) -> None:
         raise _check.subset_too_small(len(activations.sample), len(classes), short)
 
 
+def _names(analyzers: str | Iterable[str]) -> list[str]:
+    return [analyzers] if isinstance(analyzers, str) else list(analyzers)
+
+
 def _named(analyzers: str | Iterable[str]) -> list[str]:
-    """The analyzers that were asked for by name."""
-    names = [analyzers] if isinstance(analyzers, str) else list(analyzers)
-    return [name for name in names if name != "all"]
+    """The analyzers of the table that were asked for by name."""
+    return [name for name in _names(analyzers) if name not in ("all", FEATURES)]
 
 
 def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
     names = _named(analyzers)
     for name in names:
-        _check.choice(name, "analyzers", ("all", *ANALYZERS))
+        _check.choice(name, "analyzers", ("all", *ANALYZERS, FEATURES))
     whole = analyzers == "all" or "all" in analyzers
     return [a for a in ANALYZERS.values() if a.name in names or (whole and a.default)]
 

@@ -10,9 +10,11 @@ from typing import Any
 from repana.analyzers._protocol import Probe
 from repana.analyzers.class_pairs import ClassDivergences, class_divergences
 from repana.analyzers.collapse import NeuralCollapse, neural_collapse
+from repana.analyzers.complexity import Complexity, LayerReading, complexity, layer_readings
 from repana.analyzers.controls import ProbeBaselines, probe_baselines
 from repana.analyzers.discriminants import Fisher, SeparationLaw, fisher, separation_law
 from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
+from repana.analyzers.feature_plane import ComplexityImportance, complexity_vs_importance
 from repana.analyzers.paired import LayerChoice, LayerDifference, best_layer, layer_differences
 from repana.analyzers.probes import Probing, probing
 from repana.analyzers.scales import DimensionProfile, dimension_profile
@@ -746,6 +748,81 @@ ACROSS_LAYERS: dict[str, Analyzer] = {
                 "linear accuracy, relu(xR + b) of the input",
                 unit="share",
                 source="Saxe et al. 2011",
+            ),
+        ),
+    ),
+    "complexity": Analyzer(
+        name="complexity",
+        function=complexity,
+        result=Complexity,
+        reads=(),
+        quantities=(
+            Quantity(
+                "mean_complexity",
+                "mean over features of 1 - mean_l R^2_l",
+                title="Complexity of features",
+                source="Fel et al. 2024",
+            ),
+            Quantity(
+                "mean_hidden", "the same without the input", title="Complexity, hidden layers", source="Fel et al. 2024"
+            ),
+            Quantity(
+                "mean_onset",
+                "first layer with R^2 >= threshold",
+                unit="layers",
+                title="Onset of features",
+                source="Fel et al. 2024",
+            ),
+            Quantity("never", "share of features without onset", "lower", "share", "Never readable", "by definition"),
+            Quantity(
+                "noise_floor", "R^2 of features of nothing", "lower", title="Noise floor of R²", source="by definition"
+            ),
+        ),
+    ),
+    "layer_readings": Analyzer(
+        name="layer_readings",
+        function=layer_readings,
+        result=LayerReading,
+        reads=(Complexity,),
+        quantities=(
+            Quantity(
+                "readable",
+                "mean held-out R^2 of the last features",
+                unit="share",
+                title="Features read (R²)",
+                source="Fel et al. 2024; Xu et al. 2020",
+            ),
+            Quantity(
+                "decoded",
+                "share of features with R^2 >= threshold",
+                unit="share",
+                title="Features decoded",
+                source="Fel et al. 2024",
+            ),
+        ),
+    ),
+    "complexity_vs_importance": Analyzer(
+        name="complexity_vs_importance",
+        function=complexity_vs_importance,
+        result=ComplexityImportance,
+        reads=(),
+        quantities=(
+            Quantity(
+                "rho", "Spearman rho of K and importance", title="Complexity-importance rho", source="Fel et al. 2024"
+            ),
+            Quantity("p_value", "permutation p of rho", title="p of rho", source="by definition"),
+            Quantity(
+                "top_complexity",
+                "mean K of the top tenth by importance less that of all",
+                title="Complexity of important features",
+                source="Fel et al. 2024",
+            ),
+            Quantity(
+                "support",
+                "share of importance in features of more than median K",
+                unit="share",
+                title="Importance of complex features",
+                source="Fel et al. 2024",
             ),
         ),
     ),

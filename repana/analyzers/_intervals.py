@@ -128,7 +128,9 @@ def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: 
     return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note, null)
 
 
-def mean_of(values: Float[Tensor, "n *t"], level: float) -> tuple[Float[Tensor, "*t"], Float[Tensor, "*t"], Float[Tensor, "*t"]]:
+def mean_of(
+    values: Float[Tensor, "n *t"], level: float
+) -> tuple[Float[Tensor, "*t"], Float[Tensor, "*t"], Float[Tensor, "*t"]]:
     """The mean over rows, and Student's interval around it; NaN bounds for one row."""
     n, mean = len(values), values.mean(0)
     if n < 2:

@@ -22,6 +22,7 @@ INPUT = "input"  # the address of what the network is given
 NOISE = 32  # features of nothing, whose R^2 is the floor
 ROWS_A_UNIT = 5
 ALIKE = 1e-6  # of 1 - |correlation|: two features with less are one
+WIDEST = 4096  # units, and rows, of which a fit has its own direction
 MANY = 2000  # pairs of features looked at for equality in blocks of so many
 
 
@@ -42,6 +43,7 @@ class Complexity:
     complexity_high: Float[Tensor, " t"]
     hidden: Float[Tensor, " t"]
     onset: Int[Tensor, " t"]
+    reading: Float[Tensor, "l three"]
     strength: Float[Tensor, "l t"]
     noise: Float[Tensor, "l q"]
     layers: tuple[str, ...]
@@ -65,17 +67,54 @@ class Complexity:
         return as_table(self)
 
 
+@dataclass(frozen=True)
+class LayerReading:
+    """What one layer gives of all features; see `layer_readings`."""
+
+    readable: Estimate
+    decoded: Estimate
+
+
+def layer_readings(found: Complexity) -> dict[str, LayerReading]:
+    """By layer: how well the features of a `complexity` can be read from it.
+
+    `readable`: mean over features of max(0, R^2), with the interval over folds. `decoded`: share of features whose R^2
+    is at least the threshold, with a binomial interval over features. Features that never vary are left out.
+
+    Raises nothing that `complexity` did not.
+
+    Source: Fel et al. 2024, arXiv:2407.06076.
+
+    >>> import torch
+    >>> from repana import complexity, layer_readings
+    >>> x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    >>> float(layer_readings(complexity({"a": x}, x))["a"].decoded)
+    1.0
+    """
+    threshold, level = found.settings["threshold"], found.settings["level"]
+    alive = torch.isfinite(found.curve).all(0)
+    given = (found.curve[:, alive] >= threshold).sum(1).tolist()
+    return {
+        layer: LayerReading(
+            Estimate(*found.reading[k].tolist(), n=found.settings["rows"]),
+            proportion(given[k], int(alive.sum()), level=level),
+        )
+        for k, layer in enumerate(found.layers)
+    }
+
+
 def complexity(
     layers: Mapping[str, Any],
     targets: Any = None,
     *,
     names: Sequence[str] | None = None,
-    threshold: float = 0.5,
+    threshold: float = 0.8,
     form: str = "held_out",
     standardise: bool = True,
     folds: int = 5,
     groups: Any = None,
     strengths: Sequence[float] = GRID,
+    widest: int = WIDEST,
     level: float = 0.95,
     seed: int = 0,
 ) -> Complexity:
@@ -93,8 +132,8 @@ def complexity(
     0 for what every layer gives linearly, 1 for what none does. It depends on which layers are listed; read the `curve`
     first.
 
-    - `curve` (l, t): max(0, R^2) on rows held out in `folds` folds, R^2 = 1 - sum |z - fit|^2/sum |z - mean|^2 where fit
-      and mean are of the other folds. Ridge, whose strength is chosen by feature with the least held-out error among
+    - `curve` (l, t): max(0, R^2) on rows held out in `folds` folds, R^2 = 1 - sum |z - fit|^2/sum |z - mean|^2 where
+      fit and mean are of the other folds. Ridge, whose strength is by feature the one of least held-out error among
       `strengths`, in units of tr(X'X)/d; that choice adds less than .002 to the R^2 of a feature of nothing (512 units,
       500 rows and more). `low`, `high`: by Student's t over folds of the ratio's linear part.
     - `complexity` (t,) with `complexity_low` and `complexity_high`; `hidden` (t,) is that of all layers but "input".
@@ -104,12 +143,14 @@ def complexity(
     - `mean_complexity`, `mean_hidden`: over features; `mean_onset` in layers, of those that have one; `never`, the
       share of features that have none. Their intervals are over folds; that of `never` is binomial, that of
       `mean_onset` the standard error over features.
-    - `constant`: features that never vary; their values are NaN, not 1. `twins`: groups of features that are the same up
-      to sign and scale, which count several times in every mean.
+    - `constant`: features that never vary; their values are NaN, not 1. `twins`: groups of features that are the same
+      up to sign and scale, which count several times in every mean.
 
     `standardise=False` keeps Var(z) R^2, whose K has no lower end. `form="in_sample"` is least squares without penalty
     or held-out rows, as published (as far as is known): a feature of nothing has R^2 = d/(n - 1) there, which grows
-    with width. `groups` (n,): rows of one group stay in one fold (patches of an image, tokens of a sentence).
+    with width. A layer of more than `widest` units, in more rows than that, is read through `widest` random projections
+    (Gaussian, by the seed), which tell no more than all units do. `groups` (n,): rows of one group stay in one fold
+    (patches of an image, tokens of a sentence).
 
     R^2 in [0, 1]. Raises InputError for layers or targets of other lengths, NaN or infinite values, fewer than two
     layers' worth of rows, or targets none of which varies.
@@ -133,7 +174,7 @@ def complexity(
     if streamed:
         given = _from_sums(layers, targets, form, strengths)
     else:
-        given = _from_rows(layers, targets, form, strengths, folds, groups, seed)
+        given = _from_rows(layers, targets, form, strengths, folds, groups, widest, seed)
     t = given.explained.shape[1] - given.noise
     names = _check.feature_names(names, t, given.named)
     raw, noise = given.explained[:, :t], given.explained[:, t:].clamp_min(0)
@@ -154,7 +195,8 @@ def complexity(
     alive = ~constant
     n, count = given.n, int(alive.sum())
     late = onset[alive & (onset >= 0)].double()
-    notes = [
+    notes = [f"{name}: read through {d} random projections" for name, d in zip(found, given.widths) if d == widest]
+    notes += [
         f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
         for name, d in zip(found, given.widths)
         if n < ROWS_A_UNIT * d
@@ -182,6 +224,7 @@ def complexity(
         complexity_high=(k + k_wide).clamp_max(1),
         hidden=h,
         onset=onset,
+        reading=torch.stack([_row(curve[k][alive], influence[:, k][:, alive], level) for k in range(len(found))]),
         strength=given.strength[:, :t],
         noise=noise,
         layers=tuple(found),
@@ -206,9 +249,9 @@ def complexity(
 class _Read:
     """What was read of all layers: of `t` targets, and after them of so many of noise."""
 
-    explained: Float[Tensor, "l t"]
-    influence: Float[Tensor, "f l t"]
-    strength: Float[Tensor, "l t"]
+    explained: Float[Tensor, "l both"]
+    influence: Float[Tensor, "f l both"]
+    strength: Float[Tensor, "l both"]
     variance: Float[Tensor, " t"]
     widths: list[int]
     n: int
@@ -224,12 +267,13 @@ def _from_rows(
     strengths: Sequence[float],
     folds: int,
     groups: Any,
+    widest: int,
     seed: int,
 ) -> _Read:
     xs = {name: _check.features_of(layers[name]) for name in layers}
     lengths = {len(x) for x in xs.values()}
     if len(lengths) > 1:
-        raise _check.lengths_differ(sorted(lengths))
+        raise _check.unlike_samples(*sorted(lengths)[:2])
     n = lengths.pop()
     _check.at_least(folds, "folds", 2)
     if n < 2 * folds:
@@ -253,7 +297,9 @@ def _from_rows(
     unit = torch.where(constant, 0.0, z - z.mean(0)) / torch.where(constant, 1.0, spread)
     both = torch.cat([unit, nothing], 1)
     reads = []
-    for x in xs.values():
+    for k, (name, x) in enumerate(xs.items()):
+        if min(x.shape) > widest:
+            x = xs[name] = _projected(x, widest, seed + k)  # noqa: PLW2901
         here, place = both.to(x.device), fold.to(x.device)
         if form == "in_sample":
             reads.append(_flat(in_sample_rows(x, here), folds))
@@ -271,8 +317,9 @@ def _from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Se
     first = sums[0]
     widths, n = [m.xx.shape[1] for m in sums], int(first.count.sum())
     normals = [m.normal() for m in sums]
+    t = len(normals[0].squares)
     if len({(len(p.squares), p.n) for p in normals}) > 1:
-        raise _check.lengths_differ(sorted({p.n for p in normals}))
+        raise _check.unlike_samples(normals[0].n, next(p.n for p in normals if p.n != n or len(p.squares) != t))
     squares = normals[0].squares.cpu()
     size = (squares / n + normals[0].target_mean.cpu().square()).sqrt()
     constant = (squares / n).sqrt() <= 1e-7 * size
@@ -288,6 +335,15 @@ def _from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Se
     length = seen.norm(dim=0)
     twins = _equal(seen / length.clamp_min(1e-300), constant | (length == 0), length)
     return _stacked(reads, squares / n, widths, n, 0, twins, "", constant)
+
+
+def _projected(x: Features, width: int, seed: int) -> Float[Tensor, "n w"]:
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.zeros(len(x), width, device=x.device)
+    moved = x.float() - x.float().mean(0)
+    for part in torch.arange(x.shape[1]).split(WIDEST):
+        found += moved[:, part] @ torch.randn(len(part), width, generator=generator).to(x.device)
+    return found / width**0.5
 
 
 def _strengths(x: Features, relative: Sequence[float]) -> Float[Tensor, " r"]:
@@ -361,6 +417,12 @@ def _error(influence: Tensor) -> Tensor:
 def _mean(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], n: int, level: float) -> Estimate:
     value, wide = float(values.mean()), _quantile(len(influence), level) * float(_error(influence.mean(1)))
     return Estimate(value, value - wide, min(value + wide, 1.0), n)
+
+
+def _row(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], level: float) -> Float[Tensor, " three"]:
+    """Mean over features, and its interval."""
+    value, wide = values.mean(), _quantile(len(influence), level) * _error(influence.mean(1))
+    return torch.stack([value, (value - wide).clamp_min(0), value + wide])
 
 
 def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:

@@ -1,4 +1,4 @@
-"""What counts as a feature of a layer: its units, the classifier's rows, principal components, parts, or given vectors."""
+"""What counts as a feature of a layer: units, the classifier's rows, principal components, parts, or given vectors."""
 
 import warnings
 from collections.abc import Sequence
@@ -115,7 +115,9 @@ def dictionary(
             return Dictionary(atoms, _check.feature_names(names, len(atoms), "class"), kind, encoder or "project", zero)
         if kind == "pca":
             atoms, mean = _principal(x, count)
-            return Dictionary(atoms, _check.feature_names(names, len(atoms), "component"), kind, encoder or "project", mean)
+            return Dictionary(
+                atoms, _check.feature_names(names, len(atoms), "component"), kind, encoder or "project", mean
+            )
         atoms = _parts(x, count, seed)
         return Dictionary(atoms, _check.feature_names(names, len(atoms), "part"), kind, encoder or "nnls", zero)
     atoms = _check.dictionary_of(kind, d)
@@ -144,8 +146,16 @@ def _parts(x: Features, count: int | None, seed: int) -> Float[Tensor, "t d"]:
     if count is None:
         count = min(64, len(_principal(x, None)[0]))
     _check.at_most_components(count, min(x.shape))
-    model = NMF(count, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-5)
+    model: Any = NMF(
+        count,  # type: ignore[arg-type]
+        init="nndsvda",
+        random_state=seed,
+        max_iter=1000,
+        tol=1e-5,
+    )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # codes are solved for exactly below: where the parts stand still matters little
+        warnings.simplefilter(
+            "ignore"
+        )  # codes are solved for exactly below: where the parts stand still matters little
         model.fit(x.double().cpu().numpy())
     return torch.from_numpy(model.components_)

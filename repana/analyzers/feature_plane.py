@@ -71,7 +71,7 @@ def complexity_vs_importance(
     k = _values(complexity, "complexity")
     weight = _values(importance, "signed" if signed else "absolute")
     if len(k) != len(weight):
-        raise _check.lengths_differ(sorted({len(k), len(weight)}))
+        raise _check.feature_counts(len(k), len(weight))
     alive = np.isfinite(k) & np.isfinite(weight)
     k, weight = k[alive], weight[alive]
     t = len(k)
@@ -103,7 +103,8 @@ def complexity_vs_importance(
 
 
 def _values(given: Any, name: str) -> np.ndarray:
-    value = getattr(given, name, given)
+    plain = isinstance(given, (Tensor, np.ndarray, list, tuple))
+    value = given if plain else getattr(given, name, given)
     return _check.column(value.detach().cpu() if isinstance(value, Tensor) else value, name, None)
 
 

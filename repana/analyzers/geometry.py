@@ -125,16 +125,14 @@ def superposition(vectors: Any, *, threshold: float = 0.5) -> Superposition:
     )
 
 
-def coding_rate(
-    features: Any, labels: Any = None, *, epsilon: float = 0.5, normalise: bool = True
-) -> CodingRate:
+def coding_rate(features: Any, labels: Any = None, *, epsilon: float = 0.5, normalise: bool = True) -> CodingRate:
     """Nats that it takes to code rows up to a mean squared error of epsilon^2, and how many fewer class by class.
 
         R = 1/2 logdet(I + d/(n epsilon^2) X'X),   R_c = sum_j n_j/(2n) logdet(I + d/(n_j epsilon^2) X_j'X_j),
 
-    `reduction` R - R_c. `normalise` scales rows to length 1, as the papers do (zero rows stay zero); nothing is centred.
-    Published code differs in epsilon^2 (0.5, 1e-4, 1) and in this scale: say which with the number. `class_rate` and
-    `reduction` are NaN without `labels`.
+    `reduction` R - R_c. `normalise` scales rows to length 1, as the papers do (zero rows stay zero); nothing is
+    centred. Published code differs in epsilon^2 (0.5, 1e-4, 1) and in this scale: say which with the number.
+    `class_rate` and `reduction` are NaN without `labels`.
 
     Raises InputError for labels of another length, or an epsilon that is not positive.
 

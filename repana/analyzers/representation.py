@@ -57,8 +57,8 @@ def variance_explained(
 
         R_f^2 = 1 - sum |W f - phi|^2/sum |phi|^2     (`ratio="sums"`),
 
-    or the mean over rows of 1 - |W f - phi|^2/|phi|^2 (`ratio="examples"`, as the paper writes it), which noise in short
-    rows pulls down. Means are those of the rows fitted on; `reference` puts another sum |phi|^2 a row in the
+    or the mean over rows of 1 - |W f - phi|^2/|phi|^2 (`ratio="examples"`, as the paper writes it), which noise in
+    short rows pulls down. Means are those of the rows fitted on; `reference` puts another sum |phi|^2 a row in the
     denominator, such as that of the last checkpoint.
 
     - `total` (t,): of each feature alone; `unique` (t,): what all together explain less all but this one. For

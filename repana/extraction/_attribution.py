@@ -53,6 +53,7 @@ class Reader:
     live: Session
     plan: Plan
     forward: Forward | None
+    device: torch.device
     swaps: dict[str, Callable[[Tensor], Tensor]]  # by address; what is absent passes unchanged
 
     @property
@@ -77,7 +78,7 @@ class Reader:
 
             return function
 
-        with self.swapped({p.address: keep(p.address) for p in self.layers}):
+        with self.swapped({p.address: keep(p.address) for p in self.layers if p.address not in self.swaps}):
             z = self.logits(batch)
         return found, z
 
@@ -124,7 +125,7 @@ def reading(
         for p in planned.layers:
             live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))
         yield (
-            Reader(live, planned, forward, swaps),
+            Reader(live, planned, forward, options.device, swaps),
             (unpack(raw, inner, forward, mask).to(options.device) for raw in raws),
         )
 

@@ -61,7 +61,9 @@ def plan(
     Raises everything that `record` would raise before its long run. See `record` for the arguments.
     """
     inner, taken = unwrap(model)
-    options = Options(layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, None, batch_dim)
+    options = Options(
+        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, None, batch_dim
+    )
     first, _, _ = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
         return planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
@@ -117,7 +119,16 @@ def record(
         raise _check.negative("max_samples", max_samples)
     inner, taken = unwrap(model)
     options = Options(
-        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, logits, batch_dim, class_names
+        layers,
+        pool,
+        wanted_device(inner, device),
+        wanted_dtype(dtype),
+        forward,
+        mask,
+        head,
+        logits,
+        batch_dim,
+        class_names,
     )
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:

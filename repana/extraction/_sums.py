@@ -69,13 +69,13 @@ def fold_moments(
                 raise _check.target_rows(len(values), seen)
             if of_group is not None and group is not None:
                 if seen > len(group):
-                    raise _check.groups_of(group[:0], seen)
+                    raise _check.target_rows(len(group), seen, "groups")
                 fold = of_group[group[at]]
             else:
                 while len(dealt) < seen:
                     dealt = torch.cat([dealt, _dealt(folds * 64, folds, generator)])
                 fold = dealt[at]
-            aim = targets(features, z) if values is None else values[at]
+            aim: Any = targets(features, z) if callable(targets) else values[at]  # type: ignore[index]
             for address, x in features.items():
                 sums[address].add(x, aim.to(x.device), fold.to(x.device))
     finite.close()

@@ -1,0 +1,199 @@
+"""Channels that are nearly the same, merged pair by pair: on plain arrays of weights and the groups they touch.
+
+A weight is (out, in, k): a row for each channel that it makes, a column for each that it reads, k numbers for each pair
+(a kernel, or positions that were flattened). Groups are channels that several weights share. Merging i and j of a group
+leaves i; distances between all channels are kept up to date rather than computed anew.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+RULES = ("mean_in", "sum_in")
+
+
+@dataclass
+class Weight:
+    """One weight with its bias, and the groups of its rows and columns; -1 for a side that stays as it is."""
+
+    values: Float[Tensor, "o i k"]
+    bias: Float[Tensor, " o"] | None
+    rows: int
+    columns: int
+
+
+@dataclass
+class Scale:
+    """A factor and a term for every channel of a group, such as a batch normalisation that could not be folded."""
+
+    tensors: dict[str, Tensor]
+    group: int
+
+
+@dataclass
+class Merging:
+    """Weights on their way to fewer channels. `count` (c,) by group: how many channels each stands for, 0 once gone."""
+
+    weights: dict[str, Weight]
+    scales: dict[str, Scale]
+    count: dict[int, Int[Tensor, " c"]]
+    rule: str = "mean_in"
+    distance: str = "both"
+    _known: dict[int, Float[Tensor, "c c"]] = field(default_factory=dict)
+
+    def run(self, beta: float, most: Mapping[int, int]) -> None:
+        """Sweeps over all groups, one merge each, while the least distance is at most beta times the largest."""
+        going = True
+        left = dict(most)
+        while going:
+            going = False
+            for group in self.count:
+                if left.get(group, 1) <= 0:
+                    continue
+                pair = self._closest(group, beta)
+                if pair is not None:
+                    self._merge(group, *pair)
+                    left[group] = left.get(group, len(self.count[group])) - 1
+                    going = True
+
+    def remaining(self) -> dict[int, int]:
+        return {group: int((count > 0).sum()) for group, count in self.count.items()}
+
+    def _closest(self, group: int, beta: float) -> tuple[int, int] | None:
+        alive = self.count[group] > 0
+        if int(alive.sum()) < 2:
+            return None
+        if group not in self._known:
+            self._known[group] = self._distances(group)
+        found = self._known[group]
+        live = alive[:, None] & alive
+        largest = float(found[live].max())
+        off = live & ~torch.eye(len(alive), dtype=torch.bool)
+        masked = torch.where(off, found, torch.inf)
+        at = int(masked.argmin())
+        i, j = sorted(divmod(at, len(alive)))
+        least = max(float(self._exact(group, i, j)), 0.0)
+        if least > beta * largest:
+            return None
+        return i, j
+
+    def _merge(self, group: int, i: int, j: int) -> None:
+        count = self.count[group]
+        a, b = float(count[i]), float(count[j])
+        both = False
+        for weight in self.weights.values():
+            if group not in (weight.rows, weight.columns):
+                continue
+            other = weight.columns if weight.rows == group else weight.rows
+            both |= other == group
+            axis = 0 if weight.rows == group else 1
+            before = self._across(weight, other, i, j)
+            self._combine(weight, axis, i, j, a, b)
+            if other == group:
+                self._combine(weight, 1, i, j, a, b)
+            elif other in self._known and before is not None:
+                after = self._across(weight, other, i, j)
+                assert after is not None
+                self._known[other] += after - before
+        for scale in self.scales.values():
+            if scale.group == group:
+                for tensor in scale.tensors.values():
+                    tensor[i] = (
+                        tensor[i] + tensor[j] if self.rule == "sum_in" else (a * tensor[i] + b * tensor[j]) / (a + b)
+                    )
+                    tensor[j] = 0
+        count[i] += count[j]
+        count[j] = 0
+        if both:
+            self._known.pop(group, None)
+        elif group in self._known:
+            row = self._to_one(group, i)
+            self._known[group][i], self._known[group][:, i] = row, row
+
+    def _combine(self, weight: Weight, axis: int, i: int, j: int, a: float, b: float) -> None:
+        w = weight.values if axis == 0 else weight.values.transpose(0, 1)
+        mean, total = (a * w[i] + b * w[j]) / (a + b), w[i] + w[j]
+        inwards = axis == 0
+        w[i] = mean if inwards == (self.rule == "mean_in") else total
+        w[j] = 0
+        if inwards and weight.bias is not None:
+            h = weight.bias
+            h[i] = (a * h[i] + b * h[j]) / (a + b) if self.rule == "mean_in" else h[i] + h[j]
+            h[j] = 0
+
+    def _across(self, weight: Weight, other: int, i: int, j: int) -> Float[Tensor, "c c"] | None:
+        """What two channels of a group add to the squared distances of the group on the other side of a weight."""
+        if other < 0 or other not in self._known:
+            return None
+        if self.distance == "in" and weight.columns == other:
+            return torch.zeros_like(self._known[other])
+        if weight.rows == other:
+            part = weight.values[:, [i, j]].flatten(1)
+        else:
+            part = weight.values[[i, j]].transpose(0, 1).flatten(1) / self._shares(other)
+        return _squared(part)
+
+    def _shares(self, group: int) -> Float[Tensor, "c one"]:
+        """By what outgoing weights are divided to be those of one channel."""
+        if self.rule == "sum_in":
+            return torch.ones(1, 1, dtype=torch.float64)
+        return self.count[group].clamp_min(1).double()[:, None]
+
+    def _parts(self, group: int) -> list[Float[Tensor, "c p"]]:
+        """All numbers of every channel of a group: what it reads and what it is read with."""
+        found = []
+        for weight in self.weights.values():
+            if weight.rows == group:
+                found.append(weight.values.flatten(1))
+                if weight.bias is not None and self.rule == "mean_in":
+                    found.append(weight.bias[:, None])
+            if weight.columns == group and self.distance == "both":
+                found.append(weight.values.transpose(0, 1).flatten(1) / self._shares(group))
+        if self.rule == "mean_in":
+            found += [t[:, None] for s in self.scales.values() if s.group == group for t in s.tensors.values()]
+        return found
+
+    def _distances(self, group: int) -> Float[Tensor, "c c"]:
+        c = len(self.count[group])
+        return sum((_squared(part) for part in self._parts(group)), torch.zeros(c, c, dtype=torch.float64))
+
+    def _to_one(self, group: int, i: int) -> Float[Tensor, " c"]:
+        return sum(
+            ((part - part[i]).square().sum(1) for part in self._parts(group)),
+            torch.zeros(len(self.count[group]), dtype=torch.float64),
+        )
+
+    def _exact(self, group: int, i: int, j: int) -> float:
+        return float(sum((part[i] - part[j]).square().sum() for part in self._parts(group)))
+
+
+def balanced(merging: Merging, group: int) -> None:
+    """Scale every channel's incoming weights by c and its outgoing ones by 1/c, so that both have one norm: the same
+    function, where all between them is positively homogeneous.
+    """
+    c = len(merging.count[group])
+    inside, outside = torch.zeros(c, dtype=torch.float64), torch.zeros(c, dtype=torch.float64)
+    makers = [w for w in merging.weights.values() if w.rows == group]
+    readers = [w for w in merging.weights.values() if w.columns == group]
+    for w in makers:
+        inside += w.values.square().sum((1, 2))
+        if w.bias is not None:
+            inside += w.bias.square()
+    for w in readers:
+        outside += w.values.square().sum((0, 2))
+    factor = torch.where((inside > 0) & (outside > 0), (outside / inside.clamp_min(1e-300)) ** 0.25, 1.0)
+    for w in makers:
+        w.values *= factor[:, None, None]
+        if w.bias is not None:
+            w.bias *= factor
+    for w in readers:
+        w.values /= factor[:, None]
+
+
+def _squared(part: Float[Tensor, "c p"]) -> Float[Tensor, "c c"]:
+    moved = part - part.mean(0)
+    size = moved.square().sum(1)
+    return (size[:, None] + size - 2 * moved @ moved.T).clamp_min_(0)

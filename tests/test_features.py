@@ -1,0 +1,201 @@
+"""Variance explained, redundancy, sparsity, superposition, coding rate: closed forms and planted truths."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repana import InputError, coding_rate, hoyer, redundancy, superposition, variance_explained
+
+
+def features(n=4000, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    f = torch.randn(n, 2, generator=g, dtype=torch.float64).sign()
+    q = torch.linalg.qr(torch.randn(10, 10, generator=g, dtype=torch.float64))[0][:2]
+    return f, (f * torch.tensor([3.0, 1.0])) @ q
+
+
+@pytest.mark.parametrize("ratio", ["sums", "examples"])
+def test_variance_that_two_features_explain(ratio):
+    """V17: phi = 3 f1 q1 + f2 q2 of balanced signs: .9 and .1."""
+    f, phi = features()
+    found = variance_explained(phi, f, ratio=ratio, resamples=100)
+    assert found.total.tolist() == pytest.approx([0.9, 0.1], abs=0.01)
+    assert found.unique.tolist() == pytest.approx([0.9, 0.1], abs=0.01)
+    assert float(found.joint) == pytest.approx(1, abs=1e-9)
+    assert float(found.overlap) == pytest.approx(0, abs=0.01)
+
+
+def test_noise_parts_the_two_ratios():
+    """Mean of ratios below the ratio of sums under noise, equal without; the closed form is the ratio of sums."""
+    g = torch.Generator().manual_seed(0)
+    f = torch.randn(20000, 1, generator=g, dtype=torch.float64).sign()
+    q = torch.nn.functional.normalize(torch.randn(1, 8, generator=g, dtype=torch.float64))
+    phi = f @ q + 0.7 * torch.randn(20000, 8, generator=g, dtype=torch.float64)
+    sums, examples = (float(variance_explained(phi, f, ratio=r, resamples=0).total) for r in ("sums", "examples"))
+    truth = 1 / (1 + 8 * 0.49)
+    assert sums == pytest.approx(truth, abs=0.01)
+    assert examples < sums
+
+
+def test_features_that_go_together_share_what_they_explain():
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(3000, 1, generator=g, dtype=torch.float64)
+    b = a + 0.3 * torch.randn(3000, 1, generator=g, dtype=torch.float64)
+    found = variance_explained(torch.cat([a, a + b], 1), torch.cat([a, b], 1), resamples=50)
+    assert float(found.overlap) > 0.8
+    assert found.overlap.low > 0.7
+    assert bool((found.unique < found.total).all())
+
+
+def test_intervals_and_reference_of_variance_explained():
+    f, phi = features(600)
+    noisy = phi + 2 * torch.randn(phi.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = variance_explained(noisy, f, resamples=200)
+    assert bool((found.total_low < found.total).all() & (found.total < found.total_high).all())
+    truth = 9 / (10 + 40)
+    assert float(found.total_low[0]) < truth < float(found.total_high[0])
+    size = float(noisy.square().sum(1).mean())
+    doubled = variance_explained(noisy, f, resamples=0, reference=2 * size)
+    assert float(doubled.total[0]) > float(found.total[0])
+    with pytest.raises(InputError, match="RA251"):
+        variance_explained(phi, torch.ones(600))
+    with pytest.raises(InputError, match="RA211"):
+        variance_explained(phi, f[:-1])
+
+
+def test_parities_are_represented_unequally():
+    """V18: a network trained on a sign, a 2-parity and a 3-parity: the easy one takes the most variance, 4 of 4 seeds."""
+    for seed in range(4):
+        torch.manual_seed(seed)
+        x = torch.randint(2, (4000, 12)).float() * 2 - 1
+        f = torch.stack([x[:, 0], x[:, 1:3].prod(1), x[:, 3:6].prod(1)], 1)
+        net = torch.nn.Sequential(
+            torch.nn.Linear(12, 128), torch.nn.ReLU(), torch.nn.Linear(128, 64), torch.nn.ReLU(), torch.nn.Linear(64, 3)
+        )
+        optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+        for _ in range(60):
+            for at in torch.randperm(4000).split(250):
+                optimizer.zero_grad()
+                torch.nn.functional.soft_margin_loss(net(x[at]), f[at]).backward()
+                optimizer.step()
+        with torch.no_grad():
+            assert float((net(x).sign() == f).double().mean()) > 0.995
+            found = variance_explained(net[:4](x), f, resamples=0)
+        assert float(found.total[0]) > float(found.total[1:].max())
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_redundancy_says_nothing_on_a_white_layer(local):
+    """sqrt(p) for every direction."""
+    x = torch.randn(20000, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = x[:, 0] if local else x.sum(1)
+    found = redundancy(x, z, keep=0.25, draws=400)
+    assert float(found.mean_redundancy) == pytest.approx(0.5, abs=0.06)
+    assert found.mean_redundancy.null == 0.5
+
+
+def test_redundancy_against_masks_taken_one_by_one():
+    from repana.analyzers.flows import cka_of
+
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 12, generator=g, dtype=torch.float64) @ torch.randn(12, 12, generator=g, dtype=torch.float64)
+    z = torch.stack([x[:, 0] + x[:, 3], torch.ones(200, dtype=torch.float64)], 1)
+    found = redundancy(x, z, keep=0.5, draws=30, seed=4)
+    order = torch.rand(30, 12, generator=torch.Generator().manual_seed(4)).argsort(1)[:, :6]
+    want = torch.stack([cka_of(x[:, at], z[:, :1]) / cka_of(x, z[:, :1]) for at in order]).mean()
+    assert float(found.redundancy[0]) == pytest.approx(float(want), rel=1e-9)
+    assert bool(found.redundancy[1].isnan())
+    assert found.mean_redundancy.n == 1
+
+
+def test_hoyer():
+    assert hoyer(torch.eye(4)).tolist() == [1.0] * 4
+    assert hoyer(torch.ones(2, 9)).tolist() == pytest.approx([0.0] * 2)
+    assert math.isnan(float(hoyer(torch.zeros(1, 3))[0]))
+    v = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(hoyer(v), hoyer(-3 * v))
+    with pytest.raises(InputError, match="RA234"):
+        hoyer(torch.ones(3, 1))
+
+
+def simplex(m):
+    """m + 1 unit vectors in m dimensions, each as far from the others as can be."""
+    centred = torch.eye(m + 1, dtype=torch.float64) - 1 / (m + 1)
+    _, _, v = torch.linalg.svd(centred)
+    return torch.nn.functional.normalize(centred @ v[:m].T)
+
+
+@pytest.mark.parametrize("m", [2, 5, 30])
+def test_a_simplex_reaches_the_welch_floor(m):
+    """V24: |cos| = 1/m, mean cos^2 the floor, dimensionalities sum to m."""
+    found = superposition(simplex(m))
+    assert float(found.mean_cosine) == pytest.approx(1 / m)
+    assert float(found.mean_squared_cosine) == pytest.approx(float(found.welch))
+    assert float(found.dimensions) == pytest.approx(m)
+    assert found.dimensionality.tolist() == pytest.approx([m / (m + 1)] * (m + 1))
+
+
+def test_random_directions():
+    w = torch.randn(600, 50, generator=torch.Generator().manual_seed(0))
+    found = superposition(w)
+    assert float(found.mean_squared_cosine) == pytest.approx(1 / 50, rel=0.03)
+    assert float(found.mean_squared_cosine) >= float(found.welch)
+    assert float(found.random) == 1 / 50
+    parted = superposition(torch.cat([torch.eye(4), torch.zeros(2, 4)]))
+    assert float(parted.represented) == pytest.approx(4 / 6)
+    assert parted.dimensionality.tolist() == [1.0] * 4 + [0.0] * 2
+    assert float(parted.mean_squared_cosine) == 0
+    with pytest.raises(InputError, match="RA227"):
+        superposition(torch.zeros(3, 2))
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_cosines_do_not_depend_on_rotation_length_or_blocks(seed):
+    g = torch.Generator().manual_seed(seed)
+    w = torch.randn(30, 6, generator=g, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64))[0]
+    scale = torch.rand(30, 1, generator=g, dtype=torch.float64) + 0.1
+    one, other = superposition(w), superposition(scale * w @ turn)
+    assert float(one.mean_squared_cosine) == pytest.approx(float(other.mean_squared_cosine), rel=1e-9)
+    import repana.analyzers.geometry as geometry
+
+    old, geometry.ROWS = geometry.ROWS, 7
+    try:
+        assert float(superposition(w).mean_cosine) == pytest.approx(float(one.mean_cosine), rel=1e-12)
+    finally:
+        geometry.ROWS = old
+
+
+@pytest.mark.parametrize(("n", "d"), [(50, 8), (8, 50)])
+def test_coding_rate_on_either_side_of_the_gram(n, d):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(n, d, generator=g, dtype=torch.float64), torch.arange(n) % 3
+    found = coding_rate(x, y, epsilon=0.7, normalise=False)
+    z = x.numpy()
+
+    def rate(z):
+        return 0.5 * np.linalg.slogdet(np.eye(d) + d / (len(z) * 0.49) * z.T @ z)[1]
+
+    assert float(found.rate) == pytest.approx(rate(z))
+    parts = sum((y == k).sum().item() / n * rate(z[(y == k).numpy()]) for k in range(3))
+    assert float(found.class_rate) == pytest.approx(parts)
+    assert float(found.reduction) == pytest.approx(rate(z) - parts)
+
+
+def test_rate_reduction_is_largest_for_orthogonal_classes():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(300) % 3
+    apart = torch.nn.functional.one_hot(y, 3).double() @ torch.eye(3, 9, dtype=torch.float64)
+    apart = apart + 0.05 * torch.randn(300, 9, generator=g)
+    mixed = torch.randn(300, 9, generator=g)
+    assert float(coding_rate(apart, y).reduction) > float(coding_rate(mixed, y).reduction)
+    assert math.isnan(float(coding_rate(mixed).reduction))
+    ignored = torch.where(torch.arange(300) < 30, -100, y)
+    assert float(coding_rate(apart, ignored).rate) == pytest.approx(float(coding_rate(apart[30:], y[30:]).rate))
+    with pytest.raises(InputError, match="RA2"):
+        coding_rate(mixed, epsilon=0.0)
