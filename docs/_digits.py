@@ -1,5 +1,6 @@
 """What the gallery draws: a small network trained on digits, with and without weight decay, made once per build."""
 
+from collections import OrderedDict
 from functools import cache
 
 import torch
@@ -36,6 +37,46 @@ def activations() -> repana.Activations:
 @cache
 def probes() -> repana.Report:
     return repana.probe_layers(trained(), digits()[1], run="digits CNN")
+
+
+@cache
+def features() -> repana.FeatureReading:
+    """Non-negative parts of the last hidden layer, on held-out digits."""
+    return repana.read_features(trained(), digits()[1], features="nmf", count=16)
+
+
+@cache
+def features_over_training() -> dict[int, repana.FeatureReading]:
+    torch.manual_seed(0)
+    net = digits_cnn()
+    found = {}
+    for epoch in steps(net, digits()[0], EPOCHS):
+        if epoch in (1, 2, 4, 8, 16, 24):
+            found[epoch] = repana.read_features(net, digits()[1], features="nmf", count=16)
+    return found
+
+
+class Residual(torch.nn.Module):
+    """Two layers beside what passes them by."""
+
+    def __init__(self, width: int = 48) -> None:
+        super().__init__()
+        self.first, self.relu = torch.nn.Linear(width, width), torch.nn.ReLU()
+        self.second = torch.nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(self.relu(self.first(x)))
+
+
+@cache
+def residual() -> torch.nn.Module:
+    """A residual network of six blocks, trained on digits."""
+    torch.manual_seed(0)
+    parts = {"flat": torch.nn.Flatten(), "stem": torch.nn.Linear(64, 48)}
+    parts |= {f"block{i}": Residual() for i in range(1, 7)} | {"head": torch.nn.Linear(48, 10)}
+    net = torch.nn.Sequential(OrderedDict(parts))
+    train_mlp(net, 60, 0.003)
+    return net
 
 
 @cache
@@ -83,10 +124,10 @@ def mlp(seed: int) -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10))
 
 
-def train_mlp(model: torch.nn.Module) -> None:
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=0.03)
+def train_mlp(model: torch.nn.Module, rounds: int = 150, rate: float = 0.03) -> None:
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=rate)
     x, y = digits()[0]
-    for _ in range(150):
+    for _ in range(rounds):
         optimizer.zero_grad()
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()

@@ -1248,5 +1248,11 @@ def no_residual(model: str) -> ModelError:
     )
 
 
+def not_images(shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        "RA206", f"`images` has shape {shape}; wanted (n, h, w), or 1 or 3 channels: (n, c, h, w) or (n, h, w, c)."
+    )
+
+
 def steps_differ(steps: Sequence[Any]) -> InputError:
     return InputError("RA255", f"step(s) {listed(steps)} are in one of the two mappings only; wanted the same in both.")

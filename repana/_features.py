@@ -98,6 +98,9 @@ def across_features(
     head = activations.head
     layer = head.layer if head is not None and head.layer in activations else activations.layers[-1]
     some = upto(activations, layer)
+    some = some.select(*(name for name in some.layers if bool(torch.isfinite(some[name]).all())))
+    if layer not in some:  # as every other analyzer of that layer says
+        return
     n = len(some.sample)
     if len(some.layers) < 2 or n < FEW_ROWS:
         return

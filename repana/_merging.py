@@ -18,7 +18,7 @@ from repana.extraction._record import wanted_device
 from repana.extraction._session import session, unwrap
 from repana.summaries.merging import balanced
 
-BETAS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
+BETAS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.13, 0.16, 0.2, 0.3)
 DISTANCES = ("both", "in")
 
 
@@ -92,7 +92,7 @@ def feature_merging(
     Raises ModelError for a model that torch.fx cannot trace (the layer is named) or without any group.
 
     Source: "Going Beyond Neural Network Feature Similarity: The Network Feature Complexity and Its Interpretation Using
-    Category Theory", Chen, Ren & Yan 2024, arXiv:2310.06756 (rule; repository of the authors for its details).
+    Category Theory", Chen, Zhou & Yan 2024, arXiv:2310.06756 (rule; repository of the authors for its details).
     """
     _check.level_of(level)
     _check.choice(distance, "distance", DISTANCES)

@@ -95,7 +95,9 @@ def test_analyze_without_labels_measures_what_needs_none(tmp_path, capsys, monke
     code, out, err = run(capsys, monkeypatch, "analyze", str(tmp_path / "f.npz"), "-o", str(tmp_path / "out"))
     assert code == 0, err
     assert "two_nn" in out
-    assert {r.analyzer for r in Report.load(tmp_path / "out" / "report").rows} == {"dimension", "spectrum", "topology"}
+    assert {r.analyzer for r in Report.load(tmp_path / "out" / "report").rows} == {
+        "dimension", "spectrum", "topology", "complexity", "layer_readings",
+    }  # fmt: skip
     code, _, err = run(
         capsys, monkeypatch, "analyze", str(tmp_path / "f.npz"), "-m", "fisher", "-o", str(tmp_path / "o")
     )

@@ -302,11 +302,11 @@ def test_codes_of_another_width():
         dictionary(torch.rand(9, 4)).codes(torch.rand(9, 5))
 
 
-# --- labels, plane, training --------------------------------------------------------------------------------------------
+# --- labels, plane, training ------------------------------------------------------------------------------------------
 
 
 def test_complexity_of_labels():
-    """V28: the mean of pointwise information is the label entropy less the cross-entropy; of shuffled rows not above 0."""
+    """V28: the mean of pointwise information is the label entropy less the cross-entropy; shuffled, not above 0."""
     g = torch.Generator().manual_seed(0)
     x = torch.randn(600, 3, generator=g)
     y = (x[:, 0] * x[:, 1] > 0).long()
@@ -342,12 +342,12 @@ def test_complexity_against_importance(sign):
     k = torch.rand(60, generator=g)
     weight = sign * k + 0.3 * torch.randn(60, generator=g)
     found = complexity_vs_importance(k, weight, resamples=500)
-    assert float(found.rho) == pytest.approx(float(spearmanr(k, weight).statistic), abs=1e-12)
-    assert found.rho.low < float(found.rho) < found.rho.high
-    assert sign * found.rho.low > 0 or sign * found.rho.high > 0
+    assert float(found.rank_correlation) == pytest.approx(float(spearmanr(k, weight).statistic), abs=1e-12)
+    assert found.rank_correlation.low < float(found.rank_correlation) < found.rank_correlation.high
+    assert sign * found.rank_correlation.low > 0 or sign * found.rank_correlation.high > 0
     assert float(found.p_value) < 0.01
     assert sign * float(found.top_complexity) > 0
-    assert abs(found.rho.null_high - 1.96 / 59**0.5) < 0.06
+    assert abs(found.rank_correlation.null_high - 1.96 / 59**0.5) < 0.06
 
 
 def test_the_plane_leaves_out_what_has_no_complexity():
@@ -359,8 +359,8 @@ def test_the_plane_leaves_out_what_has_no_complexity():
     with pytest.raises(InputError, match="RA255: complexity is of 6"):
         complexity_vs_importance(k, torch.arange(5.0))
     same = complexity_vs_importance(torch.ones(6), torch.arange(6.0), resamples=20)
-    assert np.isnan(float(same.rho))
-    assert "same for all" in same.rho.note
+    assert np.isnan(float(same.rank_correlation))
+    assert "same for all" in same.rank_correlation.note
 
 
 def test_time_to_decode_and_sedimentation():

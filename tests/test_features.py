@@ -68,7 +68,7 @@ def test_intervals_and_reference_of_variance_explained():
 
 
 def test_parities_are_represented_unequally():
-    """V18: a network trained on a sign, a 2-parity and a 3-parity: the easy one takes the most variance, 4 of 4 seeds."""
+    """V18: a network trained on a sign, a 2-parity and a 3-parity: the easy one takes the most, 4 of 4 seeds."""
     for seed in range(4):
         torch.manual_seed(seed)
         x = torch.randint(2, (4000, 12)).float() * 2 - 1

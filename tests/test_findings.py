@@ -59,6 +59,21 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
     return Report((*rows, *best.rows), {}, made.provenance)
 
 
+SIMPLE = Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4)
+
+
+def featured(decoded=(0.1, 0.6, 1.0), rho=SIMPLE, note="") -> Report:
+    """Features read from the input and two layers, their complexity and what it has to do with importance."""
+    made = planted(["input", "conv", "fc"], list(decoded), name="decoded", analyzer="layer_readings")
+    rows = [*made.rows, *planted([""], [rho], name="rank_correlation", analyzer="complexity_vs_importance").rows]
+    mean = Estimate(0.3, 0.2, 0.4, 500, note)
+    rows += planted([""], [mean], name="mean_complexity", analyzer="complexity").rows
+    return Report(tuple(rows), {}, made.provenance)
+
+
+RHO = "Spearman's rho of complexity and importance over 24 features is {}"
+READ = "{} of the features that the classifier reads can be read linearly from {} on."
+UNMEASURED = "The complexity of features was not measured."
 QUOTIENT = {"name": "quotient", "analyzer": "fisher"}
 EARLIEST = (
     " is the earliest layer within one point of the best linear probe on the select rows; the one chosen there, fc, "
@@ -67,6 +82,50 @@ EARLIEST = (
 MEMORY = "A linear probe of {} gets {} of permuted labels right that it was fitted on"
 LOSES = "From rows fitted on to rows reported the linear probe loses {}"
 CASES = [
+    ("RF601", featured(), "passed", READ.format("0.600", "conv")),
+    ("RF601", featured((0.5, 0.6, 1.0)), "tip", READ.format("0.500", "input")),
+    ("RF601", featured((0.1, 0.2, 0.3)), "passed", READ.format("0.300", "fc")),
+    ("RF601", planted(["a"], [1.0]), "not applicable", UNMEASURED),
+    (
+        "RF602",
+        featured(),
+        "passed",
+        RHO.format("−0.500 [−0.700, −0.300]") + ": the decision rests on the simple features.",
+    ),
+    (
+        "RF602",
+        featured(rho=Estimate(0.5, 0.3, 0.7, 24, "", 0.0, -0.4, 0.4)),
+        "tip",
+        RHO.format("0.500 [0.300, 0.700]") + ": the decision rests on the complex features.",
+    ),
+    (
+        "RF602",
+        featured(rho=Estimate(0.1, -0.3, 0.5, 24, "", 0.0, -0.4, 0.4)),
+        "passed",
+        RHO.format("0.100 [−0.300, 0.500]") + ", within what permutations give: neither kind is preferred.",
+    ),
+    (
+        "RF602",
+        planted(["a"], [1.0]),
+        "not applicable",
+        "Complexity and importance of features were not measured together.",
+    ),
+    (
+        "RF603",
+        featured(note="conv: 9 rows for 8 features, fewer than 5 a feature; 2 of 9 features never vary: 'a', 'b'"),
+        "tip",
+        "At the classifier's input 2 of 9 features never vary: 'a', 'b'.",
+    ),
+    ("RF603", featured(), "passed", "No unit of the classifier's input is constant or repeats another."),
+    ("RF603", planted(["a"], [1.0]), "not applicable", UNMEASURED),
+    (
+        "RF604",
+        featured(note="conv: 9 rows for 8 features, fewer than 5 a feature; fc: 9 rows for 8 features, fewer than 5"),
+        "tip",
+        "conv: 9 rows for 8 features, fewer than 5 a feature and 1 layers more: complexity is overestimated there.",
+    ),
+    ("RF604", featured(), "passed", "500 rows are at least five for each unit of every layer."),
+    ("RF604", planted(["a"], [1.0]), "not applicable", UNMEASURED),
     ("RF501", probed(), "passed", "fc" + EARLIEST),
     ("RF501", probed((0.3, 0.945, 0.95)), "passed", "conv" + EARLIEST),
     ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),

@@ -1,4 +1,4 @@
-"""Held-out ridge from fold moments and from inner products, against refits; non-negative least squares against SciPy."""
+"""Held-out ridge from fold moments and from inner products, against refits; non-negative codes against SciPy."""
 
 import numpy as np
 import pytest

@@ -327,7 +327,9 @@ def test_paths_of_transformers():
     found = residual_paths(bert, {"input_ids": torch.randint(0, 50, (2, 7))})
     assert len(found) == 4
     assert found[0].skip == "embeddings.LayerNorm"
-    gpt = GPT2Model(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=16, bos_token_id=1, eos_token_id=1))
+    gpt = GPT2Model(
+        GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=50, n_positions=16, bos_token_id=1, eos_token_id=1)
+    )
     found = residual_paths(gpt, {"input_ids": torch.randint(0, 50, (2, 7))})
     assert [(p.skip, p.branch) for p in found] == [("h.0:in", "h.0.attn.c_proj"), ("h.0.ln_2:in", "h.0.mlp.c_proj")]
 
@@ -496,7 +498,9 @@ def test_distances_that_are_kept_up_to_date_are_those_computed_anew():
                 m._merge(group, i, j)
             for g, known in kept._known.items():
                 live = (kept.count[g] > 0).nonzero()[:, 0]
-                torch.testing.assert_close(known[live][:, live], anew._distances(g)[live][:, live], atol=1e-9, rtol=1e-9)
+                torch.testing.assert_close(
+                    known[live][:, live], anew._distances(g)[live][:, live], atol=1e-9, rtol=1e-9
+                )
 
 
 def test_residual_networks_merge_as_one_group():

@@ -808,7 +808,10 @@ ACROSS_LAYERS: dict[str, Analyzer] = {
         reads=(),
         quantities=(
             Quantity(
-                "rho", "Spearman rho of K and importance", title="Complexity-importance rho", source="Fel et al. 2024"
+                "rank_correlation",
+                "Spearman's rho of K and importance",
+                title="Complexity and importance (\u03c1)",
+                source="Fel et al. 2024; Spearman 1904",
             ),
             Quantity("p_value", "permutation p of rho", title="p of rho", source="by definition"),
             Quantity(

@@ -21,7 +21,7 @@ TOP = 0.1
 class ComplexityImportance:
     """The plane of features; see `complexity_vs_importance`."""
 
-    rho: Estimate
+    rank_correlation: Estimate
     p_value: Estimate
     top_complexity: Estimate
     support: Estimate
@@ -48,9 +48,9 @@ def complexity_vs_importance(
     `complexity` and `importance` are results of the functions of those names, or (t,) values. Features without a
     complexity (constant ones) are left out.
 
-    - `rho`: Spearman's, in [-1, 1]; its interval from resampled features, its null the central `level` of permutations.
-      Negative where the important features are the simple ones. Features share inputs and units, so that the interval
-      speaks of which features were looked at, not of other networks.
+    - `rank_correlation`: Spearman's rho, in [-1, 1]; its interval from resampled features, its null the central `level`
+      of permutations. Negative where the important features are the simple ones. Features share inputs and units, so
+      that the interval speaks of which features were looked at, not of other networks.
     - `p_value` of no relation, (1 + #{|permuted| >= |rho|})/(1 + `resamples`).
     - `top_complexity`: mean complexity of the `top` share of features by importance, less that of all.
     - `support`: share of all importance in features of more than median complexity.
@@ -63,7 +63,7 @@ def complexity_vs_importance(
 
     >>> import torch
     >>> from repana import complexity_vs_importance
-    >>> float(complexity_vs_importance(torch.arange(9.0), -torch.arange(9.0)).rho)
+    >>> float(complexity_vs_importance(torch.arange(9.0), -torch.arange(9.0)).rank_correlation)
     -1.0
     """
     _check.level_of(level)
@@ -92,7 +92,7 @@ def complexity_vs_importance(
     share = _support(k, weight)
     shares = np.percentile([_support(k[at], weight[at]) for at in drawn], tails)
     return ComplexityImportance(
-        rho=Estimate(rho, float(low), float(high), t, note, 0.0, float(null_low), float(null_high)),
+        rank_correlation=Estimate(rho, float(low), float(high), t, note, 0.0, float(null_low), float(null_high)),
         p_value=Estimate(p, n=t),
         top_complexity=Estimate(difference, float(spread[0]), float(spread[1]), t),
         support=Estimate(share, float(shares[0]), float(shares[1]), t),

@@ -83,7 +83,7 @@ def sedimentation(
         steps=tensor([float(s) for s in steps]),
         mean=_columns(means),
         top=_columns([planes[s].top_complexity for s in steps]),
-        rho=_columns([planes[s].rho for s in steps]),
+        rho=_columns([planes[s].rank_correlation for s in steps]),
         planes=planes,
         settings=planes[steps[0]].settings,
     )

@@ -7,7 +7,7 @@ read the table.
 from collections.abc import Callable, Iterator
 
 from repana._results import Report
-from repana.findings import _collapse, _dimension, _probing, _reading, _separability
+from repana.findings import _collapse, _dimension, _features, _probing, _reading, _separability
 from repana.findings._finding import SEVERITIES, Finding, View
 
 FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
@@ -40,6 +40,10 @@ FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF504": ("Probe of the raw input", _probing.raw),
     "RF505": ("Neighbours against a linear map", _probing.readers),
     "RF506": ("Rows fitted on against rows reported", _probing.gap),
+    "RF601": ("Where features become readable", _features.early),
+    "RF602": ("Complexity and importance", _features.relation),
+    "RF603": ("Dead and repeated features", _features.duplicates),
+    "RF604": ("Samples for the complexity of features", _features.rows),
 }
 
 

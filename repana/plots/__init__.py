@@ -4,6 +4,15 @@ from repana.plots._style import figure_of, style
 from repana.plots.checkpoints import is_training, trajectory
 from repana.plots.depth import depth_profile
 from repana.plots.dimension import dimension_depth, dimension_scale
+from repana.plots.features import (
+    complexity_plane,
+    exciting_inputs,
+    feature_fan,
+    flow_paths,
+    merging_curve,
+    onset_histogram,
+    sedimentation_curve,
+)
 from repana.plots.grams import cdnv_grid, class_distances, class_gram
 from repana.plots.heat import heat_map
 from repana.plots.landscape import subspace_curve
@@ -24,12 +33,16 @@ __all__ = [
     "class_distances",
     "class_gram",
     "classifier_plane",
+    "complexity_plane",
     "confusion",
     "depth_profile",
     "dimension_depth",
     "dimension_scale",
     "edge_lengths",
+    "exciting_inputs",
+    "feature_fan",
     "figure_of",
+    "flow_paths",
     "heat_map",
     "is_training",
     "layer_map",
@@ -38,12 +51,15 @@ __all__ = [
     "local_dimension_map",
     "mdl_curve",
     "mean_spectrum",
+    "merging_curve",
+    "onset_histogram",
     "ood_scatter",
     "pareto_front",
     "persistence_diagram",
     "probe_depth",
     "run_summary",
     "sample_efficiency_curve",
+    "sedimentation_curve",
     "selectivity_depth",
     "spectrum",
     "style",

@@ -408,6 +408,18 @@ ENTRIES: dict[str, str] = {
   title = {A Simple Sequentially Rejective Multiple Test Procedure},
   journal = {Scandinavian Journal of Statistics}, volume = {6}, number = {2}, pages = {65--70}, year = {1979}
 }""",
+    "Fel et al. 2024": """@inproceedings{fel2024understanding,
+  author = {Fel, Thomas and B{\\'e}thune, Louis and Lampinen, Andrew Kyle and Serre, Thomas and Hermann, Katherine},
+  title = {Understanding Visual Feature Reliance through the Lens of Complexity},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2024},
+  eprint = {2407.06076}, archivePrefix = {arXiv}
+}""",
+    "Spearman 1904": """@article{spearman1904proof,
+  author = {Spearman, Charles},
+  title = {The Proof and Measurement of Association between Two Things},
+  journal = {The American Journal of Psychology}, volume = {15}, number = {1}, pages = {72--101}, year = {1904},
+  doi = {10.2307/1412159}
+}""",
     "Saxe et al. 2011": """@inproceedings{saxe2011random,
   author = {Saxe, Andrew M. and Koh, Pang Wei and Chen, Zhenghao and Bhand, Maneesh and Suresh, Bipin and
             Ng, Andrew Y.},

@@ -137,6 +137,23 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
             f"What the linear probe of {run}, {split}, takes for what, at the input of the classifier.",
         ),
         (
+            "Readable features",
+            _of_layers(plots.feature_fan),
+            f"From which layer of {run}, {split}, on each unit of the classifier's input can be read linearly: R² on "
+            "held-out rows, a line a unit, the two simplest and the two most complex in colour.",
+        ),
+        (
+            "Complexity and importance",
+            _of_layers(plots.complexity_plane),
+            f"How complex each unit of the classifier's input is in {run}, {split}, against how much of the predicted "
+            "class's logit is owed to it.",
+        ),
+        (
+            "Feature onsets",
+            _of_layers(plots.onset_histogram),
+            f"How many units of the classifier's input of {run}, {split}, become readable at each layer.",
+        ),
+        (
             "Betti curves",
             _of_layers(plots.betti_curves),
             f"Components that samples of {run}, {split}, form within a distance, over the layer's median distance. "

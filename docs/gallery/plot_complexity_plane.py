@@ -1,0 +1,12 @@
+"""
+Complexity and importance
+=========================
+
+How complex every feature is, against how much the decision owes to it.
+"""
+
+from _digits import features
+
+from repana import plots
+
+figure = plots.figure_of(plots.complexity_plane(features()))
