@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import collapse, dimension, neighbours, probing, recording, tree
+from benchmarks import collapse, complexity, dimension, neighbours, probing, recording, tree
 
 SUITES = {
     "recording": recording.main,
@@ -11,6 +11,7 @@ SUITES = {
     "dimension": dimension.main,
     "tree": tree.main,
     "probing": probing.main,
+    "complexity": complexity.main,
 }
 
 for name in sys.argv[1:] or SUITES:

@@ -156,3 +156,84 @@ def test_moments_on_the_gpu():
     here = held_out_rows(x, z, fold, 5)
     there = held_out_rows(x.cuda(), z.cuda(), fold.cuda(), 5)
     torch.testing.assert_close(here.explained(), there.explained().cpu(), rtol=1e-9, atol=1e-12)
+
+
+# --- one accumulator --------------------------------------------------------------------------------------------------
+
+
+def parts_of(x, y):
+    """X'X, X'Y and Y'Y of one set of sums, that of the columns of both."""
+    both = torch.cat([x, y], 1)
+    gram = FoldMoments.of(both, both[:, :1], torch.arange(len(x)) % 3, 3).normal().gram
+    d = x.shape[1]
+    return gram[:d, :d], gram[:d, d:], gram[d:, d:]
+
+
+def orthonormal(n=60, d=8):
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.linalg.qr(x - x.mean(0))[0]
+
+
+@pytest.mark.parametrize("m", [3, 8])
+def test_the_sums_hold_cka_and_procrustes(m):
+    """V10, V14: CKA(X, X[:, :m]) = sqrt(m/d), the same by Procrustes; disjoint blocks are sqrt 2 apart."""
+    x = orthonormal()
+    a, across, b = parts_of(x, x[:, :m])
+    assert float(across.square().sum() / (a.norm() * b.norm())) == pytest.approx((m / 8) ** 0.5, abs=1e-9)
+    size = (a.diagonal().sum() * b.diagonal().sum()) ** 0.5
+    assert float(torch.linalg.matrix_norm(across, "nuc") / size) == pytest.approx((m / 8) ** 0.5, abs=1e-9)
+    _, apart, _ = parts_of(x[:, :4], x[:, 4:])
+    assert float((2 - 2 * torch.linalg.matrix_norm(apart, "nuc") / 4) ** 0.5) == pytest.approx(2**0.5, abs=1e-9)
+
+
+def test_the_sums_hold_the_biased_cka_of_nothing():
+    """V13: independent Gaussians, d/(n - 1 + d)."""
+    g = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(10):
+        x, y = torch.randn(64, 128, generator=g), torch.randn(64, 128, generator=g)
+        a, across, b = parts_of(x, y)
+        found.append(float(across.square().sum() / (a.norm() * b.norm())))
+    assert np.mean(found) == pytest.approx(128 / (63 + 128), abs=0.01)
+
+
+def test_the_sums_hold_canonical_correlations_and_components():
+    from sklearn.cross_decomposition import CCA
+    from sklearn.decomposition import PCA
+
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 5, generator=g, dtype=torch.float64)
+    y = x[:, :3] @ torch.randn(3, 4, generator=g, dtype=torch.float64) + torch.randn(400, 4, generator=g)
+    a, across, b = parts_of(x, y)
+    roots = [torch.linalg.inv(torch.linalg.cholesky(m)) for m in (a, b)]
+    ours = torch.linalg.svdvals(roots[0] @ across @ roots[1].T)[:2].numpy()
+    u, v = CCA(2, scale=False, max_iter=5000, tol=1e-12).fit_transform(x.numpy(), y.numpy())
+    theirs = [np.corrcoef(u[:, k], v[:, k])[0, 1] for k in range(2)]
+    assert ours == pytest.approx(np.array(theirs), abs=1e-4)
+    values = torch.linalg.eigvalsh(a).flip(0).numpy() / 399
+    assert values == pytest.approx(PCA().fit(x.numpy()).explained_variance_, rel=1e-9)
+
+
+def test_the_sums_hold_the_matching_of_units():
+    """V16: permuted units with noise of half their size: the permutation, at a mean correlation of 1/sqrt(1.25)."""
+    from scipy.optimize import linear_sum_assignment
+
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 16, generator=g)
+    order = torch.randperm(16, generator=g)
+    y = x[:, order] + 0.5 * torch.randn(4000, 16, generator=g)
+    a, across, b = parts_of(x, y)
+    correlation = across / (a.diagonal()[:, None] * b.diagonal()).sqrt()
+    rows, columns = linear_sum_assignment(-correlation.numpy())
+    assert order[columns].tolist() == rows.tolist()
+    assert float(correlation[rows, columns].mean()) == pytest.approx(1.25**-0.5, abs=0.01)
+
+
+def test_neighbours_that_two_layers_share():
+    """V15: all of them with itself, k/(n - 1) with an independent layer."""
+    from repana import nearest_neighbours
+
+    g = torch.Generator().manual_seed(0)
+    one, other = (nearest_neighbours(torch.randn(500, 20, generator=g), 10).indices for _ in range(2))
+    shared = torch.stack([torch.isin(a, b).double().mean() for a, b in zip(one, other)])
+    assert float(shared.mean()) == pytest.approx(10 / 499, abs=0.006)

@@ -332,6 +332,13 @@ def test_refusals():
         linear_probe(x[:4], y[:4])
     with pytest.raises(InputError, match="RA248: `split` is of 100 rows"):
         linear_probe(x, y, split=Split.of(y[:100], 100))
+    ignored = torch.where(torch.arange(len(y)) % 10 == 0, -100, y)
+    with pytest.raises(InputError, match="RA248"):
+        linear_probe(x, ignored, split=Split.of(y, len(y)))
+    kept = ignored >= 0
+    some = Split.of(y[kept], int(kept.sum()))
+    one, other = linear_probe(x, ignored, split=some), linear_probe(x[kept], y[kept], split=some)
+    assert torch.equal(one.predictions, other.predictions)
     with pytest.raises(InputError, match="`k`"):
         knn_probe(x, y, k=0)
     with pytest.raises(InputError, match="`scale`"):

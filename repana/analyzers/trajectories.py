@@ -1,7 +1,7 @@
 """Features over training: when they become decodable, and whether the important ones grow simple."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Float
@@ -45,7 +45,8 @@ def time_to_decode(
     """
     if len(checkpoints) < 2:
         raise _check.too_few_layers("time_to_decode", len(checkpoints), 2)
-    return complexity({str(step): x for step, x in checkpoints.items()}, targets, names=names, **options)
+    found = complexity({str(step): x for step, x in checkpoints.items()}, targets, names=names, **options)
+    return replace(found, settings={**found.settings, "over": "checkpoints"})
 
 
 def sedimentation(

@@ -37,6 +37,7 @@ class _Read:
     threshold: float
     floor: float
     title: str = ""
+    over: str = "layers"
     importance: np.ndarray | None = None
     rho: Estimate | None = None
 
@@ -52,7 +53,8 @@ def feature_fan(
     """Draw from which layer on every feature can be read: held-out R^2 over depth, one thin line a feature.
 
     Named `features` (by name or number) are drawn in colour with their K; by default the two simplest and the two most
-    complex. The dashed line is the threshold of onset, the dotted one the noise floor. Returns the Axes.
+    complex. Of `time_to_decode`, over checkpoints. The dashed line is the threshold of onset, the dotted one the noise
+    floor. Returns the Axes.
     """
     read = _read(source, run, split)
     chosen = [_place(read, f) for f in features] or _extremes(read)
@@ -81,8 +83,11 @@ def feature_fan(
             )
         ax.set_ylim(-0.02, 1.04)
         ax.set_ylabel("held-out R²")
-        ax.set_title(f"when features become readable{read.title}")
+        time = read.over == "checkpoints"
+        ax.set_title(f"when features become {'decodable' if time else 'readable'}{read.title}")
         layered(ax, list(read.layers))
+        if time:
+            ax.set_xlabel("checkpoint")
         finished(ax, own, width)
     return ax
 
@@ -314,6 +319,7 @@ def _read(source: Report | Complexity | FeatureReading, run: str | None, split: 
         said["threshold"],
         floor.value if floor else np.nan,
         _style.which(source, run, split),
+        "layers",
         importance,
         Estimate(rho.value, rho.low, rho.high) if rho else None,
     )
@@ -328,12 +334,13 @@ def _of(found: Complexity) -> _Read:
         found.features,
         found.settings["threshold"],
         float(found.noise_floor),
+        over=found.settings.get("over", "layers"),
     )
 
 
 def _place(read: _Read, feature: str | int) -> int:
     if isinstance(feature, int):
-        _check.in_range(feature, "a feature", 0, len(read.features) - 1)
+        _check.in_range(float(feature), "a feature", 0.0, len(read.features) - 1.0)
         return feature
     _check.choice(feature, "a feature", read.features)
     return list(read.features).index(feature)
