@@ -1,5 +1,6 @@
 """What every quantity of the ANALYZERS table must do: be documented, invariant as declared, precise in float32."""
 
+import inspect
 import math
 from dataclasses import fields
 
@@ -34,6 +35,8 @@ def measured(analyzer, x, y, w, **options):
         options["replicates"] = 0
     elif Discriminant in analyzer.reads or Pairs in analyzer.reads:
         options["groups"] = 0
+    if "permutations" in inspect.signature(analyzer.function).parameters:
+        options["permutations"] = 2  # nulls are not compared
     return {name: float(e) for name, e in estimates(call(analyzer, x, y, **options)).items()}
 
 
