@@ -1224,6 +1224,15 @@ def no_classes(shape: Any) -> ModelError:
     )
 
 
+def no_linear_head(layers: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA119",
+        "this model has no linear classifier whose input was recorded, so that its last features are not known; name "
+        f"`layer=`, one of {listed(layers, 9)}. `complexity`, `flow` and `variance_explained` of any layer need "
+        "recorded features alone, `importance` and `conductance` of any layer the logits.",
+    )
+
+
 def not_traced(model: str, where: str, reason: str) -> ModelError:
     return ModelError(
         "RA120",

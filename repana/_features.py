@@ -59,12 +59,12 @@ def read_features(
 
     The parts are in the result by those names. Options are those of the four functions, and of `record`.
 
-    Raises what they raise; InputError where the model has no linear classifier and no `layer` is named.
+    Raises what they raise; ModelError where the model has no linear classifier and no `layer` is named.
     """
     activations = record(model, data, layers, seed=seed, **recording)
     if layer is None:
         if activations.head is None:
-            raise _check.no_classifier("its last features")
+            raise _check.no_linear_head(activations.layers)
         layer = activations.head.layer
     if layer not in activations:
         extra = record(model, data, [layer], seed=seed, **recording)

@@ -56,7 +56,8 @@ def test_plane(reading, report):
     np.testing.assert_allclose(points[:, 0], reading.complexity.complexity[alive])
     np.testing.assert_allclose(points[:, 1], reading.importance.absolute[alive])
     assert len(ax.child_axes) == 2
-    assert f"{float(reading.plane.rank_correlation):.2f}" in ax.child_axes[0].get_title(loc="left")
+    rho = f"{float(reading.plane.rank_correlation):.2f}".replace("-", "\u2212")
+    assert rho in ax.child_axes[0].get_title(loc="left")
     alone = plots.complexity_plane(reading.plane).collections[0].get_offsets()
     np.testing.assert_allclose(alone, points)
     of_report = plots.complexity_plane(report, split="held_out").collections[0].get_offsets()

@@ -16,6 +16,7 @@ from repana import (
     dictionary,
     feature_merging,
     flow,
+    fold_moments,
     head_importance,
     importance,
     read_features,
@@ -261,8 +262,10 @@ def test_read_features_in_one_call():
     found = read_features(model, digits()[1], folds=3)
     assert found.complexity.features == found.importance.features == found.dictionary.names
     assert len(found.plane.complexity) == 12 - len(found.complexity.constant)
-    with pytest.raises(InputError, match="RA225"):
-        read_features(nn.Sequential(nn.Linear(6, 8), nn.Tanh()), rows().float())
+    bare = nn.Sequential(nn.Linear(6, 8), nn.Tanh())
+    with pytest.raises(ModelError, match="RA119: this model has no linear classifier.* `complexity`, `flow`"):
+        read_features(bare, rows().float())
+    assert read_features(bare, rows(60).float(), "0", folds=2).complexity.curve.shape[1] == 8
     parts = read_features(model, digits()[1], "2", "nmf", count=5, folds=3)
     assert parts.importance.values.shape == (450, 5)
 
@@ -591,3 +594,18 @@ def test_complexity_of_a_merged_network_can_be_read():
     merged = feature_merging(model, rows(), beta=1e-9, betas=[]).model
     found = complexity(record(merged, rows(100), ["0", "1"]))
     assert found.curve.shape == (2, 12)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_features_on_the_gpu():
+    model, x = mlp(12), digits()[1]
+    here = read_features(model, x, features="nmf", count=6, folds=3)
+    there = read_features(model.cuda(), x, features="nmf", count=6, folds=3)
+    torch.testing.assert_close(here.complexity.curve, there.complexity.curve, atol=1e-4, rtol=0)
+    torch.testing.assert_close(here.importance.absolute, there.importance.absolute, atol=1e-3, rtol=1e-3)
+    sums = fold_moments(model, x, torch.randn(450, 3), folds=3)
+    assert all(m.xx.device.type == "cuda" for m in sums.values())
+    assert complexity(sums).curve.device.type == "cpu"
+    assert float(conductance(model, x, ["2"]).gap["2"]) < 0.05
+    assert float(sensitivity(model, x, "2", draws=2).mean_sensitivity) > 0
+    assert feature_merging(model, x, betas=[]).model(x[0].cuda()).shape == (450, 10)

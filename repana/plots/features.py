@@ -125,9 +125,8 @@ def complexity_plane(
         for margin in (top, side):
             margin.axis("off")
         ax.grid(color=_style.FAINT, linewidth=0.4, zorder=-1)
-        # no break inside the formula of a number
         interval = f" [{rho.low:.2f}, {rho.high:.2f}]" if np.isfinite(rho.low) else ""
-        top.set_title(f"Spearman's ρ = {rho.value:.2f}{interval}{title}")
+        top.set_title(f"Spearman's ρ = {rho.value:.2f}{interval}".replace("-", "\u2212") + title)
     return ax
 
 
@@ -145,7 +144,7 @@ def onset_histogram(
     counts = [int((read.onset[alive] == k).sum()) for k in (*range(len(read.layers)), -1)]
     names = [*read.layers, "never"]
     with _style.drawing():
-        ax, _ = opened(ax, width)
+        ax, _ = opened(ax, width, height=0.75 * width if width <= _style.COLUMN else 2.4)
         ax.bar(range(len(counts)), counts, color=[*[_style.COLOURS[0]] * len(read.layers), _style.GREY], width=0.75)
         for k, count in enumerate(counts):
             if count:

@@ -62,6 +62,7 @@ def probe_depth(
                 "markersize": 8,
                 "fillstyle": "none",
                 "linestyle": "none",
+                "clip_on": False,
                 "zorder": 5,
             }
             if rows:
