@@ -234,6 +234,18 @@ def too_few_layers(quantity: str, found: int, wanted: int) -> InputError:
     return InputError("RA218", f"{quantity} fits a line through the layers and needs at least {wanted}; {found} came.")
 
 
+def layers_of(layers: Any, quantity: str, least: int = 1) -> list[Any]:
+    """The names of a mapping of layers (or checkpoints), in their order."""
+    if not isinstance(layers, Mapping):
+        raise InputError(
+            "RA210",
+            f"{quantity} got a {type(layers).__name__}; wanted a mapping from names to features, or Activations.",
+        )
+    if len(layers) < least:
+        raise InputError("RA205", f"{quantity} needs at least {least} layer(s) or checkpoint(s); {len(layers)} came.")
+    return list(layers)
+
+
 def not_positive(what: str, layers: Sequence[str]) -> InputError:
     return InputError("RA219", f"{what} must be positive and finite; it is not at {listed(layers)}. Leave those out.")
 
@@ -1247,6 +1259,10 @@ def nothing_to_merge(model: str) -> ModelError:
         f"{model} has no group of channels between two weights that could be merged: inputs, outputs and layers of "
         "unknown kinds stay as they are.",
     )
+
+
+def no_paths() -> InputError:
+    return InputError("RA205", "`paths` is empty; `residual_paths(model, data)` finds those of a model.")
 
 
 def no_residual(model: str) -> ModelError:

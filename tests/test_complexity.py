@@ -380,3 +380,10 @@ def test_time_to_decode_and_sedimentation():
     assert over.steps.tolist() == [1.0, 2.0]
     with pytest.raises(InputError, match="RA255: step"):
         sedimentation({1: found, 2: found}, {1: flat})
+
+
+def test_layers_must_be_a_mapping():
+    x = torch.randn(30, 2)
+    for function in (complexity, label_complexity, time_to_decode):
+        with pytest.raises(InputError, match="RA210: .* got a Tensor; wanted a mapping"):
+            function(x, x[:, 0])

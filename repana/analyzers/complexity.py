@@ -104,7 +104,7 @@ def layer_readings(found: Complexity) -> dict[str, LayerReading]:
 
 
 def complexity(
-    layers: Mapping[str, Any],
+    layers: Any,
     targets: Any = None,
     *,
     names: Sequence[str] | None = None,
@@ -167,9 +167,7 @@ def complexity(
     _check.level_of(level)
     _check.choice(form, "form", FORMS)
     _check.in_range(threshold, "threshold", 0.0, 1.0)
-    found = list(layers)
-    if not found:
-        raise _check.too_few_layers("complexity", 0, 1)
+    found = _check.layers_of(layers, "complexity")
     streamed = isinstance(layers[found[0]], FoldMoments)
     if streamed:
         given = _from_sums(layers, targets, form, strengths)

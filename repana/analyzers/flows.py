@@ -65,8 +65,9 @@ def flow(
     Source: Fel et al. 2024, arXiv:2407.06076 (figure by CKA, and by V-information).
     """
     _check.choice(measure, "measure", MEASURES)
+    _check.layers_of(layers, "flow")
     if not len(paths):
-        raise _check.too_few_layers("flow", 0, 1)
+        raise _check.no_paths()
     addresses = list(dict.fromkeys(a for p in paths for a in (p.skip, p.branch)))
     missing = [a for a in addresses if a not in layers]
     if missing:

@@ -33,7 +33,7 @@ class LabelComplexity:
 
 
 def label_complexity(
-    layers: Mapping[str, Any], labels: Any, *, threshold: float = 0.5, hardest: int = 10, level: float = 0.95,
+    layers: Any, labels: Any, *, threshold: float = 0.5, hardest: int = 10, level: float = 0.95,
     seed: int = 0, **options: Any,
 ) -> LabelComplexity:  # fmt: skip
     """The complexity of a categorical feature: K = 1 - mean over layers of I_V(layer -> y)/H_V(y), softmax readers.
@@ -58,9 +58,7 @@ def label_complexity(
     True
     """
     _check.in_range(threshold, "threshold", 0.0, 1.0)
-    names = list(layers)
-    if not names:
-        raise _check.too_few_layers("label_complexity", 0, 1)
+    names = _check.layers_of(layers, "label_complexity")
     found = [usable_information(layers[name], labels, level=level, seed=seed, **options) for name in names]
     bits = torch.tensor([[u.bits.value, u.bits.low, u.bits.high] for u in found], dtype=torch.float64)
     pointwise = torch.stack([u.pointwise.cpu().double() for u in found])

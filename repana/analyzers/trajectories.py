@@ -29,9 +29,7 @@ class Sedimentation:
         return as_table(self)
 
 
-def time_to_decode(
-    checkpoints: Mapping[Any, Any], targets: Any, *, names: Sequence[str] | None = None, **options: Any
-) -> Complexity:
+def time_to_decode(checkpoints: Any, targets: Any, *, names: Sequence[str] | None = None, **options: Any) -> Complexity:
     """When in training each final feature becomes linearly readable: `complexity` with checkpoints in place of layers.
 
     `checkpoints` maps steps, in order, to (n, d) features of one layer; `targets` (n, t) are features of the last. The
@@ -43,8 +41,7 @@ def time_to_decode(
 
     Source: Fel et al. 2024, arXiv:2407.06076.
     """
-    if len(checkpoints) < 2:
-        raise _check.too_few_layers("time_to_decode", len(checkpoints), 2)
+    _check.layers_of(checkpoints, "time_to_decode", 2)
     found = complexity({str(step): x for step, x in checkpoints.items()}, targets, names=names, **options)
     return replace(found, settings={**found.settings, "over": "checkpoints"})
 
@@ -71,8 +68,7 @@ def sedimentation(
     odd = sorted(set(complexities) ^ set(importances))
     if odd:
         raise _check.steps_differ(odd)
-    if len(steps) < 2:
-        raise _check.too_few_layers("sedimentation", len(steps), 2)
+    _check.layers_of(complexities, "sedimentation", 2)
     planes = {s: complexity_vs_importance(complexities[s], importances[s], top=top, **options) for s in steps}
     first, last = planes[steps[0]].top_complexity, planes[steps[-1]].top_complexity
     change = last.value - first.value
