@@ -1081,10 +1081,10 @@ def no_copy(model: str, reason: str) -> ModelError:
     )
 
 
-def walked_once(kind: str) -> InputError:
+def walked_once(kind: str, who: str = "baselines need") -> InputError:
     return InputError(
         "RA253",
-        f"`data` is a {kind}, which can be walked only once, and baselines need it again; give a DataLoader, "
+        f"`data` is a {kind}, which can be walked only once, and {who} it again; give a DataLoader, "
         "a Dataset or tensors.",
     )
 
@@ -1148,10 +1148,10 @@ def inputs_not_understood(kind: str) -> InputError:
     return InputError("RA210", f"`inputs` is a {kind}; wanted a tensor or array with at least one sample.")
 
 
-def output_of(target: int, columns: int) -> None:
+def output_of(target: Any, columns: int) -> None:
     if not columns:
         raise ModelError("RA115", "the model's output is no tensor (n, classes), whose columns have a derivative.")
-    if not 0 <= target < columns:
+    if isinstance(target, bool) or not 0 <= target < columns:
         raise InputError("RA212", f"`target` is {target}; the model has {columns} outputs, from 0.")
 
 
@@ -1189,6 +1189,10 @@ def at_most_components(count: int, most: int) -> None:
         raise InputError("RA254", f"`count` is {count}; wanted 1 to {most}, what these rows and units can have.")
 
 
+def no_count(kind: str) -> InputError:
+    return InputError("RA254", f"`count` is how many components or parts to make, and {kind} has its own number.")
+
+
 def feature_names(names: Sequence[str] | None, count: int, layer: str = "") -> tuple[str, ...]:
     """A name for each feature: those given, or its number."""
     if names is None:
@@ -1204,6 +1208,16 @@ def feature_counts(first: int, second: int) -> InputError:
     )
 
 
+def strengths_of(strengths: Sequence[float]) -> None:
+    wrong = [s for s in strengths if not s > 0]
+    if wrong or not len(strengths):
+        raise InputError("RA212", f"`strengths` has {listed(wrong)}; wanted at least one, all positive.")
+
+
+def rows_and_moments(layer: str) -> InputError:
+    return InputError("RA255", f"layer {layer!r} is given by its features and others by fold moments; give one kind.")
+
+
 def targets_twice() -> InputError:
     return InputError(
         "RA255", "fold moments hold the sums of their own targets; leave `targets` out, or give the layers' features."
@@ -1213,6 +1227,30 @@ def targets_twice() -> InputError:
 def target_rows(found: int, wanted: int, name: str = "targets") -> InputError:
     return InputError(
         "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
+    )
+
+
+def one_layer(layer: str, found: Sequence[str]) -> ModelError:
+    return ModelError("RA118", f"{layer!r} stands for {len(found)} layers ({listed(found)}); name one of them.")
+
+
+def labels_to_explain(least: int, most: int, columns: int) -> InputError:
+    return InputError(
+        "RA203",
+        f"labels run from {least} to {most} and the model has {columns} outputs, from 0; leave out rows without "
+        "a label, or explain the predicted class.",
+    )
+
+
+def labels_beyond(note: str) -> InputError:
+    return InputError("RA203", f"{note}; give labels from 0, or data without them.")
+
+
+def rows_of_the_classifier(layer: str, read: str | None) -> InputError:
+    where = f"it reads {read!r}: name that layer" if read else "none was found in this model"
+    return InputError(
+        "RA225",
+        f"the features of {layer!r} are no input of a linear classifier ({where}, or give a matrix of directions).",
     )
 
 
@@ -1261,6 +1299,14 @@ def nothing_to_merge(model: str) -> ModelError:
     )
 
 
+def no_sigmas() -> InputError:
+    return InputError("RA205", "`sigmas` is empty; wanted at least one deviation of the noise.")
+
+
+def noise_itself() -> InputError:
+    return InputError("RA212", "`layer` is 'input', on which the noise itself is put; name a layer behind it.")
+
+
 def no_paths() -> InputError:
     return InputError("RA205", "`paths` is empty; `residual_paths(model, data)` finds those of a model.")
 
@@ -1277,6 +1323,14 @@ def not_images(shape: tuple[int, ...]) -> InputError:
     return InputError(
         "RA206", f"`images` has shape {shape}; wanted (n, h, w), or 1 or 3 channels: (n, c, h, w) or (n, h, w, c)."
     )
+
+
+def step_of(step: Any) -> float:
+    """A step of training as a number."""
+    try:
+        return float(step)
+    except (TypeError, ValueError):
+        raise InputError("RA255", f"step {step!r} is no number; wanted epochs or updates, such as 1, 2, 10.") from None
 
 
 def steps_differ(steps: Sequence[Any]) -> InputError:

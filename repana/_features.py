@@ -20,7 +20,7 @@ from repana.errors import RepanaError
 from repana.extraction._record import record
 
 FEW_ROWS = 20
-WIDEST = 2048  # units that a profile reads features from; wider layers through random projections
+WIDEST = 1024  # units that a profile reads features from; wider layers through random projections
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,7 @@ def read_features(
             raise _check.no_linear_head(activations.layers)
         layer = activations.head.layer
     if layer not in activations:
-        extra = record(model, data, [layer], seed=seed, **recording)
-        activations = Activations(
-            {**activations.features, **extra.features}, activations.labels, activations.logits, activations.head,
-            activations.sample, activations.seen, activations.exact, activations.provenance,
-        )  # fmt: skip
+        activations = record(model, data, [*activations.layers, layer], seed=seed, **recording)
     head = activations.head
     weight = head.weight if head is not None and head.layer == layer else None
     words = dictionary(activations[layer], features, count=count, weight=weight, seed=seed)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._intervals import mean_of
-from repana.analyzers.dictionaries import Dictionary, dictionary
+from repana.analyzers.dictionaries import Dictionary, dictionary, units_of
 from repana.extraction._attribution import Places, Reader, along_path, differentiable, reading, repeated
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned
 from repana.extraction._record import record
+from repana.extraction._reinitialised import iter_once
 
 METHODS = ("gradient_x_input", "integrated_gradients", "ablation", "conductance")
 TARGETS = ("predicted", "label")
@@ -67,7 +68,7 @@ def importance(
     dictionary: Any = "units",
     *,
     method: str = "gradient_x_input",
-    target: str | int = "predicted",
+    target: Any = "predicted",
     steps: int = 32,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
@@ -96,32 +97,37 @@ def importance(
       a mean over samples. A feature of negative `signed` speaks against the class: an inhibitor.
     - `top_share`: of all absolute importance, what the top tenth of features has. `inhibitors`: share of features whose
       `signed` is negative with its whole interval.
-    - `represented`: share of the layer's variance in zD. `gap`: mean |sum of values - (f(z) - f(0))| as a share of
-      mean |f(z) - f(0)|: 0 where the method is complete.
+    - `represented`: share of the variance of the layer's rows in zD (for "project" encoders, in what the atoms span).
+    - `gap`: mean |sum of values - change| as a share of mean |change|: 0 where the method is complete. The change is
+      f(z) - f(0), of "conductance" that from the input 0 to the input.
 
-    The model is left as it was, also after an error: hooks, mode, gradients of its parameters.
+    The model is left as it was, also after an error: hooks, mode, gradients of its parameters. One sample has no
+    intervals.
 
     Raises ModelError for a layer that is called several times, that no derivative reaches, or a model without logits;
-    InputError for a dictionary of another width, or `target="label"` without labels.
+    InputError for a dictionary of another width, `target="label"` without a label for every sample, or data that can be
+    walked only once where a dictionary must be made from them first.
 
     Sources: Fel et al. 2024, arXiv:2407.06076; Sundararajan et al. 2017, arXiv:1703.01365; Dhamdhere et al. 2018,
     arXiv:1805.12233; Kokhlikyan et al. 2020, arXiv:2009.07896 (captum).
     """
     _check.level_of(level)
     _check.choice(method, "method", METHODS)
-    if isinstance(target, str):
-        _check.choice(target, "target", TARGETS)
+    target = _target(target)
     _check.at_least(steps, "steps", 1)
     options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
     layers = [layer, "input"] if method == "conductance" and layer != "input" else [layer]
-    found = dictionary if isinstance(dictionary, Dictionary) else _made(model, data, layer, dictionary, seed, options)
+    units = isinstance(dictionary, str) and dictionary == "units"
+    words = None if units else made_of(model, data, layer, dictionary, seed, options)
     parts: list[Tensor] = []
     changes: list[Tensor] = []
+    variance = _Variance()
     with reading(model, data, layers, **options) as (reader, batches):
-        planned = next(p for p in reader.layers if p.address != "input" or layer == "input")
+        planned = reader.only(layer)
         places = Places.of(planned)
+        found = units_of(planned.width) if words is None else words
         for batch in batches:
-            values, change = _of_batch(reader, batch, planned, places, found, method, target, steps)
+            values, change = _of_batch(reader, batch, planned, places, found, method, target, steps, variance)
             parts.append(values.double().cpu())
             changes.append(change.double().cpu())
     values, change = torch.cat(parts), torch.cat(changes)
@@ -134,8 +140,10 @@ def importance(
     total = float(absolute.sum())
     return Importance(
         top_share=Estimate(float(absolute.topk(count).values.sum()) / total if total else NAN, n=t),
-        inhibitors=Estimate(float((high < 0).double().mean()), n=t),
-        represented=Estimate(_represented(model, data, layer, found, options), n=rows),
+        inhibitors=Estimate(float((high < 0).double().mean()), n=t)
+        if rows > 1
+        else Estimate(NAN, n=t, note="one sample"),
+        represented=Estimate(variance.share(), n=rows),
         gap=Estimate(float(left / size) if size else NAN, n=rows),
         signed=signed,
         signed_low=low,
@@ -156,7 +164,7 @@ def conductance(
     *,
     start: str = "input",
     baseline: float | Tensor = 0.0,
-    target: str | int = "predicted",
+    target: Any = "predicted",
     steps: int = 32,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
@@ -183,8 +191,7 @@ def conductance(
     """
     _check.level_of(level)
     _check.at_least(steps, "steps", 1)
-    if isinstance(target, str):
-        _check.choice(target, "target", TARGETS)
+    target = _target(target)
     wanted = [layers] if isinstance(layers, str) or not isinstance(layers, (list, tuple)) else list(layers)
     with reading(
         model,
@@ -196,9 +203,11 @@ def conductance(
         mask=mask,
         batch_size=batch_size,
     ) as (reader, batches):
-        first = next(p for p in reader.layers if p.address == start)
-        places = {p.address: Places.of(p) for p in reader.layers}
-        sums: dict[str, list[Tensor]] = {p.address: [] for p in reader.layers}
+        first = reader.only(start)
+        auto = "auto" in wanted  # then what comes before the start is no layer of the path
+        behind = [p for p in reader.layers if not auto or p.event > first.event or p.address == first.address]
+        places = {p.address: Places.of(p) for p in behind}
+        sums: dict[str, list[Tensor]] = {p.address: [] for p in behind}
         changes: list[Tensor] = []
         for batch in batches:
             columns = _columns(reader, batch, target)
@@ -208,8 +217,8 @@ def conductance(
                 sums[name].append(value.double().cpu())
     change = torch.cat(changes)
     each = {name: torch.cat(parts) for name, parts in sums.items()}
-    if start not in wanted and "auto" not in wanted:
-        del each[start]
+    if start not in wanted and not (auto and start == "input"):
+        del each[first.address]
     size = float(change.abs().mean())
     mean, low, high = (float(v) for v in mean_of(change, level))
     return Conductance(
@@ -224,6 +233,13 @@ def conductance(
     )
 
 
+def _target(target: Any) -> str | int:
+    if isinstance(target, str):
+        _check.choice(target, "target", TARGETS)
+        return target
+    return target if isinstance(target, bool) else _check.whole(target, "target")
+
+
 # --- one batch --------------------------------------------------------------------------------------------------------
 
 
@@ -236,13 +252,15 @@ def _of_batch(
     method: str,
     target: str | int,
     steps: int,
+    variance: "_Variance",
 ) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
-    """Values by sample and feature, and f(z) - f(0)."""
+    """Values by sample and feature, and the change that they explain."""
     columns = _columns(reader, batch, target)
     with torch.no_grad():
         tensors, logits = reader.values(batch)
     tensor = tensors[planned.address].detach()
     code = _Code(words, places, tensor)
+    variance.add(places.rows(tensor), code.left())
     here = logits.gather(1, columns[:, None])[:, 0]
 
     def f(z: Tensor) -> Tensor:
@@ -250,11 +268,11 @@ def _of_batch(
         with reader.swapped({planned.address: lambda _: code.decoded(z)}):
             return reader.logits(repeated(batch, times))
 
-    with torch.no_grad():
-        change = here - f(torch.zeros_like(code.z)).gather(1, columns[:, None])[:, 0]
     if method == "conductance":
         start = next((p for p in reader.layers if p.address == "input"), planned)
-        return _through_codes(reader, batch, start, planned, places, words, steps, columns), change
+        return _through_codes(reader, batch, start, planned, places, words, steps, columns)
+    with torch.no_grad():
+        change = here - f(torch.zeros_like(code.z)).gather(1, columns[:, None])[:, 0]
     with differentiable(planned.address):
         return _by_captum(f, code.z, columns, method, steps), change
 
@@ -285,18 +303,21 @@ def _through_codes(
     words: Dictionary,
     steps: int,
     columns: Tensor,
-) -> Float[Tensor, "b t"]:
+) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
     total: Tensor | None = None
-    last: tuple[Tensor, Tensor] | None = None
-    for values, slopes, _ in along_path(reader, batch, start, 0.0, steps, columns):
+    change: Tensor | None = None
+    last: tuple[Tensor, Tensor, Tensor] | None = None
+    for values, slopes, logit in along_path(reader, batch, start, 0.0, steps, columns, reader.layers):
         code = _Code(words, places, values[planned.address])
         slope = code.slopes(slopes[planned.address])
         if last is not None:
             step = ((last[1] + slope) / 2 * (code.z - last[0])).sum(1)
             total = step if total is None else total + step
-        last = code.z, slope
+            change = logit - last[2] if change is None else change + logit - last[2]
+        last = code.z, slope, logit
     assert total is not None
-    return total
+    assert change is not None
+    return total, change
 
 
 def _conducted(
@@ -309,7 +330,8 @@ def _conducted(
     columns: Tensor,
 ) -> tuple[dict[str, Tensor], Tensor]:
     total: dict[str, Tensor] = {}
-    path = along_path(reader, batch, start, baseline, steps, columns)
+    behind = [p for p in reader.layers if p.address in places]
+    path = along_path(reader, batch, start, baseline, steps, columns, behind)
     for (h0, g0, z0), (h1, g1, z1) in itertools.pairwise(path):
         for name in h1:
             step = places[name].rows((g0[name] + g1[name]) / 2 * (h1[name] - h0[name])).sum(1)
@@ -322,7 +344,7 @@ class _Code:
     """A layer's tensor written in a dictionary: codes `z` (b, positions, t) and what they leave."""
 
     def __init__(self, words: Dictionary, places: Places, tensor: Tensor) -> None:
-        self._places, self._like = places, tensor
+        self._places, self._like, self._words = places, tensor, words
         rows = places.rows(tensor)
         if rows.shape[-1] != words.atoms.shape[1]:
             raise _check.dictionary_width(tuple(words.atoms.shape), rows.shape[-1])
@@ -341,6 +363,13 @@ class _Code:
         like = self._like.repeat_interleave(times, self._places.axis) if times > 1 else self._like
         return self._places.back(rows, like)
 
+    def left(self) -> Tensor:
+        """What the dictionary does not hold of each row."""
+        if self._words.encoder != "project":
+            return self._rest
+        rows = self._combined(self.z) + self._rest
+        return torch.zeros_like(rows) if self._units else self._words.left(rows.flatten(0, 1)).view_as(rows)
+
     def slopes(self, slope: Tensor) -> Tensor:
         """Derivatives in z from those in the layer's tensor."""
         rows = self._places.rows(slope)
@@ -351,29 +380,56 @@ def _columns(reader: Reader, batch: Batch, target: str | int) -> Tensor:
     """The logit of each sample that is explained."""
     with torch.no_grad():
         z = reader.logits(batch)
-    if target == "predicted":
+    if isinstance(target, str) and target == "predicted":
         return z.argmax(1)
-    if target == "label":
-        if batch.labels is None or batch.labels.ndim != 1 or batch.labels.is_floating_point():
+    if isinstance(target, str):
+        y = batch.labels
+        if y is None or y.ndim != 1 or y.is_floating_point():
             raise _check.no_labels("importance of the labels' logits")
-        return batch.labels.long().to(z.device)
-    assert isinstance(target, int)
+        if int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
+            raise _check.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
+        return y.long().to(z.device)
     _check.output_of(target, z.shape[1])
     return torch.full((len(z),), target, device=z.device)
 
 
-def _made(model: nn.Module, data: Any, layer: str, kind: Any, seed: int, options: Mapping[str, Any]) -> Dictionary:
+def made_of(model: nn.Module, data: Any, layer: str, kind: Any, seed: int, options: Mapping[str, Any]) -> Dictionary:
+    """The dictionary that was given, or made of the recorded layer."""
+    if isinstance(kind, Dictionary):
+        return kind
+    if iter_once(data):
+        raise _check.walked_once(type(data).__name__, "making a dictionary from it needs")
     kept = record(model, data, [layer], seed=seed, **options)
+    only, *others = kept.layers
+    if others:
+        raise _check.one_layer(layer, kept.layers)
     weight = None
     if isinstance(kind, str) and kind == "classes":
-        if kept.head is None or kept.head.layer != kept.layers[0]:
-            raise _check.no_classifier(layer)
+        if kept.head is None or kept.head.layer != only:
+            whole = record(model, data, "auto", seed=seed, **options).head
+            raise _check.rows_of_the_classifier(layer, whole.layer if whole else None)
         weight = kept.head.weight
-    return dictionary(kept[kept.layers[0]], kind, weight=weight, seed=seed)
+    return dictionary(kept[only], kind, weight=weight, seed=seed)
 
 
-def _represented(model: nn.Module, data: Any, layer: str, words: Dictionary, options: Mapping[str, Any]) -> float:
-    if words.kind == "units":
-        return 1.0
-    kept = record(model, data, [layer], **options)
-    return words.explained(kept[kept.layers[0]])
+class _Variance:
+    """Of all rows of a layer, and of what a dictionary leaves of them."""
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._total: list[Tensor | float] = [0.0, 0.0]
+        self._squares = [0.0, 0.0]
+
+    def add(self, rows: Tensor, left: Tensor) -> None:
+        self._n += rows[..., 0].numel()
+        for k, value in enumerate((rows, left)):
+            flat = value.detach().flatten(0, 1).double().cpu()
+            self._total[k] = self._total[k] + flat.sum(0)
+            self._squares[k] += float(flat.square().sum())
+
+    def share(self) -> float:
+        whole, left = (
+            squares - float(torch.as_tensor(total).square().sum()) / self._n
+            for total, squares in zip(self._total, self._squares)
+        )
+        return 1 - max(left, 0.0) / whole if whole > 0 else NAN

@@ -1,6 +1,6 @@
 """Iterative feature merging: how many channels of each layer say something of their own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._intervals import proportion
+from repana.extraction._auto import logits_leaf
 from repana.extraction._batches import Forward, run, stream, unpack
-from repana.extraction._channels import Channels, channels
-from repana.extraction._probe import leaves
+from repana.extraction._channels import Channels, called_with, channels
+from repana.extraction._probe import Path, at, probe
 from repana.extraction._record import wanted_device
 from repana.extraction._session import session, unwrap
-from repana.summaries.merging import balanced
+from repana.summaries.merging import balance as balance_channels
 
 BETAS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.13, 0.16, 0.2, 0.3)
 DISTANCES = ("both", "in")
@@ -79,15 +80,17 @@ def feature_merging(
     outgoing ones averaged, distances are of the weights as they are, without biases. Three copies end as two there, and
     m copies under batch normalisation come out sqrt(m) too large.
 
-    - `remaining`, `parameters`: shares left at `beta`; `curve` (betas, groups): channels left of `channels`, at each of
-      `betas`; `layers` names the groups by the modules that make their channels.
+    - `remaining`, `parameters`: shares left at `beta` (of parameters with batch normalisation folded); `curve` (betas,
+      groups): channels left of `channels`, at each of `betas`; `layers` names the groups by the modules that make their
+      channels.
     - `accuracy` of the merged model at `beta` and `accuracy_before` with binomial intervals (NaN without labels);
       `agreement`: share of samples whose predicted class stays. Their curves have columns value, low, high.
     - `model`: the merged one, of the same class; the user's own is left as it is.
     - `max_ratio`: at most so large a share of a group's channels is merged.
 
-    Groups of one channel, inputs, outputs, and what layers of unknown kinds touch (grouped convolutions, attention,
-    layer normalisation, concatenation) stay as they are.
+    At `beta` = 0 copies merge, up to rounding. Groups of one channel, inputs, outputs, and what layers of unknown kinds
+    touch (grouped convolutions, attention, layer normalisation, concatenation, weights that two modules share, views of
+    a fixed size) stay as they are.
 
     Raises ModelError for a model that torch.fx cannot trace (the layer is named) or without any group.
 
@@ -104,14 +107,19 @@ def feature_merging(
     place = wanted_device(inner, device)
     first, raws, _ = stream(data, batch_size)
     batch = unpack(first, inner, forward, None)
-    with session(inner, torch.device("cpu"), None):
-        found = channels(inner, batch.first(2) or batch, fold=fold and not reference)
+    few = batch.first(2) or batch
+    with session(inner, torch.device("cpu"), None) as live:
+        found = channels(inner, called_with(live, few, forward), fold=fold and not reference)
+    with session(inner, place, None) as live:
+        leaf = logits_leaf(probe(live, batch.to(place), forward), batch.labels)
+    if leaf is None:
+        raise _check.no_classes("no (n, classes) tensor")
     if not found.sizes:
         raise _check.nothing_to_merge(type(inner).__name__)
     made = [_at(found, b, reference, balance, distance, max_ratio) for b in wanted]
-    before = sum(p.numel() for p in inner.parameters())
+    before = sum(p.numel() for p in found.model.parameters())  # with batch normalisation folded
     nets = {b: net for b, (net, _) in zip(wanted, made)}
-    outputs = _outputs([inner, *nets.values()], data, forward, place, batch_size)
+    outputs = _outputs([inner, *nets.values()], raws, forward, place, leaf.path)
     labels, original, rest = outputs[0], outputs[1][0], outputs[1][1:]
     n = len(original)
     agreement = [proportion(int((guess == original).sum()), n, level=level) for guess in rest]
@@ -157,18 +165,16 @@ def _at(
     found: Channels, beta: float, reference: bool, balance: bool, distance: str, max_ratio: float
 ) -> tuple[nn.Module, dict[int, int]]:
     merging = found.merging("sum_in" if reference else "mean_in", "both" if reference else distance)
-    for group in found.sizes if balance and distance == "both" and not reference else ():
-        if group not in found.uneven:
-            balanced(merging, group)
+    if balance and distance == "both" and not reference:
+        balance_channels(merging, [g for g in found.sizes if g not in found.uneven])
     merging.run(beta, {g: int(max_ratio * size) for g, size in found.sizes.items()})
     return found.merged(merging), merging.remaining()
 
 
 def _outputs(
-    models: Sequence[nn.Module], data: Any, forward: Forward | None, place: torch.device, batch_size: int
+    models: Sequence[nn.Module], raws: Iterable[Any], forward: Forward | None, place: torch.device, path: Path
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Labels, where there are some, and the predicted class of every sample by every model."""
-    _, raws, _ = stream(data, batch_size)
     guesses: list[list[Tensor]] = [[] for _ in models]
     labels: list[Tensor | None] = []
     for raw in raws:
@@ -177,10 +183,9 @@ def _outputs(
         for k, model in enumerate(models):
             with session(model, place, None):
                 output = run(model, batch, forward)
-            z = [t for _, t in leaves(output) if t.ndim == 2 and t.is_floating_point()]
-            if not z:
-                raise _check.no_classes("no (n, classes) tensor")
-            guesses[k].append(z[0].argmax(1).cpu())
+            z = at(output, path)
+            assert z is not None
+            guesses[k].append(z.argmax(1).cpu())
     known = [y for y in labels if y is not None and y.ndim == 1 and not y.is_floating_point()]
     return torch.cat(known) if len(known) == len(labels) else None, [torch.cat(g) for g in guesses]
 

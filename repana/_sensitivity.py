@@ -1,6 +1,6 @@
 """How much features move when noise is added to the input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
+from repana._importance import made_of
 from repana._results import Estimate, as_table
 from repana.analyzers._intervals import mean_of
-from repana.analyzers.dictionaries import Dictionary
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
 
@@ -39,9 +39,9 @@ def sensitivity(
     model: nn.Module,
     data: Any,
     layer: str,
-    dictionary: Dictionary | None = None,
+    dictionary: Any = None,
     *,
-    sigmas: Sequence[float] = SIGMAS,
+    sigmas: Any = SIGMAS,
     draws: int = DRAWS,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
@@ -53,8 +53,8 @@ def sensitivity(
 ) -> Sensitivity:
     """Var of a feature under noise N(0, sigma^2) on every entry of the input, mean over samples.
 
-    Of the pooled features of `layer`, or of their codes in `dictionary`; `draws` of noise a sample, the unbiased
-    variance over them. For z linear in the input, z = w . x, it is sigma^2 |w|^2.
+    Of the pooled features of `layer`, or of their codes in `dictionary` (as in `importance`); `draws` of noise a
+    sample, the unbiased variance over them. For z linear in the input, z = w . x, it is sigma^2 |w|^2.
 
     `variance` (sigmas, t), in squared units of the feature, with the interval of the mean over samples;
     `mean_sensitivity`: over features, at the middle sigma.
@@ -65,29 +65,32 @@ def sensitivity(
     """
     _check.level_of(level)
     _check.at_least(draws, "draws", 2)
+    sigmas = [sigmas] if isinstance(sigmas, (int, float)) else list(sigmas)
+    if not sigmas:
+        raise _check.no_sigmas()
     for sigma in sigmas:
         _check.positive(sigma, "sigmas")
+    if layer == "input":
+        raise _check.noise_itself()
+    options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
+    words = None if dictionary is None else made_of(model, data, layer, dictionary, seed, options)
     parts: list[Tensor] = []
     with (
         reading(
             model,
             data,
             ["input", layer],
-            pool=pool,
-            device=device,
-            forward=forward,
-            mask=mask,
-            batch_size=batch_size,
+            **options,
         ) as (reader, batches),
         torch.no_grad(),
     ):
-        planned = next(p for p in reader.layers if p.address != "input")
+        planned = reader.only(layer)
         generator = torch.Generator(device=reader.device).manual_seed(seed)
         for batch in batches:
 
             def codes() -> Tensor:
                 x = planned.pooling(reader.values(batch)[0][planned.address], batch.mask, planned.address)  # noqa: B023
-                return (x if dictionary is None else dictionary.codes(x)).double()
+                return (x if words is None else words.codes(x)).double()
 
             still = codes()
             found = []
@@ -115,6 +118,6 @@ def sensitivity(
         low=low.clamp_min(0),
         high=high,
         sigmas=tuple(float(s) for s in sigmas),
-        features=units if dictionary is None else dictionary.names,
+        features=units if words is None else words.names,
         settings={"layer": layer, "draws": draws, "level": level, "seed": seed},
     )

@@ -21,6 +21,7 @@ FORMS = ("held_out", "in_sample")
 INPUT = "input"  # the address of what the network is given
 NOISE = 32  # features of nothing, whose R^2 is the floor
 ROWS_A_UNIT = 5
+NEARLY = 0.999  # R^2, from which the weakest strength is the right one
 ALIKE = 1e-6  # of 1 - |correlation|: two features with less are one
 WIDEST = 4096  # units, and rows, of which a fit has its own direction
 MANY = 2000  # pairs of features looked at for equality in blocks of so many
@@ -167,9 +168,12 @@ def complexity(
     _check.level_of(level)
     _check.choice(form, "form", FORMS)
     _check.in_range(threshold, "threshold", 0.0, 1.0)
+    _check.strengths_of(strengths)
     found = _check.layers_of(layers, "complexity")
-    streamed = isinstance(layers[found[0]], FoldMoments)
-    if streamed:
+    streamed = [isinstance(layers[name], FoldMoments) for name in found]
+    if any(streamed):
+        if not all(streamed):
+            raise _check.rows_and_moments(found[streamed.index(False)])
         given = _from_sums(layers, targets, form, strengths)
     else:
         given = _from_rows(layers, targets, form, strengths, folds, groups, widest, seed)
@@ -193,7 +197,15 @@ def complexity(
     alive = ~constant
     n, count = given.n, int(alive.sum())
     late = onset[alive & (onset >= 0)].double()
-    notes = [f"{name}: read through {d} random projections" for name, d in zip(found, given.widths) if d == widest]
+    notes = [f"{name}: read through {widest} random projections" for name in given.projected]
+    weakest = given.strength[:, :t] <= given.strength[:, :t].new_tensor(given.weakest)[:, None]
+    stuck = (weakest & (raw < NEARLY)).sum(1).tolist() if form == "held_out" else [0] * len(found)
+    notes += [
+        f"{name}: the weakest strength was the best for {k} features; bring its units to one scale"
+        for name, k in zip(found, stuck)
+        if k
+    ]
+    notes += ["no intervals in sample"] if form == "in_sample" else []
     notes += [
         f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
         for name, d in zip(found, given.widths)
@@ -256,6 +268,8 @@ class _Read:
     noise: int
     twins: tuple[tuple[int, ...], ...]
     named: str
+    weakest: list[float]
+    projected: tuple[str, ...]
 
 
 def _from_rows(
@@ -295,17 +309,17 @@ def _from_rows(
     unit = torch.where(constant, 0.0, z - z.mean(0)) / torch.where(constant, 1.0, spread)
     both = torch.cat([unit, nothing], 1)
     reads = []
-    for k, (name, x) in enumerate(xs.items()):
-        if min(x.shape) > widest:
-            x = xs[name] = _projected(x, widest, seed + k)  # noqa: PLW2901
+    projected = tuple(name for name, x in xs.items() if min(x.shape) > widest)
+    for k, name in enumerate(projected):
+        xs[name] = _projected(xs[name], widest, seed + k)
+    for x in xs.values():
         here, place = both.to(x.device), fold.to(x.device)
         if form == "in_sample":
             reads.append(_flat(in_sample_rows(x, here), folds))
             continue
-        reads.append(_held(held_out_rows(x, here, place, folds, _strengths(x, strengths)), x.shape[1], len(x)))
-    return _stacked(
-        reads, spread.square(), [x.shape[1] for x in xs.values()], n, NOISE, _equal(unit, constant), named, constant
-    )
+        reads.append(_held(held_out_rows(x, here, place, folds, _strengths(x, strengths))))
+    widths = [x.shape[1] for x in xs.values()]
+    return _stacked(reads, spread.square(), widths, n, NOISE, _equal(unit, constant), named, constant, projected)
 
 
 def _from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Sequence[float]) -> _Read:
@@ -327,7 +341,7 @@ def _from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Se
             reads.append(_flat(in_sample(normal), m.folds))
             continue
         at = grid(float(normal.gram.diagonal().sum()), len(normal.gram), tuple(strengths))
-        reads.append(_held(held_out(m, at), m.xx.shape[1], n))
+        reads.append(_held(held_out(m, at)))
     seen = torch.cat([p.cross.cpu() for p in normals])
     seen = seen / torch.where(constant, 1.0, squares.sqrt())
     length = seen.norm(dim=0)
@@ -349,19 +363,20 @@ def _strengths(x: Features, relative: Sequence[float]) -> Float[Tensor, " r"]:
     return grid(float((moved - moved.mean(0)).square().sum()), x.shape[1], tuple(relative))
 
 
-def _held(found: HeldOut, d: int, n: int) -> tuple[Tensor, Tensor, Tensor]:
-    chosen = found.best
-    return found.explained(chosen).cpu(), found.influence(chosen).cpu(), found.strengths.cpu()[chosen.cpu()]
+def _held(found: HeldOut) -> tuple[Tensor, Tensor, Tensor, float]:
+    chosen, strengths = found.best, found.strengths.cpu()
+    weakest = float(strengths[0])
+    return found.explained(chosen).cpu(), found.influence(chosen).cpu(), strengths[chosen.cpu()], weakest
 
 
-def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor]:
+def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor, float]:
     """A fit on all rows has no fold and no strength."""
-    t = len(explained)
-    return explained.cpu(), torch.full((folds, t), torch.nan, dtype=torch.float64), torch.zeros(t, dtype=torch.float64)
+    nothing = torch.full((folds, len(explained)), torch.nan, dtype=torch.float64)
+    return explained.cpu(), nothing, torch.zeros_like(explained.cpu()), 0.0
 
 
 def _stacked(
-    reads: list[tuple[Tensor, Tensor, Tensor]],
+    reads: list[tuple[Tensor, Tensor, Tensor, float]],
     variance: Float[Tensor, " t"],
     widths: list[int],
     n: int,
@@ -369,11 +384,14 @@ def _stacked(
     twins: tuple[tuple[int, ...], ...],
     named: str,
     constant: Tensor,
+    projected: tuple[str, ...] = (),
 ) -> _Read:
     explained = torch.stack([r[0] for r in reads])
     explained[:, : len(constant)][:, constant] = torch.nan
     influence = torch.stack([r[1] for r in reads], 1)
-    return _Read(explained, influence, torch.stack([r[2] for r in reads]), variance, widths, n, noise, twins, named)
+    strength = torch.stack([r[2] for r in reads])
+    weakest = [r[3] for r in reads]
+    return _Read(explained, influence, strength, variance, widths, n, noise, twins, named, weakest, projected)
 
 
 def _equal(
@@ -414,13 +432,14 @@ def _error(influence: Tensor) -> Tensor:
 
 def _mean(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], n: int, level: float) -> Estimate:
     value, wide = float(values.mean()), _quantile(len(influence), level) * float(_error(influence.mean(1)))
-    return Estimate(value, value - wide, min(value + wide, 1.0), n)
+    low = value - wide if value < 0 else max(value - wide, 0.0)
+    return Estimate(value, low, min(value + wide, 1.0) if wide == wide else NAN, n)
 
 
 def _row(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], level: float) -> Float[Tensor, " three"]:
     """Mean over features, and its interval."""
     value, wide = values.mean(), _quantile(len(influence), level) * _error(influence.mean(1))
-    return torch.stack([value, (value - wide).clamp_min(0), value + wide])
+    return torch.stack([value, (value - wide).clamp_min(0), torch.minimum(value + wide, value.clamp_min(1))])
 
 
 def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:

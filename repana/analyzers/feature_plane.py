@@ -68,6 +68,7 @@ def complexity_vs_importance(
     """
     _check.level_of(level)
     _check.in_range(top, "top", 0.0, 1.0)
+    _check.at_least(resamples, "resamples", 1)
     k = _values(complexity, "complexity")
     weight = _values(importance, "signed" if signed else "absolute")
     if len(k) != len(weight):
@@ -83,19 +84,19 @@ def complexity_vs_importance(
     boot = np.array([_spearman(k[at], weight[at]) for at in drawn])
     chance = np.array([_spearman(k, random.permutation(weight)) for _ in range(resamples)])
     tails = [50 - 50 * level, 50 + 50 * level]
-    low, high = np.nanpercentile(boot, tails) if np.isfinite(boot).any() else (NAN, NAN)
+    low, high = _within(boot, tails)
     null_low, null_high = np.percentile(chance, tails) if np.isfinite(chance).all() else (NAN, NAN)
     note = "" if np.isfinite(rho) else "complexity or importance is the same for all features"
     p = (1 + int((np.abs(chance) >= abs(rho) - 1e-12).sum())) / (1 + resamples) if np.isfinite(rho) else NAN
     difference = _top(k, weight, top)
-    spread = np.percentile([_top(k[at], weight[at], top) for at in drawn], tails)
+    spread = _within([_top(k[at], weight[at], top) for at in drawn], tails)
     share = _support(k, weight)
-    shares = np.percentile([_support(k[at], weight[at]) for at in drawn], tails)
+    shares = _within([_support(k[at], weight[at]) for at in drawn], tails)
     return ComplexityImportance(
-        rank_correlation=Estimate(rho, float(low), float(high), t, note, 0.0, float(null_low), float(null_high)),
+        rank_correlation=Estimate(rho, low, high, t, note, 0.0, float(null_low), float(null_high)),
         p_value=Estimate(p, n=t),
-        top_complexity=Estimate(difference, float(spread[0]), float(spread[1]), t),
-        support=Estimate(share, float(shares[0]), float(shares[1]), t),
+        top_complexity=Estimate(difference, *spread, t, note),
+        support=Estimate(share, *shares, t, note if np.isnan(share) else ""),
         complexity=torch.from_numpy(k),
         importance=torch.from_numpy(weight),
         settings={"signed": signed, "top": top, "resamples": resamples, "level": level, "seed": seed},
@@ -117,7 +118,15 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.clip(x @ y / size, -1, 1)) if size > 0 else NAN
 
 
+def _within(values: Any, tails: list[float]) -> tuple[float, float]:
+    known = np.asarray(values)[np.isfinite(values)]
+    low, high = np.percentile(known, tails) if len(known) else (NAN, NAN)
+    return float(low), float(high)
+
+
 def _top(k: np.ndarray, weight: np.ndarray, top: float) -> float:
+    if weight.max() == weight.min():  # none is more important than another
+        return NAN
     count = max(1, round(top * len(k)))
     return float(k[np.argsort(-weight, kind="stable")[:count]].mean() - k.mean())
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._results import NAN, Estimate, as_table
 from repana._typing import Features
 from repana.analyzers._intervals import mean_of
 from repana.analyzers.complexity import complexity
@@ -78,7 +78,12 @@ def flow(
         value, low, high = found.curve, found.low, found.high
         features, settings = found.features, dict(found.settings)
     else:
+        if options:
+            raise _check.unknown_options("flow by CKA", options, ("names",))
         first = _check.features_of(layers[addresses[0]])
+        for a in addresses[1:]:
+            if len(layers[a]) != len(first):
+                raise _check.unlike_samples(len(first), len(layers[a]))
         z = _check.values_of(targets, "targets", len(first)).double().cpu()
         features = _check.feature_names(names, z.shape[1])
         value = torch.stack([cka_of(_check.features_of(layers[a]), z) for a in addresses])
@@ -89,7 +94,9 @@ def flow(
     more = (value[skip] > value[branch])[:, alive].double().mean(0)
     mean, bottom, top = (float(v) for v in mean_of(more, settings.get("level", 0.95)))
     return Flow(
-        carried=Estimate(mean, max(bottom, 0.0), min(top, 1.0), len(more)),
+        carried=Estimate(mean, max(bottom, 0.0), min(top, 1.0), len(more))
+        if len(more)
+        else Estimate(NAN, note="no feature, or no path, varies"),
         skip=value[skip],
         skip_low=low[skip],
         skip_high=high[skip],

@@ -158,6 +158,8 @@ def coding_rate(features: Any, labels: Any = None, *, epsilon: float = 0.5, norm
     keep = codes >= 0
     if not bool(keep.all()):
         x, codes = x[keep], codes[keep]
+        if not len(x):
+            raise _check.too_few_samples("a coding rate", 0, 1)
         n, whole = len(x), _rate(x, d, epsilon)
     parts = sum(int((codes == k).sum()) / n * _rate(x[codes == k], d, epsilon) for k in codes.unique())
     return CodingRate(Estimate(whole, n=n), Estimate(float(parts), n=n), Estimate(whole - float(parts), n=n), settings)

@@ -45,7 +45,7 @@ def redundancy(
 
     `features` (n, d), `targets` (n, t). Each of `draws` masks keeps round(`keep` d) units, at least one. For one value
     a row, CKA = |X'z|^2/(|X'X|_F z'z), so that all masks are read off X'X and X'z. `redundancy` (t,) with the interval
-    of the mean over masks; `mean_redundancy` over features, its null sqrt(keep).
+    of the mean over masks; `mean_redundancy` over features, its null sqrt(units kept/d).
 
     On a layer whose units are uncorrelated and of equal variance the expectation is sqrt(keep) for every feature,
     local or spread out: only correlations between units move it, and it says nothing of the feature there.
@@ -83,7 +83,14 @@ def redundancy(
     alive = torch.isfinite(mean)
     overall, bottom, top = (float(v) for v in mean_of(ratios[:, alive].mean(1), level))
     return Redundancy(
-        mean_redundancy=Estimate(overall, bottom, top, int(alive.sum()), null=keep**0.5),
+        mean_redundancy=Estimate(
+            overall,
+            bottom,
+            top,
+            int(alive.sum()),
+            "" if bool(alive.any()) else "the layer, or every feature, is constant",
+            null=(count / d) ** 0.5,
+        ),
         redundancy=mean,
         low=low,
         high=high,

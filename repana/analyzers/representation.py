@@ -11,11 +11,12 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
-from repana.analyzers._splits import Split
+from repana.analyzers._splits import Split, split_of
 from repana.summaries.neighbours import full_precision
 
 RATIOS = ("sums", "examples")
 RESAMPLES = 500
+JITTER = 1e-10  # of correlations, so that equal features have an inverse
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def variance_explained(
     z = _check.values_of(targets, "targets", len(x)).double().cpu()
     t = z.shape[1]
     names = _check.feature_names(names, t)
-    split = Split.of(None, len(x), groups=groups, seed=seed) if split is None else split
+    split = split_of(None, len(x), groups=groups, seed=seed, split=split)
     train, report = split.train, split.report
     level_x, level_z = x[train].mean(0), z[train].mean(0)
     a, b = z[train] - level_z, x[train] - level_x
@@ -95,11 +96,7 @@ def variance_explained(
         raise _check.constant_targets(constant)
     at, phi = z[report] - level_z, x[report] - level_x
     size = phi.square().sum(1)
-    alone = torch.stack([_left(a[:, [j]], b, at[:, [j]], phi) for j in range(t)], 1)
-    everything = _left(a, b, at, phi)
-    others = [[i for i in range(t) if i != j] for j in range(t)]
-    without = torch.stack([_left(a[:, o], b, at[:, o], phi) if o else size for o in others], 1)
-    left = torch.cat([alone, everything[:, None], without], 1)
+    left = _errors(a, b, at, phi)
     shares = _shares(left, size, ratio, reference)
     blocks = _blocks(split)
     generator = np.random.default_rng(seed)
@@ -116,8 +113,9 @@ def variance_explained(
     overlap = many[:, :t].sum(1) - many[:, t]
     overlap_low, overlap_high = torch.quantile(overlap, quantiles).tolist()
     n = len(report)
+    note = "" if float(size.sum()) > 0 else "the layer is constant"
     return VarianceExplained(
-        joint=Estimate(float(shares[t]), joint_low, joint_high, n),
+        joint=Estimate(float(shares[t]), joint_low, joint_high, n, note),
         overlap=Estimate(float(shares[:t].sum() - shares[t]), overlap_low, overlap_high, n),
         total=shares[:t],
         total_low=low,
@@ -130,11 +128,27 @@ def variance_explained(
     )
 
 
-def _left(a: Tensor, b: Tensor, at: Tensor, phi: Tensor) -> Float[Tensor, " m"]:
-    """Squared error of each report row, of the least-squares map from a to b."""
+def _errors(
+    a: Float[Tensor, "n t"], b: Float[Tensor, "n d"], at: Float[Tensor, "m t"], phi: Float[Tensor, "m d"]
+) -> Float[Tensor, "m q"]:
+    """Squared errors of each report row: of each feature alone, of all, and of all but each, in closed form.
+
+    Without feature j the weights are W - q_j w_j/q_jj, where q = (A'A)^-1 and w_j is the row of W.
+    """
     with full_precision():
-        weight = torch.linalg.lstsq(a, b, driver="gelsd").solution
-        return (phi - at @ weight).square().sum(1)
+        gram, cross, size = a.T @ a, a.T @ b, phi.square().sum(1, keepdim=True)
+        single = cross / gram.diagonal()[:, None]
+        alone = size - 2 * at * (phi @ single.T) + at.square() * single.square().sum(1)
+        scale = gram.diagonal().sqrt()
+        level = gram / scale / scale[:, None] + JITTER * torch.eye(len(gram), dtype=gram.dtype)
+        factor = torch.linalg.cholesky(level)
+        weight = torch.cholesky_solve(cross / scale[:, None], factor) / scale[:, None]
+        inverse = torch.cholesky_inverse(factor) / scale / scale[:, None]
+        rest = phi - at @ weight
+        whole = rest.square().sum(1, keepdim=True)
+        shift = at @ inverse / inverse.diagonal()
+        without = whole + 2 * shift * (rest @ weight.T) + shift.square() * weight.square().sum(1)
+    return torch.cat([alone, whole, without], 1).clamp_min(0)
 
 
 def _shares(left: Float[Tensor, "m q"], size: Float[Tensor, " m"], ratio: str, reference: float | None) -> Tensor:

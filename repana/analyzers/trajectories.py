@@ -55,7 +55,8 @@ def sedimentation(
     checkpoint (a dictionary made anew at each). Columns of the results are value, low, high:
 
     - `mean` (s, 3): mean complexity of all features; `top` (s, 3): mean complexity of the `top` share by importance,
-      less the mean; `rho` (s, 3): rank correlation of complexity and importance. Intervals over features.
+      less the mean; `rho` (s, 3): rank correlation of complexity and importance. Intervals of `mean` are over folds,
+      the others over features.
     - `trend`: `top` at the last step less at the first; negative where important features sink below the others
       ("sedimentation"). Its interval takes the two steps as independent.
     - `planes`: the whole result at each step.
@@ -64,11 +65,11 @@ def sedimentation(
 
     Source: Fel et al. 2024, arXiv:2407.06076.
     """
-    steps = sorted(complexities)
-    odd = sorted(set(complexities) ^ set(importances))
+    _check.layers_of(complexities, "sedimentation", 2)
+    steps = sorted(complexities, key=_check.step_of)
+    odd = sorted(set(complexities) ^ set(importances), key=str)
     if odd:
         raise _check.steps_differ(odd)
-    _check.layers_of(complexities, "sedimentation", 2)
     planes = {s: complexity_vs_importance(complexities[s], importances[s], top=top, **options) for s in steps}
     first, last = planes[steps[0]].top_complexity, planes[steps[-1]].top_complexity
     change = last.value - first.value
@@ -77,7 +78,7 @@ def sedimentation(
     means = [complexities[s].mean_complexity for s in steps]
     return Sedimentation(
         trend=Estimate(change, change - down, change + up, len(steps)),
-        steps=tensor([float(s) for s in steps]),
+        steps=tensor([_check.step_of(s) for s in steps]),
         mean=_columns(means),
         top=_columns([planes[s].top_complexity for s in steps]),
         rho=_columns([planes[s].rank_correlation for s in steps]),

@@ -60,6 +60,15 @@ class Reader:
     def layers(self) -> tuple[Planned, ...]:
         return self.plan.layers
 
+    def only(self, layer: str) -> Planned:
+        """The one layer that a name stands for."""
+        found = [p for p in self.layers if p.address == layer]
+        if not found:
+            found = [p for p in self.layers if p.address != "input"]
+        if len(found) != 1:
+            raise _check.one_layer(layer, [p.address for p in found])
+        return found[0]
+
     def logits(self, batch: Batch) -> Tensor:
         output = run(self.live.model, batch, self.forward)
         z = at(output, self.plan.facts["logits"] or ())
@@ -116,7 +125,8 @@ def reading(
     with session(inner, options.device, None) as live:
         planned = planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
     if planned.facts["logits"] is None:
-        raise _check.no_classes("no (n, classes) tensor")
+        odd = [note for note in planned.notes if note.startswith("labels reach")]
+        raise _check.labels_beyond(odd[0]) if odd else _check.no_classes("no (n, classes) tensor")
     for p in planned.layers:
         if p.calls > 1:
             raise _check.used_again(p.address, p.calls)
@@ -147,15 +157,21 @@ def repeated(batch: Batch, times: int) -> Batch:
 
 
 def along_path(
-    reader: Reader, batch: Batch, start: Planned, baseline: float | Tensor, steps: int, columns: Tensor
+    reader: Reader,
+    batch: Batch,
+    start: Planned,
+    baseline: float | Tensor,
+    steps: int,
+    columns: Tensor,
+    layers: Sequence[Planned],
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
-    """Values and derivatives of every layer, and the chosen logits (b,), at steps + 1 points from the baseline to what
+    """Values and derivatives of these layers, and the chosen logits (b,), at steps + 1 points from the baseline to what
     the batch has at `start`: one forward and one backward pass each.
     """
     with torch.no_grad():
         goal = reader.values(batch)[0][start.address].detach()
     origin = torch.as_tensor(baseline, device=goal.device, dtype=goal.dtype).expand_as(goal)
-    others = [p for p in reader.layers if p.address != start.address]
+    others = [p for p in layers if p.address != start.address]
     for k in range(steps + 1):
         here = torch.lerp(origin, goal, k / steps).requires_grad_()
         found: dict[str, Tensor] = {start.address: here}
@@ -170,7 +186,7 @@ def along_path(
         swaps = {p.address: keep(p.address) for p in others}
         with reader.swapped({**swaps, start.address: lambda _, here=here: here.clone()}):
             z = reader.logits(batch).gather(1, columns[:, None])[:, 0]
-        names = [p.address for p in reader.layers]
+        names = [p.address for p in layers]
         slopes = derivatives(z.sum(), [found[name] for name in names], names)
         yield {k: v.detach() for k, v in found.items()}, dict(zip(names, slopes)), z.detach()
 

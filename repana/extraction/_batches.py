@@ -84,9 +84,10 @@ def _like(mapping: Mapping[str, Any], values: dict[str, Any]) -> Any:
 def stream(data: Any, batch_size: int) -> tuple[Any, Iterator[Any], int | None]:
     """The first batch, an iterator over all batches from the first on, and their number where it is known."""
     batches, count = _batches(data, batch_size)
-    iterator = iter(batches)
     try:
-        first = next(iterator)
+        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it is walked
+            iterator = iter(batches)
+            first = next(iterator)
     except StopIteration:
         raise _check.empty_data(data) from None
     return first, chain([first], iterator), count
@@ -169,7 +170,7 @@ def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any, names
     if isinstance(inputs, Mapping):
         if labels is None:
             labels = next((inputs[name] for name in LABELS if inputs.get(name) is not None), None)
-        args, kwargs = _call(inputs, model)
+        args, kwargs = _call(inputs, model) if forward is None else ((), {})
     elif isinstance(inputs, Tensor):
         args = (inputs,)
     elif forward is None:

@@ -2,17 +2,20 @@
 
 import copy
 import operator
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+from torch.nn.utils.parametrize import is_parametrized
 
 from repana import _check
-from repana.extraction._batches import Batch
+from repana.extraction._batches import Batch, Forward, run
+from repana.extraction._session import Session
 from repana.summaries.merging import Merging, Scale, Weight
 
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -94,9 +97,20 @@ class Channels:
         return model
 
 
+def called_with(live: Session, batch: Batch, forward: Forward | None) -> Batch:
+    """What the model is called with, also where `forward` takes the batch apart."""
+    seen: list[tuple[Any, Any]] = []
+    live.pre_hook(live.model, lambda module, args, kwargs: seen.append((args, kwargs)))
+    run(live.model, batch, forward)
+    return replace(batch, args=seen[0][0], kwargs=seen[0][1])
+
+
 def channels(model: nn.Module, batch: Batch, *, fold: bool) -> Channels:
     """Trace a copy of the model, fold its batch normalisations, and find the groups. Refuses what cannot be traced."""
-    net = copy.deepcopy(model).eval()
+    try:
+        net = copy.deepcopy(model).eval()
+    except Exception as error:
+        raise _check.not_traced(type(model).__name__, "no copy of it can be made", str(error)) from error
     graph = _traced(net, batch)
     if fold:
         _fold(net, graph)
@@ -139,7 +153,14 @@ def _fold(net: nn.Module, graph: fx.GraphModule) -> None:
             continue
         source = node.args[0]
         weight: Any = modules.get(source.target) if source.op == "call_module" else None
-        if not isinstance(weight, LINEAR) or len(source.users) > 1 or calls[source.target] > 1:
+        if (
+            not isinstance(weight, LINEAR)
+            or len(source.users) > 1
+            or calls[source.target] > 1
+            or is_parametrized(weight)
+        ):
+            continue
+        if isinstance(weight, nn.Linear) and len(_shape(source)) != 2:  # the norm reads another axis
             continue
         fuse = fuse_linear_bn_weights if isinstance(weight, nn.Linear) else fuse_conv_bn_weights
         ones, zeros = torch.ones_like(norm.running_mean), torch.zeros_like(norm.running_mean)
@@ -155,6 +176,7 @@ class _Groups:
 
     def __init__(self, net: nn.Module, graph: fx.GraphModule) -> None:
         self._net, self._modules = net, dict(net.named_modules())
+        self._uses = Counter(id(m.weight) for m in self._modules.values() if isinstance(m, LINEAR))
         self._parent: list[int] = []
         self._frozen: set[int] = set()
         self._uneven: set[int] = set()
@@ -209,7 +231,7 @@ class _Groups:
             self._freeze(inputs)
             self._group[node] = (self._new(frozen=True), 1)
             return
-        if isinstance(module, LINEAR) and len(inputs) == 1 and name not in self._sides:
+        if isinstance(module, LINEAR) and len(inputs) == 1 and name not in self._sides and self._own(module):
             group, flat = self._group[inputs[0]]
             made = self._new()
             if isinstance(module, nn.Linear) and len(_shape(node)) > 2:
@@ -223,7 +245,8 @@ class _Groups:
             if isinstance(module, ELEMENTWISE):
                 self._uneven.add(self._group[node][0])
             return
-        if isinstance(module, NORMS) and len(inputs) == 1 and name not in self._norms:
+        flat = self._group[inputs[0]][1] if len(inputs) == 1 else 0
+        if isinstance(module, NORMS) and flat == 1 and name not in self._norms:
             self._norms[name] = self._group[inputs[0]][0]
             self._uneven.add(self._norms[name])
             self._group[node] = self._group[inputs[0]]
@@ -254,16 +277,24 @@ class _Groups:
             if word in CURVED:
                 self._uneven.add(self._group[node][0])
             return
-        if word in ("flatten", "view", "reshape") and len(inputs) == 1 and len(_shape(node)) == 2:
+        fixed = word in ("view", "reshape") and _last_size(node) != -1
+        if word in ("flatten", "view", "reshape") and not fixed and len(inputs) == 1 and len(_shape(node)) == 2:
             self._flatten(node, inputs[0])
             return
-        if word == "mean" and len(inputs) == 1 and len(_shape(node)) >= 2 and _shape(node)[1] == shapes[0][1]:
+        if word == "mean" and len(inputs) == 1 and self._keeps_channels(node, inputs[0]):
             self._group[node] = self._group[inputs[0]]
             return
         if word in ("size", "getattr", "getitem") and not _shape(node):
             return
         self._freeze(inputs)
         self._group[node] = (self._new(frozen=True), 1)
+
+    def _keeps_channels(self, node: fx.Node, source: fx.Node) -> bool:
+        """Whether a mean leaves the samples and the channels (axis 1) where they are."""
+        axes = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+        some = [axes] if isinstance(axes, int) else list(axes) if isinstance(axes, (tuple, list)) else []
+        n = len(_shape(source))
+        return bool(some) and all(isinstance(a, int) and a % n > 1 for a in some)
 
     def _flatten(self, node: fx.Node, source: fx.Node) -> None:
         before, after = _shape(source), _shape(node)
@@ -273,6 +304,10 @@ class _Groups:
             self._group[node] = (self._new(frozen=True), 1)
             return
         self._group[node] = (group, flat * (after[1] // before[1]))
+
+    def _own(self, module: Any) -> bool:
+        """Whether the weight is the module's alone, and nothing but itself."""
+        return not is_parametrized(module) and self._uses[id(module.weight)] == 1
 
     def _fits(self, module: Any, source: fx.Node) -> bool:
         """Whether the module reads the axis on which the channels are."""
@@ -300,6 +335,14 @@ class _Groups:
 
     def _freeze(self, nodes: list[fx.Node]) -> None:
         self._frozen |= {self._group[n][0] for n in nodes}
+
+
+def _last_size(node: fx.Node) -> Any:
+    """The last size that a view was asked for: -1, a number, or one that was read off a tensor."""
+    sizes = node.args[1:]
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = tuple(sizes[0])
+    return sizes[-1] if sizes else None
 
 
 def _shape(node: fx.Node) -> tuple[int, ...]:

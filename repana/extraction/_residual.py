@@ -85,11 +85,11 @@ class _Watch(TorchFunctionMode):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._names = {module: name for name, module in model.named_modules()}
-        self._leaf = {module for module in model.modules() if not list(module.children())}
         self._nodes: list[_Node] = []
         self._at: dict[int, int] = {}
         self._calls: dict[str, int] = {}
         self._open: list[tuple[str, int]] = []  # modules at work, and the node of their input
+        self._parents: set[int] = set()  # places in that stack from which another module was called
         self._sums: list[tuple[str, int, int, Names, Names]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -114,14 +114,17 @@ class _Watch(TorchFunctionMode):
             if k == 0:
                 node = at
                 self._nodes[at].names.append((name, "in", self._calls[name]))
+        self._parents.add(len(self._open) - 1)
         self._open.append((name, node))
+        self._parents.discard(len(self._open) - 1)
 
     def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         name, source = self._open.pop()
+        calls = len(self._open) in self._parents  # a module that calls none (as fused attention) is a step of its own
         for k, (_, t) in enumerate(leaves(output)):
             at = self._made(t, [source] if source >= 0 else [])
             node = self._nodes[at]
-            if module in self._leaf and at != source:
+            if not calls and at != source:
                 node.depth = max(node.depth, (self._nodes[source].depth if source >= 0 else 0) + 1)
             if k == 0:
                 node.names.append((name, "out", self._calls[name]))

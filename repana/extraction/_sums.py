@@ -39,8 +39,8 @@ def fold_moments(
 
     `targets`: (n, t) values in the order of the data, or `targets(features, logits)` that gives (b, t) for a batch from
     its features by layer, such as codes of a dictionary: `lambda features, _: dictionary.codes(features["fc:in"])`.
-    Rows are put into `folds` of equal size by the seed, those of a sample (its tokens) together, as are those of one of
-    the `groups` (n,). `complexity` reads the result, which adds: the sums of two shards are the sums of both.
+    Rows are put into `folds` by the seed, as many samples in each, those of a sample (its tokens) together; with
+    `groups` (n,) as many groups. `complexity` reads the result, which adds: sums of two shards are the sums of both.
 
     Memory is `folds` (d^2 + dt) numbers a layer, whatever the data's size.
 
@@ -75,12 +75,16 @@ def fold_moments(
                 while len(dealt) < seen:
                     dealt = torch.cat([dealt, _dealt(folds * 64, folds, generator)])
                 fold = dealt[at]
-            aim: Any = targets(features, z) if callable(targets) else values[at]  # type: ignore[index]
+            aim: Any = values[at] if values is not None else _check.values_of(targets(features, z), "targets", len(at))
             for address, x in features.items():
                 sums[address].add(x, aim.to(x.device), fold.to(x.device))
     finite.close()
     if values is not None and seen != len(values):
         raise _check.target_rows(len(values), seen)
+    if group is not None and int(group.max()) + 1 < folds:
+        raise _check.too_few_groups(int(group.max()) + 1, folds)
+    if seen < 2 * folds:
+        raise _check.too_few_samples(f"{folds} folds", seen, 2 * folds)
     return {address: s.value() for address, s in sums.items()}
 
 

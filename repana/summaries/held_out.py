@@ -16,7 +16,9 @@ from torch import Tensor
 from repana._typing import Features
 from repana.summaries.folds import HALVED, FoldMoments, Normal
 
-GRID = tuple(10.0**k for k in range(-6, 7))  # of tr(X'X)/d: from nearly none to far above the largest eigenvalue
+# of tr(X'X)/d: from nearly none, also for a unit that varies a million times less, to far above the largest eigenvalue
+GRID = tuple(10.0**k for k in (-12, -10, -8, *range(-6, 7)))
+EQUAL = 1e-9  # of an error: what rounding decides
 TARGETS = 1024  # worked on at a time
 
 
@@ -33,9 +35,10 @@ class HeldOut:
 
     @property
     def best(self) -> Int[Tensor, " t"]:
-        """By target, which strength has the least error over all folds; of equals the largest."""
+        """By target, which strength has the least error over all folds; of equals (to nine digits) the largest."""
         total = self.error.sum(0)
-        return total.shape[1] - 1 - total.flip(1).argmin(1)
+        good = total <= total.amin(1, keepdim=True) * (1 + EQUAL)
+        return total.shape[1] - 1 - good.flip(1).int().argmax(1)
 
     def explained(self, chosen: Int[Tensor, " t"] | None = None) -> Float[Tensor, " t"]:
         """R^2 = 1 - error/spread of each target, of the chosen strengths; NaN for a target that never varies."""
@@ -92,8 +95,8 @@ def held_out_rows(
     strengths: Float[Tensor, " r"] | None = None,
 ) -> HeldOut:
     """From rows: by fold moments, or where features are more than rows by inner products of rows."""
-    if x.shape[1] <= len(x):
-        return held_out(FoldMoments.of(x, z, fold, folds), strengths)
+    if x.shape[1] <= len(x):  # in float64: weak penalties divide by what single precision leaves of a small eigenvalue
+        return held_out(FoldMoments.of(x.double(), z, fold, folds), strengths)
     kernel = _kernel(x)
     z = z.double() - z.double().mean(0)
     if strengths is None:
@@ -138,7 +141,7 @@ def in_sample_rows(x: Features, z: Float[Tensor, "n t"], tolerance: float = 1e-1
     """The same from rows, of whichever side is the smaller."""
     if x.shape[1] <= len(x):
         one = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        return in_sample(FoldMoments.of(x, z, one, 1).normal(), tolerance)
+        return in_sample(FoldMoments.of(x.double(), z, one, 1).normal(), tolerance)
     values, vectors = torch.linalg.eigh(_kernel(x))
     moved = z.double() - z.double().mean(0)
     along = (vectors.T @ moved)[values > tolerance * values[-1]]
@@ -172,7 +175,7 @@ class FoldSums:
         x, z, fold = (torch.cat(parts) for parts in zip(*self._waiting))
         self._waiting, self._count = [], 0
         known = {} if self._sum is None else {"shift": self._sum.shift, "target_shift": self._sum.target_shift}
-        found = FoldMoments.of(x, z, fold, self._folds, **known)
+        found = FoldMoments.of(x.double(), z, fold, self._folds, **known)
         self._sum = found if self._sum is None else self._sum + found
 
 

@@ -5,14 +5,15 @@ A weight is (out, in, k): a row for each channel that it makes, a column for eac
 leaves i; distances between all channels are kept up to date rather than computed anew.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-RULES = ("mean_in", "sum_in")
+COPIES = 1e-12  # of the largest squared distance: what rounding leaves between copies
+ROUNDS = 1000
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Merging:
         at = int(masked.argmin())
         i, j = sorted(divmod(at, len(alive)))
         least = max(float(self._exact(group, i, j)), 0.0)
-        if least > beta * largest:
+        if least > max(beta, COPIES) * largest:
             return None
         return i, j
 
@@ -144,36 +145,65 @@ class Merging:
 
     def _parts(self, group: int) -> list[Float[Tensor, "c p"]]:
         """All numbers of every channel of a group: what it reads and what it is read with."""
-        found = []
-        for weight in self.weights.values():
-            if weight.rows == group:
-                found.append(weight.values.flatten(1))
-                if weight.bias is not None and self.rule == "mean_in":
-                    found.append(weight.bias[:, None])
-            if weight.columns == group and self.distance == "both":
-                found.append(weight.values.transpose(0, 1).flatten(1) / self._shares(group))
-        if self.rule == "mean_in":
-            found += [t[:, None] for s in self.scales.values() if s.group == group for t in s.tensors.values()]
-        return found
+        shares = self._shares(group)
+        parts = [w.flatten(1) if s == 0 else w.transpose(0, 1).flatten(1) / shares for s, w in self._sides(group)]
+        return parts + [v[:, None] for v in self._vectors(group)]
 
     def _distances(self, group: int) -> Float[Tensor, "c c"]:
         c = len(self.count[group])
         return sum((_squared(part) for part in self._parts(group)), torch.zeros(c, c, dtype=torch.float64))
 
     def _to_one(self, group: int, i: int) -> Float[Tensor, " c"]:
-        return sum(
-            ((part - part[i]).square().sum(1) for part in self._parts(group)),
-            torch.zeros(len(self.count[group]), dtype=torch.float64),
-        )
+        """Squared distances of all channels to one, each weight read where it lies."""
+        total = torch.zeros(len(self.count[group]), dtype=torch.float64)
+        for sign, w in self._sides(group):
+            here = w[i] if sign == 0 else w[:, i]
+            axes = "cik,ik->c" if sign == 0 else "ock,ok->c"
+            own = torch.linalg.vector_norm(w, dim=(1, 2) if sign == 0 else (0, 2)).square()
+            along = torch.einsum(axes, w, here)
+            if sign == 0:
+                total += own + own[i] - 2 * along
+            else:
+                share = self._shares(group)[:, 0].expand(len(total))
+                total += own / share.square() + own[i] / share[i] ** 2 - 2 * along / (share * share[i])
+        for value in self._vectors(group):
+            total += (value - value[i]).square()
+        return total.clamp_min_(0)
 
     def _exact(self, group: int, i: int, j: int) -> float:
-        return float(sum((part[i] - part[j]).square().sum() for part in self._parts(group)))
+        total = 0.0
+        share = self._shares(group)[:, 0].expand(len(self.count[group]))
+        for sign, w in self._sides(group):
+            a, b = (w[i], w[j]) if sign == 0 else (w[:, i] / share[i], w[:, j] / share[j])
+            total += float((a - b).square().sum())
+        return total + sum(float((v[i] - v[j]).square()) for v in self._vectors(group))
+
+    def _sides(self, group: int) -> list[tuple[int, Float[Tensor, "o i k"]]]:
+        """The weights that make the channels of a group (0), and those that read them (1)."""
+        made = [(0, w.values) for w in self.weights.values() if w.rows == group]
+        read = [(1, w.values) for w in self.weights.values() if w.columns == group and self.distance == "both"]
+        return made + read
+
+    def _vectors(self, group: int) -> list[Float[Tensor, " c"]]:
+        """One number a channel: biases, factors, terms. The published rule does not look at them."""
+        if self.rule == "sum_in":
+            return []
+        biases = [w.bias for w in self.weights.values() if w.rows == group and w.bias is not None]
+        return biases + [t for s in self.scales.values() if s.group == group for t in s.tensors.values()]
 
 
-def balanced(merging: Merging, group: int) -> None:
-    """Scale every channel's incoming weights by c and its outgoing ones by 1/c, so that both have one norm: the same
-    function, where all between them is positively homogeneous.
+def balance(merging: Merging, groups: Collection[int]) -> None:
+    """Scale every channel's incoming weights by c and its outgoing ones by 1/c, again and again, until both have one
+    norm in all groups: the same function, where all between them is positively homogeneous.
     """
+    for _ in range(ROUNDS):
+        moved = max((_balanced(merging, group) for group in groups), default=0.0)
+        if moved < 1e-13:
+            return
+
+
+def _balanced(merging: Merging, group: int) -> float:
+    """One group; how far the factors are from 1."""
     c = len(merging.count[group])
     inside, outside = torch.zeros(c, dtype=torch.float64), torch.zeros(c, dtype=torch.float64)
     makers = [w for w in merging.weights.values() if w.rows == group]
@@ -191,6 +221,7 @@ def balanced(merging: Merging, group: int) -> None:
             w.bias *= factor
     for w in readers:
         w.values /= factor[:, None]
+    return float((factor - 1).abs().max())
 
 
 def _squared(part: Float[Tensor, "c p"]) -> Float[Tensor, "c c"]:

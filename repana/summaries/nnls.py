@@ -17,7 +17,7 @@ STEPS, ROUNDS = 4000, 30
 ROUGH = 40  # steps before rows are solved exactly
 EXACT = 512  # atoms: of more, rows are not solved by a factor of their own
 ROWS = 2**24  # numbers of such factors held at a time
-TOLERANCE = 1e-9
+TOLERANCE, ROUGHLY = 1e-9, 1e-6
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def non_negative(rows: Float[Tensor, "n d"], atoms: Float[Tensor, "t d"], tolera
     with full_precision():
         gram, aim = unit @ unit.T, a @ unit.T
     exact = len(gram) <= EXACT
+    tolerance = tolerance if exact else max(tolerance, ROUGHLY)
     z = _descent(gram, aim, tolerance, ROUGH if exact else STEPS)
     if exact:
         for part in torch.arange(len(z), device=z.device).split(max(1, ROWS // len(gram) ** 2)):
