@@ -14,7 +14,7 @@ from benchmarks.probing import gemm_rate, once
 from benchmarks.recording import raw_hooks, resnet
 from repana import conductance, fold_moments
 from repana.summaries.folds import FoldMoments, RidgePath
-from repana.summaries.held_out import held_out, held_out_rows, solved
+from repana.summaries.held_out import held_out_rows, solved
 
 D, T, FOLDS = 512, 1000, 5
 STRENGTHS = np.logspace(-2, 6, 9)
@@ -43,7 +43,7 @@ def ridges(n: int, rounds: int) -> list[Line]:
         return solved(FoldMoments.of(x, z, one, 1).normal(), 1.0)
 
     def folds() -> object:
-        return held_out(FoldMoments.of(x, z, fold, FOLDS), strengths).explained()
+        return held_out_rows(x, z, fold, FOLDS, strengths).explained()
 
     def left_out() -> object:
         return RidgePath.of(FoldMoments.of(x, z, one, 1).normal(), strengths).left_out_error(x, z)

@@ -153,8 +153,8 @@ def complexity(
     (Gaussian, by the seed), which tell no more than all units do. `groups` (n,): rows of one group stay in one fold
     (patches of an image, tokens of a sentence).
 
-    R^2 in [0, 1]. Raises InputError for layers or targets of other lengths, NaN or infinite values, fewer than two
-    layers' worth of rows, or targets none of which varies.
+    R^2 in [0, 1]. Raises InputError for layers or targets of other lengths, NaN or infinite values, fewer rows
+    than two a fold, strengths that are not positive, or targets none of which varies.
 
     Sources: Fel et al. 2024, arXiv:2407.06076 (K); Xu et al. 2020, arXiv:2002.10689 (V-information).
 
@@ -197,31 +197,12 @@ def complexity(
     alive = ~constant
     n, count = given.n, int(alive.sum())
     late = onset[alive & (onset >= 0)].double()
-    notes = [f"{name}: read through {widest} random projections" for name in given.projected]
-    weakest = given.strength[:, :t] <= given.strength[:, :t].new_tensor(given.weakest)[:, None]
-    stuck = (weakest & (raw < NEARLY)).sum(1).tolist() if form == "held_out" else [0] * len(found)
-    notes += [
-        f"{name}: the weakest strength was the best for {k} features; bring its units to one scale"
-        for name, k in zip(found, stuck)
-        if k
-    ]
-    notes += ["no intervals in sample"] if form == "in_sample" else []
-    notes += [
-        f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
-        for name, d in zip(found, given.widths)
-        if n < ROWS_A_UNIT * d
-    ]
     dead = tuple(names[j] for j in constant.nonzero()[:, 0].tolist())
     twins = tuple(tuple(names[j] for j in group) for group in given.twins if not bool(constant[list(group)].any()))
-    if dead:
-        notes.append(f"{len(dead)} of {t} features never vary: {_check.listed(dead)}")
-    if twins:
-        more = sum(len(group) - 1 for group in twins)
-        notes.append(f"{more} of {t} features repeat another: {_check.listed(' = '.join(g) for g in twins)}")
-    note = "; ".join(notes)
+    notes = _notes(found, given, raw, form, widest, dead, twins)
     most = unit if standardise else torch.full_like(unit, torch.inf)
     return Complexity(
-        mean_complexity=replace(_mean(k[alive], influence.mean(1)[:, alive], n, level), note=note),
+        mean_complexity=replace(_mean(k[alive], influence.mean(1)[:, alive], n, level), note="; ".join(notes)),
         mean_hidden=_mean(h[alive], influence[:, hidden].mean(1)[:, alive], n, level),
         mean_onset=_of_features(late, level),
         never=proportion(int((onset[alive] < 0).sum()), count, level=level),
@@ -241,7 +222,7 @@ def complexity(
         features=names,
         constant=dead,
         twins=twins,
-        notes=tuple(notes),
+        notes=notes,
         settings={
             "form": form,
             "threshold": threshold,
@@ -253,6 +234,40 @@ def complexity(
             "seed": seed,
         },
     )
+
+
+def _notes(
+    layers: Sequence[str],
+    given: "_Read",
+    raw: Float[Tensor, "l t"],
+    form: str,
+    widest: int,
+    dead: tuple[str, ...],
+    twins: tuple[tuple[str, ...], ...],
+) -> tuple[str, ...]:
+    """What to beware of."""
+    t, n = raw.shape[1], given.n
+    notes = [f"{name}: read through {widest} random projections" for name in given.projected]
+    weakest = given.strength[:, :t] <= given.strength.new_tensor(given.weakest)[:, None]
+    stuck = (weakest & (raw < NEARLY)).sum(1).tolist() if form == "held_out" else []
+    notes += [
+        f"{name}: the weakest strength was the best for {k} features, bring its units to one scale"
+        for name, k in zip(layers, stuck)
+        if k
+    ]
+    notes += [
+        f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
+        for name, d in zip(layers, given.widths)
+        if n < ROWS_A_UNIT * d
+    ]
+    if form == "in_sample":
+        notes.append("no intervals in sample")
+    if dead:
+        notes.append(f"{len(dead)} of {t} features never vary: {_check.listed(dead)}")
+    if twins:
+        more = sum(len(group) - 1 for group in twins)
+        notes.append(f"{more} of {t} features repeat another: {_check.listed(' = '.join(g) for g in twins)}")
+    return tuple(notes)
 
 
 @dataclass(frozen=True)
