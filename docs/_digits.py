@@ -101,7 +101,7 @@ def words() -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
 
 @cache
 def checkpoints() -> repana.Report:
-    """Every second epoch with and without weight decay, three layers each."""
+    """Every third epoch with and without weight decay, three layers each."""
     made = []
     for name, decay in (("weight decay", 5e-3), ("no decay", 0.0)):
         torch.manual_seed(0)
@@ -109,7 +109,7 @@ def checkpoints() -> repana.Report:
         for epoch in steps(net, digits()[0], EPOCHS, decay):
             if epoch % 3 == 0:
                 one = repana.profile(
-                    net, digits()[0], ["conv1", "conv3", "classifier:in"],
+                    net, digits()[0], ["conv1", "conv3", "classifier:in"], "neural_collapse",
                     run=f"{name}/epoch{epoch}", step=epoch, null=3, replicates=20,
                 )  # fmt: skip
                 made.append(one)

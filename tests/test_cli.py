@@ -166,7 +166,7 @@ def test_layers_that_fail_give_exit_code_3(tmp_path, capsys, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_demo(tmp_path):
-    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path), "--epochs", "25"])
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path), "--epochs", "15"])
     assert result.exit_code == 0
     report = Report.load(tmp_path / "report")
     assert report.layers == ("input", "conv1", "conv2", "conv3", "linear1", "classifier:in", "classifier")

@@ -215,7 +215,9 @@ def test_refusals(x, options, text):
 def test_data_without_labels_are_profiled():
     features = {"a": torch.randn(50, 6), "b": torch.randn(50, 4)}
     report = repana.profile(repana.Activations(features, sample=torch.arange(50), seen=50))
-    assert {r.analyzer for r in report.rows} == {"dimension", "spectrum", "topology"}
+    assert {r.analyzer for r in report.rows} == {
+        "dimension", "spectrum", "topology", "complexity", "layer_readings",
+    }  # fmt: skip
     assert not report.failures
     assert "participation_ratio_unbiased" in report.table().columns
     assert "Participation ratio" in report.to_markdown()
@@ -227,5 +229,7 @@ def test_data_without_labels_are_profiled():
 def test_labels_that_are_no_classes_do_not_stop_the_spectrum():
     made = repana.Activations({"a": torch.randn(50, 6)}, torch.rand(50, 3), sample=torch.arange(50), seen=50)
     report = repana.profile(made)
-    assert {r.analyzer for r in report.rows} == {"dimension", "spectrum", "topology"}
+    assert {r.analyzer for r in report.rows} == {
+        "dimension", "spectrum", "topology", "complexity", "layer_readings",
+    }  # fmt: skip
     assert len(report.failures) == 4

@@ -90,7 +90,8 @@ def superposition(vectors: Any, *, threshold: float = 0.5) -> Superposition:
 
     >>> import torch
     >>> from repana import superposition
-    >>> float(superposition(torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]])).mean_squared_cosine)
+    >>> found = superposition(torch.tensor([[1.0, 0.0], [-0.5, 0.75**0.5], [-0.5, -(0.75**0.5)]]))
+    >>> round(float(found.mean_squared_cosine), 9)
     0.25
     """
     w = _check.features_of(vectors).double()
