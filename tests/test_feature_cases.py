@@ -46,7 +46,7 @@ def test_units_of_very_different_scale_do_not_hide_one_another(scale):
 def test_a_strength_at_the_edge_is_said():
     x = torch.randn(500, 2, generator=seeded())
     found = complexity({"a": x * torch.tensor([1.0, 1e6])}, x[:, :1] + 0.1 * torch.randn(500, 1, generator=seeded(1)))
-    assert "the weakest strength was the best for 1 features" in found.notes[0]
+    assert "no strength was weak enough for 1 features" in found.notes[0]
     assert complexity({"a": x}, x[:, :1]).notes == ()
 
 

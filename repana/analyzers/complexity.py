@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -21,7 +21,7 @@ FORMS = ("held_out", "in_sample")
 INPUT = "input"  # the address of what the network is given
 NOISE = 32  # features of nothing, whose R^2 is the floor
 ROWS_A_UNIT = 5
-NEARLY = 0.999  # R^2, from which the weakest strength is the right one
+NEARLY = 0.999  # R^2, from which a weaker strength would add nothing
 ALIKE = 1e-6  # of 1 - |correlation|: two features with less are one
 WIDEST = 4096  # units, and rows, of which a fit has its own direction
 MANY = 2000  # pairs of features looked at for equality in blocks of so many
@@ -248,10 +248,9 @@ def _notes(
     """What to beware of."""
     t, n = raw.shape[1], given.n
     notes = [f"{name}: read through {widest} random projections" for name in given.projected]
-    weakest = given.strength[:, :t] <= given.strength.new_tensor(given.weakest)[:, None]
-    stuck = (weakest & (raw < NEARLY)).sum(1).tolist() if form == "held_out" else []
+    stuck = (given.falling[:, :t] & (raw < NEARLY)).sum(1).tolist()
     notes += [
-        f"{name}: the weakest strength was the best for {k} features, bring its units to one scale"
+        f"{name}: no strength was weak enough for {k} features, bring its units to one scale"
         for name, k in zip(layers, stuck)
         if k
     ]
@@ -283,7 +282,7 @@ class _Read:
     noise: int
     twins: tuple[tuple[int, ...], ...]
     named: str
-    weakest: list[float]
+    falling: Bool[Tensor, "l both"]
     projected: tuple[str, ...]
 
 
@@ -378,20 +377,21 @@ def _strengths(x: Features, relative: Sequence[float]) -> Float[Tensor, " r"]:
     return grid(float((moved - moved.mean(0)).square().sum()), x.shape[1], tuple(relative))
 
 
-def _held(found: HeldOut) -> tuple[Tensor, Tensor, Tensor, float]:
+def _held(found: HeldOut) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     chosen, strengths = found.best, found.strengths.cpu()
-    weakest = float(strengths[0])
-    return found.explained(chosen).cpu(), found.influence(chosen).cpu(), strengths[chosen.cpu()], weakest
+    explained, influence = found.explained(chosen).cpu(), found.influence(chosen).cpu()
+    return explained, influence, strengths[chosen.cpu()], found.falling.cpu()
 
 
-def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor, float]:
+def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A fit on all rows has no fold and no strength."""
     nothing = torch.full((folds, len(explained)), torch.nan, dtype=torch.float64)
-    return explained.cpu(), nothing, torch.zeros_like(explained.cpu()), 0.0
+    zero = torch.zeros_like(explained.cpu())
+    return explained.cpu(), nothing, zero, zero > 0
 
 
 def _stacked(
-    reads: list[tuple[Tensor, Tensor, Tensor, float]],
+    reads: list[tuple[Tensor, Tensor, Tensor, Tensor]],
     variance: Float[Tensor, " t"],
     widths: list[int],
     n: int,
@@ -405,8 +405,8 @@ def _stacked(
     explained[:, : len(constant)][:, constant] = torch.nan
     influence = torch.stack([r[1] for r in reads], 1)
     strength = torch.stack([r[2] for r in reads])
-    weakest = [r[3] for r in reads]
-    return _Read(explained, influence, strength, variance, widths, n, noise, twins, named, weakest, projected)
+    falling = torch.stack([r[3] for r in reads])
+    return _Read(explained, influence, strength, variance, widths, n, noise, twins, named, falling, projected)
 
 
 def _equal(

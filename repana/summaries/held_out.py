@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana._typing import Features
@@ -18,7 +18,7 @@ from repana.summaries.folds import HALVED, FoldMoments, Normal
 
 # of tr(X'X)/d: from nearly none, also for a unit that varies a million times less, to far above the largest eigenvalue
 GRID = tuple(10.0**k for k in (-12, -10, -8, *range(-6, 7)))
-EQUAL = 1e-9  # of an error: what rounding decides
+EQUAL, FALLING = 1e-9, 1e-2  # of an error: what rounding decides, and what is more than flat
 TARGETS = 1024  # worked on at a time
 
 
@@ -39,6 +39,12 @@ class HeldOut:
         total = self.error.sum(0)
         good = total <= total.amin(1, keepdim=True) * (1 + EQUAL)
         return total.shape[1] - 1 - good.flip(1).int().argmax(1)
+
+    @property
+    def falling(self) -> Bool[Tensor, " t"]:
+        """By target, whether a weaker strength than the weakest would have had less error still."""
+        total = self.error.sum(0)
+        return total[:, 1] > (1 + FALLING) * total[:, 0] if total.shape[1] > 1 else torch.zeros(len(total)) > 0
 
     def explained(self, chosen: Int[Tensor, " t"] | None = None) -> Float[Tensor, " t"]:
         """R^2 = 1 - error/spread of each target, of the chosen strengths; NaN for a target that never varies."""
