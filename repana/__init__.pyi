@@ -3,11 +3,11 @@ from ._activations import Activations as Activations
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
 from ._compare import load_runs as load_runs
+from ._conductance import Conductance as Conductance
+from ._conductance import conductance as conductance
 from ._features import FeatureReading as FeatureReading
 from ._features import read_features as read_features
-from ._importance import Conductance as Conductance
 from ._importance import Importance as Importance
-from ._importance import conductance as conductance
 from ._importance import importance as importance
 from ._merging import FeatureMerging as FeatureMerging
 from ._merging import feature_merging as feature_merging

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
-from repana._importance import made_of
+from repana._codes import made_of
 from repana._results import Estimate, as_table
 from repana.analyzers._intervals import mean_of
 from repana.extraction._attribution import reading

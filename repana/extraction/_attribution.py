@@ -15,6 +15,8 @@ from repana.extraction._probe import arguments, at, leaves
 from repana.extraction._record import Options, planned_of, samples_of, wanted_device
 from repana.extraction._session import Session, session, unwrap
 
+TARGETS = ("predicted", "label")
+
 
 @dataclass(frozen=True)
 class Places:
@@ -216,6 +218,30 @@ def differentiable(address: str) -> Iterator[None]:
         if "does not require grad" in text or "not have been used" in text:
             raise _check.no_path(address, "the logits do not depend on it, or the model detaches them") from error
         raise
+
+
+def target_of(target: Any) -> str | int:
+    if isinstance(target, str):
+        _check.choice(target, "target", TARGETS)
+        return target
+    return target if isinstance(target, bool) else _check.whole(target, "target")
+
+
+def columns_of(reader: Reader, batch: Batch, target: str | int) -> Tensor:
+    """The logit of each sample that is explained."""
+    with torch.no_grad():
+        z = reader.logits(batch)
+    if isinstance(target, str) and target == "predicted":
+        return z.argmax(1)
+    if isinstance(target, str):
+        y = batch.labels
+        if y is None or y.ndim != 1 or y.is_floating_point():
+            raise _check.no_labels("importance of the labels' logits")
+        if int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
+            raise _check.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
+        return y.long().to(z.device)
+    _check.output_of(target, z.shape[1])
+    return torch.full((len(z),), target, device=z.device)
 
 
 def _through(planned: Planned, swaps: Mapping[str, Callable[[Tensor], Tensor]]) -> Callable[[Any], Any]:
