@@ -82,6 +82,8 @@ def test_analyze_arrays_of_any_framework(tmp_path, capsys, monkeypatch):
         str(tmp_path / "y.npy"),
         "-o",
         str(tmp_path / "two"),
+        "-m",
+        "fisher",
         "--json",
     ]
     code, out, _ = run(capsys, monkeypatch, *command)

@@ -31,7 +31,7 @@ def test_profile_of_a_pretrained_encoder_from_the_command_line(path, tmp_path, c
 
     from repana.cli import main
 
-    texts, labels = docstrings(PACKAGES, per_package=40)
+    texts, labels = docstrings(PACKAGES, per_package=24)
     frame = pd.DataFrame({"text": texts, "package": [PACKAGES[i] for i in labels]})
     frame.to_parquet(tmp_path / "text.parquet")
     arguments = ["--text-column", "text", "--label-column", "package", "-o", str(tmp_path / "out"), "--null", "5"]
