@@ -1,5 +1,6 @@
 """Iterative feature merging: how many channels of each layer say something of their own."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from repana.extraction._channels import Channels, called_with, channels
 from repana.extraction._probe import Path, at, probe
 from repana.extraction._record import wanted_device
 from repana.extraction._session import session, unwrap
+from repana.summaries.merging import Merging
 from repana.summaries.merging import balance as balance_channels
 
 BETAS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.13, 0.16, 0.2, 0.3)
@@ -116,7 +118,10 @@ def feature_merging(
         raise _check.no_classes("no (n, classes) tensor")
     if not found.sizes:
         raise _check.nothing_to_merge(type(inner).__name__)
-    made = [_at(found, b, reference, balance, distance, max_ratio) for b in wanted]
+    start = found.merging("sum_in" if reference else "mean_in", "both" if reference else distance)
+    if balance and distance == "both" and not reference:
+        balance_channels(start, [g for g in found.sizes if g not in found.uneven])
+    made = [_at(found, start, b, max_ratio) for b in wanted]
     before = sum(p.numel() for p in found.model.parameters())  # with batch normalisation folded
     nets = {b: net for b, (net, _) in zip(wanted, made)}
     outputs = _outputs([inner, *nets.values()], raws, forward, place, leaf.path)
@@ -161,12 +166,8 @@ def feature_merging(
     )
 
 
-def _at(
-    found: Channels, beta: float, reference: bool, balance: bool, distance: str, max_ratio: float
-) -> tuple[nn.Module, dict[int, int]]:
-    merging = found.merging("sum_in" if reference else "mean_in", "both" if reference else distance)
-    if balance and distance == "both" and not reference:
-        balance_channels(merging, [g for g in found.sizes if g not in found.uneven])
+def _at(found: Channels, start: Merging, beta: float, max_ratio: float) -> tuple[nn.Module, dict[int, int]]:
+    merging = copy.deepcopy(start)
     merging.run(beta, {g: int(max_ratio * size) for g, size in found.sizes.items()})
     return found.merged(merging), merging.remaining()
 

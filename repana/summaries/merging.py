@@ -193,35 +193,39 @@ class Merging:
 
 
 def balance(merging: Merging, groups: Collection[int]) -> None:
-    """Scale every channel's incoming weights by c and its outgoing ones by 1/c, again and again, until both have one
-    norm in all groups: the same function, where all between them is positively homogeneous.
+    """Scale every channel's incoming weights by c and its outgoing ones by 1/c, until both have one norm in all groups:
+    the same function, where all between them is positively homogeneous.
     """
+    squares = {name: w.values.square().sum(2) for name, w in merging.weights.items()}
+    biases = {name: w.bias.square() for name, w in merging.weights.items() if w.bias is not None}
+    factors = {group: torch.ones(len(merging.count[group]), dtype=torch.float64) for group in groups}
     for _ in range(ROUNDS):
-        moved = max((_balanced(merging, group) for group in groups), default=0.0)
+        moved = 0.0
+        for group, factor in factors.items():
+            made = [name for name, w in merging.weights.items() if w.rows == group]
+            read = [name for name, w in merging.weights.items() if w.columns == group]
+            inside = sum((squares[name].sum(1) for name in made), torch.zeros_like(factor))
+            inside = inside + sum((biases[name] for name in made if name in biases), torch.zeros_like(factor))
+            outside = sum((squares[name].sum(0) for name in read), torch.zeros_like(factor))
+            known = (inside > 0) & (outside > 0)
+            step = torch.where(known, (outside / inside.clamp_min(1e-300)).sqrt(), 1.0)  # of squares
+            for name in made:
+                squares[name] *= step[:, None]
+                if name in biases:
+                    biases[name] *= step
+            for name in read:
+                squares[name] /= step
+            factor *= step.sqrt()
+            moved = max(moved, float((step - 1).abs().max()))
         if moved < 1e-13:
-            return
-
-
-def _balanced(merging: Merging, group: int) -> float:
-    """One group; how far the factors are from 1."""
-    c = len(merging.count[group])
-    inside, outside = torch.zeros(c, dtype=torch.float64), torch.zeros(c, dtype=torch.float64)
-    makers = [w for w in merging.weights.values() if w.rows == group]
-    readers = [w for w in merging.weights.values() if w.columns == group]
-    for w in makers:
-        inside += w.values.square().sum((1, 2))
-        if w.bias is not None:
-            inside += w.bias.square()
-    for w in readers:
-        outside += w.values.square().sum((0, 2))
-    factor = torch.where((inside > 0) & (outside > 0), (outside / inside.clamp_min(1e-300)) ** 0.25, 1.0)
-    for w in makers:
-        w.values *= factor[:, None, None]
-        if w.bias is not None:
-            w.bias *= factor
-    for w in readers:
-        w.values /= factor[:, None]
-    return float((factor - 1).abs().max())
+            break
+    for weight in merging.weights.values():
+        if weight.rows in factors:
+            weight.values *= factors[weight.rows][:, None, None]
+            if weight.bias is not None:
+                weight.bias *= factors[weight.rows]
+        if weight.columns in factors:
+            weight.values /= factors[weight.columns][:, None]
 
 
 def _squared(part: Float[Tensor, "c p"]) -> Float[Tensor, "c c"]:
