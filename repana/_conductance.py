@@ -81,8 +81,7 @@ def conductance(
         sums: dict[str, list[Tensor]] = {p.address: [] for p in behind}
         changes: list[Tensor] = []
         for batch in batches:
-            columns = columns_of(reader, batch, target)
-            found, change = _conducted(reader, batch, first, places, baseline, steps, columns)
+            found, change = _conducted(reader, batch, first, places, baseline, steps, target)
             changes.append(change.double().cpu())
             for name, value in found.items():
                 sums[name].append(value.double().cpu())
@@ -111,11 +110,14 @@ def _conducted(
     places: Mapping[str, Places],
     baseline: float | Tensor,
     steps: int,
-    columns: Tensor,
+    target: str | int,
 ) -> tuple[dict[str, Tensor], Tensor]:
     total: dict[str, Tensor] = {}
+    with torch.no_grad():
+        tensors, logits = reader.values(batch)
+    columns = columns_of(logits, batch, target)
     behind = [p for p in reader.layers if p.address in places]
-    path = along_path(reader, batch, start, baseline, steps, columns, behind)
+    path = along_path(reader, batch, start, tensors[start.address], baseline, steps, columns, behind)
     for (h0, g0, z0), (h1, g1, z1) in itertools.pairwise(path):
         for name in h1:
             step = places[name].rows((g0[name] + g1[name]) / 2 * (h1[name] - h0[name])).sum(1)

@@ -1,6 +1,5 @@
 """Rows of the feature-level family: how complex the classifier's inputs are, and how important."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,24 +88,24 @@ def upto(activations: Activations, layer: str) -> Activations:
 
 def across_features(
     activations: Activations, run: str, split: str, level: float, seed: int, failures: list[str]
-) -> Iterator[tuple[list[Row], dict[str, np.ndarray], dict[str, Any]]]:
-    """Rows, arrays and settings of the units that the classifier reads; of the last layer where there is none."""
+) -> tuple[list[Row], dict[str, np.ndarray], dict[str, Any]]:
+    """Rows, arrays and settings of the units that the classifier reads, or of the last layer where there is no
+    classifier; nothing of one layer alone, of few rows, or where that layer has values that are not finite.
+    """
     head = activations.head
     layer = head.layer if head is not None and head.layer in activations else activations.layers[-1]
     some = upto(activations, layer)
     some = some.select(*(name for name in some.layers if bool(torch.isfinite(some[name]).all())))
-    if layer not in some:  # as every other analyzer of that layer says
-        return
     n = len(some.sample)
-    if len(some.layers) < 2 or n < FEW_ROWS:
-        return
+    if layer not in some or len(some.layers) < 2 or n < FEW_ROWS:
+        return [], {}, {}
     depths = {name: depth for depth, name in enumerate(activations.layers)}
     groups = some.sample if int(some.sample.unique().numel()) < n else None
     try:
         found = complexity(some, widest=WIDEST, groups=groups, level=level, seed=seed)
     except RepanaError as error:
         failures.append(f"{split}, {layer}, complexity: {error}")
-        return
+        return [], {}, {}
     rows = [row(run, split, "", -1, "complexity", q, e) for q, e in estimates(found).items()]
     for name, reading in layer_readings(found).items():
         rows += [row(run, split, name, depths[name], "layer_readings", q, e) for q, e in estimates(reading).items()]
@@ -124,4 +123,4 @@ def across_features(
         rows += [row(run, split, "", -1, "complexity_vs_importance", q, e) for q, e in estimates(plane).items()]
         arrays |= {f"{prefix}.signed": signed.numpy(), f"{prefix}.absolute": absolute.numpy()}
         settings["complexity_vs_importance"] = dict(plane.settings)
-    yield rows, arrays, settings
+    return rows, arrays, settings

@@ -1,6 +1,6 @@
 """How much the decision uses each feature of a layer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,9 +167,9 @@ def _of_batch(
     variance: "_Variance",
 ) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
     """Values by sample and feature, and the change that they explain."""
-    columns = columns_of(reader, batch, target)
     with torch.no_grad():
         tensors, logits = reader.values(batch)
+    columns = columns_of(logits, batch, target)
     tensor = tensors[planned.address].detach()
     code = _Code(words, places, tensor)
     variance.add(places.rows(tensor), code.left())
@@ -182,7 +182,8 @@ def _of_batch(
 
     if method == "conductance":
         start = next((p for p in reader.layers if p.address == "input"), planned)
-        return _through_codes(reader, batch, start, planned, places, words, steps, columns)
+        path = along_path(reader, batch, start, tensors[start.address], 0.0, steps, columns, reader.layers)
+        return _through_codes(path, planned, places, words)
     with torch.no_grad():
         change = here - f(torch.zeros_like(code.z)).gather(1, columns[:, None])[:, 0]
     with differentiable(planned.address):
@@ -207,19 +208,15 @@ def _by_captum(f: Any, z: Tensor, columns: Tensor, method: str, steps: int) -> F
 
 
 def _through_codes(
-    reader: Reader,
-    batch: Batch,
-    start: Planned,
+    path: Iterable[tuple[Mapping[str, Tensor], Mapping[str, Tensor], Tensor]],
     planned: Planned,
     places: Places,
     words: Dictionary,
-    steps: int,
-    columns: Tensor,
 ) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
     total: Tensor | None = None
     change: Tensor | None = None
     last: tuple[Tensor, Tensor, Tensor] | None = None
-    for values, slopes, logit in along_path(reader, batch, start, 0.0, steps, columns, reader.layers):
+    for values, slopes, logit in path:
         code = _Code(words, places, values[planned.address])
         slope = code.slopes(slopes[planned.address])
         if last is not None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
-from repana.analyzers._intervals import proportion
+from repana.analyzers._intervals import columns, proportion
 from repana.extraction._auto import logits_leaf
 from repana.extraction._batches import Forward, run, stream, unpack
 from repana.extraction._channels import Channels, called_with, channels
@@ -152,8 +152,8 @@ def feature_merging(
         betas=tuple(wanted),
         curve=curve,
         parameter_curve=torch.tensor(share, dtype=torch.float64),
-        accuracy_curve=_columns([accuracy(guess) for guess in rest]),
-        agreement_curve=_columns(agreement),
+        accuracy_curve=columns([accuracy(guess) for guess in rest]),
+        agreement_curve=columns(agreement),
         settings={
             "beta": beta,
             "reference": reference,
@@ -189,7 +189,3 @@ def _outputs(
             guesses[k].append(z.argmax(1).cpu())
     known = [y for y in labels if y is not None and y.ndim == 1 and not y.is_floating_point()]
     return torch.cat(known) if len(known) == len(labels) else None, [torch.cat(g) for g in guesses]
-
-
-def _columns(values: Sequence[Estimate]) -> Float[Tensor, "b three"]:
-    return torch.tensor([[e.value, e.low, e.high] for e in values], dtype=torch.float64)

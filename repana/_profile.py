@@ -133,11 +133,11 @@ def profile(
     for name, found in probings.items():
         depths = {layer: depth for depth, layer in enumerate(splits[name].layers)}
         rows += across_probes(found, run, name, depths, level, seed)
-    for name, activations in splits.items() if analyzers == "all" or {"all", FEATURES} & {*_names(analyzers)} else ():
-        for found, more, said in across_features(activations, run, name, level, seed, failures):
-            rows += found
-            arrays |= more
-            details["settings"] = details.get("settings", {}) | said
+    for name, activations in splits.items() if {"all", FEATURES} & {*_names(analyzers)} else ():
+        found, more, said = across_features(activations, run, name, level, seed, failures)
+        rows += found
+        arrays |= more
+        details.setdefault("settings", {}).update(said)
     if not rows:
         raise _check.nothing_measured(failures)
     if baselines and probings[split]:
@@ -223,7 +223,7 @@ def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
     names = _named(analyzers)
     for name in names:
         _check.choice(name, "analyzers", ("all", *ANALYZERS, FEATURES))
-    whole = analyzers == "all" or "all" in analyzers
+    whole = "all" in _names(analyzers)
     return [a for a in ANALYZERS.values() if a.name in names or (whole and a.default)]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
@@ -126,6 +127,11 @@ def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: 
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note, null)
+
+
+def columns(estimates: Sequence[Estimate]) -> Float[Tensor, "e three"]:
+    """Value, low and high of each, for a curve."""
+    return torch.tensor([[e.value, e.low, e.high] for e in estimates], dtype=torch.float64)
 
 
 def mean_of(

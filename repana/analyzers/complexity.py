@@ -11,7 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._feature_reads import WIDEST, FeatureReads, from_rows, from_sums
-from repana.analyzers._intervals import proportion
+from repana.analyzers._intervals import mean_of, proportion
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import GRID
 
@@ -295,9 +295,8 @@ def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:
     t = len(values)
     if t < 2:
         return Estimate(float(values.mean()) if t else NAN, n=t, note="" if t else "no feature is ever readable")
-    wide = _quantile(t, level) * float(values.std()) / t**0.5
-    mean = float(values.mean())
-    return Estimate(mean, max(mean - wide, 0.0), mean + wide, t)
+    mean, low, high = (float(v) for v in mean_of(values, level))
+    return Estimate(mean, max(low, 0.0), high, t)
 
 
 def _floor(noise: Float[Tensor, "l q"], level: float) -> Estimate:

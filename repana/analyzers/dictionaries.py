@@ -172,16 +172,8 @@ def _parts(x: Features, count: int | None, seed: int) -> Float[Tensor, "t d"]:
     if count is None:
         count = min(64, len(_principal(x, None)[0]))
     _check.at_most_components(count, min(x.shape))
-    model: Any = NMF(
-        count,  # type: ignore[arg-type]
-        init="nndsvda",
-        random_state=seed,
-        max_iter=1000,
-        tol=1e-5,
-    )
+    model: Any = NMF(count, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-5)  # type: ignore[arg-type]
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # codes are solved for exactly below: where the parts stand still matters little
+        warnings.simplefilter("ignore")  # parts that still move a little are parts: codes are solved for exactly
         model.fit(x.double().cpu().numpy())
     return torch.from_numpy(model.components_)

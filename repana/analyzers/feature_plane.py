@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.analyzers._scores import percentiles
 
 RESAMPLES = 2000
 FEWEST = 5  # features that a rank correlation is read from
@@ -83,17 +84,16 @@ def complexity_vs_importance(
     drawn = random.integers(t, size=(resamples, t))
     boot = np.array([_spearman(k[at], weight[at]) for at in drawn])
     chance = np.array([_spearman(k, random.permutation(weight)) for _ in range(resamples)])
-    tails = [50 - 50 * level, 50 + 50 * level]
-    low, high = _within(boot, tails)
-    null_low, null_high = np.percentile(chance, tails) if np.isfinite(chance).all() else (NAN, NAN)
+    low, high = _within(boot, level)
+    null_low, null_high = _within(chance, level)
     note = "" if np.isfinite(rho) else "complexity or importance is the same for all features"
     p = (1 + int((np.abs(chance) >= abs(rho) - 1e-12).sum())) / (1 + resamples) if np.isfinite(rho) else NAN
     difference = _top(k, weight, top)
-    spread = _within([_top(k[at], weight[at], top) for at in drawn], tails)
+    spread = _within([_top(k[at], weight[at], top) for at in drawn], level)
     share = _support(k, weight)
-    shares = _within([_support(k[at], weight[at]) for at in drawn], tails)
+    shares = _within([_support(k[at], weight[at]) for at in drawn], level)
     return ComplexityImportance(
-        rank_correlation=Estimate(rho, low, high, t, note, 0.0, float(null_low), float(null_high)),
+        rank_correlation=Estimate(rho, low, high, t, note, 0.0, null_low, null_high),
         p_value=Estimate(p, n=t),
         top_complexity=Estimate(difference, *spread, t, note),
         support=Estimate(share, *shares, t, note if np.isnan(share) else ""),
@@ -118,10 +118,9 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.clip(x @ y / size, -1, 1)) if size > 0 else NAN
 
 
-def _within(values: Any, tails: list[float]) -> tuple[float, float]:
-    known = np.asarray(values)[np.isfinite(values)]
-    low, high = np.percentile(known, tails) if len(known) else (NAN, NAN)
-    return float(low), float(high)
+def _within(values: Any, level: float) -> tuple[float, float]:
+    """The central range of the draws that have a value."""
+    return percentiles(np.asarray(values)[np.isfinite(values)], level)
 
 
 def _top(k: np.ndarray, weight: np.ndarray, top: float) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
+from repana.analyzers._intervals import columns
 from repana.analyzers.complexity import INPUT
 from repana.analyzers.information import usable_information
 
@@ -60,7 +61,7 @@ def label_complexity(
     _check.in_range(threshold, "threshold", 0.0, 1.0)
     names = _check.layers_of(layers, "label_complexity")
     found = [usable_information(layers[name], labels, level=level, seed=seed, **options) for name in names]
-    bits = torch.tensor([[u.bits.value, u.bits.low, u.bits.high] for u in found], dtype=torch.float64)
+    bits = columns([u.bits for u in found])
     pointwise = torch.stack([u.pointwise.cpu().double() for u in found])
     known = torch.isfinite(pointwise).all(0)
     base = float((bits[0, 0] / found[0].share.value) if found[0].share.value else _entropy(labels))

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxtyping import Float
-from torch import Tensor, stack, tensor
+from torch import Tensor, tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
+from repana.analyzers._intervals import columns
 from repana.analyzers.complexity import Complexity, complexity
 from repana.analyzers.feature_plane import ComplexityImportance, complexity_vs_importance
 
@@ -79,13 +80,9 @@ def sedimentation(
     return Sedimentation(
         trend=Estimate(change, change - down, change + up, len(steps)),
         steps=tensor([_check.step_of(s) for s in steps]),
-        mean=_columns(means),
-        top=_columns([planes[s].top_complexity for s in steps]),
-        rho=_columns([planes[s].rank_correlation for s in steps]),
+        mean=columns(means),
+        top=columns([planes[s].top_complexity for s in steps]),
+        rho=columns([planes[s].rank_correlation for s in steps]),
         planes=planes,
         settings=planes[steps[0]].settings,
     )
-
-
-def _columns(values: Sequence[Estimate]) -> Float[Tensor, "s three"]:
-    return stack([tensor([e.value, e.low, e.high]) for e in values]).double()

@@ -162,35 +162,26 @@ def along_path(
     reader: Reader,
     batch: Batch,
     start: Planned,
+    goal: Tensor,
     baseline: float | Tensor,
     steps: int,
     columns: Tensor,
     layers: Sequence[Planned],
 ) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
-    """Values and derivatives of these layers, and the chosen logits (b,), at steps + 1 points from the baseline to what
-    the batch has at `start`: one forward and one backward pass each.
+    """Values and derivatives of these layers, and the chosen logits (b,), at steps + 1 points from the baseline to the
+    `goal`, what the batch has at `start`: one forward and one backward pass each.
     """
-    with torch.no_grad():
-        goal = reader.values(batch)[0][start.address].detach()
+    goal = goal.detach()
     origin = torch.as_tensor(baseline, device=goal.device, dtype=goal.dtype).expand_as(goal)
-    others = [p for p in layers if p.address != start.address]
+    names = [p.address for p in layers]
     for k in range(steps + 1):
         here = torch.lerp(origin, goal, k / steps).requires_grad_()
-        found: dict[str, Tensor] = {start.address: here}
-
-        def keep(address: str, found: dict[str, Tensor] = found) -> Callable[[Tensor], Tensor]:
-            def function(tensor: Tensor) -> Tensor:
-                found[address] = tensor
-                return tensor.clone()
-
-            return function
-
-        swaps = {p.address: keep(p.address) for p in others}
-        with reader.swapped({**swaps, start.address: lambda _, here=here: here.clone()}):
-            z = reader.logits(batch).gather(1, columns[:, None])[:, 0]
-        names = [p.address for p in layers]
+        with reader.swapped({start.address: lambda _, here=here: here.clone()}):
+            found, logits = reader.values(batch)
+        found[start.address] = here
+        z = logits.gather(1, columns[:, None])[:, 0]
         slopes = derivatives(z.sum(), [found[name] for name in names], names)
-        yield {k: v.detach() for k, v in found.items()}, dict(zip(names, slopes)), z.detach()
+        yield {name: found[name].detach() for name in names}, dict(zip(names, slopes)), z.detach()
 
 
 def derivatives(value: Tensor, tensors: Sequence[Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
@@ -227,10 +218,8 @@ def target_of(target: Any) -> str | int:
     return target if isinstance(target, bool) else _check.whole(target, "target")
 
 
-def columns_of(reader: Reader, batch: Batch, target: str | int) -> Tensor:
-    """The logit of each sample that is explained."""
-    with torch.no_grad():
-        z = reader.logits(batch)
+def columns_of(z: Tensor, batch: Batch, target: str | int) -> Tensor:
+    """Of logits (b, classes), the column that is explained of each sample."""
     if isinstance(target, str) and target == "predicted":
         return z.argmax(1)
     if isinstance(target, str):
