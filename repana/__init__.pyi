@@ -145,6 +145,8 @@ from .extraction._record import record as record
 from .extraction._reinitialised import reinitialised as reinitialised
 from .extraction._residual import ResidualPath as ResidualPath
 from .extraction._residual import residual_paths as residual_paths
+from .extraction._sources import load_data as load_data
+from .extraction._sources import load_model as load_model
 from .extraction._sums import fold_moments as fold_moments
 from .summaries.cloud import Cloud as Cloud
 from .summaries.covariance import Covariance as Covariance

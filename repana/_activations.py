@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from repana import _check
-from repana._typing import IGNORED
+from repana._typing import IGNORED, Array
 from repana.summaries.moments import Moments
 
 FORMAT = 1
@@ -26,23 +26,51 @@ class Classifier:
     layer: str
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class Activations(Mapping[str, Tensor]):
     """Features (n, d) by layer address, in forward order; rows are the same samples in every layer.
 
     `labels` (n,), `logits` (n, classes) and `head` where the model and the data have them; `sample` (n,) numbers each
     row's sample in the data; `seen` counts all samples that passed. `moments[layer]` are exact over all of them, also
     where the features are a subset (`max_samples=`).
+
+    From arrays of any framework: `Activations({"layer1": x, "layer2": z}, labels)`. Every row is then a sample of its
+    own, and labels may be names.
+
+    Raises InputError where layers, labels or logits differ in length, or a layer is not (n, d).
+
+    >>> import repana
+    >>> repana.Activations({"a": [[0.0, 1.0], [2.0, 3.0]]}, ["cat", "dog"])
+    Activations(2 of 2 samples, 1 layers: a 2)
     """
 
     features: Mapping[str, Tensor]
-    labels: Tensor | None = None
-    logits: Tensor | None = None
-    head: Classifier | None = None
-    sample: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
-    seen: int = 0
-    exact: Mapping[str, Moments] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    labels: Tensor | None
+    logits: Tensor | None
+    head: Classifier | None
+    sample: Tensor
+    seen: int
+    exact: Mapping[str, Moments]
+    provenance: Mapping[str, Any]
+
+    def __init__(
+        self,
+        features: Mapping[str, Array],
+        labels: Array = None,
+        logits: Array = None,
+        head: Classifier | None = None,
+        sample: Tensor | None = None,
+        seen: int = 0,
+        exact: Mapping[str, Moments] | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        fields = {"features": features, "labels": labels, "logits": logits, "head": head, "sample": sample}
+        fields |= {"seen": seen, "exact": exact or {}, "provenance": provenance or {}}
+        if sample is None:
+            fields |= _numbered(features, labels, logits) if features else {"sample": torch.empty(0, dtype=torch.int64)}
+            fields["provenance"] = {**fields.pop("names", {}), **fields["provenance"]}
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
     def __getitem__(self, layer: str) -> Tensor:
         if layer not in self.features:
@@ -203,12 +231,44 @@ def _width(activations: Activations, layer: str) -> int:
     return activations.exact[layer].d if layer in activations.exact else activations.features[layer].shape[1]
 
 
+def _numbered(features: Mapping[str, Array], labels: Array, logits: Array) -> dict[str, Any]:
+    """Fields of activations that were made by hand: tensors of one length, every row a sample of its own."""
+    layers = {str(name): _check.layer_of(x, str(name)) for name, x in features.items()}
+    sizes = {name: len(x) for name, x in layers.items()}
+    n = next(iter(sizes.values()))
+    if len(set(sizes.values())) > 1:
+        raise _check.layer_lengths(sizes)
+    codes, names = (None, ()) if labels is None else _check.row_labels(labels, n)
+    z = None if logits is None else _check.matrix(logits, "logits", n, None, "one row per sample")
+    if names and z is not None:
+        raise _check.names_without_numbers(names, "logits")
+    said = {"data": "arrays", "samples": n} | ({"class_names": list(names)} if names else {})
+    return {"features": layers, "labels": codes, "logits": z, "sample": torch.arange(n), "seen": n, "names": said}
+
+
+def renumbered(held_out: Activations, train: Activations) -> Activations:
+    """Held-out activations whose named classes have the numbers that they have in those to train on."""
+    names = [list(a.provenance.get("class_names") or ()) for a in (held_out, train)]
+    if held_out.labels is None or train.labels is None or names[0] == names[1]:
+        return held_out
+    if not names[0] or not names[1]:
+        kinds = ["names" if n else "numbers" for n in names]
+        raise _check.held_out_kinds(kinds[1], kinds[0])
+    unknown = [name for name in names[0] if name not in names[1]]
+    if unknown:
+        raise _check.held_out_class(unknown[0], names[1])
+    order = torch.tensor([names[1].index(name) for name in names[0]])
+    codes = held_out.labels
+    moved = torch.where(codes == IGNORED, codes, order[codes.clamp_min(0)])
+    return replace(held_out, labels=moved, provenance={**held_out.provenance, "class_names": names[1]})
+
+
 def from_arrays(arrays: Mapping[str, Any], source: str) -> Activations:
     """Activations from named arrays: optional `labels` (or `y`, `target`) and `logits`; all else of 2-D is a layer."""
     given = dict(arrays)
     labels = next((given.pop(name) for name in ("labels", "label", "y", "target", "targets") if name in given), None)
     logits = given.pop("logits", None)
-    layers = {name: torch.as_tensor(value) for name, value in given.items() if getattr(value, "ndim", 0) == 2}
+    layers = {name: _check.tensor_of(value, name) for name, value in given.items() if getattr(value, "ndim", 0) == 2}
     if not layers:
         raise _check.column_missing(source, "features", list(arrays))
     n = {len(x) for x in layers.values()}

@@ -51,7 +51,7 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
         x = x.float()
     if not x.shape[0] or not x.shape[1]:
         raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; wanted at least one sample.")
-    x = x.detach()
+    x = x.detach().clone() if x.is_inference() else x.detach()  # an inference tensor takes part in no gradient
     if finite and not bool(torch.isfinite(x.sum())):
         bad = ~torch.isfinite(x)
         if bool(bad.any()):
@@ -63,6 +63,33 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
                 f"row {first}. Drop those rows, or find the layer that overflows.",
             )
     return x
+
+
+def layer_of(value: Any, layer: str) -> Tensor:
+    """The features of a layer that was given by hand: (n, d), dense and real; whether they are finite is seen later."""
+    x = tensor_of(value, layer)
+    if x.ndim != 2 or not x.shape[0] or not x.shape[1]:
+        raise InputError(
+            "RA206", f"layer {layer!r} has shape {tuple(x.shape)}; expected (n, d), a row for each sample."
+        )
+    return features_of(x, finite=False)
+
+
+def layer_lengths(sizes: Mapping[str, int]) -> InputError:
+    shown = listed([f"{layer} ({n})" for layer, n in sizes.items()])
+    return InputError(
+        "RA201", f"the layers have different numbers of rows, {shown}; expected the same samples in each."
+    )
+
+
+def row_labels(labels: Any, n: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Codes and names as `labels_of` gives them; targets that are no classes stay as they are, one row a sample."""
+    values = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    if values.ndim in (1, 2) and len(values) == n and not isinstance(labels, np.ma.MaskedArray):
+        numbers = tensor_of(values, "labels") if isinstance(values, Tensor) or values.dtype.kind in "biuf" else None
+        if numbers is not None and (numbers.is_floating_point() or (numbers.ndim == 2 and numbers.shape[1] > 1)):
+            return numbers, ()
+    return labels_of(labels, n)
 
 
 def finite_rows(features: Any, nan_policy: str) -> Tensor | None:
@@ -108,6 +135,7 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu()
         labels = labels.float() if labels.dtype == torch.bfloat16 else labels
+    _unmasked(labels, "labels", "RA203")
     values = np.asarray(labels)
     if values.dtype.kind == "O" and any(v is None for v in values.flat):
         raise InputError("RA203", "`labels` has None; leave those samples out, or label them -100 beside numbers.")
@@ -293,15 +321,44 @@ def zero_rows(name: str, count: int, first: int) -> InputError:
     )
 
 
-def _tensor(value: Any, name: str) -> Tensor:
-    if isinstance(value, Tensor):
-        return value
+def tensor_of(value: Any, name: str) -> Tensor:
+    """A tensor of what NumPy reads; memory is shared where it may be written to."""
+    if isinstance(value, Tensor):  # arithmetic with numbers of 8 bits is not defined everywhere
+        return value.float() if value.is_floating_point() and value.dtype.itemsize == 1 else value
+    _unmasked(value, name, "RA206")
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        raise InputError(
+            "RA206", f"`{name}` is a sparse {type(value).__name__}; expected a dense array: `{name}.toarray()`."
+        )
     try:
-        array = np.asarray(value)
-        return torch.from_numpy(np.ascontiguousarray(array))
+        array = np.ascontiguousarray(np.asarray(value))
+        if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # a long double, which torch does not have
+            array = array.astype(np.float64)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         kind = type(value).__name__
+        if hasattr(value, "to_numpy"):
+            raise InputError(
+                "RA206",
+                f"`{name}` is a {kind} with columns that are no numbers; expected numbers alone: "
+                f"`{name}[columns].to_numpy()`.",
+            ) from None
         raise InputError("RA206", f"`{name}` is a {kind} that is not an array of numbers ({error}).") from None
+
+
+_tensor = tensor_of
+
+
+def _unmasked(value: Any, name: str, code: str) -> None:
+    """A masked array has no value where it is masked, and NumPy would give the one that lies below."""
+    if isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any()):
+        raise InputError(
+            code,
+            f"`{name}` is a masked array with {int(np.ma.getmaskarray(value).sum())} masked value(s) of {value.size}; "
+            f"expected values everywhere: drop those rows, or choose a value with `{name}.filled(...)`.",
+        )
 
 
 # --- reports ---------------------------------------------------------------------------------------------------------
@@ -309,6 +366,14 @@ def _tensor(value: Any, name: str) -> Tensor:
 
 def unknown_quantity(name: str, names: Iterable[str]) -> InputError:
     return InputError("RA214", f"no quantity {name!r} in this report; nearest: {listed(nearest(name, names))}.")
+
+
+def unknown_metric(name: str, names: Sequence[str]) -> InputError:
+    return InputError(
+        "RA212",
+        f"`metrics` is {name!r}; expected analyzers or quantities, nearest: {listed(nearest(name, names))}. `repana "
+        "metrics` lists all.",
+    )
 
 
 def ambiguous_quantity(name: str, owners: Sequence[str]) -> InputError:
@@ -432,14 +497,6 @@ def several_parts(address: str, parts: Sequence[str]) -> ModelError:
     return ModelError("RA103", f"{address!r} holds {len(parts)} tensors; choose one of {listed(parts, 8)}.")
 
 
-def no_sample_axis(address: str, shape: tuple[int, ...], size: int) -> ModelError:
-    return ModelError(
-        "RA106",
-        f"{address!r} has shape {shape} for {size} samples, and no axis that has one entry per sample. "
-        "Record the layer before it, set `batch_dim=`, or give a `forward=` that keeps samples apart.",
-    )
-
-
 def no_mask(address: str, shape: tuple[int, ...], method: str) -> ModelError:
     return ModelError(
         "RA107",
@@ -494,14 +551,6 @@ def layer_not_understood(wanted: Any) -> ModelError:
 
 def no_layers_given() -> ModelError:
     return ModelError("RA112", "`layers` is empty; wanted 'auto' or at least one name or pattern.")
-
-
-def mask_shape(address: str, mask: tuple[int, ...], shape: tuple[int, ...]) -> ModelError:
-    return ModelError(
-        "RA113",
-        f"{address!r} has shape {shape} and the mask {mask}; their first two axes must agree. "
-        f"Give the mask of this layer with `mask=`, or choose '{address}|flatten'.",
-    )
 
 
 def width_changed(address: str, width: int, found: int, batch: int) -> ModelError:
@@ -681,6 +730,34 @@ def no_labels(split: str) -> InputError:
         "RA213",
         f"the {split} data gave no labels; these quantities compare classes. Yield (x, y), or a mapping with 'labels'.",
     )
+
+
+def no_features() -> InputError:
+    return InputError("RA205", "`model` is an empty mapping; expected features by layer, such as {'layer1': x}.")
+
+
+def activations_and_data() -> InputError:
+    return InputError(
+        "RA212", "got Activations and data; expected Activations with their labels: `Activations(features, labels)`."
+    )
+
+
+def no_recording(options: Sequence[str]) -> InputError:
+    return InputError("RA212", f"got {listed(options)}, which say how to record, and features that are recorded.")
+
+
+def held_out_pair(found: Any) -> InputError:
+    return InputError(
+        "RA210", f"`held_out` is a {type(found).__name__}; expected Activations, or a pair ({{'layer1': x}}, labels)."
+    )
+
+
+def held_out_class(name: str, names: Sequence[str]) -> InputError:
+    return InputError("RA203", f"`held_out` has the class {name!r}; expected those of `data`: {listed(names, 9)}.")
+
+
+def held_out_kinds(first: str, second: str) -> InputError:
+    return InputError("RA203", f"the labels of `data` are {first} and those of `held_out` {second}; expected one kind.")
 
 
 def held_out_needs_activations() -> InputError:

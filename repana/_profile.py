@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana._activations import Activations
+from repana._activations import Activations, renumbered
+from repana._ambient import settled
 from repana._baselines import across_probes, untrained
 from repana._features import across_features
 from repana._results import Report, Row, estimates, row
@@ -35,8 +36,9 @@ FEATURES = "complexity"  # measured of all layers together
 LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report
 
 
+@settled()
 def profile(
-    model: nn.Module | Activations,
+    model: nn.Module | Activations | Mapping[str, Any],
     data: Any = None,
     layers: Any = "auto",
     analyzers: str | Iterable[str] = "all",
@@ -56,8 +58,10 @@ def profile(
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
 
-    - `model`, `data`, `layers`: as `record` takes them, or `Activations` alone. `held_out` is a second dataset (or
-      `Activations`) measured beside the first; nearest-mean decisions on it use the class means of `data`.
+    - `model`, `data`, `layers`: as `record` takes them; or `Activations` alone; or features that you have, as a mapping
+      from layer to an array (n, d), with labels in the place of `data`: `profile({"layer1": x, "layer2": z}, labels)`.
+      `held_out` is a second dataset (`Activations`, or a pair of such a mapping and its labels) measured beside the
+      first; nearest-mean decisions on it use the class means of `data`.
     - `run` names the report's rows, `step` says where in training the model stands (epochs or updates).
     - `analyzers`: "all" or names of the ANALYZERS table, among which may be "all"; "dimension_estimators" is measured
       only where it is named. "complexity" reads the units of the classifier's input from all layers up to it.
@@ -76,6 +80,15 @@ def profile(
     """
     analyzers = analyzers if isinstance(analyzers, str) else list(analyzers)
     chosen = _chosen(analyzers)
+    if isinstance(model, Activations) and data is not None:
+        raise _check.activations_and_data()
+    if isinstance(model, Activations) and isinstance(held_out, Activations):
+        both = all(a.provenance.get("class_names") for a in (model, held_out))
+        held_out = renumbered(held_out, model) if both else held_out
+    if isinstance(model, Mapping) and not isinstance(model, Activations):
+        if recording:
+            raise _check.no_recording(list(recording))
+        (model, held_out), data = _of_arrays(model, data, held_out, layers), None
     _check.choice(convention, "convention", CONVENTIONS)
     _check.level_of(level)
     for name, value in (("null", null), ("replicates", replicates), ("baselines", baselines)):
@@ -162,6 +175,25 @@ def profile(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(rows), arrays, provenance)
+
+
+def _of_arrays(
+    features: Mapping[str, Any], labels: Any, held_out: Any, layers: Any
+) -> tuple[Activations, Activations | None]:
+    """Features that came as arrays, and held-out ones, as Activations; named classes are numbered alike in both."""
+    if not features:
+        raise _check.no_features()
+    names = list(features) if layers == "auto" else [layers] if isinstance(layers, str) else list(layers)
+    train = Activations(features, labels).select(*names)
+    if isinstance(held_out, Mapping) and not isinstance(held_out, Activations):
+        held_out = (held_out, None)
+    if isinstance(held_out, tuple) and len(held_out) == 2 and isinstance(held_out[0], Mapping):
+        held_out = Activations(*held_out).select(*names)
+    if held_out is None:
+        return train, None
+    if not isinstance(held_out, Activations):
+        raise _check.held_out_pair(held_out)
+    return train, renumbered(held_out, train)
 
 
 def probe_layers(model: nn.Module, data: Any, layers: Any = "auto", *, baselines: int = 3, **options: Any) -> Report:

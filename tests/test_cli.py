@@ -3,17 +3,21 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from networks import odd
+from tiny import bert, table
 from typer.testing import CliRunner
 
 import repana
 from repana import Report
 from repana.analyzers import ACROSS_LAYERS
 from repana.cli import app, main
+from repana.cli._options import Source
+from repana.cli._output import analyzers_of
 from repana.extraction._samples import digits
 
 HERE = __file__.rpartition("/")[0]
@@ -135,7 +139,7 @@ def test_metrics_is_the_table(capsys, monkeypatch):
         (["profile", "nowhere.py:f", "-d", "digits"], 2, "RA304: model file 'nowhere.py' does not exist."),
         (["profile", f"{HERE}/networks.py:mlp", "-d", "digits", "-l", "9"], 2, "RA101: no layer matches '9'"),
         (["profile", f"{HERE}/networks.py:mlp"], 2, "Missing option"),
-        (["profile", f"{HERE}/networks.py:mlp", "-d", "digits", "-m", "nc"], 2, "RA212: `analyzers` is 'nc'"),
+        (["profile", f"{HERE}/networks.py:mlp", "-d", "digits", "-m", "nc"], 2, "RA212: `metrics` is 'nc'; expected"),
         (["no-such-command"], 2, "No such command"),
     ],
 )
@@ -163,6 +167,139 @@ def test_layers_that_fail_give_exit_code_3(tmp_path, capsys, monkeypatch):
     code, _, err = run(capsys, monkeypatch, "analyze", str(tmp_path / "f.npz"), "-o", str(tmp_path / "o"))
     assert code == 3
     assert "not measured: all, b, neural_collapse: RA204" in err
+
+
+# --- what is measured, and what is said -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    random = np.random.default_rng(0)
+    y = np.arange(60) % 3
+    np.savez(tmp_path / "f.npz", **{f"l{i}": random.normal(size=(60, 4)) + y[:, None] for i in range(4)}, labels=y)
+    return str(tmp_path / "f.npz")
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Without the page and the figure, which take seconds and are tested elsewhere."""
+    monkeypatch.setattr(Report, "to_html", lambda self, path: None)
+    monkeypatch.setattr(Report, "plot", lambda self: SimpleNamespace(savefig=lambda path: None))
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["nc1"], (["neural_collapse"], ["nc1"])),
+        (["nc1, cdnv", "two_nn"], (["neural_collapse", "dimension"], ["nc1", "cdnv", "two_nn"])),
+        (["fisher.quotient"], (["fisher"], ["fisher.quotient"])),
+        (["rho", "separation_law"], (["neural_collapse"], ["rho"])),
+        (["reinitialised"], (["probing"], ["reinitialised"])),
+        (["mean_onset"], (["complexity"], ["mean_onset"])),
+        (["spectrum", "all"], (["spectrum", "all"], [])),
+        (None, ([], [])),
+    ],
+)
+def test_quantities_find_their_analyzer(names, found):
+    assert analyzers_of(names) == found
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_quantities_that_were_named_are_printed(arrays, tmp_path, capsys, monkeypatch):
+    options = ["--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    code, out, err = run(capsys, monkeypatch, "analyze", arrays, "-m", "vci,rho,fisher.quotient", *options)
+    assert code == 0, err
+    assert {r.analyzer for r in Report.load(tmp_path / "out" / "report").rows} == {
+        "neural_collapse", "fisher", "separation_law",
+    }  # fmt: skip
+    assert out.splitlines()[1].split() == ["vci", "quotient"]
+    assert "\nall  rho  " in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "nc11",
+            "RA212: `metrics` is 'nc11'; expected analyzers or quantities, nearest: 'nc1', 'nc4', 'n1', 'chance', "
+            "'danco'. `repana metrics` lists all.\n",
+        ),
+        (
+            "quotient",
+            "RA215: 2 analyzers have a quantity 'quotient'; choose one of 'neural_collapse.quotient', 'fisher.",
+        ),
+    ],
+)
+def test_names_that_are_no_metrics(arrays, capsys, monkeypatch, name, text):
+    code, _, err = run(capsys, monkeypatch, "analyze", arrays, "-m", name)
+    assert (code, err[: len(text)]) == (2, text)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_quantity_that_was_asked_for_and_is_not_there(arrays, tmp_path, capsys, monkeypatch):
+    options = ["-m", "reinitialised", "--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    code, _, err = run(capsys, monkeypatch, "analyze", arrays, *options)
+    assert code == 3
+    assert "not measured: reinitialised (no layer or option for it; see `repana metrics`)" in err
+
+
+NET = "from torch import nn\ndef make(width): return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--batch-size", "0"], "RA212: `batch_size` is 0; wanted a whole number of at least 1.\n"),
+        (
+            ["--pool", "average"],
+            "RA212: `pool` is 'average'; wanted one of 'auto', 'avg', 'max', 'flatten', 'grid', 'mean', 'cls', 'last', "
+            "'tokens', 'none'.\n",
+        ),
+        ([], "RA311: 'FILE:make' needs 'width'; write \"FILE:make(width=...)\".\n"),
+        (["--image-size", "4x4x4"], "RA321: `image_size` is '4x4x4'; expected one number, or height and width.\n"),
+        (
+            ["--image-mean", "a,b"],
+            "RA212: `image_mean` is 'a,b'; expected numbers parted by commas, such as 0.5,0.5,0.5.\n",
+        ),
+        (["--prefix", "model."], "RA312: got `prefix`, which choose in a file; expected --checkpoint too.\n"),
+    ],
+)
+@pytest.mark.parametrize("command", ["profile", "plan"])
+def test_refusals_are_one_line(tmp_path, capsys, monkeypatch, command, arguments, text):
+    (tmp_path / "net.py").write_text(NET)
+    model = f"{tmp_path}/net.py:make" + ("(width=3)" if arguments and arguments[0].startswith("--image") else "")
+    code, _, err = run(capsys, monkeypatch, command, model, "-d", "digits", *arguments)
+    assert (code, err) == (2, text.replace("FILE", f"{tmp_path}/net.py"))
+
+
+def test_an_example_of_no_shape(capsys, monkeypatch):
+    code, _, err = run(capsys, monkeypatch, "layers", f"{HERE}/networks.py:mlp", "--input", "axb")
+    assert (code, err) == (2, "RA212: `input` is 'axb'; expected sizes above 0, such as 3x32x32.\n")
+
+
+def test_random_weights_are_the_same_for_the_same_seed(tmp_path):
+    (tmp_path / "net.py").write_text(NET)
+    source = Source(f"{tmp_path}/net.py:make(width=3)")
+    first, again, other = (source.network(seed)[1].weight for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_class_names_and_notes_are_in_the_report(tmp_path, capsys, monkeypatch):
+    """Of a table whose texts a tiny encoder reads; notes are printed once."""
+    bert(tmp_path, "BertModel")
+    path = table(tmp_path, ["b", "a"] * 6, words=["so " * 20, "good", "bad", "so"] * 3)
+    command = ["profile", f"hf:{tmp_path}", "-d", path, "--held-out", path, "--text-column", "words", "-l", "pooler"]
+    options = ["-m", "fisher", "--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    code, _, err = run(capsys, monkeypatch, *command, *options)
+    assert code == 0, err
+    note = (
+        f"RA317: {path!r}: 3 of 12 texts have more than 16 tokens and are cut there, where the model's positions end."
+    )
+    assert err.count(note) == 1
+    provenance = Report.load(tmp_path / "out" / "report").provenance
+    assert (provenance["class_names"], provenance["notes"][-1]) == (["a", "b"], note)
 
 
 @pytest.mark.slow

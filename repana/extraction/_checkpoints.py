@@ -1,6 +1,6 @@
 """Weights from a file into a model: all of them and nothing else, without running code."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,27 +8,42 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
+from repana.extraction.sources import _refusals
+from repana.extraction.sources._factories import reason_of
+from repana.extraction.sources._fitting import State, Weights
 
-PREFIXES = ("module.", "_orig_mod.", "_checkpoint_wrapped_module.", "_fsdp_wrapped_module.", "model.", "ema.")
+# The plain set of weights of a training checkpoint, before averaged ones, in order of use.
+USUAL = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
+OTHER = ("optim", "sched", "scaler", "hyper", "callback", "loops", "rng")  # parts that hold no weights of the model
+DEPTH = 3  # of sets of weights inside mappings
 
 
-def load_checkpoint(model: nn.Module, path: str | Path, *, allow_pickle: bool = False) -> None:
-    """Put the weights of a file into the model: all of them, and nothing else, or an error."""
+def load_checkpoint(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    weights: str | None = None,
+    prefix: str | None = None,
+    ignore: str | Iterable[str] = (),
+    allow_pickle: bool = False,
+    say: Callable[[str], None] = lambda note: None,
+) -> None:
+    """Put the weights of a file into the model: all of them, and nothing else, or an error.
+
+    `weights` names a set of weights in the file, `prefix` what stands before the model's names, `ignore` patterns of
+    keys to leave out. What was chosen among several, and buffers that only one side has, are said.
+    """
     file = Path(path)
+    if file.is_dir():
+        raise _refusals.checkpoint_is_folder(path)
     if not file.is_file():
         raise _check.file_missing(path, "checkpoint")
-    found = _state_of(_read_checkpoint(file, allow_pickle), file)
-    wanted = model.state_dict()
-    state = _stripped(found, wanted)
-    missing, extra = [k for k in wanted if k not in state], [k for k in state if k not in wanted]
-    if missing or extra:
-        raise _check.keys_do_not_match(file, len(wanted), missing, extra, _hint(missing, extra))
-    wrong = [
-        f"{k} {tuple(state[k].shape)} for {tuple(wanted[k].shape)}" for k in wanted if state[k].shape != wanted[k].shape
-    ]
-    if wrong:
-        raise _check.shapes_do_not_match(file, wrong)
-    model.load_state_dict(state)
+    found = states_in(_read_checkpoint(file, allow_pickle))
+    if not found:
+        raise _check.unreadable(file, "it holds no mapping of names to tensors")
+    goal = Weights.of(model)
+    state = _chosen(found, goal, weights, prefix, file, say)
+    goal.fill(state, file, prefix, [ignore] if isinstance(ignore, str) else list(ignore), say)
 
 
 def _read_checkpoint(file: Path, allow_pickle: bool) -> Any:
@@ -41,7 +56,10 @@ def _read_checkpoint(file: Path, allow_pickle: bool) -> Any:
         except SafetensorError as error:
             raise _check.unreadable(file, str(error)) from error
     if allow_pickle:
-        return torch.load(file, map_location="cpu", weights_only=False)
+        try:
+            return torch.load(file, map_location="cpu", weights_only=False)
+        except Exception as error:  # a class that is not importable here, a cut file
+            raise _check.unreadable(file, reason_of(error)) from error
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -65,32 +83,43 @@ def _unsafe_names(file: Path) -> list[str]:
         return sorted({str(arg).replace(" ", ".") for op, arg, _ in operations if op.name in ("GLOBAL", "INST")})
 
 
-def _state_of(loaded: Any, file: Path) -> dict[str, Tensor]:
-    """The state dict in the file, or under the usual keys of a training checkpoint."""
-    for key in ("state_dict", "model_state_dict", "model", "net", "weights"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
+def states_in(loaded: Any, name: str = "", depth: int = 0) -> dict[str, State]:
+    """The sets of weights in what a file holds, by the keys that lead to them."""
     if isinstance(loaded, nn.Module):
         loaded = loaded.state_dict()
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise _check.unreadable(file, "it holds no mapping of names to tensors")
-    return dict(loaded)
+    if not isinstance(loaded, Mapping) or depth > DEPTH or not all(isinstance(key, str) for key in loaded):
+        return {}
+    inner = [value for value in loaded.values() if isinstance(value, (Mapping, nn.Module))]
+    tensors = {key: value for key, value in loaded.items() if isinstance(value, Tensor)}
+    if tensors and not inner:
+        return {name: tensors}
+    found: dict[str, State] = {}
+    for key, value in loaded.items():
+        if not any(word in key.lower() for word in OTHER):
+            found |= states_in(value, f"{name}.{key}" if name else key, depth + 1)
+    return found
 
 
-def _stripped(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes that wrappers put before every key, where that makes keys fit."""
-    changed = True
-    while changed and not set(state) & set(wanted):
-        changed = False
-        for prefix in PREFIXES:
-            if all(key.startswith(prefix) for key in state):
-                state, changed = {key.removeprefix(prefix): value for key, value in state.items()}, True
-    return state
-
-
-def _hint(missing: list[str], extra: list[str]) -> str:
-    for key in extra:
-        for name in missing:
-            if key.endswith("." + name):
-                return f" The prefix {key.removesuffix(name)!r} was found on its keys."
-    return ""
+def _chosen(
+    found: dict[str, State],
+    goal: Weights,
+    weights: str | None,
+    prefix: str | None,
+    file: Path,
+    say: Callable[[str], None],
+) -> State:
+    """The set of weights that was named, or the only one that fits, or the plain one of several that do."""
+    if weights is not None:
+        named = [name for name in found if weights in (name, name.rpartition(".")[2])]
+        if len(named) != 1:
+            raise _refusals.no_such_weights(file, weights, list(found))
+        return found[named[0]]
+    if len(found) == 1:
+        return next(iter(found.values()))
+    fitting = [name for name, state in found.items() if goal.prefixes(state, prefix)]
+    plain = [name for usual in USUAL for name in (fitting or found) if name.rpartition(".")[2] == usual]
+    if len(fitting) == 1 or plain:
+        taken = fitting[0] if len(fitting) == 1 else plain[0]
+        say(_refusals.weights_chosen(file, taken, list(found)))
+        return found[taken]
+    raise _refusals.choose_weights(file, fitting or list(found))

@@ -1,22 +1,28 @@
 """Models, checkpoints and data from a line of text, as the command line takes them."""
 
-import ast
-import importlib
-import importlib.util
 import inspect
-import json
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repana import _check
+from repana.extraction._checkpoints import load_checkpoint
+from repana.extraction.sources import _refusals
+from repana.extraction.sources._arrays import array_pair, read_arrays
+from repana.extraction.sources._classes import ClassNames, Coded, Coder
+from repana.extraction.sources._described import Described
+from repana.extraction.sources._factories import made
+from repana.extraction.sources._images import Images, Sizes, class_folders, image_cell, image_loader
+from repana.extraction.sources._models import hf_model, timm_model
+from repana.extraction.sources._tables import IDS, LABELS, TABLES, TEXTS, Table, open_dataset, open_table
+from repana.extraction.sources._texts import Texts, id_rows, text_loader, text_rows
 
 MODELS = ("pkg.module:factory", "file.py:factory", "hf:PATH", "timm:NAME")
 DATA = (
@@ -26,110 +32,182 @@ DATA = (
     "npz:FILE",
     "FILE.npz",
     "TABLE",
+    "imagefolder:DIR",
+    "dataset:DIR",
+    "dataset:DIR:SPLIT",
     "pkg.module:factory",
 )
-TABLES = (".parquet", ".csv", ".jsonl", ".json")
+PICTURES = ("image", "img", "pixel_values")
 
 
-# --- models -----------------------------------------------------------------------------------------------------------
+def load_model(
+    spec: str,
+    *,
+    checkpoint: str | Path | None = None,
+    pretrained: bool = False,
+    weights: str | None = None,
+    prefix: str | None = None,
+    ignore: str | Iterable[str] = (),
+    allow_pickle: bool = False,
+) -> nn.Module:
+    """A model from a line of text, in evaluation mode where a library made it, with the weights of a file.
+
+    - `spec`: "hf:PATH" (a folder or a name that transformers reads; the class that its configuration names),
+      "timm:NAME", "pkg.module:factory" or "file.py:factory"; the last three take literal keyword arguments, as in
+      "timm:resnet18(num_classes=10)".
+    - `pretrained`: the trained weights of a timm model; without it they are random, which a warning says.
+    - `checkpoint`: a file of weights (safetensors, or a state dict or training checkpoint of PyTorch), that must fill
+      the whole model. `weights` chooses among several sets in it, such as "ema" and "model"; `prefix` is what stands
+      before the model's names in its keys, found by itself where one alone fits; `ignore` are patterns of keys that
+      the model has no place for, such as "fc.*".
+    - `allow_pickle`: run the code in a pickled checkpoint; only if you trust whoever made it.
+
+    What was chosen, left out or is random is said by a UserWarning. No code from a model's folder is run.
+
+    Raises FileError where the model or the file cannot be had or does not fit, and ModelError where the factory gives
+    something else than a module.
+
+    >>> import repana
+    >>> repana.load_model("torch.nn:Linear(in_features=3, out_features=2)")
+    Linear(in_features=3, out_features=2, bias=True)
+    """
+    options = {"weights": weights, "prefix": prefix, "ignore": ignore, "allow_pickle": allow_pickle}
+    notes: list[str] = []
+    network = model_from(spec, checkpoint=checkpoint, pretrained=pretrained, say=notes.append, **options)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return network
 
 
-def model_from(spec: str) -> nn.Module:
-    """`hf:PATH`, `timm:NAME`, `pkg.module:factory` or `file.py:factory`, with `factory(key=value)` for arguments."""
+def load_data(
+    spec: str,
+    *,
+    model: str | nn.Module | None = None,
+    text_column: str | None = None,
+    image_column: str | None = None,
+    label_column: str | bool | None = None,
+    class_names: ClassNames = None,
+    like: Any = None,
+    batch_size: int = 64,
+    max_length: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+) -> Any:
+    """Data from a line of text, as `profile` and `record` take them: tensors, or a DataLoader.
+
+    - `spec`: "digits", "docstrings:PACKAGE,PACKAGE", an npz file, a table (Parquet, CSV, JSON lines), "dataset:DIR" or
+      "dataset:DIR:SPLIT" (a folder that `datasets` saved), "imagefolder:DIR" (a folder of class folders), or
+      "pkg.module:factory", which is called and may give anything that `record` takes.
+    - `model`: the model or its line of text, for the tokenizer, the image processor and the numbers of its classes.
+    - `text_column`, `image_column`, `label_column` of a table; `label_column=False` where it has no labels.
+    - `class_names`: in the order of the model's outputs. By default labels that are names get the numbers that the
+      model's `label2id` gives them; a classifier that does not know them is refused, as are numbers beyond its
+      outputs. False says that the labels are not what the model decides: they are numbered in order of their names,
+      and `profile` should get `head=False, logits=False`.
+    - `like`: data loaded before, such as those to train on, whose class numbers held-out data are to share.
+    - `max_length`: tokens of a text, 128 by default or as many as the model takes.
+    - `image_size` (one number, or height and width), `image_mean`, `image_std`: where the model does not say how it
+      wants images: shorter side to size, centre crop, values from 0 to 1, less mean, by deviation; one mean is grey.
+
+    A DataLoader's `dataset.classes` are the names of the labels. What was chosen or left out is said by a UserWarning.
+
+    Raises FileError where something cannot be found or read, and InputError where labels, columns or images leave a
+    choice that these options decide.
+
+    >>> import repana
+    >>> x, y = repana.load_data("digits:held_out")
+    >>> x.shape
+    torch.Size([450, 1, 8, 8])
+    """
+    options = {"text_column": text_column, "image_column": image_column, "label_column": label_column}
+    options |= {"class_names": class_names, "like": like, "batch_size": batch_size, "max_length": max_length}
+    options |= {"image_size": image_size, "image_mean": image_mean, "image_std": image_std}
+    notes: list[str] = []
+    data = data_from(spec, model=model, say=notes.append, **options)
+    for note in notes:
+        warnings.warn(note, UserWarning, stacklevel=2)
+    return data
+
+
+def _quiet(note: str) -> None:
+    """Nobody asked."""
+
+
+def model_from(
+    spec: str,
+    *,
+    checkpoint: str | Path | None = None,
+    pretrained: bool = False,
+    say: Callable[[str], None] = _quiet,
+    **weights: Any,
+) -> nn.Module:
+    """See `load_model`; `say` is called with every note."""
     kind, _, rest = spec.partition(":")
+    filled = checkpoint is not None
+    if filled and pretrained:
+        raise _refusals.two_sources_of_weights()
+    chosen = [f"`{name}`" for name in ("weights", "prefix", "ignore") if weights.get(name)]
+    if chosen and not filled:
+        raise _refusals.no_checkpoint_given(chosen)
     if kind == "hf":
-        return _hugging_face(rest)
-    if kind == "timm":
-        return _imported("timm", "timm").create_model(rest, pretrained=False).eval()
-    made = _made(spec, "model", MODELS)
-    if not isinstance(made, nn.Module):
-        raise _check.not_a_module(made)
-    return made
+        network = hf_model(rest, filled=filled, say=say)
+    elif kind == "timm":
+        network = timm_model(spec, pretrained=pretrained, filled=filled, say=say)
+    else:
+        network = made(spec, "model", MODELS)
+        if not isinstance(network, nn.Module):
+            raise _check.not_a_module(network)
+        if pretrained:
+            raise _refusals.not_pretrained_here(spec)
+    if checkpoint is not None:
+        load_checkpoint(network, checkpoint, say=say, **weights)
+    return network
 
 
-def _hugging_face(path: str) -> nn.Module:
-    """The class that the configuration names, else the bare encoder."""
-    transformers = _imported("transformers", "hf")
-    folder = Path(path)
-    if path.startswith((".", "/", "~")) and not folder.expanduser().exists():
-        raise _check.file_missing(path, "model folder")
-    try:
-        config = transformers.AutoConfig.from_pretrained(path)
-        name = (getattr(config, "architectures", None) or ["AutoModel"])[0]
-        return getattr(transformers, name, transformers.AutoModel).from_pretrained(path)
-    except OSError as error:
-        raise _check.unreadable(f"hf:{path}", str(error).splitlines()[0]) from error
+@dataclass(frozen=True)
+class Reading:
+    """How data are read: the options of `load_data`, once looked at."""
 
-
-def _imported(package: str, extra: str) -> ModuleType:
-    try:
-        return importlib.import_module(package)
-    except Exception as error:  # a broken optional package raises all sorts of things
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        raise _check.extra_missing(package, extra, reason) from error
-
-
-def _made(spec: str, what: str, forms: tuple[str, ...]) -> Any:
-    """What a factory gives; anything that is not callable is given as it is."""
-    found = re.fullmatch(r"(?P<where>.+?):(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*\))?", spec)
-    if not found:
-        raise _check.spec_not_understood(spec, what, forms)
-    target: Any = _module(found["where"], what, spec, forms)
-    for part in found["name"].split("."):
-        if not hasattr(target, part):
-            public = [n for n in vars(target) if not n.startswith("_")] if hasattr(target, "__dict__") else []
-            raise _check.no_factory(spec, part, public)
-        target = getattr(target, part)
-    if isinstance(target, nn.Module) or not callable(target):
-        return target
-    return target(**_keywords(found["call"], spec, what, forms))
-
-
-def _keywords(call: str | None, spec: str, what: str, forms: tuple[str, ...]) -> dict[str, Any]:
-    """Literal keyword arguments; nothing is evaluated."""
-    if not call:
-        return {}
-    try:
-        node = ast.parse(f"f{call}", mode="eval").body
-        assert isinstance(node, ast.Call)
-        return {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-    except (SyntaxError, ValueError):
-        raise _check.spec_not_understood(spec, what, forms) from None
-
-
-def _module(where: str, what: str, spec: str, forms: tuple[str, ...]) -> ModuleType:
-    if where.endswith(".py"):
-        path = Path(where)
-        if not path.is_file():
-            raise _check.file_missing(where, f"{what} file")
-        name = f"_repana_{path.stem}"
-        found = importlib.util.spec_from_file_location(name, path)
-        assert found is not None
-        assert found.loader is not None
-        module = importlib.util.module_from_spec(found)
-        sys.modules[name] = module  # dataclasses and pickles look their module up
-        beside = str(path.resolve().parent)
-        if beside not in sys.path:
-            sys.path.insert(0, beside)
-        found.loader.exec_module(module)
-        return module
-    if not re.fullmatch(r"[\w.]+", where):
-        raise _check.spec_not_understood(spec, what, forms)
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        return importlib.import_module(where)
-    except ModuleNotFoundError as error:
-        raise _check.module_missing(spec, str(error)) from error
-
-
-# --- data -------------------------------------------------------------------------------------------------------------
+    model: Described
+    coder: Coder
+    say: Callable[[str], None]
+    text: str | None
+    image: str | None
+    label: str | bool | None
+    batch_size: int
+    max_length: int | None
+    sizes: Sizes
 
 
 def data_from(
-    spec: str, *, model: str = "", text_column: str | None = None, label_column: str | None = None, batch_size: int = 64
+    spec: str,
+    *,
+    model: str | nn.Module | None = "",
+    network: nn.Module | None = None,
+    text_column: str | None = None,
+    image_column: str | None = None,
+    label_column: str | bool | None = None,
+    class_names: ClassNames = None,
+    like: Any = None,
+    batch_size: int = 64,
+    max_length: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+    say: Callable[[str], None] = _quiet,
 ) -> Any:
-    """Data from a line of text; a table or docstrings need a `hf:` model, whose tokenizer they are read with."""
+    """See `load_data`; `network` is what the line of text in `model` made; `say` is called with every note."""
+    described = Described.of(model, network)
+    listed = class_names is None or class_names is False or (not isinstance(class_names, str) and len(class_names))
+    if not listed:
+        raise _refusals.names_in_one_text(class_names)
+    how = Reading(
+        described, _coder(described, class_names, like, say), say, text_column, image_column, label_column,
+        _check.at_least(batch_size, "batch_size", 1),
+        None if max_length is None else _check.at_least(max_length, "max_length", 1),
+        _sizes(image_size, image_mean, image_std),
+    )  # fmt: skip
     if spec in ("digits", "digits:held_out"):
         from repana.extraction._samples import digits
 
@@ -138,110 +216,107 @@ def data_from(
     if kind == "docstrings":
         from repana.extraction._samples import docstrings
 
-        texts, labels = docstrings(tuple(rest.split(",")) if rest else ("numpy", "torch"))
-        return tokenized(texts, labels, _tokenizer(model, spec), batch_size)
+        packages = tuple(rest.split(",")) if rest else ("numpy", "torch")
+        texts, labels = docstrings(packages)
+        loaded = Texts(texts, labels, packages)
+        return text_loader(loaded, described, spec, how.batch_size, how.max_length, say)
     path = rest if kind == "npz" else spec
-    suffix = Path(path).suffix
-    if kind == "npz" or suffix == ".npz":
-        arrays = read_arrays(path)
-        x, y = _pair(arrays, path)
-        return torch.from_numpy(x).float() if y is None else (torch.from_numpy(x).float(), torch.from_numpy(y))
-    if suffix in TABLES:
-        texts, labels = read_table(path, text_column, label_column)
-        return tokenized(texts, labels, _tokenizer(model, spec), batch_size)
-    return _made(spec, "data", DATA)
+    if kind == "npz" or Path(path).suffix == ".npz":
+        return _of_arrays(path, how)
+    if kind == "imagefolder":
+        return _of_folder(rest, how)
+    if kind == "dataset":
+        return _of_table(open_dataset(rest), how)
+    if Path(path).suffix in TABLES:
+        return _of_table(open_table(path), how)
+    return made(spec, "data", DATA)
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz, npy or safetensors file, by name; nothing is unpickled."""
-    file = Path(path)
-    if not file.is_file():
-        raise _check.file_missing(path, "data file")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return {name: _numpy(x) for name, x in load_file(file).items()}
-        loaded = np.load(file, allow_pickle=False)
-        return {"features": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except ValueError as error:
-        if "allow_pickle" in str(error) and file.read_bytes()[:2] in (b"PK", b"\x93N"):
-            raise _check.unsafe(file, ["pickled objects"]) from error
-        raise _check.unreadable(file, str(error)) from error
-    except Exception as error:
-        raise _check.unreadable(file, str(error)) from error
+def _coder(model: Described, names: ClassNames, like: Any, say: Callable[[str], None]) -> Coder:
+    """Numbers by the names that were given, or as in the data that these are like."""
+    shared = classes_of(like)
+    return Coder(model, names, say) if shared is None else Coder(model, shared, say, counted=False)
 
 
-def _numpy(x: Tensor) -> np.ndarray:
-    return x.float().numpy() if x.dtype == torch.bfloat16 else x.numpy()
+def _sizes(size: Any, mean: Sequence[float] | None, std: Sequence[float] | None) -> Sizes:
+    if isinstance(size, int):
+        size = (size, size)
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise _refusals.image_size_of(size)
+    if mean is not None and std is not None and (len(mean) != len(std) or len(mean) not in (1, 3) or 0 in std):
+        raise _refusals.image_moments(list(mean), list(std))
+    return Sizes(size, None if mean is None else tuple(mean), None if std is None else tuple(std))
 
 
-def _pair(arrays: dict[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray | None]:
-    x = next((arrays[k] for k in ("x", "X", "inputs", "features", "data", "images") if k in arrays), None)
-    y = next((arrays[k] for k in ("y", "labels", "label", "target", "targets") if k in arrays), None)
-    if x is None:
-        raise _check.column_missing(path, "x", list(arrays))
-    return x, y
+def _of_arrays(path: str, how: Reading) -> Any:
+    x, y = array_pair(read_arrays(path), path)
+    if y is None or how.label is False:
+        return x
+    if y.ndim != 1:
+        return x, _check.tensor_of(y, "labels")
+    return x, torch.tensor(how.coder.of_values(y, f"`labels` of {path!r}").codes)
 
 
-def read_table(path: str | Path, text: str | None, label: str | None) -> tuple[list[str], list[int]]:
-    """Texts and class numbers from a Parquet, CSV or JSON-lines table; labels that are names are numbered in order."""
-    import pandas as pd
-
-    file = Path(path)
-    if not file.is_file():
-        raise _check.file_missing(path, "table")
-    readers: dict[str, Callable[..., Any]] = {".parquet": pd.read_parquet, ".csv": pd.read_csv}
-    frame = readers[file.suffix](file) if file.suffix in readers else pd.DataFrame(_json_rows(file))
-    columns = []
-    for name, usual in ((text, ("text", "sentence")), (label, ("label", "labels", "y", "target"))):
-        name = name or next((u for u in usual if u in frame.columns), usual[0])
-        if name not in frame.columns:
-            raise _check.column_missing(path, name, [str(c) for c in frame.columns])
-        columns.append(frame[name])
-    values = columns[1]
-    codes = values.astype(int) if pd.api.types.is_integer_dtype(values) else pd.Categorical(values).codes
-    return [str(t) for t in columns[0]], [int(c) for c in codes]
+def _of_folder(place: str, how: Reading) -> Any:
+    found = class_folders(place)
+    where = f"imagefolder:{place}"
+    coded = how.coder.of_folders(found.names, found.codes, where) if how.label is not False else Coded([])
+    if found.empty:
+        how.say(_refusals.empty_folders(where, found.empty))
+    if found.others:
+        how.say(_refusals.files_left_out(where, len(found.others), str(found.others[0])))
+    labels = None if how.label is False else coded.codes
+    images = Images(len(found.files), partial(_file, found.files), labels, classes=coded.names)
+    return image_loader(images, how.model, how.sizes, where, how.batch_size)
 
 
-def _json_rows(file: Path) -> list[Any]:
-    text = file.read_text(encoding="utf-8")
-    return (
-        json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines() if line]
-    )
+def _file(files: list[Path], index: int) -> tuple[Any, str]:
+    return files[index], str(files[index])
 
 
-def _tokenizer(model: str, spec: str) -> Any:
-    kind, _, path = model.partition(":")
-    if kind != "hf":
-        raise _check.needs_tokenizer(spec, model)
-    return _imported("transformers", "hf").AutoTokenizer.from_pretrained(path)
+def _of_table(table: Table, how: Reading) -> Any:
+    """Texts, images or token ids of a table, whichever it holds or the user names."""
+    holds_text = how.text is not None or any(name in table.names for name in TEXTS)
+    holds_image = how.image is not None or bool(table.images)
+    if how.text is None and how.image is None and holds_text and holds_image:
+        raise _refusals.text_or_image(table.where, [n for n in table.names if n in TEXTS], list(table.images))
+    if how.text is not None and how.image is not None:
+        raise _refusals.text_or_image(table.where, [how.text], [how.image])
+    coded = _labels_of(table, how)
+    labels = None if how.label is False else coded.codes
+    if holds_image and how.text is None:
+        usual = table.images if len(table.images) == 1 else PICTURES
+        column = table.chosen(how.image, usual)
+        images = Images(table.rows, partial(image_cell, table, column), labels, classes=coded.names)
+        return image_loader(images, how.model, how.sizes, table.where, how.batch_size)
+    if not holds_text and IDS in table.names:
+        rows: Sequence[Any] = id_rows(table)
+    else:
+        rows = text_rows(table, table.chosen(how.text, TEXTS))
+    texts = Texts(rows, labels, coded.names)
+    return text_loader(texts, how.model, table.where, how.batch_size, how.max_length, how.say)
 
 
-def tokenized(texts: list[str], labels: list[int], tokenizer: Any, batch_size: int, longest: int = 128) -> Any:
-    """Batches of padded token ids with mask and labels, padded to the longest of the batch."""
+def _labels_of(table: Table, how: Reading) -> Coded:
+    if how.label is False:
+        return Coded([])
+    column = table.chosen(how.label if isinstance(how.label, str) else None, LABELS)
+    return how.coder.of_values(table.column(column), table.described(column), table.classes.get(column))
 
-    class Batches:
-        def __len__(self) -> int:
-            return -(-len(texts) // batch_size)
 
-        @property
-        def dataset(self) -> list[str]:
-            return texts
-
-        def __iter__(self) -> Iterator[dict[str, Tensor]]:
-            for start in range(0, len(texts), batch_size):
-                part = texts[start : start + batch_size]
-                batch = tokenizer(part, padding=True, truncation=True, max_length=longest, return_tensors="pt")
-                yield {**batch, "labels": torch.tensor(labels[start : start + batch_size])}
-
-    return Batches()
+def classes_of(data: Any) -> tuple[str, ...] | None:
+    """The names of the labels, where the data were read with names."""
+    found = getattr(getattr(data, "dataset", None), "classes", None)
+    return found if isinstance(getattr(data, "dataset", None), (Texts, Images)) else None
 
 
 def example_input(model: nn.Module, shape: str | None) -> Any:
     """Something to show the model when no data are given: `--input 3x224x224`, or what the model says of itself."""
     if shape:
-        return torch.randn(2, *map(int, re.split(r"[x,]", shape)))
+        sizes = re.split(r"[x,]", shape)
+        if not all(size.strip().isdecimal() and int(size) for size in sizes):
+            raise _refusals.shape_not_understood(shape)
+        return torch.randn(2, *map(int, sizes))
     dummy = getattr(model, "dummy_inputs", None)
     if isinstance(dummy, Mapping):
         ids = next(iter(dummy.values()))

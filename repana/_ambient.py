@@ -1,0 +1,42 @@
+"""Torch's ambient state: values do not depend on inference mode, the default dtype or the default device; models do."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+
+import torch
+
+_CALLER: ContextVar[tuple[torch.dtype, torch.device] | None] = ContextVar("ambient state of the caller", default=None)
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """Gradients can be taken, and new tensors are float32 on the host; what the caller had comes back at the end.
+
+    Also a decorator. The caller's defaults are put back while a model runs; see `as_called`.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with ExitStack() as stack:
+        if _CALLER.get() is None:
+            stack.callback(_CALLER.reset, _CALLER.set((dtype, device)))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if dtype != torch.float32:
+            stack.callback(torch.set_default_dtype, dtype)
+            torch.set_default_dtype(torch.float32)
+        if device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+@contextmanager
+def as_called() -> Iterator[None]:
+    """Inside `settled`, the default dtype and device that the caller had: for running the caller's model."""
+    dtype, device = _CALLER.get() or (torch.get_default_dtype(), torch.get_default_device())
+    with ExitStack() as stack:
+        if dtype != torch.get_default_dtype():
+            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+            torch.set_default_dtype(dtype)
+        if device != torch.get_default_device():
+            stack.enter_context(device)
+        yield

@@ -1,0 +1,271 @@
+"""The command line: file in, file out. Heavy imports stay inside the commands, so that help is instant."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from repana.cli._options import (
+    POOLS,
+    Baselines,
+    Data,
+    Device,
+    HeldOut,
+    Input,
+    Json,
+    Layers,
+    Mask,
+    MaxSamples,
+    MaybeData,
+    Metrics,
+    Null,
+    Output,
+    Pool,
+    Replicates,
+    Runs,
+    Seed,
+    Source,
+    sourced,
+)
+from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, finish, short
+from repana.errors import RepanaError
+
+UNSAFE_CODES = ("RA302",)
+
+app = typer.Typer(
+    help="Representation analysis for trained networks: what every layer knows, and in what shape.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def demo(output: Output = Path("demo"), epochs: Annotated[int, typer.Option(help="of training")] = 100) -> None:
+    """Train a small network on digits, profile every layer on training and held-out data, write the page."""
+    from repana._demo import demo as run
+
+    made = run(output, epochs, say=lambda line: typer.echo(line, err=True))
+    typer.echo(short(made.report))
+    typer.echo(f"\n{made.seconds:.0f} s. The page: {made.folder / 'report.html'}")
+    typer.echo(f"The figure: {made.folder / 'depth.pdf'}. The record: {made.folder / 'report'}/ (Parquet).")
+
+
+@app.command()
+@sourced
+def profile(
+    source: Source,
+    data: Data,
+    held_out: HeldOut = None,
+    layers: Layers = None,
+    metrics: Metrics = None,
+    pool: Pool = "auto",
+    mask: Mask = None,
+    output: Output = Path("repana-report"),
+    max_samples: MaxSamples = None,
+    device: Device = None,
+    null: Null = 20,
+    replicates: Replicates = 100,
+    baselines: Baselines = 0,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Record a model over data, measure every layer, write the report."""
+    import repana
+    from repana.extraction._sources import classes_of
+
+    analyzers, quantities = analyzers_of(metrics)
+    _check_options(pool, source)
+    network = source.network(seed)
+    first = source.data(data, network)
+    second = None if held_out is None else source.data(held_out, network, like=first)
+    names = classes_of(first)
+    others: dict[str, Any] = {"head": False, "logits": False} if source.names() is False else {}
+    model = source.model
+    report = repana.profile(
+        network, first, layers or "auto", analyzers or "all", held_out=second,
+        run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool, mask=_mask(mask),
+        max_samples=max_samples, batch_size=source.batch_size, device=device, null=null, replicates=replicates,
+        baselines=baselines, seed=seed, **({} if names is None else {"class_names": names}), **others,
+    )  # fmt: skip
+    finish(report, output, as_json, source.notes, quantities)
+
+
+@app.command()
+def analyze(
+    file: Annotated[
+        Path, typer.Argument(help="npz or safetensors with features, and labels if there are any, or a features .npy")
+    ],
+    labels: Annotated[Path | None, typer.Option(help="labels .npy; without any, what needs none is measured")] = None,
+    metrics: Metrics = None,
+    output: Output = Path("repana-report"),
+    null: Null = 20,
+    replicates: Replicates = 100,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure arrays from any framework: every two-dimensional array in the file is a layer."""
+    import repana
+    from repana._activations import from_arrays
+    from repana.extraction._sources import read_arrays
+
+    analyzers, quantities = analyzers_of(metrics)
+    arrays = read_arrays(file)
+    if labels is not None:
+        arrays["labels"] = read_arrays(labels)["features"]
+    activations = from_arrays(arrays, str(file))
+    for name in activations.provenance["skipped"]:
+        typer.echo(f"skipped {name}: {getattr(arrays[name], 'ndim', 0)}-dimensional; layers are (n, d)", err=True)
+    report = repana.profile(
+        activations, analyzers=analyzers or "all", run=file.stem, split="all", null=null,
+        replicates=replicates, seed=seed,
+    )  # fmt: skip
+    finish(report, output, as_json, [], quantities)
+
+
+@app.command()
+@sourced
+def layers(
+    source: Source,
+    data: MaybeData = None,
+    shape: Input = None,
+    every: Annotated[bool, typer.Option("--all", help="every module that runs, not only the depth profile")] = False,
+    pool: Pool = "auto",
+    mask: Mask = None,
+    as_json: Json = False,
+) -> None:
+    """What can be recorded: names, types, shapes, calls, pooled widths, cost."""
+    _show_plan(source, data, shape, ["*"] if every else None, pool, mask, as_json)
+
+
+@app.command()
+@sourced
+def plan(
+    source: Source,
+    data: MaybeData = None,
+    shape: Input = None,
+    layers: Layers = None,
+    pool: Pool = "auto",
+    mask: Mask = None,
+    as_json: Json = False,
+) -> None:
+    """What a recording will take, from one batch: refuses what the long run would refuse."""
+    _show_plan(source, data, shape, layers, pool, mask, as_json)
+
+
+@app.command()
+def report(
+    runs: Runs,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the page")] = Path("report.html"),
+) -> None:
+    """One page of saved reports: of one run all of it, of many an overview with a drawer each."""
+    import repana
+
+    made = repana.load_runs(runs)
+    made.to_html(output)
+    typer.echo(f"{len(made.runs)} run(s). The page: {output}")
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    metrics: Annotated[
+        list[str] | None, typer.Option("--quantity", "-q", help="to compare; repeat; default all")
+    ] = None,
+    align: Annotated[str, typer.Option(help="layers by name, depth or auto")] = "auto",
+    every: Annotated[bool, typer.Option("--all", help="also differences whose interval holds 0")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="a page of all the runs")] = None,
+    as_json: Json = False,
+) -> None:
+    """Differences of every run from the first, with intervals, paired where the same samples were measured."""
+    import repana
+
+    made = repana.load_runs(runs)
+    if len(made.runs) < 2:
+        from repana import _check
+
+        raise _check.one_run(made.runs)
+    found = [repana.compare(made, made.runs[0], run, *(metrics or ()), align=align) for run in made.runs[1:]]
+    shown = [c if every else c.clear() for c in found]
+    if as_json:
+        lines = [{"from": c.a, "to": c.b, **vars(d)} for c in shown for d in c.differences]
+        typer.echo(json.dumps(lines, indent=2, allow_nan=True))
+    for whole, c in zip(found, shown) if not as_json else ():
+        typer.echo(repr(whole))
+        table = c.frame().drop(columns=["note"] + (["other"] if c.aligned == "name" else []))
+        typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}") + "\n" if len(table) else "")
+    if output is not None:
+        made.to_html(output)
+        typer.echo(f"The page: {output}", err=True)
+
+
+@app.command()
+def metrics(as_json: Json = False) -> None:
+    """Everything that can be measured: formula, unit, which way is better, source."""
+    from repana.analyzers import ACROSS_LAYERS, ANALYZERS
+
+    lines = [
+        {
+            "analyzer": a.name,
+            "quantity": q.name,
+            "formula": q.formula,
+            "better": q.better,
+            "unit": q.unit,
+            "source": q.source,
+        }
+        for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values())
+        for q in a.quantities
+    ]
+    if as_json:
+        typer.echo(json.dumps(lines, indent=2))
+        return
+    for line in lines:
+        name = f"{line['analyzer']}.{line['quantity']}"
+        typer.echo(f"{name:<38} {line['better']:<7} {line['unit'] or '-':<10} {line['formula']}  [{line['source']}]")
+
+
+def _mask(name: str | None) -> Any:
+    return False if name == "none" else name
+
+
+def _check_options(pool: str, source: Source) -> None:
+    """What needs no model is refused before one is built."""
+    from repana import _check
+
+    _check.choice(pool, "pool", POOLS)
+    _check.at_least(source.batch_size, "batch_size", 1)
+
+
+def _show_plan(
+    source: Source,
+    data: str | None,
+    shape: str | None,
+    wanted: list[str] | None,
+    pool: str,
+    mask: str | None,
+    as_json: bool,
+) -> None:
+    """The plan over the data, or where none are named over an input that the model takes."""
+    import repana
+    from repana import _check
+    from repana.extraction._sources import example_input
+
+    _check_options(pool, source)
+    network = source.network()
+    shown = example_input(network, shape) if data is None else source.data(data, network)
+    if shown is None:
+        raise _check.no_example(source.model)
+    found = repana.plan(network, shown, wanted or "auto", pool, mask=_mask(mask), batch_size=source.batch_size)
+    typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
+
+
+def main() -> NoReturn:
+    """The entry point: our errors become one line and an exit code, everything else stays a traceback."""
+    try:
+        app(standalone_mode=True)
+    except RepanaError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(UNSAFE if error.code in UNSAFE_CODES else USAGE)
+    sys.exit(OK)

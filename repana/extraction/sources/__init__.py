@@ -1,0 +1,1 @@
+"""Models, weights and data that are named by a line of text."""
