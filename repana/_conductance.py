@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
+from repana._ambient import settled
 from repana._results import NAN, Estimate
 from repana.analyzers._intervals import mean_of
 from repana.extraction._attribution import Places, Reader, along_path, columns_of, reading, target_of
@@ -28,6 +29,7 @@ class Conductance:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@settled()
 def conductance(
     model: nn.Module,
     data: Any,

@@ -9,6 +9,7 @@ from torch import nn
 
 from repana import _check
 from repana._activations import Activations
+from repana._ambient import settled
 from repana._importance import Importance, importance
 from repana._results import Row, estimates, row
 from repana.analyzers.complexity import Complexity, complexity, layer_readings
@@ -33,6 +34,7 @@ class FeatureReading:
     activations: Activations
 
 
+@settled()
 def read_features(
     model: nn.Module,
     data: Any,

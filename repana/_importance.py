@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
+from repana._ambient import settled
 from repana._codes import made_of
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._intervals import mean_of
@@ -56,6 +57,7 @@ class Importance:
         return as_table(self)
 
 
+@settled()
 def importance(
     model: nn.Module,
     data: Any,

@@ -10,14 +10,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
+from repana._ambient import settled
 from repana._results import NAN, Estimate, as_table
 from repana.analyzers._intervals import columns, proportion
 from repana.extraction._auto import logits_leaf
-from repana.extraction._batches import Forward, run, stream, unpack
+from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._channels import Channels, called_with, channels
-from repana.extraction._probe import Path, at, probe
-from repana.extraction._record import wanted_device
-from repana.extraction._session import session, unwrap
+from repana.extraction._data import stream
+from repana.extraction._probe import probe
+from repana.extraction._session import session, unwrap, wanted_device
+from repana.extraction._tree import Path, at, is_empty
 from repana.summaries.merging import Merging
 from repana.summaries.merging import balance as balance_channels
 
@@ -48,6 +50,7 @@ class FeatureMerging:
         return as_table(self)
 
 
+@settled()
 def feature_merging(
     model: nn.Module,
     data: Any,
@@ -108,12 +111,13 @@ def feature_merging(
     inner, _ = unwrap(model)
     place = wanted_device(inner, device)
     first, raws, _ = stream(data, batch_size)
-    batch = unpack(first, inner, forward, None)
+    batch = Intake(inner, forward).unpack(first)
     few = batch.first(2) or batch
     with session(inner, torch.device("cpu"), None) as live:
         found = channels(inner, called_with(live, few, forward), fold=fold and not reference)
     with session(inner, place, None) as live:
-        leaf = logits_leaf(probe(live, batch.to(place), forward), batch.labels)
+        trace, intake = probe(live, Intake(inner, forward), first)
+        leaf = logits_leaf(trace, batch.labels)
     if leaf is None:
         raise _check.no_classes("no (n, classes) tensor")
     if not found.sizes:
@@ -124,7 +128,7 @@ def feature_merging(
     made = [_at(found, start, b, max_ratio) for b in wanted]
     before = sum(p.numel() for p in found.model.parameters())  # with batch normalisation folded
     nets = {b: net for b, (net, _) in zip(wanted, made)}
-    outputs = _outputs([inner, *nets.values()], raws, forward, place, leaf.path)
+    outputs = _outputs([inner, *nets.values()], raws, intake, place, leaf.path)
     labels, original, rest = outputs[0], outputs[1][0], outputs[1][1:]
     n = len(original)
     agreement = [proportion(int((guess == original).sum()), n, level=level) for guess in rest]
@@ -173,17 +177,19 @@ def _at(found: Channels, start: Merging, beta: float, max_ratio: float) -> tuple
 
 
 def _outputs(
-    models: Sequence[nn.Module], raws: Iterable[Any], forward: Forward | None, place: torch.device, path: Path
+    models: Sequence[nn.Module], raws: Iterable[Any], intake: Intake, place: torch.device, path: Path
 ) -> tuple[Tensor | None, list[Tensor]]:
     """Labels, where there are some, and the predicted class of every sample by every model."""
     guesses: list[list[Tensor]] = [[] for _ in models]
     labels: list[Tensor | None] = []
     for raw in raws:
-        batch = unpack(raw, models[0], forward, None).to(place)
+        if is_empty(raw):
+            continue
+        batch = intake.unpack(raw).to(place)
         labels.append(batch.labels)
         for k, model in enumerate(models):
             with session(model, place, None):
-                output = run(model, batch, forward)
+                output = run(model, batch, intake.forward)
             z = at(output, path)
             assert z is not None
             guesses[k].append(z.argmax(1).cpu())

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
+from repana._ambient import settled
 from repana._codes import made_of
 from repana._results import Estimate, as_table
 from repana.analyzers._intervals import mean_of
@@ -35,6 +36,7 @@ class Sensitivity:
         return as_table(self)
 
 
+@settled()
 def sensitivity(
     model: nn.Module,
     data: Any,
@@ -81,7 +83,8 @@ def sensitivity(
         for batch in batches:
 
             def codes() -> Tensor:
-                x = planned.pooling(reader.values(batch)[0][planned.address], batch.mask, planned.address)  # noqa: B023
+                x = reader.values(batch)[0][planned.address]  # noqa: B023
+                x = planned.pooling(x, batch.masks, batch.size, planned.address)  # noqa: B023
                 return (x if words is None else words.codes(x)).double()
 
             still = codes()

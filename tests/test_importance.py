@@ -483,12 +483,12 @@ def test_rescaled_channels_are_the_same_network():
 
 def test_distances_that_are_kept_up_to_date_are_those_computed_anew():
     """The merging of many groups of one network, against a search that forgets every distance."""
-    from repana.extraction._batches import stream, unpack
+    from repana.extraction._batches import Intake
     from repana.extraction._channels import channels
 
     torch.manual_seed(0)
     model, x = ResNet(blocks=4, width=12).double().eval(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    batch = unpack(stream(x, 2)[0], model, None, None)
+    batch = Intake(model).unpack(x)
     for rule, distance in (("mean_in", "both"), ("sum_in", "both"), ("mean_in", "in")):
         kept, anew = (channels(model, batch, fold=True).merging(rule, distance) for _ in range(2))
         for group in kept.count:

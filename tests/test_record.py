@@ -126,13 +126,13 @@ def test_addresses(net, wanted, found):
         (
             "fc|avg",
             "auto",
-            "RA111: 'fc|avg' is a vector of shape (3, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
+            "RA111: 'fc|avg' is a vector of shape (23, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
         ),
         (
-            "layer1|mean",
+            "layer1|cls",
             "auto",
-            "RA111: 'layer1|mean' is a map of shape (3, 8, 8, 8); 'mean' does not apply. Choose one of 'avg', 'max', "
-            "'flatten', 'grid'.",
+            "RA111: 'layer1|cls' is a map of shape (23, 8, 8, 8); 'cls' does not apply. Choose one of 'avg', 'mean', "
+            "'max', 'flatten', 'grid', 'tokens'.",
         ),
         (
             "layer1|average",
@@ -140,7 +140,7 @@ def test_addresses(net, wanted, found):
             "RA111: 'layer1|average' asks for the pooling 'average'; wanted one of 'auto', 'none', 'avg', 'max', "
             "'flatten', 'grid', 'mean', 'cls', 'last', 'tokens'.",
         ),
-        ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 3x5'."),
+        ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 23x5'."),
     ],
 )
 def test_refused_layers(net, layers, pool, text):
@@ -297,17 +297,17 @@ def test_too_large_for_the_host_is_refused_before_the_run(net, monkeypatch):
 
 def test_out_of_memory_says_what_to_do():
     def forward(model, batch):
-        if len(batch) == 4:
+        if len(batch) == 9:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
         return model(batch)
 
     net = nn.Sequential(nn.Linear(4, 2))
     with pytest.raises(ModelError) as error:
-        record(net, [torch.randn(5, 4), torch.randn(4, 4)], ["0"], forward=forward)
+        record(net, [torch.randn(10, 4), torch.randn(9, 4)], ["0"], forward=forward)
     assert str(error.value) == (
         "RA209: out of memory in batch 1 (counted from 0): CUDA out of memory. Tried to allocate 2.00 GiB. Use "
         "smaller batches, lower `memory=` so that features go to the host sooner, set `max_samples=`, or pool the "
-        "largest layers: '0 (0.0 kB so far)'."
+        "largest layers: '0 (0.1 kB so far)'."
     )
 
 
@@ -331,8 +331,9 @@ def test_mixed_precision(net):
         ([(X, Y[:5])], "RA201: a batch has 5 labels and an input of shape (23, 3, 8, 8); wanted one label per sample."),
         (
             [(X, X, Y)],
-            "RA210: the batch is a tuple of 'Tensor', 'Tensor', 'Tensor'; wanted x, (x, y), a mapping, or (mapping, y) "
-            "with tensors. For anything else give `forward=lambda model, batch: ...`.",
+            "RA210: the batch is a tuple of 'Tensor', 'Tensor', 'Tensor'; expected x, (x, y), a mapping, or (mapping, "
+            "y). Say which entry holds the labels, labels=1, or drop the others: ((x, y) for x, y, *_ in loader). For "
+            "anything else give `forward=lambda model, batch: ...`.",
         ),
         (
             ["text"],

@@ -69,7 +69,7 @@ def test_lstm_parts():
     with pytest.raises(ModelError) as error:
         record(net, x, ["rnn"])
     assert str(error.value) == (
-        "RA103: 'rnn' holds 3 tensors; choose one of 'rnn[0] 3x3x7', 'rnn[1][0] 1x3x7', 'rnn[1][1] 1x3x7'."
+        "RA103: 'rnn' holds 3 tensors; choose one of 'rnn[0] 6x3x7', 'rnn[1][0] 1x6x7', 'rnn[1][1] 1x6x7'."
     )
     out, (h, _) = net.rnn(x)
     got = record(net, x, ["rnn[0]", "rnn[1][0]"], {"rnn[0]": "mean", "rnn[1][0]": "flatten"}, mask=False, batch_size=4)
@@ -129,14 +129,30 @@ def test_time_first(t):
     torch.testing.assert_close(got["rnn[0]"], net.rnn(x.transpose(0, 1))[0].detach().mean(0))
 
 
-def test_rows_that_are_not_samples():
+def test_rows_that_are_tokens_of_samples():
+    """Samples and tokens on one axis: one row a sample, the mean over its real tokens."""
     net = Net(lambda net, x: net.a(x.flatten(0, 1)).view(len(x), -1), a=nn.Linear(5, 3))
+    x = torch.randn(4, 7, 5)
+    with pytest.raises(ModelError, match="RA107: 'a' is a sequence of shape"):
+        record(net, x, ["a"])
+    torch.testing.assert_close(record(net, x, ["a"], mask=False)["a"], net.a(x).detach().mean(1))
+    mask = torch.arange(7) < torch.tensor([3, 7, 1, 5])[:, None]
+    want = torch.stack([net.a(row[m]).mean(0) for row, m in zip(x, mask)]).detach()
+    torch.testing.assert_close(record(net, x, ["a"], mask=lambda batch: mask[: len(batch)])["a"], want)
+
+
+def test_samples_behind_something_else():
+    net = Net(lambda net, x: net.a(x.transpose(0, 1).flatten(0, 1)), a=nn.Linear(5, 3))
+    x = torch.randn(4, 7, 5)
     with pytest.raises(ModelError) as error:
-        record(net, torch.randn(4, 7, 5), ["a"])
+        record(net, x, ["a"], mask=False)
     assert str(error.value) == (
-        "RA106: 'a' has shape (21, 3) for 3 samples, and no axis that has one entry per sample. Record the layer "
-        "before it, set `batch_dim=`, or give a `forward=` that keeps samples apart."
+        "RA106: 'a' has shape (28, 3) for 4 samples: axis 0 holds the samples behind something else. Record a layer "
+        "that "
+        'keeps samples apart, or say which axis is which: layout={"a": "b c"}.'
     )
+    got = record(net, x, ["a"], mask=False, layout={"a": "(t b) c"})["a"]
+    torch.testing.assert_close(got, net.a(x).detach().mean(1))
 
 
 def _padded_batch(n=6, t=5, d=16):
@@ -227,7 +243,7 @@ def test_sequence_without_mask_is_refused():
     with pytest.raises(ModelError) as error:
         record(net, torch.randn(6, 5, 4), ["0"])
     assert str(error.value) == (
-        "RA107: '0' is a sequence of shape (3, 5, 4) and no attention mask came with it, so 'mean' would mix in "
+        "RA107: '0' is a sequence of shape (6, 5, 4) and no attention mask came with it, so 'mean' would mix in "
         "padding. Give `mask=` (a key of the batch or a function), choose '0|cls', or say `mask=False` if nothing is "
         "padded."
     )
@@ -322,7 +338,7 @@ def test_stops_after_the_deepest_wanted_layer():
 
     net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), Last(), nn.Linear(4, 2))
     got = record(net, torch.randn(64, 4), ["0"], batch_size=8)
-    assert ran == [3, 2]  # the probe alone
+    assert ran == [4, 3]  # the probe alone
     assert got.logits is None
     ran.clear()
     got = record(net, torch.randn(64, 4), ["0"], batch_size=8, logits=True)
@@ -374,6 +390,8 @@ def test_mask_of_another_length_than_the_layer():
     with pytest.raises(ModelError) as error:
         record(Shorter(), {"x": torch.randn(6, 5, 4), "attention_mask": torch.ones(6, 5)}, ["lin"])
     assert str(error.value) == (
-        "RA113: 'lin' has shape (3, 3, 4) and the mask (3, 5); their first two axes must agree. Give the mask of this "
-        "layer with `mask=`, or choose 'lin|flatten'."
+        "RA113: 'lin' has 3 positions on axis 1, and of the masks of its inputs ('attention_mask' of length 5) "
+        "there is "
+        "none of that length. Name its mask with mask={'lin': ...} (a key or a function of the batch, or False), or "
+        "choose 'lin|flatten'."
     )

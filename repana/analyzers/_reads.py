@@ -6,6 +6,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from repana import _check
+from repana._ambient import settled
 from repana._typing import IGNORED
 from repana.summaries.cloud import Cloud
 from repana.summaries.covariance import Covariance
@@ -62,6 +63,7 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
         defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
 
         @wraps(function)
+        @settled()
         def quantity(features: Any, **options: Any) -> R:
             options = checked(options)
             if isinstance(features, summaries[0]):
@@ -82,6 +84,7 @@ def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]],
         own = set(inspect.signature(function).parameters)
 
         @wraps(function)
+        @settled()
         def quantity(features: Any, labels: Any = None, *more: Any, **options: Any) -> R:
             options = checked(options)
             if isinstance(features, summaries[0]):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from repana import _check
 from repana.extraction._pooling import POOLINGS
-from repana.extraction._probe import Path
+from repana.extraction._tree import Path
 
 SUFFIX = re.compile(r"(?P<call>@\d+)$|(?P<side>:in|:out)$|(?P<item>\[(?:\w+)\])$")
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana.extraction._batches import Batch, Forward, mapped, run, stream, unpack
+from repana.extraction._batches import Batch, Forward, run
+from repana.extraction._data import samples_of, stream
 from repana.extraction._plan import Plan, Planned
-from repana.extraction._probe import arguments, at, leaves
-from repana.extraction._record import Options, planned_of, samples_of, wanted_device
+from repana.extraction._record import Options, planned_of
 from repana.extraction._session import Session, session, unwrap
+from repana.extraction._tree import arguments, at, is_empty, leaves, mapped
 
 TARGETS = ("predicted", "label")
 
@@ -23,29 +24,33 @@ class Places:
     """A layer's tensor as rows (b, positions, channels) and back."""
 
     axis: int
-    channels: int  # its axis once the samples come first; 0 where the whole sample is one row
+    positions: tuple[int, ...] = ()  # axes; none where the whole sample is one row
 
     @classmethod
     def of(cls, planned: Planned) -> "Places":
         p = planned.pooling
+        axis = p.layout.sample or 0
         if p.kind == "vector" or p.method == "flatten":
-            return cls(p.axis, 0)
+            return cls(axis)
         if p.method == "grid":
             raise _check.no_path(planned.address, "a grid of averages is no sum over positions; record it with 'avg'")
-        return cls(p.axis, -1 if p.kind == "sequence" or p.channels_last else 1)
+        if len(p.layout.merged) > 1 or p.layout.groups is not None:
+            raise _check.no_path(planned.address, "its samples share an axis with something else")
+        return cls(axis, p.layout.positions)
 
     def rows(self, tensor: Tensor) -> Tensor:
-        x = tensor.movedim(self.axis, 0)
-        return x.flatten(1)[:, None] if self.channels == 0 else x.movedim(self.channels, -1).flatten(1, -2)
+        if not self.positions:
+            return tensor.movedim(self.axis, 0).flatten(1)[:, None]
+        return tensor.permute(self._order(tensor)).flatten(1 + len(self.positions)).flatten(1, len(self.positions))
 
     def back(self, rows: Tensor, like: Tensor) -> Tensor:
-        x = like.movedim(self.axis, 0)
-        if self.channels:
-            x = x.movedim(self.channels, -1)
-        shaped = rows.reshape(len(rows), *x.shape[1:])
-        if self.channels:
-            shaped = shaped.movedim(-1, self.channels)
-        return shaped.movedim(0, self.axis)
+        order = self._order(like)
+        shaped = rows.reshape(len(rows), *(like.shape[d] for d in order[1:]))
+        return shaped.permute([order.index(d) for d in range(like.ndim)])
+
+    def _order(self, tensor: Tensor) -> tuple[int, ...]:
+        first = (self.axis, *self.positions)
+        return (*first, *(d for d in range(tensor.ndim) if d not in first))
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,9 @@ def reading(
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
 ) -> Iterator[tuple[Reader, Iterator[Batch]]]:
     """The model ready to be differentiated at these layers, and its batches. All is put back at the end.
@@ -122,10 +129,12 @@ def reading(
     Refuses layers that are called more than once, and models whose logits are not found.
     """
     inner, taken = unwrap(model)
-    options = Options(layers, pool, wanted_device(inner, device), None, forward, mask, "auto", True, None)
+    options = Options.of(
+        inner, layers, pool=pool, device=device, forward=forward, labels=labels, mask=mask, layout=layout, logits=True
+    )
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
-        planned = planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
+        planned, options = planned_of(live, first, options, taken, samples_of(data))
     if planned.facts["logits"] is None:
         odd = [note for note in planned.notes if note.startswith("labels reach")]
         raise _check.labels_beyond(odd[0]) if odd else _check.no_classes("no (n, classes) tensor")
@@ -138,7 +147,7 @@ def reading(
             live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))
         yield (
             Reader(live, planned, forward, options.device, swaps),
-            (unpack(raw, inner, forward, mask).to(options.device) for raw in raws),
+            (options.intake.unpack(raw).to(options.device) for raw in raws if not is_empty(raw)),
         )
 
 
@@ -155,7 +164,8 @@ def repeated(batch: Batch, times: int) -> Batch:
         return t.repeat(counts)
 
     raw, args, kwargs = mapped((batch.raw, batch.args, dict(batch.kwargs)), repeat)
-    return Batch(raw, args, kwargs, None, batch.mask, batch.size * times, batch.axis)
+    masks = {key: mask.repeat(times, 1) for key, mask in batch.masks.items()}
+    return replace(batch, raw=raw, args=args, kwargs=kwargs, labels=None, masks=masks, size=batch.size * times)
 
 
 def along_path(

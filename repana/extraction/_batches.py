@@ -1,272 +1,312 @@
-"""Data in any usual form, as a stream of batches; a batch as what the model is called with, labels and mask."""
+"""A batch as what the model is called with, its labels and its masks; and the call itself."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from repana import _check
+from repana._ambient import as_called
+from repana.extraction import _batch_labels as labelling
+from repana.extraction import _refusals
+from repana.extraction._batch_masks import masks_of_batch
+from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, moved
 
-LABELS = ("labels", "label", "y", "target", "targets")
-MASK = "attention_mask"
-SPECIAL = "special_tokens_mask"  # of a tokenizer: 1 at tokens that are no part of the text
-CONTENT = "content"  # the attention mask without special tokens
-Forward = Callable[[nn.Module, Any], Any]
+Forward = Callable[[nn.Module, Any], Any] | str
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One batch: the call `model(*args, **kwargs)`, or `forward(model, raw)`; labels on the host; mask (b, t)."""
+    """One batch: the call `model(*args, **kwargs)`, or `forward(model, raw)`; labels on the host; masks (b, t) by
+    key."""
 
     raw: Any
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     labels: Tensor | None
-    mask: Tensor | None
+    masks: Mapping[str, Tensor]
     size: int
     axis: int = 0  # of the samples, in the inputs
+    notes: tuple[str, ...] = ()
+    position_labels: bool = False  # labels are those of tokens or pixels
 
     def to(self, device: torch.device) -> "Batch":
-        """The inputs and the mask on the device; labels stay on the host."""
-        move = lambda t: t.to(device, non_blocking=True)  # noqa: E731
-        mask = None if self.mask is None else move(self.mask)
-        moved = mapped((self.raw, self.args, dict(self.kwargs)), move)
-        return replace(self, raw=moved[0], args=moved[1], kwargs=moved[2], mask=mask)
+        """The inputs and the masks on the device; labels stay on the host."""
+        masks = {key: mask.to(device, non_blocking=True) for key, mask in self.masks.items()}
+        args, kwargs, raw = moved((self.args, dict(self.kwargs), self.raw), device)
+        return replace(self, raw=raw, args=args, kwargs=kwargs, masks=masks)
 
-    def first(self, count: int) -> "Batch | None":
-        """The first samples alone, or None where the batch cannot be cut."""
+    def inputs(self) -> dict[str, Tensor]:
+        """Tensors that go in, by name: keyword, place or key, joined with dots inside."""
+        tree = self.raw if self.raw is not None else {**dict(enumerate(self.args)), **self.kwargs}
+        while isinstance(tree, (tuple, list)) and tree and isinstance(tree[0], Mapping):
+            tree = {**{str(i): value for i, value in enumerate(tree[1:], 1)}, **tree[0]}
+        found = {".".join(map(str, path)) or "0": t for path, t in inputs_in(tree)}
+        return {name.removeprefix("0.") if len(self.args) == 1 else name: t for name, t in found.items()}
+
+    def late(self) -> list[str]:
+        """Inputs that are not the first: labels that go in with the rest."""
+        host = self.labels
+        return [
+            name
+            for name, t in self.inputs().items()
+            if name.rpartition(".")[2] in labelling.NAMES
+            or (host is not None and t.shape == host.shape and not t.is_nested and bool((t.cpu() == host).all()))
+        ]
+
+    def single_items(self) -> list[str]:
+        """Inputs that stand in a list of their own, as the images of a detector: none of their axes holds samples."""
+        tree = self.raw if self.raw is not None else (*self.args, *self.kwargs.values())
+        lists = [value for value in tree if isinstance(value, list)] if isinstance(tree, (tuple, list)) else []
+        lists += [value for value in tree.values() if isinstance(value, list)] if isinstance(tree, Mapping) else []
+        inside = {id(t) for value in lists for _, t in leaves(value)}
+        return [name for name, t in self.inputs().items() if id(t) in inside]
+
+    def first(self, count: int, only: Iterable[str] | None = None) -> "Batch | None":
+        """The first samples alone, or None where the batch cannot be cut. `only` names the inputs that are."""
         if count >= self.size or count < 1:
             return None
+        named = self.inputs()
+        whole = set(self.single_items())
+        chosen = {id(t) for name, t in named.items() if name not in whole and (only is None or name in only)}
         cut_any = False
 
         def cut(t: Tensor) -> Tensor:
             nonlocal cut_any
-            if t.ndim > self.axis and t.shape[self.axis] == self.size:
-                cut_any = True
-                return t.narrow(self.axis, 0, count)
-            return t
+            axis = self._axis_of(t) if id(t) in chosen else None
+            if axis is None:
+                return t
+            cut_any = True
+            return t.narrow(axis, 0, count)
 
         raw, args, kwargs = mapped((self.raw, self.args, dict(self.kwargs)), cut)
         if not cut_any:
             return None
         labels = None if self.labels is None else self.labels[:count]
-        mask = None if self.mask is None else self.mask[:count]
-        return replace(self, raw=raw, args=args, kwargs=kwargs, labels=labels, mask=mask, size=count)
+        masks = {key: mask[:count] for key, mask in self.masks.items()}
+        return replace(self, raw=raw, args=args, kwargs=kwargs, labels=labels, masks=masks, size=count)
+
+    def twice(self) -> "Batch":
+        """A single sample, repeated: so that the axis of the samples can be told from others of size one."""
+
+        def repeat(t: Tensor) -> Tensor:
+            return t.repeat_interleave(2, self.axis) if t.ndim > self.axis and t.shape[self.axis] == 1 else t
+
+        raw, args, kwargs = mapped((self.raw, self.args, dict(self.kwargs)), repeat)
+        labels = None if self.labels is None else self.labels.repeat_interleave(2, 0)
+        masks = {key: mask.repeat_interleave(2, 0) for key, mask in self.masks.items()}
+        return replace(self, raw=raw, args=args, kwargs=kwargs, labels=labels, masks=masks, size=2)
+
+    def shorter(self) -> "Batch | None":
+        """One position fewer at the end, or None where no mask or token ids say which axis holds positions."""
+        shapes = [tuple(mask.shape) for mask in self.masks.values()]
+        whole = [t for t in self.inputs().values() if not t.is_nested]
+        shapes += [tuple(t.shape) for t in whole if t.ndim == 2 and t.dtype == torch.int64]
+        shapes = [shape for shape in shapes if len(shape) == 2 and shape[0] == self.size and shape[1] > 2]
+        if len(set(shapes)) != 1 or self.axis:
+            return None
+        length = shapes[0][1]
+
+        def cut(t: Tensor) -> Tensor:
+            fits = not t.is_nested and t.ndim > 1 and tuple(t.shape[:2]) == (self.size, length)
+            return t[:, : length - 1] if fits else t
+
+        raw, args, kwargs = mapped((self.raw, self.args, dict(self.kwargs)), cut)
+        masks = {key: cut(mask) for key, mask in self.masks.items()}
+        return replace(self, raw=raw, args=args, kwargs=kwargs, masks=masks)
+
+    def _axis_of(self, t: Tensor) -> int | None:
+        if t.is_nested:
+            return None
+        for axis in (self.axis, 0):
+            if t.ndim > axis and t.shape[axis] == self.size:
+                return axis
+        return None
 
 
-def mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    """The same tuples, lists and mappings with the function applied to every tensor."""
-    if isinstance(tree, Tensor):
-        return function(tree)
-    if isinstance(tree, Mapping):
-        values = {key: mapped(value, function) for key, value in tree.items()}
-        return values if type(tree) is dict else _like(tree, values)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(mapped(value, function) for value in tree))
-    if isinstance(tree, (tuple, list)):
-        return type(tree)(mapped(value, function) for value in tree)
-    return tree
+@dataclass(frozen=True)
+class Intake:
+    """How batches are read: the model's signature, and what the user said of labels, masks and the call.
 
-
-def _like(mapping: Mapping[str, Any], values: dict[str, Any]) -> Any:
-    try:
-        return type(mapping)(values)  # type: ignore[call-arg]
-    except Exception:
-        return values
-
-
-def stream(data: Any, batch_size: int) -> tuple[Any, Iterator[Any], int | None]:
-    """The first batch, an iterator over all batches from the first on, and their number where it is known."""
-    batches, count = _batches(data, batch_size)
-    try:
-        with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it is walked
-            iterator = iter(batches)
-            first = next(iterator)
-    except StopIteration:
-        raise _check.empty_data(data) from None
-    return first, chain([first], iterator), count
-
-
-def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
-    if data is None:
-        raise _check.no_data()
-    if isinstance(data, np.ndarray):
-        data = torch.from_numpy(data)
-    arrays = (Tensor, np.ndarray)
-    whole = isinstance(data, Tensor) or (
-        isinstance(data, tuple) and bool(data) and all(isinstance(t, arrays) for t in data)
-    )  # a tuple holds the arrays of a data set, a list holds batches
-    if not whole and isinstance(data, Mapping) and data and all(isinstance(t, arrays) for t in data.values()):
-        whole = True
-    if whole:
-        tree = mapped(_as_tensors(data), lambda t: t)
-        sizes = {len(t) for t in _tensors(tree)}
-        if len(sizes) != 1:
-            raise _check.lengths_differ(sorted(sizes))
-        n = sizes.pop()
-        starts = range(0, n, batch_size)
-        return (mapped(tree, lambda t, s=start: t[s : s + batch_size]) for start in starts), len(starts)
-    if isinstance(data, Dataset) or (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_batches(data)
-    ):
-        loader = DataLoader(data, batch_size=batch_size)  # type: ignore[arg-type]
-        return loader, None if isinstance(data, IterableDataset) else len(loader)
-    if isinstance(data, Iterable):
-        try:
-            return data, len(data)  # type: ignore[arg-type]
-        except TypeError:
-            return data, None
-    raise _check.data_not_understood(data)
-
-
-def _is_batches(data: Any) -> bool:
-    """A plain list or tuple of batches is walked as it is; a list of (x, label) samples is a dataset."""
-    if not isinstance(data, (list, tuple)) or not data:
-        return isinstance(data, (list, tuple, Mapping))
-    first = data[0]
-    is_sample = isinstance(first, (tuple, list)) and len(first) == 2 and np.ndim(first[1]) == 0
-    return not is_sample
-
-
-def _as_tensors(tree: Any) -> Any:
-    if isinstance(tree, np.ndarray):
-        if tree.dtype.kind not in "biufc":
-            raise _check.not_numeric(str(tree.dtype))
-        return torch.from_numpy(tree)
-    if isinstance(tree, Mapping):
-        return {key: _as_tensors(value) for key, value in tree.items()}
-    if isinstance(tree, (tuple, list)):
-        return tuple(_as_tensors(value) for value in tree)
-    return tree
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    found: list[Tensor] = []
-    mapped(tree, lambda t: (found.append(t), t)[1])
-    return found
-
-
-def unpack(raw: Any, model: nn.Module, forward: Forward | None, mask: Any, names: Sequence[str] | None = None) -> Batch:
-    """Find inputs, labels and mask in a batch: `x`, `(x, y)`, `(x,)`, a mapping, or `(mapping, y)`.
-
-    `names` are those of the classes: labels that are names become their places.
+    `names` are those of the classes: labels that are names become their places. `entry` is the key of the one tensor
+    that a model without such a parameter takes; the probe finds whether it takes that or the mapping itself.
     """
-    inputs, labels = raw, None
-    if isinstance(raw, (tuple, list)) and not hasattr(raw, "_fields"):
-        if len(raw) == 2 and _is_label(raw[1]):
-            inputs, labels = raw
-        elif len(raw) == 1:
-            inputs = raw[0]
-        elif forward is None:
+
+    model: nn.Module
+    forward: Forward | None = None
+    mask: Any = None
+    labels: labelling.Choice = None
+    names: Sequence[str] | None = None
+    batch_dim: int | None = None
+    entry: str | None = None
+
+    def unpack(self, raw: Any) -> Batch:
+        """Inputs, labels and masks of a batch: `x`, `(x, y)`, `(x,)`, a mapping, `(mapping, y)`, a batch of graphs."""
+        inputs, labels, notes = self._parts(raw)
+        args, kwargs = self._call(raw, inputs)
+        own = callable(self.forward)
+        masks = masks_of_batch(raw, inputs, self.mask)
+        host = labelling.codes(labels, self.names)
+        batch = Batch(raw if own else None, args, kwargs, host, masks, 0, notes=tuple(notes))
+        named = batch.inputs()
+        if not named and not (own and host is not None):
             raise _check.batch_not_understood(raw)
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
-    if isinstance(inputs, Mapping):
-        if labels is None:
-            labels = next((inputs[name] for name in LABELS if inputs.get(name) is not None), None)
-        args, kwargs = _call(inputs, model) if forward is None else ((), {})
-    elif isinstance(inputs, Tensor):
-        args = (inputs,)
-    elif forward is None:
-        raise _check.batch_not_understood(raw)
-    host = _labels(labels, names)
-    found = _mask(raw, inputs, mask)
-    tensors = _tensors((args, kwargs)) or _tensors(inputs)
-    axis = 0
-    if host is not None:
+        size, axis = self._size(host, _without(named, batch.single_items()), checked=not own)
+        first = raw[0] if isinstance(raw, (tuple, list)) and len(raw) else None
+        if own and size == 0 and isinstance(first, list):
+            size = len(first)
+        return replace(
+            batch, size=size, axis=axis, position_labels=labelling.of_positions(host, _without(named, batch.late()))
+        )
+
+    def _parts(self, raw: Any) -> tuple[Any, Any, list[str]]:
+        """Inputs, labels, notes."""
+        inputs, labels, notes = raw, None, []
+        own, several = callable(self.forward), isinstance(raw, (tuple, list)) and not hasattr(raw, "_fields")
+        entries: list[Any] = list(raw) if several else [raw]
+        if not entries:
+            raise _check.batch_not_understood(raw)
+        if several and not own and isinstance(self.mask, int) and not isinstance(self.mask, bool):
+            if not 0 < self.mask < len(entries):
+                raise _refusals.no_mask_entry(self.mask, raw)
+            whole, raw = raw, tuple(entry for k, entry in enumerate(entries) if k != self.mask)
+            if self.labels is not None and self.labels is not False:
+                return entries[0], labelling.chosen_labels(whole, entries[0], self.labels), notes
+        if self.labels is not None:
+            inputs = entries[0] if several and not (own and isinstance(entries[0], list)) else raw
+            if self.labels is False or self.labels is True:
+                return inputs, None, notes
+            return inputs, labelling.chosen_labels(raw, inputs, self.labels), notes
+        if several:
+            if len(raw) == 2 and labelling.second_is_label(raw[0], raw[1]):
+                inputs, labels = raw
+            elif len(raw) == 1:
+                inputs = raw[0]
+            elif own:
+                place = labelling.by_place(raw) if len(raw) > 2 else None
+                labels = None if place is None else raw[place]
+                notes += [] if place is None else [f"labels: entry {place} of the batch"]
+                inputs = entries[0] if isinstance(entries[0], Mapping) else raw
+            elif isinstance(raw[0], (list, tuple)) and raw[0] and all(isinstance(t, Tensor) for t in raw[0]):
+                raise _refusals.list_of_inputs(raw[0])
+            elif len(raw) > 2 and isinstance(raw[0], (Tensor, Mapping)):
+                raise _refusals.several_entries(raw)
+            else:
+                raise _check.batch_not_understood(raw)
+        if labels is None and not isinstance(inputs, (Tensor, tuple, list)):
+            labels = labelling.named_labels(inputs)
+        if labels is None and own and several and len(raw) > 1:
+            notes.append("no labels were found in the batch; name them by `labels=` (a key, a place, a function)")
+        return inputs, labels, notes
+
+    def _size(self, host: Tensor | None, named: Mapping[str, Tensor], *, checked: bool) -> tuple[int, int]:
+        """Samples in the batch, and their axis in the first input."""
+        first = next((t for t in named.values() if t.is_nested or t.ndim), None)
+        if first is None and host is None:
+            return 0, 0
+        shape = () if first is None or first.is_nested else tuple(first.shape)
+        if self.batch_dim is not None and len(shape) > self.batch_dim:
+            return (len(host) if host is not None else shape[self.batch_dim]), self.batch_dim
+        if host is None or not host.ndim:
+            assert first is not None
+            return (len(first.unbind()) if first.is_nested else first.shape[0]), 0
         size = len(host)
-        if tensors and tensors[0].shape[0] != size and tensors[0].ndim > 1 and tensors[0].shape[1] == size:
-            axis = 1
-        elif tensors and forward is None and tensors[0].shape[0] != size:
-            raise _check.label_count(size, tuple(tensors[0].shape))
-    elif tensors and tensors[0].ndim:
-        size = tensors[0].shape[0]
-    else:
-        raise _check.batch_not_understood(raw)
-    return Batch(raw if forward is not None else None, args, kwargs, host, found, size, axis)
+        if shape and shape[0] != size:
+            if len(shape) > 1 and shape[1] == size:
+                return size, 1
+            rows = [t for t in named.values() if not t.is_nested and t.shape == shape[:1] and t.dtype == torch.int64]
+            if checked and not rows:  # rows of an index may belong to samples: the nodes of graphs
+                raise _check.label_count(size, shape)
+        return size, 0
+
+    def _call(self, raw: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if callable(self.forward):
+            return (), {}
+        function = self._function()
+        if isinstance(inputs, Mapping):
+            return self._by_signature(inputs, function)
+        if isinstance(inputs, Tensor):
+            return (inputs,), self._mask_argument(raw, function)
+        if isinstance(inputs, (tuple, list)) and inputs and all(isinstance(t, Tensor) for t in inputs):
+            raise _refusals.list_of_inputs(inputs)
+        if isinstance(inputs, (tuple, list, str, bytes)) or not fields_of(inputs):
+            raise _check.batch_not_understood(raw)
+        return (inputs,), {}
+
+    def _function(self) -> Callable[..., Any]:
+        if not isinstance(self.forward, str):
+            return self.model.forward
+        found = getattr(self.model, self.forward, None)
+        if not callable(found):
+            names = [n for n in dir(type(self.model)) if not n.startswith("_") and not hasattr(nn.Module, n)]
+            raise _refusals.no_method(self.forward, type(self.model).__name__, names)
+        return found
+
+    def _mask_argument(self, raw: Any, function: Callable[..., Any]) -> dict[str, Any]:
+        """A mask that stands in the batch by place goes to the parameter that is called a mask."""
+        if isinstance(self.mask, bool) or not isinstance(self.mask, int) or not isinstance(raw, (tuple, list)):
+            return {}
+        named = [n for n in inspect.signature(function).parameters if "mask" in n]
+        return {named[0]: raw[self.mask]} if len(named) == 1 and self.mask < len(raw) else {}
+
+    def _by_signature(
+        self, inputs: Mapping[str, Any], function: Callable[..., Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Keyword arguments that the function takes; a model of one argument gets the mapping, or its only tensor."""
+        parameters = inspect.signature(function).parameters
+        named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+        everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        left_out = {*labelling.NAMES, *([self.labels] if isinstance(self.labels, str) else [])}
+        offered = {key: value for key, value in inputs.items() if key not in left_out}
+        taken = {key: value for key, value in offered.items() if key in named}
+        if not taken and everything:
+            taken = {key: value for key, value in offered.items() if isinstance(value, Tensor)}
+        if taken:
+            return (), taken
+        if self.entry is not None:
+            return (inputs[self.entry],), {}
+        if len([p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]) == 1:
+            return (dict(inputs),), {}
+        raise _check.no_argument_taken(type(self.model).__name__, list(offered), sorted(named))
+
+    def single(self, raw: Any) -> "Intake | None":
+        """This intake for a model that takes the only tensor of a mapping instead of the mapping, or None."""
+        inputs, _, _ = self._parts(raw)
+        if callable(self.forward) or self.entry is not None or not isinstance(inputs, Mapping):
+            return None
+        left_out = {*labelling.NAMES, self.labels if isinstance(self.labels, str) else ""}
+        fit = [
+            key
+            for key, t in inputs.items()
+            if isinstance(t, Tensor) and key not in left_out and "mask" not in str(key) and t.ndim > 1
+        ]
+        return replace(self, entry=fit[0]) if len(fit) == 1 else None
 
 
-def _is_label(value: Any) -> bool:
-    if isinstance(value, (np.ndarray, Tensor)):
-        return value.ndim <= 2
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(np.ndim(v) == 0 for v in value)
-
-
-def _labels(labels: Any, names: Sequence[str] | None) -> Tensor | None:
-    if labels is None:
-        return None
-    if not isinstance(labels, Tensor):
-        labels = np.asarray(labels)
-        if labels.dtype.kind in "US" and names is not None:
-            place = {name: i for i, name in enumerate(names)}
-            unknown = [str(name) for name in labels.flat if str(name) not in place]
-            if unknown:
-                raise _check.unnamed_class(unknown[0], names)
-            labels = np.array([place[str(name)] for name in labels.flat]).reshape(labels.shape)
-        if labels.dtype.kind not in "biuf":
-            raise _check.not_numeric(str(labels.dtype))
-    tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
-    tensor = tensor.detach()
-    if tensor.ndim == 2 and tensor.shape[1] == 1:
-        tensor = tensor[:, 0]
-    host = tensor.cpu()
-    if names is not None and host.numel() and not host.is_floating_point() and int(host.max()) >= len(names):
-        raise _check.unnamed_class(int(host.max()), names)
-    return host
-
-
-def _mask(raw: Any, inputs: Any, mask: Any) -> Tensor | None:
-    if mask is False:
-        return None
-    if callable(mask):
-        found = mask(raw)
-    elif mask == CONTENT:
-        parts = [inputs.get(name) if isinstance(inputs, Mapping) else None for name in (MASK, SPECIAL)]
-        if parts[1] is None:
-            raise _check.no_mask_key(SPECIAL, list(inputs) if isinstance(inputs, Mapping) else [])
-        real = torch.as_tensor(parts[1]) == 0
-        found = real if parts[0] is None else torch.as_tensor(parts[0]).bool() & real
-    else:
-        name = MASK if mask is None else mask
-        found = inputs.get(name) if isinstance(inputs, Mapping) else None
-        if found is None and mask is not None:
-            raise _check.no_mask_key(str(mask), list(inputs) if isinstance(inputs, Mapping) else [])
-    return found if found is None else torch.as_tensor(found).bool()
-
-
-def _call(inputs: Mapping[str, Any], model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Keyword arguments that the model's forward takes; a model of one argument gets the mapping itself."""
-    parameters = inspect.signature(model.forward).parameters
-    named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    offered = {key: value for key, value in inputs.items() if key not in LABELS}
-    taken = {key: value for key, value in offered.items() if key in named}
-    if not taken and everything:
-        taken = {key: value for key, value in offered.items() if isinstance(value, Tensor)}
-    if taken:
-        return (), taken
-    if len(parameters) == 1:
-        return (dict(inputs),), {}
-    raise _check.no_argument_taken(type(model).__name__, list(offered), sorted(named))
+def _without(named: Mapping[str, Tensor], left_out: Iterable[str]) -> dict[str, Tensor]:
+    names = set(left_out)
+    return {name: t for name, t in named.items() if name not in names}
 
 
 def run(model: nn.Module, batch: Batch, forward: Forward | None) -> Any:
     """One forward pass; an error of the model's own says with what it was called."""
     try:
-        if forward is not None:
-            return forward(model, batch.raw)
-        return model(*batch.args, **batch.kwargs)
+        with as_called():
+            if isinstance(forward, str):
+                return getattr(model, forward)(*batch.args, **batch.kwargs)
+            if forward is not None:
+                return forward(model, batch.raw)
+            return model(*batch.args, **batch.kwargs)
     except Exception as error:
-        given = [
-            f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in _tensors((batch.args, batch.kwargs))
-        ]
+        given = [f"{_shape(t)} {str(t.dtype).removeprefix('torch.')}" for _, t in leaves((batch.args, batch.kwargs))]
         error.add_note(
             f"repana: {type(model).__name__} was called with {', '.join(given) or 'a batch of its own form'}."
         )
         raise
+
+
+def _shape(t: Tensor) -> str:
+    return "nested" if t.is_nested else str(tuple(t.shape))

@@ -12,7 +12,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from torch import nn
+
 from repana import _check
+from repana.extraction import _refusals
 from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
 from repana.extraction._auto import auto
 from repana.extraction._probe import Trace
@@ -22,8 +25,12 @@ PART = re.compile(r"\.\w+$")
 
 def select(layers: Any, trace: Trace) -> list[Site]:
     """The sites that a selection means, in the order in which they were asked for; nothing matched is an error."""
-    if isinstance(layers, (str, type)) or callable(layers):
+    if layers is None:
+        raise _refusals.layers_none()
+    if isinstance(layers, (str, type, nn.Module)) or callable(layers):
         layers = [layers]
+    if not isinstance(layers, Iterable):
+        raise _check.layer_not_understood(layers)
     found: list[Site] = []
     for wanted in layers:
         sites = list(_one(wanted, trace))
@@ -37,6 +44,10 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
     names = trace.modules
     if isinstance(wanted, Site):
         return [wanted]
+    if wanted is None:
+        raise _refusals.layers_none()
+    if isinstance(wanted, nn.Module):
+        raise _refusals.layer_is_object(wanted, next((n for n, m in names.items() if n and m is wanted), None))
     if isinstance(wanted, type):
         return _ran((n for n, m in names.items() if isinstance(m, wanted)), trace, f"class {wanted.__name__}", None)
     if not isinstance(wanted, str) and callable(wanted):
@@ -106,6 +117,8 @@ def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> l
     if not names:
         raise _check.no_layer(wanted, [name for name in trace.modules if name and trace.calls[name]])
     ran = [name for name in names if trace.calls[name]]
+    if not ran and names[0] in trace.by_forward:
+        raise _refusals.called_as_forward(names[0], [n for n in trace.ran() if n.startswith(names[0] + ".")])
     if not ran:
         raise _check.never_ran(wanted, names, _neighbours(names[0], trace))
     return [Site(name, pool=pool, loose=True, offered=True) for name in ran]

@@ -1,26 +1,42 @@
 """From addresses and the probe to a plan: which tensor, how pooled, how wide, how large. Every refusal is made here."""
 
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+import torch
 
 from repana import _check
 from repana.errors import ModelError
+from repana.extraction import _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._auto import Head, call_of
-from repana.extraction._pooling import GRID, MAPS, SEQUENCES, Pooling
+from repana.extraction._layouts import layout_of, refusal
+from repana.extraction._mask_choice import masking, token_like
+from repana.extraction._patterns import exact_or_first, unused
+from repana.extraction._pooling import GRID, Pooling, allowed
 from repana.extraction._probe import Call, Leaf, Trace
+from repana.extraction.axes._layout import Layout, positions_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FLAT_INPUT = 16384  # an input is kept whole up to this width, above as a grid of averages
-CHANNELS_FIRST = (nn.Conv1d, nn.ConvTranspose1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveAvgPool1d, nn.AdaptiveMaxPool1d)
+LEFT_OUT = ("RA106", "RA108", "RA111", "RA113", "RA115", "RA124")  # of layers that were not named
+QUANTIZED = (torch.quint8, torch.qint8, torch.qint32)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the user said of how layers are read."""
+
+    pool: str | Mapping[str, str] = "auto"
+    mask: Any = None
+    layout: str | Mapping[str, str] | None = None
+    groups: str | None = None
+    batch_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,11 @@ class Plan:
         return None if self.samples is None else self.samples * self.bytes_per_sample
 
     def frame(self) -> "pd.DataFrame":
-        """Columns layer, type, shape, calls, pooling, width, kB per sample, share of the forward pass, notes."""
+        """Columns layer, type, shape, calls, layout, evidence, pooling, width, kB per sample, share of the pass, notes.
+
+        `layout` names the axes of the tensor: b samples, c features, other letters positions; `evidence` says how they
+        were found: by the operations of the probe ("ops"), by sizes with fewer samples, by both, or by your word.
+        """
         import pandas as pd
 
         rows = [
@@ -72,6 +92,8 @@ class Plan:
                 "type": p.kind,
                 "shape": "x".join(map(str, p.shape)),
                 "calls": p.calls,
+                "layout": str(p.pooling.layout),
+                "evidence": p.pooling.layout.evidence,
                 "pooling": p.pooling.method,
                 "width": p.width,
                 "kB/sample": round(4 * p.width * p.rows / 1024, 3),
@@ -95,74 +117,114 @@ class Plan:
         return ". ".join([f"{len(self.layers)} layers, {size}", *self.notes]) + "."
 
 
-def resolve(
-    sites: list[Site],
-    trace: Trace,
-    *,
-    pool: str | Mapping[str, str] = "auto",
-    mask: Any = None,
-    batch_dim: int | None = None,
-) -> tuple[Planned, ...]:
-    """Plan every site, in forward order."""
+def resolve(sites: list[Site], trace: Trace, reading: Reading) -> tuple[tuple[Planned, ...], list[str]]:
+    """Plan every site, in forward order; notes say which of those that were not named were left out, and why."""
     planned: dict[str, Planned] = {}
-    skipped: list[ModelError] = []
+    skipped: list[tuple[Site, ModelError]] = []
     for site in sites:
         for one, note in _calls(site, trace):
-            for layer in _planned(one, trace, pool, mask, batch_dim, skipped):
+            for layer in _planned(one, trace, reading, skipped):
                 layer = replace(layer, notes=(*note, *layer.notes))
                 planned.setdefault(layer.address, layer)
     if not planned:
-        raise skipped[0]
-    if not isinstance(pool, str):
-        unused = [key for key in pool if not any(_named(key, p.site) for p in planned.values())]
-        if unused:
-            raise _check.pool_without_layer(unused, list(planned))
-    if pool == "tokens" and any(p.rows > 1 for p in planned.values()):  # of layers that were not named, those of tokens
+        raise skipped[0][1]
+    _check_options(reading, [p.site for p in planned.values()] + [site for site, _ in skipped], list(planned))
+    if reading.pool == "tokens" and any(p.rows > 1 for p in planned.values()):  # of layers that were not named
         planned = {a: p for a, p in planned.items() if p.rows > 1 or not p.site.offered}
     rows = {p.address: p.rows for p in planned.values()}
     if len({r > 1 for r in rows.values()}) > 1:
         raise _check.mixed_rows(rows)
-    return tuple(sorted(planned.values(), key=lambda p: p.event))
+    _check_tokens(planned)
+    return tuple(sorted(planned.values(), key=lambda p: p.event)), _left_out(skipped, trace)
+
+
+def check_mask(mask: Any) -> None:
+    """Refuse a `mask=` that is none of what it may be."""
+    for value in mask.values() if isinstance(mask, Mapping) else [mask]:
+        if not (value is None or isinstance(value, (str, int)) or callable(value)):
+            raise _refusals.mask_key_type(value)
+
+
+def _check_options(reading: Reading, sites: Sequence[Site], layers: Sequence[str]) -> None:
+    """A name in an option that is no layer's is a mistake."""
+    if not isinstance(reading.pool, str) and (keys := unused(reading.pool, sites)):
+        raise _check.pool_without_layer(keys, layers)
+    if isinstance(reading.layout, Mapping) and (keys := unused(reading.layout, sites)):
+        raise _refusals.layout_without_layer(keys, layers)
+
+
+def _check_tokens(planned: Mapping[str, Planned]) -> None:
+    """Rows must be the same tokens in every layer."""
+    tokens = [p for p in planned.values() if p.rows > 1]
+    kinds = {(p.rows, tuple(p.pooling.masks.values())): p.address for p in tokens}
+    if len(kinds) > 1:
+        (rows, _), (others, _) = list(kinds)[:2]
+        raise _refusals.tokens_differ(list(kinds.values()), rows, others)
+
+
+def _left_out(skipped: Sequence[tuple[Site, ModelError]], trace: Trace) -> list[str]:
+    """One note for each reason, and the operations that have no rule where those were to blame."""
+    by_code: dict[str, list[tuple[str, ModelError]]] = {}
+    for site, error in skipped:
+        by_code.setdefault(error.code, []).append((str(site), error))
+    notes = []
+    for code, found in by_code.items():
+        names = _check.listed(list(dict.fromkeys(name for name, _ in found)))
+        first = str(found[0][1]).removeprefix(f"{code}: ")
+        notes.append(f"{code}: left out {names}; {first.rstrip('.')}")
+    if trace.without_rule and {"RA106", "RA108"} & by_code.keys():
+        names = _check.listed([f"aten::{name}" for name in trace.without_rule])
+        notes.append(f"no rule for {names}")
+    return notes
 
 
 def _calls(site: Site, trace: Trace) -> list[tuple[Site, tuple[str, ...]]]:
     """A module called several times stands for all its calls, unless one is chosen."""
     calls = trace.calls[site.module]
+    if not site.module:
+        if site.side == "in" and not calls:
+            raise _refusals.root_not_called(str(site))
+        return [(site, ())]
     if not calls:
+        if site.module in trace.by_forward:
+            inside = [name for name in trace.ran() if name.startswith(site.module + ".")]
+            raise _refusals.called_as_forward(site.module, inside)
         ran = [name for name in _ancestors(site.module) if trace.calls.get(name)]
-        raise _check.never_ran(site.module, [site.module], ran or [n for n in trace.modules if n and trace.calls[n]])
+        raise _check.never_ran(site.module, [site.module], ran or trace.ran())
     if site.call is not None:
         if not 1 <= site.call <= len(calls):
             raise _check.no_such_call(str(site), site.module, len(calls))
         return [(site, ())]
-    if len(calls) == 1 or not site.module:
+    if len(calls) == 1:
         return [(site, ())]
     note = f"RA104: ran {len(calls)} times per forward"
     return [(replace(site, call=k + 1), (note,)) for k in range(len(calls))]
 
 
-def _planned(
-    site: Site,
-    trace: Trace,
-    pool: str | Mapping[str, str],
-    mask: Any,
-    batch_dim: int | None,
-    skipped: list[ModelError],
-) -> list[Planned]:
+def _planned(site: Site, trace: Trace, reading: Reading, skipped: list[tuple[Site, ModelError]]) -> Iterable[Planned]:
     """One layer, or, for what a pattern found, one for each tensor that holds numbers by sample."""
-    if not site.loose:
-        return [_plan(site, trace, pool, mask, batch_dim)]
-    call = call_of(site, trace)
-    side = call.inputs if site.side == "in" else call.outputs
-    found = []
-    for part in [leaf.path for leaf in side]:
+    parts: list[Site] = [site]
+    if site.loose:
+        parts = [replace(site, part=leaf.path, loose=False) for leaf in side_of(site, trace)]
+        if not parts:
+            skipped.append((site, _check.no_tensor(str(site))))
+    for one in parts:
+        leaf = _leaf(one, side_of(one, trace), trace)
         try:
-            found.append(_plan(replace(site, part=part, loose=False), trace, pool, mask, batch_dim))
+            yield _plan(one, leaf, trace, reading)
         except ModelError as error:
-            if error.code not in ("RA106", "RA115"):
+            if not (site.loose or site.offered) or error.code not in LEFT_OUT:
                 raise
-            skipped.append(error)
-    return found
+            if error.code == "RA111" and not (isinstance(reading.pool, str) and reading.pool == "tokens"):
+                raise
+            skipped.append((one, error))
+
+
+def side_of(site: Site, trace: Trace) -> list[Leaf]:
+    if not site.module:
+        return trace.inputs if site.side == "in" else trace.outputs
+    call = call_of(site, trace)
+    return call.inputs if site.side == "in" else call.outputs
 
 
 def _ancestors(name: str) -> list[str]:
@@ -170,47 +232,60 @@ def _ancestors(name: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(len(parts) - 1, 0, -1)]
 
 
-def _plan(site: Site, trace: Trace, pool: str | Mapping[str, str], mask: Any, batch_dim: int | None) -> Planned:
-    call, module = call_of(site, trace), trace.modules[site.module]
-    side = call.inputs if site.side == "in" else call.outputs
-    leaf = _leaf(site, side, trace)
+def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
+    module, side = trace.modules[site.module], side_of(site, trace)
     site = replace(site, part=leaf.path if len(side) > 1 or site.part else site.part)
-    if not leaf.dtype.is_floating_point and not leaf.dtype.is_complex:
-        raise _check.not_numbers(str(site), str(leaf.dtype).removeprefix("torch."))
-    axis = leaf.axis if batch_dim is None else batch_dim
-    if leaf.nested:
-        axis = 0
-    if axis is None or leaf.per_sample != 1:
-        raise _check.no_sample_axis(str(site), leaf.shape, trace.batch.size)
-    notes = []
-    if axis and not leaf.nested:
-        notes.append(f"RA106: samples are on axis {axis}")
-    if leaf.changed:
-        notes.append("RA105: changed in place later; value taken before the change")
-    shape = tuple(s for i, s in enumerate(leaf.shape) if i != axis)
-    kind, channels_last = _kind(shape, module, leaf, trace)
-    method = site.pool or _option(pool, site) or "auto"
-    if isinstance(pool, str) and site.pool is None and kind == "vector":
+    if not (leaf.dtype.is_floating_point or leaf.dtype.is_complex or leaf.dtype in QUANTIZED):
+        raise _check.not_numbers(str(site), _refusals.dtype_name(leaf.dtype))
+    layout = layout_of(site, leaf, trace, reading.layout, reading.batch_dim, reading.groups)
+    method = site.pool or _option(reading.pool, site) or "auto"
+    if method not in ("auto", *allowed(replace(layout, positions=(0,), merged=(0,))), "none"):
+        raise _check.unknown_pooling(str(site), method, ("auto", "none", *allowed(replace(layout, positions=(0,)))))
+    if layout.problem:
+        layout, method = _without_features(site, leaf, trace, layout, method)
+    elif isinstance(reading.pool, str) and site.pool is None and layout.kind == "vector":
         method = "auto"  # a pooling for all layers is one for all that have something to pool
-    method = _default(kind, shape, site) if method == "auto" else method
-    _check_pooling(str(site), method, kind, leaf.shape)
-    has_mask = trace.batch.mask is not None
-    if kind == "sequence" and not leaf.nested:
-        _check_mask(site, method, shape, mask, trace)
-    pooling = Pooling(method, kind, 0 if leaf.nested else axis, channels_last, has_mask and kind == "sequence")
-    rows = shape[0] if method == "tokens" else 1
+    method = _default(site, layout, leaf, trace) if method == "auto" else method
+    if method not in allowed(layout):
+        raise _check.pooling_does_not_fit(str(site), method, layout.kind, trace.shown(leaf), allowed(layout))
+    found = masking(site, layout, leaf, trace, reading.mask, method)
+    call = trace.root if not site.module else call_of(site, trace)
+    rows = math.prod(leaf.shape[p] for p in layout.positions) if method == "tokens" else 1
     return Planned(
         site=site,
         kind=type(module).__name__ if site.module else "model",
-        shape=shape,
-        pooling=pooling,
-        width=_width(method, kind, shape, channels_last),
-        calls=len(trace.calls[site.module]),
-        event=call.start if site.side == "in" else call.end,
+        shape=tuple(n for i, n in enumerate(leaf.shape) if i != layout.sample),
+        pooling=Pooling(method, layout, found.keys),
+        width=_width(method, layout, leaf),
+        calls=len(trace.calls[site.module]) if site.module else 1,
+        event=_event(site, call),
         share=_share(site, call, trace),
         rows=rows,
-        notes=tuple(notes),
+        notes=(*_notes(layout, leaf), *found.notes),
     )
+
+
+def _without_features(site: Site, leaf: Leaf, trace: Trace, layout: Layout, method: str) -> tuple[Layout, str]:
+    """Where the features' axis is not known, the whole of each sample can still be kept."""
+    image = not site.module and site.side == "in" and len(leaf.shape) > 3
+    whole = image and math.prod(leaf.shape) // leaf.shape[layout.sample or 0] <= FLAT_INPUT
+    if method == "flatten" or (method == "auto" and whole):
+        rest = tuple(i for i in range(layout.ndim) if i != layout.sample)
+        return replace(layout, problem="", features=(), positions=rest, kind_of_problem=None), "flatten"
+    raise refusal(site, leaf, trace, layout)
+
+
+def _notes(layout: Layout, leaf: Leaf) -> list[str]:
+    notes = []
+    if layout.sample and not leaf.nested:
+        notes.append(f"RA106: samples are on axis {layout.sample}")
+    if layout.groups is not None:
+        notes.append(f"mean over the rows that {layout.groups!r} gives each sample, such as the nodes of a graph")
+    if leaf.changed:
+        notes.append("RA105: changed in place later; value taken before the change")
+    if leaf.dtype.is_complex:
+        notes.append("complex: real parts, then imaginary parts")
+    return notes
 
 
 def _leaf(site: Site, side: list[Leaf], trace: Trace) -> Leaf:
@@ -218,11 +293,11 @@ def _leaf(site: Site, side: list[Leaf], trace: Trace) -> Leaf:
         raise _check.no_tensor(str(site))
     inside = [leaf for leaf in side if _same(leaf.path[: len(site.part)], site.part)]
     if not inside and isinstance(site.part[0], str) and not any(leaf.path for leaf in side):
-        raise _check.no_layer(str(site), [name for name in trace.modules if name and trace.calls[name]])
+        raise _check.no_layer(str(site), trace.ran())
     if not inside:
-        raise _check.no_part(str(site), _parts(site, side))
+        raise _check.no_part(str(site), _parts(site, side, trace))
     if len(inside) > 1:
-        raise _check.several_parts(str(site), _parts(site, inside))
+        raise _check.several_parts(str(site), _parts(site, inside, trace))
     return inside[0]
 
 
@@ -230,78 +305,46 @@ def _same(path: tuple[Any, ...], part: tuple[Any, ...]) -> bool:
     return tuple(map(str, path)) == tuple(map(str, part))
 
 
-def _parts(site: Site, side: list[Leaf]) -> list[str]:
+def _parts(site: Site, side: list[Leaf], trace: Trace) -> list[str]:
     base = replace(site, part=(), pool=None)
-    return [f"{replace(base, part=leaf.path)} {'x'.join(map(str, leaf.shape))}" for leaf in side]
+    return [f"{replace(base, part=leaf.path)} {'x'.join(map(str, trace.shown(leaf)))}" for leaf in side]
 
 
 def _option(pool: str | Mapping[str, str], site: Site) -> str | None:
-    """The pooling that an argument names: one for all, or by address or module."""
-    if isinstance(pool, str):
-        return pool
-    exact = pool.get(str(site)) or pool.get(site.module)
-    return exact or next((method for key, method in pool.items() if _named(key, site)), None)
+    """The pooling that an argument names: one for all, or by address, module or pattern."""
+    return pool if isinstance(pool, str) else exact_or_first(pool, site)
 
 
-def _named(key: str, site: Site) -> bool:
-    """Whether a key of the poolings names the site, by address, by module or by a pattern with * and ?."""
-    names = (str(replace(site, pool=None)), site.module)
-    pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in key) + r"\Z")
-    return any(key == name or pattern.match(name) for name in (str(site), *names))
-
-
-def _kind(shape: tuple[int, ...], module: nn.Module, leaf: Leaf, trace: Trace) -> tuple[str, bool]:
-    """ "vector", "map" or "sequence", and whether channels come last in a map."""
-    if len(shape) <= 1:
-        return "vector", False
-    if leaf.nested:
-        return "sequence", False
-    if len(shape) == 2:
-        mask = trace.batch.mask
-        if mask is not None and mask.shape[1] == shape[0]:
-            return "sequence", False
-        return ("map" if any(isinstance(m, CHANNELS_FIRST) for m in module.modules()) else "sequence"), False
-    norms = [m.normalized_shape for m in module.modules() if isinstance(m, nn.LayerNorm)]
-    last = any(tuple(n) == (shape[-1],) for n in norms) and not any(tuple(n) == (shape[0],) for n in norms)
-    return "map", last and not any(isinstance(m, nn.Conv2d) and m.out_channels == shape[0] for m in module.modules())
-
-
-def _default(kind: str, shape: tuple[int, ...], site: Site) -> str:
-    if kind == "vector":
+def _default(site: Site, layout: Layout, leaf: Leaf, trace: Trace) -> str:
+    if layout.kind == "vector" or layout.groups is not None:
         return "none"
-    if not site.module and site.side == "in" and kind == "map":
-        return "flatten" if math.prod(shape) <= FLAT_INPUT else "grid"
-    return "avg" if kind == "map" else "mean"
+    axes = leaf.traced.axes if leaf.traced is not None else []
+    places = positions_of(layout, axes) if len(axes) == layout.ndim else {}
+    tokens = any(token_like(trace, axis) for axis in places.values())
+    if not site.module and site.side == "in" and not tokens and not leaf.nested:
+        return "flatten" if math.prod(leaf.shape) // trace.batch.size <= FLAT_INPUT else "grid"
+    return "mean" if layout.kind == "sequence" else "avg"
 
 
-def _check_pooling(address: str, method: str, kind: str, shape: tuple[int, ...]) -> None:
-    allowed = {"vector": ("none", "flatten"), "map": MAPS, "sequence": SEQUENCES}[kind]
-    if method not in allowed:
-        raise _check.pooling_does_not_fit(address, method, kind, shape, allowed)
+def _width(method: str, layout: Layout, leaf: Leaf) -> int:
+    parts = 2 if leaf.dtype.is_complex else 1
+    features = math.prod(leaf.shape[i] for i in layout.features)
+    if layout.groups is not None:
+        return parts * features
+    if method == "flatten" or layout.kind == "vector":
+        return parts * math.prod(n for i, n in enumerate(leaf.shape) if i != layout.sample)
+    return parts * features * (GRID ** len(layout.positions) if method == "grid" else 1)
 
 
-def _check_mask(site: Site, method: str, shape: tuple[int, ...], mask: Any, trace: Trace) -> None:
-    found = trace.batch.mask
-    if found is not None:
-        if found.shape[1] != shape[0] and method != "flatten":
-            raise _check.mask_shape(str(site), tuple(found.shape), (trace.batch.size, *shape))
-        return
-    inputs = trace.root.inputs
-    image = bool(inputs) and len(inputs[0].shape) >= 4
-    if method in ("mean", "last", "tokens") and mask is not False and not image:
-        raise _check.no_mask(str(site), (trace.batch.size, *shape), method)
+def _event(site: Site, call: Call | None) -> int:
+    if call is None:
+        return 10**9
+    return call.start if site.side == "in" else call.end
 
 
-def _width(method: str, kind: str, shape: tuple[int, ...], channels_last: bool) -> int:
-    if method == "flatten" or kind == "vector":
-        return math.prod(shape)
-    if kind == "sequence":
-        return shape[-1]
-    channels = shape[-1] if channels_last else shape[0]
-    return channels * GRID ** (len(shape) - 1) if method == "grid" else channels
-
-
-def _share(site: Site, call: Call, trace: Trace) -> float:
+def _share(site: Site, call: Call | None, trace: Trace) -> float:
+    if call is None:
+        return 1.0
     if site.side == "out":
         return call.share
     done = [c.share for calls in trace.calls.values() for c in calls if c.end < call.start]

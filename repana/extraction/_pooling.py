@@ -1,52 +1,152 @@
-"""One vector per sample from whatever a layer gives, inside the hook: maps, token sequences, vectors.
+"""One vector per sample from whatever a layer gives, inside the hook, by the layout of its axes.
 
 The result never shares memory with the layer's tensor, so a later change in place cannot reach it.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
-from repana import _check
+from repana.extraction import _refusals
+from repana.extraction.axes._layout import Layout
 
-MAPS = ("avg", "max", "flatten", "grid")
-SEQUENCES = ("mean", "cls", "last", "tokens", "flatten")
+MEANS = ("mean", "avg")  # one word for both
+VECTORS = ("none", "flatten")
+SEQUENCES = ("mean", "avg", "max", "cls", "last", "tokens", "flatten", "grid")
+MAPS = ("avg", "mean", "max", "flatten", "grid", "tokens")
+MERGED_MAPS = ("avg", "mean", "max", "flatten")
 POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens")
 GRID = 4
+FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"))
+
+
+def allowed(layout: Layout) -> tuple[str, ...]:
+    """The poolings that a layout takes."""
+    if layout.kind == "vector":
+        return VECTORS
+    if layout.kind == "sequence":
+        return SEQUENCES
+    return MAPS if len(layout.merged) == 1 and len(layout.positions) < 4 else MERGED_MAPS
 
 
 @dataclass(frozen=True)
 class Pooling:
-    """What to do with one tensor: move the sample axis first, the channels second, then reduce.
-
-    `kind` is "vector" (b, d), "map" (b, channels, ...) or "sequence" (b, t, d).
-    """
+    """What to do with one tensor. `masks` are keys of the batch's masks by position axis; parts that are merged with
+    the samples count from the tensor's rank on."""
 
     method: str
-    kind: str
-    axis: int = 0
-    channels_last: bool = False
-    masked: bool = False
+    layout: Layout
+    masks: Mapping[int, str] = field(default_factory=dict)
 
-    def __call__(self, x: Tensor, mask: Tensor | None, where: str) -> Tensor:
-        """(rows, d) in float32 or float64; rows are samples, or tokens for "tokens"."""
+    @property
+    def kind(self) -> str:
+        return self.layout.kind
+
+    def __call__(
+        self, x: Tensor, masks: Mapping[str, Tensor], size: int, where: str, number: int = 0, rows: Tensor | None = None
+    ) -> Tensor:
+        """(rows, d) in float32 or float64; rows are samples, or tokens for "tokens". `size` is that of the batch,
+        `rows` tells of every row its sample, where the layout has groups."""
+        own = {}
         if x.is_nested:
             x, mask = padded(x)
-        elif self.axis:
-            x = x.movedim(self.axis, 0)
-        if self.channels_last:
-            x = x.movedim(-1, 1)
-        mask = mask if self.masked or (mask is not None and self.method == "tokens") else None
-        if mask is not None and tuple(mask.shape) != tuple(x.shape[:2]):
-            raise _check.mask_shape(where, tuple(mask.shape), tuple(x.shape))
-        x = x if x.dtype == torch.float64 else x.float() if x.dtype != torch.float32 else x
-        if self.kind == "vector":
-            return x.reshape(len(x), -1).clone()
-        if self.kind == "map":
-            return _map(x, self.method)
-        return _sequence(x, self.method, mask)
+            own = dict.fromkeys(self.layout.positions, mask)
+        x = dense(x)
+        if x.ndim != self.layout.ndim:
+            raise _refusals.changed_rank(where, self.layout.ndim, x.shape, number)
+        if self.layout.groups is not None:
+            return _grouped(x, self.layout, rows, size)
+        if not x.is_complex() and self.kind == "vector":
+            return self._checked(x, size, where).movedim(self.layout.sample or 0, 0).reshape(size, -1).clone()
+        masked = {axis: own.get(axis, masks.get(key)) for axis, key in self.masks.items()} | own
+        if x.is_complex():
+            if self.method == "max":
+                raise _refusals.complex_pooling(where, self.method)
+            parts = [self._reduced(part, masked, size, where) for part in (x.real, x.imag)]
+            return torch.cat(parts, 1)
+        return self._reduced(x, masked, size, where)
+
+    def _checked(self, x: Tensor, size: int, where: str) -> Tensor:
+        axis = self.layout.sample or 0
+        rows = x.shape[axis]
+        if rows != size if len(self.layout.merged) == 1 else rows % size:
+            raise _refusals.other_samples(where, x.shape, axis, rows, size)
+        return x
+
+    def _reduced(self, x: Tensor, masks: Mapping[int, Tensor | None], size: int, where: str) -> Tensor:
+        """Mean, maximum, one position or all, over a real tensor."""
+        layout = self.layout
+        x, axes = _split(self._checked(x, size, where), layout, masks, size, where)
+        if not axes.positions or self.method == "flatten":
+            return x.movedim(axes.sample, 0).reshape(size, -1).clone()
+        wide = [(at, masks[axis]) for axis, at in axes.positions.items() if masks.get(axis) is not None]
+        masked = {at: mask for at, mask in wide if mask is not None}
+        for at, mask in masked.items():
+            if mask.shape != (size, x.shape[at]):
+                raise _refusals.masks_unfit(where, ["mask"], at, x.shape[at], {"mask": mask.shape[1]})
+        if self.method in MEANS:
+            return _mean(x, axes, masked, size)
+        if self.method == "max":
+            return _max(x, axes, masked, size)
+        order = (axes.sample, *axes.positions.values(), *axes.features)
+        ordered = x.permute(*order, *(d for d in range(x.ndim) if d not in order))
+        ordered = ordered.flatten(1 + len(axes.positions))
+        if self.method == "grid":
+            pool = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}[len(axes.positions)]
+            return pool(ordered.movedim(-1, 1), GRID).flatten(1)
+        if self.method == "tokens":
+            mask = next(iter(masked.values()), None)
+            return ordered[mask] if mask is not None else ordered.flatten(0, -2).clone()
+        return _one(ordered, self.method, next(iter(masked.values()), None))
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """Where samples, positions and features stand once merged axes are apart; positions by their number in a layout."""
+
+    sample: int
+    positions: dict[int, int]
+    features: tuple[int, ...]
+
+
+def _split(
+    x: Tensor, layout: Layout, masks: Mapping[int, Tensor | None], size: int, where: str
+) -> tuple[Tensor, _Axes]:
+    """The tensor with merged axes apart. Of their sizes one may differ between batches: the rest follow the mask."""
+    sample = layout.sample or 0
+    if len(layout.merged) == 1:
+        return x, _Axes(sample, {p: p for p in layout.positions}, layout.features)
+    sizes = [size if n == 0 else n for n in layout.merged]
+    others = [k for k, n in enumerate(layout.merged) if n]
+    for number, k in enumerate(others):
+        mask = masks.get(layout.ndim + number)
+        sizes[k] = sizes[k] if mask is None else mask.shape[1]
+    if len(others) == 1:
+        sizes[others[0]] = x.shape[sample] // size
+    if math.prod(sizes) != x.shape[sample]:
+        raise _refusals.other_samples(where, x.shape, sample, x.shape[sample], size)
+    x = x.unflatten(sample, sizes)
+    shift = len(sizes) - 1
+    moved = lambda axis: axis + shift if axis > sample else axis  # noqa: E731
+    positions = {p: moved(p) for p in layout.positions}
+    positions |= {layout.ndim + number: sample + k for number, k in enumerate(others)}
+    at = sample + next(k for k, n in enumerate(layout.merged) if n == 0)
+    return x, _Axes(at, positions, tuple(map(moved, layout.features)))
+
+
+def dense(x: Tensor) -> Tensor:
+    """Strided numbers of at least single precision, or complex ones of at least that."""
+    if x.layout != torch.strided:
+        x = x.to_dense()
+    if x.is_quantized:
+        x = x.dequantize()
+    if x.is_complex():
+        return x.resolve_conj() if x.dtype in (torch.complex64, torch.complex128) else x.to(torch.complex64)
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def padded(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,34 +157,52 @@ def padded(x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.nested.to_padded_tensor(x, 0.0), mask
 
 
-def _map(x: Tensor, method: str) -> Tensor:
-    if method == "avg":
-        return x.mean(tuple(range(2, x.ndim)))
-    if method == "max":
-        return x.flatten(2).amax(2)
-    if method == "flatten":
-        return x.flatten(1).clone()
-    pool = {3: adaptive_avg_pool1d, 4: adaptive_avg_pool2d, 5: adaptive_avg_pool3d}[x.ndim]
-    return pool(x, GRID).flatten(1)
+def _grouped(x: Tensor, layout: Layout, rows: Tensor | None, size: int) -> Tensor:
+    """The mean over the rows of each sample."""
+    assert rows is not None
+    assert layout.sample is not None
+    x = x.movedim(layout.sample, 0)
+    x = x.mean(tuple(p + (p < layout.sample) for p in layout.positions)) if layout.positions else x
+    x, rows = x.flatten(1), rows.to(x.device)
+    total = torch.zeros(size, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, rows, x)
+    return total / torch.bincount(rows, minlength=size).clamp_min(1).to(x.dtype)[:, None]
 
 
-def _sequence(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
-    if method == "flatten":
-        return x.flatten(1).clone()
-    if method == "cls":
-        first = mask.int().argmax(1) if mask is not None else torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        return x[torch.arange(len(x), device=x.device), first]
-    if method == "last":
-        if mask is None:
-            return x[:, -1].clone()
-        last = x.shape[1] - 1 - mask.flip(1).int().argmax(1)
-        return x[torch.arange(len(x), device=x.device), last]
-    if method == "tokens":
-        return x[mask] if mask is not None else x.flatten(0, 1).clone()
-    if mask is None:
-        return x.mean(1)
+def _mean(x: Tensor, axes: _Axes, masks: Mapping[int, Tensor], size: int) -> Tensor:
+    if not masks:
+        order = [d for d in range(x.ndim) if d not in axes.positions.values()]
+        found = x.mean(tuple(axes.positions.values()))
+        return found.movedim(order.index(axes.sample), 0).reshape(size, -1)
+    ((at, mask),) = masks.items()
+    plain = [p for p in axes.positions.values() if p != at]
+    order = (axes.sample, at, *plain)
+    x = x.permute(*order, *(d for d in range(x.ndim) if d not in order))
+    x = x.mean(tuple(range(2, 2 + len(plain)))) if plain else x
+    return _masked_mean(x.flatten(2), mask)
+
+
+def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """(b, t, d) over its real positions."""
     weight = mask.to(x.dtype)
     total = torch.bmm(weight[:, None], x)[:, 0]
     if x.device.type != "cpu" or not bool(torch.isfinite(total.sum())):  # NaN in the padding must not count
         total = torch.bmm(weight[:, None], torch.where(mask[..., None], x, 0))[:, 0]
-    return total / weight.sum(1, keepdim=True).clamp_min(1)
+    return total / weight.sum(1, keepdim=True)
+
+
+def _max(x: Tensor, axes: _Axes, masks: Mapping[int, Tensor], size: int) -> Tensor:
+    for at, mask in masks.items():
+        shape = [1] * x.ndim
+        shape[axes.sample], shape[at] = mask.shape
+        over = mask if axes.sample < at else mask.T
+        x = torch.where(over.reshape(shape), x, float("-inf"))
+    order = [d for d in range(x.ndim) if d not in axes.positions.values()]
+    return x.amax(tuple(axes.positions.values())).movedim(order.index(axes.sample), 0).reshape(size, -1)
+
+
+def _one(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
+    """The first or the last real position of (b, t, d)."""
+    if mask is None:
+        return x[:, 0 if method == "cls" else -1].clone()
+    first = mask.int().argmax(1) if method == "cls" else x.shape[1] - 1 - mask.flip(1).int().argmax(1)
+    return x[torch.arange(len(x), device=x.device), first]

@@ -1,19 +1,32 @@
-"""One small forward pass that tells, of every module: calls, order, inputs, outputs, sample axis, changes in place."""
+"""One watched pass of a few samples: of every module its calls, order, inputs and outputs, and what each axis holds.
+
+A second, plain pass with fewer samples confirms by sizes; a third with one position fewer is made only where the
+operations were silent about a layer.
+"""
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from repana.extraction._batches import Batch, Forward, run
-from repana.extraction._session import Session
+from repana import _check
+from repana.extraction import _refusals
+from repana.extraction._batch_masks import means_padding
+from repana.extraction._batches import Batch, Forward, Intake, run
+from repana.extraction._session import Session, hookable
+from repana.extraction._tree import Path, arguments, leaves, mapped
+from repana.extraction.axes._book import Book
+from repana.extraction.axes._labels import MAYBE_SAMPLE, SAMPLE, Traced
+from repana.extraction.axes._layout import NO_SAMPLES, Layout, decide, settle
+from repana.extraction.axes._watch import AxisWatch
 
-SAMPLES = 3  # of the first batch; a second pass with one fewer shows which axis holds the samples
+SAMPLES = 4  # of the first batch
+NEGATIVE = -1e4  # of an additive mask
 
-Path = tuple[str | int, ...]
+Change = frozenset[int]
 
 
 @dataclass
@@ -24,10 +37,9 @@ class Leaf:
     shape: tuple[int, ...]
     dtype: torch.dtype
     nested: bool
-    tensor: Tensor | None  # kept during the probe only
-    version: int | None
-    axis: int | None = 0  # of the samples; None where the size does not follow the samples
-    per_sample: int = 1  # rows of that axis for each sample
+    traced: Traced | None = None
+    by_samples: Change | None = None  # axes whose size changed with fewer samples; None where that was not seen
+    by_length: Change | None = None
     changed: bool = False  # written to after it was produced
 
 
@@ -44,128 +56,307 @@ class Call:
 
 @dataclass
 class Trace:
-    """What the probe saw: modules and their calls by name; the whole model is ''."""
+    """What the probe saw: modules and their calls by name; the whole model is ''. `outputs` are those of the call."""
 
     model: nn.Module
     modules: Mapping[str, nn.Module]
     calls: dict[str, list[Call]]
-    batch: Batch
-    seconds: float
+    batch: Batch  # of the probe
+    samples: int  # in the user's batch
+    labels: Tensor | None  # of the user's batch
+    outputs: list[Leaf]
+    book: Book
+    without_rule: Mapping[str, int]
+    notes: list[str] = field(default_factory=list)
+    by_forward: set[str] = field(default_factory=set)  # modules of which only children ran: called as m.forward(x)
+    decided: dict[int, Layout] = field(default_factory=dict)  # by identity of the leaf, once all passes were made
 
     @property
-    def root(self) -> Call:
-        return self.calls[""][0]
+    def root(self) -> Call | None:
+        return self.calls[""][0] if self.calls[""] else None
 
+    @property
+    def inputs(self) -> list[Leaf]:
+        return self.root.inputs if self.root else []
 
-def leaves(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Tensor]]:
-    """Tensors with their way in: keys and attribute names as text, positions as numbers."""
-    if isinstance(tree, Tensor):
-        yield path, tree
-    elif isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from leaves(value, (*path, str(key)))
-    elif isinstance(tree, (tuple, list)):
-        for i, value in enumerate(tree):
-            yield from leaves(value, (*path, i))
-    elif is_dataclass(tree) and not isinstance(tree, type):
-        for f in fields(tree):
-            yield from leaves(getattr(tree, f.name), (*path, f.name))
+    def ran(self) -> list[str]:
+        return [name for name in self.modules if name and self.calls[name]]
 
+    def layout(self, leaf: Leaf) -> Layout:
+        """Roles of the axes of a tensor by operations, confirmed or decided by sizes."""
+        if id(leaf) not in self.decided:
+            self.decided[id(leaf)] = self._layout(leaf)
+        return self.decided[id(leaf)]
 
-def at(tree: Any, path: Path) -> Tensor | None:
-    """The tensor at a path, or None."""
-    for key in path:
-        if isinstance(tree, Mapping):
-            tree = next((value for name, value in tree.items() if str(name) == str(key)), None)
-        elif isinstance(tree, (tuple, list)) and isinstance(key, int):
-            tree = tree[key] if key < len(tree) else None
+    def _layout(self, leaf: Leaf) -> Layout:
+        if leaf.nested:
+            return Layout(len(leaf.shape), 0, features=tuple(range(2, len(leaf.shape))), positions=(1,))
+        traced = leaf.traced
+        axes = traced.axes if traced is not None else []
+        if traced is not None and not traced.live and not traced.foreign:
+            return Layout(len(leaf.shape), problem="it is computed from weights alone", kind_of_problem=NO_SAMPLES)
+        if len(axes) != len(leaf.shape):
+            found = Layout(len(leaf.shape), problem="nothing is known of its axes")
         else:
-            tree = getattr(tree, str(key), None)
-    return tree if isinstance(tree, Tensor) else None
+            found = decide(self.book.labels, axes, self.batch.size)
+        certain = found.sample is not None and bool(axes) and self.book.labels.has(axes[found.sample], SAMPLE)
+        return settle(found, leaf.shape, self.batch.size, leaf.by_samples, leaf.by_length, certain=certain)
+
+    def shown(self, leaf: Leaf) -> tuple[int, ...]:
+        """The shape that the user's batch has, of which the probe saw a few samples."""
+        few, many = self.batch.size, self.samples
+        if few == many:
+            return leaf.shape
+        found = self.layout(leaf)
+        axes = {found.sample} if found.sample is not None else leaf.by_samples or frozenset()
+        return tuple(n // few * many if i in axes and n % few == 0 else n for i, n in enumerate(leaf.shape))
 
 
-def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """The inputs of a call as one tree: a single positional argument is itself, keywords have their names."""
-    if len(args) == 1 and not kwargs:
-        return args[0]
-    return {**{str(i): value for i, value in enumerate(args)}, **kwargs}
+def probe(session: Session, intake: Intake, raw: Any, *, samples: int | str = SAMPLES) -> tuple[Trace, Intake]:
+    """Watch the first samples of a batch, then fewer. The whole batch where it cannot be cut.
+
+    Also finds whether a model of one argument takes the mapping or its only tensor: the intake that worked comes back.
+    """
+    batch = intake.unpack(raw).to(session.device)
+    try:
+        return _probe(session, batch, intake.forward, samples), intake
+    except Exception as error:
+        other = intake.single(raw)
+        if other is None or isinstance(error, torch.OutOfMemoryError):
+            raise
+        return _probe(session, other.unpack(raw).to(session.device), intake.forward, samples), other
 
 
-def probe(session: Session, batch: Batch, forward: Forward | None) -> Trace:
-    """Run the first few samples, then one fewer, and compare."""
-    small = batch.first(SAMPLES) or batch
-    trace = _pass(session, small, forward)
-    fewer = small.first(small.size - 1)
-    if fewer is not None:
-        _find_axes(trace, _pass(session, fewer, forward), small.size, fewer.size)
-    else:
-        _guess_axes(trace, small.size)
-    for call in (call for calls in trace.calls.values() for call in calls):
-        for leaf in (*call.inputs, *call.outputs):
-            leaf.changed = leaf.tensor is not None and leaf.version is not None and leaf.tensor._version != leaf.version
+def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int | str) -> Trace:
+    whole = batch.twice() if batch.size == 1 else batch
+    few = None if samples == "batch" or isinstance(samples, str) else batch.first(samples)
+    trace = None
+    if few is not None:
+        try:
+            trace = _watched(session, few, forward)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception:
+            trace = None  # the whole batch shows whether the model or the cut is to blame
+        if trace is not None and _cut_apart(trace.book, few):
+            trace = None
+    if trace is None:
+        trace = _watched(session, whole, forward)
+        if few is not None or (batch.size > SAMPLES and samples != "batch"):
+            trace.notes.append("probed on a whole batch")
+    trace.samples, trace.labels = batch.size, batch.labels
+    _second_look(session, trace, batch if batch.size == 1 else trace.batch, forward)
     return trace
 
 
-def release(trace: Trace) -> None:
-    """Let go of the activations of the probe."""
-    for call in (call for calls in trace.calls.values() for call in calls):
-        for leaf in (*call.inputs, *call.outputs):
-            leaf.tensor = None
+def _cut_apart(book: Book, batch: Batch) -> bool:
+    """Whether an input was cut that never stood over the samples: a matrix that happens to have as many rows."""
+    for traced in book.entered.values():
+        for axis in traced.axes:
+            facts = book.labels.facts(axis[0][0]) if len(axis) == 1 else 0
+            if facts & MAYBE_SAMPLE and not facts & SAMPLE and axis[0][0] in book.used and axis[0][1] == batch.size:
+                return True
+    return False
 
 
-def _pass(session: Session, batch: Batch, forward: Forward | None) -> Trace:
-    modules = dict(session.model.named_modules())
-    calls: dict[str, list[Call]] = {name: [] for name in modules}
-    names = {module: name for name, module in modules.items()}
-    open_calls: list[tuple[str, Call]] = []
-    events, began = 0, time.perf_counter()
-    alive = True
-
-    def before(module: nn.Module, args: Any, kwargs: Any) -> None:
-        nonlocal events
-        if not alive:
-            return
-        call = Call(events, _leaves_of(arguments(args, kwargs)))
-        events += 1
-        calls[names[module]].append(call)
-        open_calls.append((names[module], call))
-
-    def after(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        nonlocal events
-        if not alive:
-            return
-        while open_calls:
-            name, call = open_calls.pop()
-            if name == names[module]:
-                call.end, call.outputs = events, _leaves_of(output)
-                call.share = time.perf_counter() - began
-                events += 1
-                break
-
-    for module in modules.values():
-        session.pre_hook(module, before)
-        session.hook(module, after)
-    try:
-        run(session.model, batch, forward)
-    finally:
-        alive = False
-    seconds = time.perf_counter() - began
-    for call in (call for found in calls.values() for call in found):
-        call.share /= seconds
-    return Trace(session.model, modules, calls, batch, seconds)
+# --- passes -----------------------------------------------------------------------------------------------------------
 
 
-def _leaves_of(tree: Any) -> list[Leaf]:
-    found = []
-    for path, tensor in leaves(tree):
-        nested = bool(tensor.is_nested)
-        shape = _nested_shape(tensor) if nested else tuple(tensor.shape)
+class _Pass:
+    """Hooks on every module that note calls in order."""
+
+    def __init__(self, session: Session, book: Book | None) -> None:
+        self.modules = dict(session.model.named_modules())
+        self.calls: dict[str, list[Call]] = {name: [] for name in self.modules}
+        self._names = {module: name for name, module in self.modules.items()}
+        self._book = book
+        self._open: list[tuple[str, Call]] = []
+        self._events, self._alive, self._began = 0, True, time.perf_counter()
+        self.outputs: list[Leaf] = []
+        for module in self.modules.values():
+            if hookable(module):
+                session.pre_hook(module, self._before)
+                session.hook(module, self._after)
+
+    def run(self, session: Session, batch: Batch, forward: Forward | None) -> None:
+        """`outputs` are the tensors of what the call gave, or where it gave none, of what the model did."""
+        self._began = time.perf_counter()
         try:
-            version = tensor._version
-        except RuntimeError:  # an inference tensor
-            version = None
-        found.append(Leaf(path, shape, tensor.dtype, nested, tensor, version))
+            self.outputs = self._leaves(run(session.model, batch, forward))
+        finally:
+            self._alive = False
+        seconds = time.perf_counter() - self._began
+        for call in (call for found in self.calls.values() for call in found):
+            call.share /= seconds
+        if not self.outputs and self.calls[""]:
+            self.outputs = self.calls[""][0].outputs
+
+    def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        if self._alive:
+            call = Call(self._events, self._leaves(arguments(args, kwargs)))
+            self._events += 1
+            self.calls[self._names[module]].append(call)
+            self._open.append((self._names[module], call))
+
+    def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        while self._alive and self._open:
+            name, call = self._open.pop()
+            if name == self._names[module]:
+                call.end, call.outputs = self._events, self._leaves(output)
+                call.share = time.perf_counter() - self._began
+                self._events += 1
+                return
+
+    def _leaves(self, tree: Any) -> list[Leaf]:
+        found = []
+        for path, tensor in leaves(tree):
+            nested = bool(tensor.is_nested)
+            shape = _nested_shape(tensor) if nested else tuple(tensor.shape)
+            traced = None if self._book is None else self._book.known(tensor)
+            found.append(Leaf(path, shape, tensor.dtype, nested, traced))
+        return found
+
+
+def _watched(session: Session, batch: Batch, forward: Forward | None) -> Trace:
+    """A pass under the watch. Attention's fused path shows nothing and is switched off for it."""
+    book = Book([*session.model.parameters(), *session.model.buffers()])
+    watch = AxisWatch(book)
+    batch = _with_padding(batch)
+    seen = _Pass(session, book)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with watch:
+            book.enter(batch.inputs(), batch.size, batch.axis, late=batch.late(), never=batch.single_items())
+            seen.run(session, batch, forward)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    for leaf in _all_leaves(seen):
+        leaf.changed = leaf.traced is not None and book.written_after(leaf.traced)
+    trace = Trace(
+        session.model, seen.modules, seen.calls, batch, batch.size, None, seen.outputs, book, watch.without_rule
+    )
+    trace.by_forward = _by_forward(seen)
+    return trace
+
+
+def _by_forward(seen: _Pass) -> set[str]:
+    """Modules with a forward of their own that were not called while something inside them was."""
+    found = set()
+    for name, module in seen.modules.items():
+        own = type(module).forward not in (nn.Module.forward, nn.Sequential.forward)
+        if name and own and not seen.calls[name] and any(True for _ in module.children()):
+            inside = [n for n in seen.modules if n.startswith(name + ".")]
+            found |= {name} if any(seen.calls[n] for n in inside) else set()
     return found
+
+
+def _with_padding(batch: Batch) -> Batch:
+    """With one position masked where none is: some models drop a mask of ones, and it would be seen nowhere."""
+    named = batch.inputs()
+    new: dict[int, Tensor] = {}
+    for key, real in batch.masks.items():
+        t = named.get(key)
+        if t is None or t.shape != real.shape or t.shape[1] < 2 or not bool(real.all()):
+            continue
+        copy = t.clone()
+        padding: Any = means_padding(key) if t.dtype == torch.bool else 0 if bool(t.any()) else NEGATIVE
+        copy[-1, -1] = padding
+        new[id(t)] = copy
+    if not new:
+        return batch
+    raw, args, kwargs = mapped((batch.raw, batch.args, dict(batch.kwargs)), lambda t: new.get(id(t), t))
+    return replace(batch, raw=raw, args=args, kwargs=kwargs)
+
+
+# --- second looks -----------------------------------------------------------------------------------------------------
+
+
+def _second_look(session: Session, trace: Trace, batch: Batch, forward: Forward | None) -> None:
+    """Sizes with fewer samples, as the recording will run; what did not run there is taken out of the calls."""
+    holds = [
+        name
+        for name, traced in trace.book.entered.items()
+        if any(trace.book.labels.has(a, SAMPLE) for a in traced.axes)
+    ]
+    many = trace.batch.size
+    counts = dict.fromkeys([1] if many == 2 else [min(many - 1, SAMPLES - 1), max(many // 2, 1)])
+    tries: list[Batch] = [batch] if batch.size == 1 else []
+    tries += [few for few in (batch.first(count, holds) for count in counts) if few is not None] if not tries else []
+    for few in tries:
+        try:
+            seen = _plain(session, few, forward)
+        except (torch.OutOfMemoryError, MemoryError):
+            raise
+        except Exception:
+            continue  # a model that needs an even number of samples, or more than these
+        _compare(trace, seen, "by_samples", lambda a, b, few=few: a * few.size == b * many)
+        _take_over(trace, seen)
+        break
+    else:
+        if any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in trace.modules.values()):
+            _take_over(trace, _plain(session, trace.batch, forward))
+    if _silent(trace) and (shorter := trace.batch.shorter()) is not None:
+        try:
+            seen = _plain(session, shorter, forward)
+        except Exception:
+            return  # a model for one length
+        _compare(trace, seen, "by_length", lambda a, b: True)
+        trace.decided.clear()
+
+
+def _plain(session: Session, batch: Batch, forward: Forward | None) -> _Pass:
+    seen = _Pass(session, None)
+    seen.run(session, batch, forward)
+    return seen
+
+
+def _compare(trace: Trace, seen: _Pass, name: str, scaled: Callable[[int, int], bool]) -> None:
+    for mine, other in _pairs(trace, seen):
+        if other is not None and len(mine.shape) == len(other.shape) and not other.nested:
+            changed = {i for i, (a, b) in enumerate(zip(mine.shape, other.shape)) if a != b}
+            if all(scaled(mine.shape[i], other.shape[i]) for i in changed):
+                setattr(mine, name, frozenset(changed))
+
+
+def _take_over(trace: Trace, seen: _Pass) -> None:
+    """Times, nested tensors and what runs at all are those of a plain pass."""
+    for name, calls in trace.calls.items():
+        for call, other in zip(calls, seen.calls[name]):
+            call.share = other.share  # the first pass pays for warming up
+        if not seen.calls[name]:
+            calls.clear()
+    for mine, other in _pairs(trace, seen):
+        mine.nested = mine.nested or (other is not None and other.nested)
+
+
+def _silent(trace: Trace) -> bool:
+    """Whether sizes could still decide a layer: its samples are known by sizes, its features by nothing."""
+    for leaf in _all_leaves(trace):
+        if leaf.nested or len(leaf.shape) < 3 or not (leaf.dtype.is_floating_point or leaf.dtype.is_complex):
+            continue
+        if leaf.by_samples and trace.layout(leaf).problem:
+            return True
+    return False
+
+
+def _pairs(mine: "Trace | _Pass", others: "Trace | _Pass") -> Iterable[tuple[Leaf, Leaf | None]]:
+    """Leaves of two passes that stand at the same place."""
+    sides = [(mine.outputs, others.outputs)]
+    for name, found in mine.calls.items():
+        for call, other in zip(found, others.calls[name]):
+            sides += [(call.inputs, other.inputs), (call.outputs, other.outputs)]
+    for left, right in sides:
+        by_path = {leaf.path: leaf for leaf in right}
+        for leaf in left:
+            yield leaf, by_path.get(leaf.path)
+
+
+def _all_leaves(seen: "Trace | _Pass") -> Iterable[Leaf]:
+    yield from seen.outputs
+    for call in (call for found in seen.calls.values() for call in found):
+        yield from call.inputs
+        yield from call.outputs
 
 
 def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
@@ -174,28 +365,12 @@ def _nested_shape(tensor: Tensor) -> tuple[int, ...]:
     return (len(parts), max(len(p) for p in parts), *parts[0].shape[1:])
 
 
-def _find_axes(trace: Trace, fewer: Trace, many: int, few: int) -> None:
-    for name, calls in trace.calls.items():
-        for call, other in zip(calls, fewer.calls[name]):
-            call.share = other.share  # the first pass pays for warming up
-            for mine, theirs in ((call.inputs, other.inputs), (call.outputs, other.outputs)):
-                shapes = {leaf.path: leaf.shape for leaf in theirs}
-                for leaf in mine:
-                    _axis_of(leaf, shapes.get(leaf.path), many, few)
-
-
-def _axis_of(leaf: Leaf, other: tuple[int, ...] | None, many: int, few: int) -> None:
-    leaf.axis = None
-    if other is None or len(other) != len(leaf.shape):
-        return
-    for axis, (a, b) in enumerate(zip(leaf.shape, other)):
-        if a != b and a * few == b * many:
-            leaf.axis, leaf.per_sample = axis, a // many
-            return
-
-
-def _guess_axes(trace: Trace, size: int) -> None:
-    """With one sample there is nothing to compare: the first axis of that size holds the samples."""
-    for call in (call for calls in trace.calls.values() for call in calls):
-        for leaf in (*call.inputs, *call.outputs):
-            leaf.axis = next((axis for axis, a in enumerate(leaf.shape) if a == size), None)
+def samples_choice(value: Any) -> int | str:
+    """The `probe=` argument."""
+    if value is None:
+        return SAMPLES
+    if value == "batch":
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise _refusals.probe_choice(value)
+    return _check.at_least(value, "probe", 2)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from repana._version import __version__
 from repana.extraction._plan import Plan
+from repana.extraction._weights import held_tensor
 
 
 def provenance_of(
@@ -47,11 +48,17 @@ def provenance_of(
     }
 
 
-def weights_hash(model: nn.Module) -> str:
-    """SHA-256 over names and bytes of all parameters and buffers, in name order."""
+def weights_hash(model: nn.Module) -> str | None:
+    """SHA-256 over names and bytes of all parameters and buffers, in name order; None where some cannot be read."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        if isinstance(tensor, Tensor):
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        held = tensor
+        if isinstance(tensor, Tensor) and tensor.device.type == "meta":  # offloaded: where the hooks keep it
+            owner, _, key = name.rpartition(".")
+            held = held_tensor(model.get_submodule(owner), key)
+            if held is None:
+                return None
+        if isinstance(held, Tensor):
+            digest.update(held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -2,46 +2,89 @@
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations, Classifier
+from repana._ambient import settled
 from repana._typing import IGNORED
+from repana.extraction import _refusals
 from repana.extraction._auto import Head, find_head, logits_leaf
-from repana.extraction._batches import Batch, Forward, stream, unpack
+from repana.extraction._batches import Batch, Intake
+from repana.extraction._data import samples_of, stream
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._layers import select
-from repana.extraction._plan import Plan, Planned, resolve
-from repana.extraction._probe import probe, release
+from repana.extraction._plan import Plan, Planned, Reading, check_mask, resolve
+from repana.extraction._polarity import check_masks
+from repana.extraction._probe import SAMPLES, Trace, probe, samples_choice
 from repana.extraction._provenance import provenance_of
-from repana.extraction._session import Session, device_of, session, unwrap
+from repana.extraction._session import Session, session, unwrap, wanted_device
 from repana.extraction._store import FeatureStore, host_memory
 from repana.extraction._taps import Taps
+from repana.extraction._tree import is_empty
+from repana.extraction._weights import weight_and_bias
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
 
 
 @dataclass(frozen=True)
 class Options:
-    """What `record` and `plan` share."""
+    """What everything that records shares: where, which layers, how batches and layers are read."""
 
     layers: Any
-    pool: str | Mapping[str, str]
+    intake: Intake
     device: torch.device
-    dtype: torch.dtype | None
-    forward: Forward | None
-    mask: Any
-    head: str | bool
-    logits: bool | None
-    batch_dim: int | None
-    class_names: Sequence[str] | None = None
+    dtype: torch.dtype | None = None
+    reading: Reading = field(default_factory=Reading)
+    head: str | bool = "auto"
+    logits: bool | None = None
+    probe: int | str = SAMPLES
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        layers: Any,
+        *,
+        pool: str | Mapping[str, str] = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | str | None = None,
+        forward: Any = None,
+        labels: Any = None,
+        mask: Any = None,
+        layout: str | Mapping[str, str] | None = None,
+        groups: str | None = None,
+        batch_dim: int | None = None,
+        class_names: Sequence[str] | None = None,
+        head: str | bool = "auto",
+        logits: bool | None = None,
+        probe: int | str | None = None,
+    ) -> "Options":
+        if (
+            not (labels is None or labels is False or isinstance(labels, (str, int)) or callable(labels))
+            or labels is True
+        ):
+            raise _refusals.labels_choice(labels)
+        if not (forward is None or isinstance(forward, str) or callable(forward)):
+            raise _refusals.forward_choice(forward)
+        check_mask(mask)
+        return cls(
+            layers,
+            Intake(model, forward, mask, labels, class_names, batch_dim),
+            wanted_device(model, device),
+            wanted_dtype(dtype),
+            Reading(pool, mask, layout, groups, batch_dim),
+            head,
+            logits,
+            samples_choice(probe),
+        )
 
 
+@settled()
 def plan(
     model: nn.Module,
     data: Any,
@@ -50,25 +93,34 @@ def plan(
     *,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-    forward: Forward | None = None,
+    forward: Any = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
+    groups: str | None = None,
     head: str | bool = "auto",
+    logits: bool | None = None,
     batch_size: int = 64,
     batch_dim: int | None = None,
+    class_names: Sequence[str] | None = None,
+    probe: int | str | None = None,
 ) -> Plan:
-    """What `record` with the same arguments will keep: layers, shapes, calls, pooling, widths, bytes, from one batch.
+    """What `record` with the same arguments will keep: layers, shapes, axes, calls, pooling, widths, bytes.
 
-    Raises everything that `record` would raise before its long run. See `record` for the arguments.
+    From one batch, which an iterator gives again to the next `record`. Raises everything that `record` would raise
+    before its long run. See `record` for the arguments.
     """
     inner, taken = unwrap(model)
-    options = Options(
-        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, head, None, batch_dim
-    )
-    first, _, _ = stream(data, batch_size)
+    options = Options.of(
+        inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
+        groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
+    )  # fmt: skip
+    first, _, _ = stream(data, batch_size, give_back=True)
     with session(inner, options.device, options.dtype) as live:
-        return planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
+        return planned_of(live, first, options, taken, samples_of(data))[0]
 
 
+@settled()
 def record(
     model: nn.Module,
     data: Any,
@@ -77,14 +129,18 @@ def record(
     max_samples: int | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-    forward: Forward | None = None,
+    forward: Any = None,
     *,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
+    groups: str | None = None,
     head: str | bool = "auto",
     logits: bool | None = None,
     batch_size: int = 64,
     batch_dim: int | None = None,
     class_names: Sequence[str] | None = None,
+    probe: int | str | None = None,
     scatter: bool = False,
     memory: int | None = None,
     seed: int = 0,
@@ -92,15 +148,25 @@ def record(
 ) -> Activations:
     """Features of many layers over a dataset, in one forward pass.
 
-    - `data`: a DataLoader, a Dataset, tensors, or any iterable of batches `x`, `(x, y)`, mappings, `(mapping, y)`;
-      `forward(model, batch)` runs anything else. Labels are found under "labels", "label", "y", "target".
+    - `data`: a DataLoader, a Dataset, tensors, or any iterable of batches `x`, `(x, y)`, mappings, `(mapping, y)`,
+      batches of graphs. `forward(model, batch)` runs anything else, or `forward="encode_image"` names a method of the
+      model.
+    - `labels`: by default the second entry, or "labels", "label", "y", "target". Else a key, a place in the batch, a
+      function of it, or False. Labels of tokens (b, t) or pixels (b, h, w) are kept with `pool="tokens"` alone.
     - `layers`: "auto" (the depth profile), names, patterns, `re:`..., module classes, predicates, or a list of those;
       `name:in`, `name[0]`, `name.logits`, `name@2`, `name|mean` as in the documentation of layer addresses.
-    - `pool`: "auto" averages maps, takes the masked mean of sequences and keeps vectors; or "avg", "max", "flatten",
-      "grid" (4 x 4 averages), "mean", "cls", "last" (real token), "tokens", "none"; a mapping gives it by layer. With
-      "tokens" every token is a row, and layers that were not named are left out where they have no tokens.
-    - `mask`: the attention mask (b, t): by default the batch's "attention_mask"; a key, a function of the batch, or
-      False where nothing is padded. "content" leaves out the tokens of the batch's "special_tokens_mask" too.
+    - `pool`: "auto" takes the mean over positions, masked where padding is known, and keeps vectors; or "avg" (which is
+      "mean"), "max", "flatten", "grid" (4 x 4 averages), "cls", "last" (real token), "tokens", "none"; a mapping gives
+      it by layer. With "tokens" every token is a row, and layers that were not named are left out where they have no
+      tokens.
+    - `mask`: which positions are real, (b, t) with 1 at real ones. By default every layer takes the mask of its own
+      stream (encoder, decoder, text), as the operations of the probe show. Else a key of the batch, a function of the
+      batch, "content" (without the tokens of "special_tokens_mask" too), False where nothing is padded, or a mapping
+      from patterns of layers to these, of which the first that matches counts.
+    - `layout`: which axis is which, where the probe cannot tell: letters for all layers with so many axes, or by layer,
+      `{"stages.*": "b h w c", "rnn": "t b c", "attn": "(b w) t c"}`: b samples, c features, (b w) merged, n rows that
+      belong to samples by `groups`, 1 an axis of size one, any other letter a position. Checked against sizes.
+    - `groups`: the input that says of every row to which sample it belongs, as `batch` does of the nodes of graphs.
     - `max_samples`: keep features of so many samples, as many of each class as equal shares allow, chosen by `seed`;
       `Activations.moments` stay exact over all. 0 keeps moments only, with memory independent of the data's size.
       `scatter=True` adds their (d, d) pooled scatter.
@@ -109,30 +175,28 @@ def record(
     - `class_names`: in the order of the model's outputs, for figures and pages; labels may then be those names.
     - `dtype`: autocast to it. `device`: the model is moved there and back. Features stay on the device up to `memory`
       bytes (half of what is free there), then go to the host.
+    - `batch_dim`: the axis of the samples in the first input. `probe`: samples in the pass that looks at the network
+      (4), or "batch".
+
+    Which axis holds what is found by following labelled axes through the operations of one small pass, and confirmed
+    by a second with fewer samples; nothing is decided by shape. A layer that stays unclear is refused where it was
+    named, and left out of patterns and "auto" with a note in `provenance["notes"]`.
 
     The model is left as it was: hooks, train/eval mode, device and random state are restored, also after an error.
     Everything that one batch can show is refused before the long run.
 
-    Raises ModelError (layers, poolings, masks, memory) or InputError (data, NaN or infinite activations).
+    Raises ModelError (layers, layouts, poolings, masks, memory) or InputError (data, NaN or infinite activations).
     """
     if max_samples is not None and max_samples < 0:
         raise _check.negative("max_samples", max_samples)
     inner, taken = unwrap(model)
-    options = Options(
-        layers,
-        pool,
-        wanted_device(inner, device),
-        wanted_dtype(dtype),
-        forward,
-        mask,
-        head,
-        logits,
-        batch_dim,
-        class_names,
-    )
+    options = Options.of(
+        inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
+        groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
+    )  # fmt: skip
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
-        planned = planned_of(live, unpack(first, inner, forward, mask, class_names), options, taken, samples_of(data))
+        planned, options = planned_of(live, first, options, taken, samples_of(data))
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     store = FeatureStore(
@@ -172,34 +236,67 @@ def record(
 # --- planning ---------------------------------------------------------------------------------------------------------
 
 
-def planned_of(live: Session, batch: Batch, options: Options, taken: list[str], samples: int | None) -> Plan:
-    batch = batch.to(options.device)
+def planned_of(
+    live: Session, raw: Any, options: Options, taken: list[str], samples: int | None
+) -> tuple[Plan, Options]:
+    """The plan, and the options with what the probe found of how batches are read."""
     with memory_errors(0, None):
-        trace = probe(live, batch, options.forward)
-    leaf = logits_leaf(trace, batch.labels)
+        trace, intake = probe(live, options.intake, raw, samples=options.probe)
+    options = replace(options, intake=intake)
+    batch = trace.batch
+    leaf = logits_leaf(trace, trace.labels)
     head = None if options.head is False else find_head(trace, leaf)
     if isinstance(options.head, str) and options.head != "auto":
         head = Head(_one_module(options.head, trace.modules), None, leaf.path if leaf else ())
-    planned = resolve(
-        select(options.layers, trace), trace, pool=options.pool, mask=options.mask, batch_dim=options.batch_dim
-    )
+    planned, left_out = resolve(select(options.layers, trace), trace, options.reading)
     wants = options.logits
     if wants is None:
         last = max(p.event for p in planned)
         wants = head is None or last >= trace.calls[head.module][-1].start - 1
     found = leaf is not None and bool(wants)
     notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
-    facts = {"logits": leaf.path if leaf is not None and found else None, "calls": _expected(planned)}
-    if found and head is not None and _head_input(head, trace, planned) is None:
+    notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch), *_logits_notes(leaf, trace)]
+    of_root = bool(trace.root and trace.outputs is trace.root.outputs)
+    facts = {
+        "logits": leaf.path if leaf is not None and found else None,
+        "calls": {p.site.module: p.calls for p in planned if p.site.module or p.site.side == "in"},
+        "of_root": of_root,
+        "labels": "positions" if batch.position_labels else "samples",
+    }
+    read = None if head is None else _head_input(head, trace, planned)
+    if found and head is not None and read is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
-    facts["head_layer"] = None if head is None else _head_input(head, trace, planned)
-    if leaf is None and batch.labels is not None and batch.labels.ndim == 1 and not batch.labels.is_floating_point():
-        columns = [out.shape[1] for out in trace.root.outputs if len(out.shape) == 2 and out.axis == 0]
-        top = int(batch.labels.max()) if len(batch.labels) else -1
-        if columns and max(columns) <= top:
-            notes.append(f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits")
-    release(trace)
-    return Plan(planned, samples, tuple(notes), head, facts)
+    facts["head_layer"] = read
+    made = Plan(planned, samples, tuple(notes), head, facts)
+    return replace(
+        made, notes=(*notes, *check_masks(live, made, trace, options.intake.forward, options.reading.mask))
+    ), options
+
+
+def _labels_notes(planned: Sequence[Planned], batch: Batch) -> list[str]:
+    """What becomes of labels that are not one for each sample."""
+    if not batch.position_labels or batch.labels is None:
+        return []
+    shape = tuple(batch.labels.shape[1:])
+    tokens = [p for p in planned if p.rows > 1]
+    if not tokens:
+        return [f"labels are for each of {shape} positions and were dropped; keep them with pool='tokens'"]
+    for p in tokens:
+        inside = tuple(p.shape[i - (i > (p.pooling.layout.sample or 0))] for i in p.pooling.layout.positions)
+        if inside != shape:
+            raise _refusals.rows_of_positions(p.address, inside, shape)
+    return []
+
+
+def _logits_notes(leaf: Any, trace: Trace) -> list[str]:
+    labels = trace.labels
+    if leaf is not None or labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return []
+    columns = [out.shape[1] for out in trace.outputs if len(out.shape) == 2 and trace.layout(out).sample == 0]
+    top = int(labels.max()) if len(labels) else -1
+    if columns and max(columns) <= top:
+        return [f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits"]
+    return []
 
 
 def _one_module(name: str, modules: Mapping[str, nn.Module]) -> str:
@@ -217,10 +314,6 @@ def _head_input(head: Head, trace: Any, planned: tuple[Planned, ...]) -> str | N
     return None
 
 
-def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
-    return {p.site.module: p.calls for p in planned}
-
-
 def _check_room(planned: Plan, max_samples: int | None) -> None:
     rows = planned.samples if max_samples is None else min(2 * max_samples, planned.samples or 2 * max_samples)
     if rows is None:
@@ -229,30 +322,6 @@ def _check_room(planned: Plan, max_samples: int | None) -> None:
     if needed > room:
         sizes = sorted(((p.address, rows * 4 * p.width * p.rows) for p in planned.layers), key=lambda pair: -pair[1])
         raise _check.too_large(needed, room, sizes)
-
-
-def samples_of(data: Any) -> int | None:
-    """How many samples, where the data say so."""
-    data = getattr(data, "dataset", data)
-    if isinstance(data, Mapping):
-        data = next(iter(data.values()), None)
-    if isinstance(data, (tuple, list)):
-        data = data[0] if data and isinstance(data[0], (Tensor, np.ndarray)) else None
-    try:
-        return len(data)  # type: ignore[arg-type]
-    except TypeError:
-        return None
-
-
-def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    if device is None:
-        return device_of(model) or torch.device("cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        raise _check.no_device(str(device), str(error).splitlines()[0]) from None
-    return found
 
 
 def wanted_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
@@ -274,17 +343,23 @@ class Rows:
 
 def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> Rows:
     """Labels and sample numbers of the rows: one a sample, or one a token."""
-    index = torch.arange(batch.size)
-    if not any(p.rows > 1 for p in planned.layers):
-        return Rows(batch.labels, index)
-    n = len(next(iter(features.values())))
-    keep = batch.mask.cpu() if batch.mask is not None else torch.ones(batch.size, n // batch.size, dtype=torch.bool)
+    index, labels = torch.arange(batch.size, device="cpu"), batch.labels
+    tokens = [p for p in planned.layers if p.rows > 1]
+    positions = planned.facts["labels"] == "positions"
+    if not tokens:
+        return Rows(None if positions else labels, index)
+    key = next(iter(tokens[0].pooling.masks.values()), None)
+    n = len(features[tokens[0].address])
+    keep = (
+        torch.ones(batch.size, n // batch.size, dtype=torch.bool, device="cpu")
+        if key is None
+        else batch.masks[key].cpu()
+    )
     index = index[:, None].expand(keep.shape)[keep]
-    labels = batch.labels
-    if labels is not None:
-        wide = labels if labels.ndim == 2 else labels[:, None].expand(keep.shape)
-        labels = wide[keep]
-    return Rows(labels, index)
+    if labels is None:
+        return Rows(None, index)
+    wide = labels.flatten(1) if positions else labels[:, None].expand(*keep.shape) if labels.ndim == 1 else labels
+    return Rows(wide[keep] if positions or labels.ndim == 1 else wide[index], index)
 
 
 def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
@@ -303,9 +378,13 @@ def passes(
 ) -> Generator[tuple[Batch, dict[str, Tensor], Tensor | None, Rows], None, None]:
     """Each batch with its pooled features, its logits and what its rows are of."""
     with session(model, options.device, options.dtype) as live:
-        taps = Taps(live, planned, options.forward)
-        for number, raw in enumerate(raws):
-            batch = unpack(raw, model, options.forward, options.mask, options.class_names)
+        taps = Taps(live, planned, options.intake.forward)
+        number = -1
+        for raw in raws:
+            if is_empty(raw):
+                continue
+            number += 1
+            batch = options.intake.unpack(raw)
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
             yield batch, features, z, _row_labels(batch, planned, features)
@@ -318,8 +397,5 @@ def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
     layer = planned.facts["head_layer"]
     if planned.head is None or layer is None:
         return None
-    module = model.get_submodule(planned.head.module)
-    bias = getattr(module, "bias", None)
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    return Classifier(weight.detach().clone(), None if bias is None else bias.detach().clone(), layer)
+    found = weight_and_bias(model.get_submodule(planned.head.module))
+    return None if found is None else Classifier(*found, layer)

@@ -9,8 +9,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repana import _check
-from repana.extraction._batches import Forward, run, stream, unpack
-from repana.extraction._session import device_of, unwrap
+from repana.extraction._batches import Forward, Intake, run
+from repana.extraction._data import stream
+from repana.extraction._probe import probe
+from repana.extraction._session import device_of, session, unwrap
 
 
 def reinitialised(
@@ -87,9 +89,13 @@ def _estimate(model: nn.Module, data: Any, forward: Forward | None, batch_size: 
         for m in norms:
             m.reset_running_stats()
             m.momentum = None  # type: ignore[assignment]
+        first, raws, _ = stream(data, batch_size)
+        with session(model, device, None) as live:
+            intake = probe(live, Intake(model, forward, mask=False), first)[1] if norms else Intake(model, forward)
+        for m in norms:
             m.train()
-        for raw in stream(data, batch_size)[1]:
-            batch = unpack(raw, model, forward, False)
+        for raw in raws if norms else ():
+            batch = intake.unpack(raw)
             if batch.size > 1:  # one sample has no variance
                 run(model, batch.to(device), forward)
     finally:

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from repana import _check
-from repana.extraction._batches import Forward, run, stream, unpack
-from repana.extraction._probe import arguments, leaves
-from repana.extraction._record import wanted_device
-from repana.extraction._session import session, unwrap
+from repana.extraction._batches import Forward, Intake, run
+from repana.extraction._data import stream
+from repana.extraction._session import session, unwrap, wanted_device
+from repana.extraction._tree import arguments, leaves
 
 Names = list[tuple[str, str, int]]  # module, side, call
 SUMS = ("add", "__add__", "__radd__", "__iadd__", "add_")
@@ -61,7 +61,7 @@ def residual_paths(
         for module in inner.modules():
             live.pre_hook(module, watch.before)
             live.hook(module, watch.after)
-        batch = unpack(first, inner, forward, None).to(place)
+        batch = Intake(inner, forward).unpack(first).to(place)
         batch = batch.first(batch_size) or batch
         with watch:
             run(inner, batch, forward)

@@ -10,30 +10,23 @@ import torch
 from torch import nn
 
 from repana import _check
+from repana.extraction import _refusals
 
 
 class Session:
     """A model made ready for reading. `hook`, `pre_hook` and `swap` live as long as the session."""
 
-    def __init__(self, model: nn.Module, stack: ExitStack) -> None:
-        self.model = model
+    def __init__(self, model: nn.Module, device: torch.device, stack: ExitStack) -> None:
+        self.model, self.device = model, device
         self._stack = stack
 
     def hook(self, module: nn.Module, function: Callable[[nn.Module, Any, Any, Any], None]) -> None:
-        """Call `function(module, args, kwargs, output)` after each forward of the module."""
-
-        def call(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            function(module, args, kwargs, output)
-
-        self._stack.callback(module.register_forward_hook(call, with_kwargs=True).remove)
+        """Call `function(module, args, kwargs, output)` after each forward of the module; it returns None."""
+        self._stack.callback(module.register_forward_hook(function, with_kwargs=True).remove)
 
     def pre_hook(self, module: nn.Module, function: Callable[[nn.Module, Any, Any], None]) -> None:
-        """Call `function(module, args, kwargs)` before each forward of the module."""
-
-        def call(module: nn.Module, args: Any, kwargs: Any) -> None:
-            function(module, args, kwargs)
-
-        self._stack.callback(module.register_forward_pre_hook(call, with_kwargs=True).remove)
+        """Call `function(module, args, kwargs)` before each forward of the module; it returns None."""
+        self._stack.callback(module.register_forward_pre_hook(function, with_kwargs=True).remove)
 
     def swap(self, module: nn.Module, side: str, function: Callable[[Any], Any]) -> None:
         """What goes "in" or comes "out" of the module is `function(tree)` from now on; "in" is (args, kwargs)."""
@@ -55,25 +48,29 @@ class Session:
 def session(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> Iterator[Session]:
     """Evaluation mode, no gradients, eager, on `device`, under autocast to `dtype` if given; all undone at the end.
 
-    `no_grad`, not `inference_mode`: inference tensors carry no version counter, by which in-place changes are seen.
+    `no_grad`, not `inference_mode`, also where the caller is in it: what is recorded may enter a probe's graph. A model
+    that hooks place (accelerate) stays where it is.
     """
     home = device_of(model)
     with ExitStack() as stack:
         modes = [(module, module.training) for module in model.modules()]
         stack.callback(_restore_modes, modes)
         stack.callback(_restore_randomness, _randomness(device))
-        if home is not None and home != device:
+        if home is not None and home != device and placed_by(model) is None:
             stack.callback(model.to, home)
             model.to(device)
         model.eval()
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype))
-        yield Session(model, stack)
+        yield Session(model, device, stack)
 
 
 def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
     """The module inside torch.compile, DataParallel and DistributedDataParallel, and what was taken off."""
+    if type(model).__name__ == "ExportedProgram":
+        raise _refusals.no_hooks("ExportedProgram")
     if not isinstance(model, nn.Module):
         raise _check.not_a_module(model)
     taken = []
@@ -84,16 +81,70 @@ def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
             inner, name = model.module, type(model).__name__
         if not isinstance(inner, nn.Module):
-            return model, taken
+            break
         taken.append(name)
         model = inner
+    if isinstance(model, torch.jit.ScriptModule):
+        raise _refusals.no_hooks(type(model).__name__)
+    if isinstance(model, torch.fx.GraphModule) and _of_operations(model):
+        raise _refusals.no_hooks("GraphModule of operations (torch.export)")
+    return model, taken
+
+
+def _of_operations(model: torch.fx.GraphModule) -> bool:
+    """Whether a graph holds operations in the place of modules; one that was symbolically traced calls its modules."""
+    ops = [node.target for node in model.graph.nodes if node.op == "call_function"]
+    return any(isinstance(target, torch._ops.OpOverload) for target in ops)
+
+
+def hookable(module: nn.Module) -> bool:
+    """Scripted parts of an eager model take no hooks."""
+    return not isinstance(module, torch.jit.ScriptModule)
 
 
 def device_of(model: nn.Module) -> torch.device | None:
-    """Where the first parameter or buffer lives; None for a model without any."""
+    """Where the model takes its inputs: where hooks put them, else where its first parameter or buffer lives."""
+    if placed_by(model) is not None:
+        for module in model.modules():
+            device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+            if device is not None:
+                return torch.device(f"cuda:{device}" if isinstance(device, int) else device)
     for tensor in (*model.parameters(), *model.buffers()):
-        return tensor.device
+        if tensor.device.type != "meta":
+            return tensor.device
     return None
+
+
+def placed_by(model: nn.Module) -> str | None:
+    """What placed the weights and moves them while the model runs, or None."""
+    return "accelerate" if any(hasattr(module, "_hf_hook") for module in model.modules()) else None
+
+
+def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
+    """Where to record. Refuses to move a model that hooks have placed, and one that holds no weights."""
+    found = device_of(model) or torch.device("cpu")
+    asked = found if device is None else _available(device)
+    how = placed_by(model)
+    if how is not None:
+        if asked != found:
+            raise _refusals.placed(str(device), how)
+        return found
+    meta = [name for name, p in model.named_parameters() if p.device.type == "meta"]
+    if meta:
+        raise _refusals.weights_missing(meta)
+    devices = sorted({str(p.device) for p in model.parameters()})
+    if len(devices) > 1 and device is None:
+        raise _refusals.several_devices(devices)
+    return asked
+
+
+def _available(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        raise _check.no_device(str(device), str(error).splitlines()[0]) from None
+    return found
 
 
 def _randomness(device: torch.device) -> tuple[Any, ...]:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana.extraction._batches import Forward, stream, unpack
+from repana._ambient import settled
+from repana.extraction._data import samples_of, stream
 from repana.extraction._guards import FiniteCheck, with_progress
-from repana.extraction._record import Options, passes, planned_of, samples_of, wanted_device, wanted_dtype
+from repana.extraction._record import Options, passes, planned_of
 from repana.extraction._session import session, unwrap
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import FoldSums
@@ -18,6 +19,7 @@ from repana.summaries.held_out import FoldSums
 Targets = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
 
 
+@settled()
 def fold_moments(
     model: nn.Module,
     data: Any,
@@ -29,8 +31,10 @@ def fold_moments(
     groups: Any = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | str | None = None,
-    forward: Forward | None = None,
+    forward: Any = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
     seed: int = 0,
     progress: bool | None = None,
@@ -48,14 +52,14 @@ def fold_moments(
     """
     _check.at_least(folds, "folds", 2)
     inner, taken = unwrap(model)
-    options = Options(
-        layers, pool, wanted_device(inner, device), wanted_dtype(dtype), forward, mask, "auto", None, None
-    )
+    options = Options.of(
+        inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
+    )  # fmt: skip
     values = None if callable(targets) else _check.values_of(targets, "targets", len(targets))
     group = None if groups is None else torch.from_numpy(_check.groups_of(groups, len(groups)))
     first, raws, count = stream(data, batch_size)
     with session(inner, options.device, options.dtype) as live:
-        planned = planned_of(live, unpack(first, inner, forward, mask), options, taken, samples_of(data))
+        planned, options = planned_of(live, first, options, taken, samples_of(data))
     generator = torch.Generator().manual_seed(seed)
     of_group = None if group is None else _dealt(int(group.max()) + 1, folds, generator)
     sums = {p.address: FoldSums(folds) for p in planned.layers}

@@ -2,16 +2,20 @@
 
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from repana import _check
 from repana.extraction._addresses import Site
+from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
+from repana.extraction._layouts import index_of
 from repana.extraction._plan import Plan, Planned
-from repana.extraction._probe import arguments, at, leaves
+from repana.extraction._pooling import dense
 from repana.extraction._session import Session
+from repana.extraction._tree import arguments, at, leaves
 
 
 class _Enough(BaseException):
@@ -25,53 +29,73 @@ class Taps:
         self._model, self._plan, self._forward = live.model, planned, forward
         self._pooled: dict[str, Tensor] = {}
         self._seen: dict[str, int] = defaultdict(int)
-        self._mask: Tensor | None = None
-        self._stops = planned.facts["logits"] is None
+        self._batch: Batch | None = None
+        self._number = 0
+        self._root = [p for p in planned.layers if not p.site.module and p.site.side == "out"]
+        self._used = {key for p in planned.layers for key in p.pooling.masks.values()}
+        self._stops = planned.facts["logits"] is None and not self._root
+        self._output: Any = None
         by_module: dict[str, list[Planned]] = defaultdict(list)
         for p in planned.layers:
-            by_module[p.site.module].append(p)
+            if p not in self._root:
+                by_module[p.site.module].append(p)
+        if planned.facts.get("of_root"):  # the call gives nothing: what the model gives is the output
+            live.hook(live.model, self._keep)
         for name, wanted in by_module.items():
             module = live.model.get_submodule(name)
             before = [p for p in wanted if p.site.side == "in"]
             after = [p for p in wanted if p.site.side == "out"]
             early = bool(before) or wanted[0].calls > 1  # calls are counted as they begin, or else as they end
             if early:
-                live.pre_hook(module, self._before(name, before))
+                live.pre_hook(module, partial(self._before, name, before))
             if after:
-                live.hook(module, self._after(name, after, counts=not early))
+                live.hook(module, partial(self._after, name, after, not early))
 
-    def _before(self, name: str, wanted: list[Planned]):
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._seen[name] += 1
-            if wanted:
-                self._take(wanted, self._seen[name], arguments(args, kwargs))
+    def _before(self, name: str, wanted: list[Planned], module: nn.Module, args: Any, kwargs: Any) -> None:
+        self._seen[name] += 1
+        if wanted:
+            self._take(wanted, self._seen[name], arguments(args, kwargs))
 
-        return hook
+    def _after(
+        self, name: str, wanted: list[Planned], counts: bool, module: nn.Module, args: Any, kwargs: Any, output: Any
+    ) -> None:
+        self._seen[name] += counts
+        self._take(wanted, self._seen[name], output)
 
-    def _after(self, name: str, wanted: list[Planned], *, counts: bool):
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            self._seen[name] += counts
-            self._take(wanted, self._seen[name], output)
-
-        return hook
+    def _keep(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        self._output = output
 
     def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
         for p in wanted:
             if p.site.call in (None, call):
-                tensor = _tensor_at(tree, p.site)
-                self._pooled[p.address] = p.pooling(tensor, self._mask, p.address)
+                self._pooled[p.address] = self._pool(p, _tensor_at(tree, p.site))
         if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():
             raise _Enough
+
+    def _pool(self, p: Planned, x: Tensor) -> Tensor:
+        batch = self._batch
+        assert batch is not None
+        groups, rows = p.pooling.layout.groups, None
+        if groups is not None:
+            rows = index_of(batch.inputs(), groups, x.shape[p.pooling.layout.sample or 0])
+        return p.pooling(x, batch.masks, batch.size, p.address, self._number, rows)
 
     def _all_called(self) -> bool:
         return all(self._seen[name] >= calls for name, calls in self._plan.facts["calls"].items())
 
     def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
-        self._pooled, self._mask = {}, batch.mask
+        """Pooled features by address, and the logits."""
+        check_rows(batch.masks, self._used, number)
+        self._pooled, self._batch, self._number = {}, batch, number
         self._seen.clear()
         output = None
         with suppress(_Enough):
             output = run(self._model, batch, self._forward)
+        output = self._output if self._plan.facts.get("of_root") else output
+        for p in self._root:
+            if output is not None:
+                self._pooled[p.address] = self._pool(p, _tensor_at(output, p.site))
+                self._seen[""] = 1
         for p in self._plan.layers:
             if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
                 raise _check.missed(p.address, number, p.calls, self._seen[p.site.module])
@@ -81,7 +105,7 @@ class Taps:
                 raise _check.width_changed(p.address, p.width, features[p.address].shape[1], number)
         path = self._plan.facts["logits"]
         z = None if path is None else at(output, path)
-        return features, None if z is None else z.float().clone()
+        return features, None if z is None else dense(z).float().clone()
 
 
 def _tensor_at(tree: Any, site: Site) -> Tensor:

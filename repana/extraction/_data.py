@@ -1,0 +1,148 @@
+"""Data in any usual form, as a stream of batches."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from repana import _check
+from repana.extraction import _refusals
+from repana.extraction._tree import is_empty, mapped, tensors_of
+
+# First batches that `plan` took from iterators, given back when the iterator is walked again.
+_TAKEN: "WeakKeyDictionary[Any, list[Any]]" = WeakKeyDictionary()
+
+
+def stream(data: Any, batch_size: int, *, give_back: bool = False) -> tuple[Any, Iterator[Any], int | None]:
+    """The first batch that is not empty, an iterator over all batches, and their number where it is known.
+
+    `give_back`: only the first batch is looked at, and one that an iterator gave stands before its others next time.
+    """
+    _check.at_least(batch_size, "batch_size", 1)
+    batches, count = _batches(data, batch_size)
+    once = isinstance(batches, Iterator) and batches is data
+    taken: list[Any] = []
+    with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it is walked
+        if once:
+            taken = _given_back(batches)
+        iterator = iter(batches)
+        while not taken or is_empty(taken[-1]):
+            try:
+                taken.append(next(iterator))
+            except StopIteration:
+                break
+    if once and give_back:
+        try:
+            _TAKEN[batches] = taken
+        except TypeError:
+            raise _check.walked_once(type(data).__name__, "`plan` would take its first batch, `record` needs") from None
+    first = next((raw for raw in taken if not is_empty(raw)), None)
+    if first is None:
+        raise _check.empty_data(data)
+    return first, chain(taken, iterator), count
+
+
+def _given_back(iterator: Any) -> list[Any]:
+    try:
+        return _TAKEN.pop(iterator, [])
+    except TypeError:
+        return []
+
+
+def samples_of(data: Any) -> int | None:
+    """How many samples, where the data say so."""
+    data = getattr(data, "dataset", data)
+    if isinstance(data, Mapping):
+        data = next(iter(data.values()), None)
+    if isinstance(data, (tuple, list)):
+        data = data[0] if data and isinstance(data[0], (Tensor, np.ndarray)) else None
+    try:
+        return len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
+    if data is None:
+        raise _check.no_data()
+    if isinstance(data, np.ndarray):
+        data = _array(data)
+    arrays = (Tensor, np.ndarray)
+    whole = isinstance(data, Tensor) or (
+        isinstance(data, tuple) and bool(data) and all(isinstance(t, arrays) for t in data)
+    )  # a tuple holds the arrays of a data set, a list holds batches
+    if not whole and isinstance(data, Mapping) and data and all(isinstance(t, arrays) for t in data.values()):
+        whole = True
+    if whole:
+        return _sliced(_as_tensors(data), batch_size)
+    if isinstance(data, (str, bytes)):
+        raise _check.data_not_understood(data)
+    _refuse_tables(data)
+    if isinstance(data, list) and _looks_like_pair(data):
+        raise _refusals.list_for_tuple(data)
+    if isinstance(data, Dataset) or (
+        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_batches(data)
+    ):
+        loader = DataLoader(data, batch_size=batch_size)  # type: ignore[arg-type]
+        return loader, None if isinstance(data, IterableDataset) else len(loader)
+    if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
+        try:
+            return data, len(data)  # type: ignore[arg-type]
+        except TypeError:
+            return data, None
+    raise _check.data_not_understood(data)
+
+
+def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
+    sizes = {len(t) if t.ndim else -1 for t in tensors_of(tree)}
+    if len(sizes) != 1 or -1 in sizes:
+        raise _check.lengths_differ(sorted(sizes))
+    n = sizes.pop()
+    starts = range(0, n, batch_size)
+    return (mapped(tree, lambda t, s=start: t[s : s + batch_size]) for start in starts), len(starts)
+
+
+def _refuse_tables(data: Any) -> None:
+    if type(data).__module__.startswith("pandas") and hasattr(data, "to_numpy"):
+        raise _refusals.table_as_data(type(data).__name__)
+
+
+def _looks_like_pair(data: list[Any]) -> bool:
+    """[x, y] of two arrays with one label per row: the tuple (x, y) was meant, since a list holds batches."""
+    if len(data) != 2 or not all(isinstance(t, (Tensor, np.ndarray)) for t in data):
+        return False
+    x, y = data
+    return y.ndim == 1 and x.ndim > 1 and len(x) == len(y)
+
+
+def _is_batches(data: Any) -> bool:
+    """A plain list or tuple of batches is walked as it is; a list of (x, label) samples is a dataset."""
+    if not isinstance(data, (list, tuple)) or not data:
+        return isinstance(data, (list, tuple, Mapping))
+    first = data[0]
+    is_sample = isinstance(first, (tuple, list)) and len(first) == 2 and np.ndim(first[1]) == 0
+    return not (is_sample and not isinstance(first[1], str))
+
+
+def _as_tensors(tree: Any) -> Any:
+    if isinstance(tree, np.ndarray):
+        return _array(tree)
+    if isinstance(tree, Mapping):
+        return {key: _as_tensors(value) for key, value in tree.items()}
+    if isinstance(tree, (tuple, list)):
+        return tuple(_as_tensors(value) for value in tree)
+    return tree
+
+
+def _array(array: np.ndarray) -> Tensor:
+    """In native byte order, and copied where it may not be written to."""
+    if array.dtype.kind not in "biufc":
+        raise _check.not_numeric(str(array.dtype))
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(np.require(array, requirements=["W"]))

@@ -1,0 +1,197 @@
+"""What is known of every tensor of a watched pass, and the few operations on axes that rules are written with."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from repana.extraction.axes._labels import (
+    CONSTANT,
+    CONTRACTED,
+    MAYBE_SAMPLE,
+    MIXED,
+    NORMED,
+    PRODUCED,
+    SAMPLE,
+    UNKNOWN,
+    Axis,
+    Factor,
+    Labels,
+    Traced,
+    size_of,
+)
+
+
+class Book:
+    """Tensors are keys by identity and held weakly: the watched pass keeps no activation alive."""
+
+    def __init__(self, weights: Iterable[Tensor] = ()) -> None:
+        self._weights = {id(t) for t in weights}  # parameters and buffers of the model
+        self.labels = Labels()
+        self.size = 0  # samples in the pass
+        self.entered: dict[str, Traced] = {}  # the inputs by name
+        self.used: set[int] = set()  # labels of input axes that an operation has read
+        self.packed: dict[int, tuple[Axis, Axis]] = {}  # of a packed axis, the samples and the steps it was made of
+        self.orders: dict[int, tuple[Axis, Tensor]] = {}  # of a reordered axis, the samples and which stand where
+        self._tensors = WeakIdKeyDictionary()
+        self._nodes = 0
+        self._storages = 0
+        self._written: dict[int, int] = {}  # memory -> node of the last write into it
+
+    # --- tensors ------------------------------------------------------------------------------------------------------
+
+    def enter(
+        self, named: Mapping[str, Tensor], size: int, axis: int, *, late: Iterable[str], never: Iterable[str]
+    ) -> None:
+        """Label the inputs. The first of the batch's size along `axis` holds the samples, others may; `late` inputs
+        are not the first, and `never` hold none."""
+        self.size, late, never, found = size, set(late), set(never), False
+        for name in sorted(named, key=lambda name: name in late):
+            t = named[name]
+            if t.is_nested:
+                self.entered[name] = self.put(t, [((self.labels.new(SAMPLE), size),)], live=True)
+                found = True
+                continue
+            at = axis if t.ndim > axis and t.shape[axis] == size else 0
+            axes: list[Axis] = []
+            for i, n in enumerate(t.shape):
+                label = self.labels.new(0, [(name, i)])
+                if i == at and n == size and n > 1 and name not in never:
+                    first = not found and name not in late
+                    found = found or first
+                    self.labels.mark(((label, n),), SAMPLE if first else MAYBE_SAMPLE)
+                axes.append(((label, n),) if n > 1 else ())
+            self.entered[name] = self.put(t, axes, live=True)
+
+    def seen(self, t: Tensor) -> Traced | None:
+        return self._tensors.get(t)
+
+    def known(self, t: Tensor) -> Traced:
+        """What is known of a tensor; one that the pass has not made is a parameter, a buffer or a constant."""
+        found = self._tensors.get(t)
+        if found is None:
+            found = self.put(t, [] if t.is_nested else [self.constant(n) for n in t.shape], live=False)
+            found.raw, found.learned = True, isinstance(t, nn.Parameter)
+            found.foreign = id(t) not in self._weights and not found.learned
+        return found
+
+    def put(
+        self,
+        t: Tensor,
+        axes: Iterable[Axis],
+        *,
+        live: bool,
+        parents: Sequence[Traced] = (),
+        passing: bool = False,
+        adds: bool = False,
+        view: bool = False,
+        storage: int | None = None,
+    ) -> Traced:
+        """Note a tensor, new or written to. `passing`: the same up to its form; `adds`: a sum of its parents."""
+        self._nodes += 1
+        same = bit = 1 << self._nodes
+        plus = 0
+        for p in parents if passing or adds else ():
+            plus |= p.plus | (p.same if adds else 0)
+            same |= 0 if adds else p.same
+        if storage is None:
+            self._storages += 1
+            storage = self._storages
+        form = bit | (parents[0].view if view and parents else 0)
+        found = Traced(list(axes), live, self._nodes, same, plus, form, storage=storage)
+        self._tensors[t] = found
+        return found
+
+    def write(self, storage: int) -> None:
+        self._written[storage] = self._nodes
+
+    def written_after(self, traced: Traced) -> bool:
+        """Whether memory of the tensor was written to after it was noted."""
+        return self._written.get(traced.storage, 0) > traced.node
+
+    # --- axes ---------------------------------------------------------------------------------------------------------
+
+    def constant(self, n: int) -> Axis:
+        return () if n == 1 else ((self.labels.new(CONSTANT), n),)
+
+    def unknown(self, n: int) -> Axis:
+        return () if n == 1 else ((UNKNOWN, n),)
+
+    def tidy(self, axis: Axis) -> Axis:
+        """Neighbouring factors of one label are one factor."""
+        out: list[Factor] = []
+        for label, n in axis:
+            if out and self.labels.find(out[-1][0]) == self.labels.find(label):
+                out[-1] = (label, out[-1][1] * n)
+            elif n > 1:
+                out.append((label, n))
+        return tuple(out)
+
+    def resized(self, axis: Axis, n: int) -> Axis:
+        """The axis after slicing, pooling or padding: one factor of the same label, or of the mixture of several."""
+        if size_of(axis) == n:
+            return axis
+        if n == 1:
+            return ()
+        return ((self.labels.mixture([axis]), n),) if axis else self.constant(n)
+
+    def broadcast(self, operands: Sequence[Sequence[Axis]], shape: Sequence[int]) -> list[Axis]:
+        """Axes of an elementwise result, aligned at the right: of the operands' labels the one of the highest rank."""
+        out = []
+        for j in range(-len(shape), 0):
+            met = [axes[j] for axes in operands if len(axes) >= -j and axes[j] and size_of(axes[j]) == shape[j]]
+            self.labels.meet(met)
+            out.append(max(met, key=self.labels.rank) if met and shape[j] > 1 else self.constant(shape[j]))
+        return out
+
+    def contract(self, x: Traced, w: Traced, xi: int, wi: int) -> None:
+        """Note what summing axis xi of x against axis wi of w shows, where one of them is weights."""
+        for data, weights, i, j in ((x, w, xi, wi), (w, x, wi, xi)):
+            if not data.live or weights.live or not (weights.raw or len(weights.axes) == 2):
+                continue
+            if len(self.labels.roots(data.axes[i])) == 1:
+                self.labels.mark(data.axes[i], CONTRACTED)
+            free = [axis for n, axis in enumerate(weights.axes) if n != j % len(weights.axes)]
+            if not free:
+                continue
+            mixed = self.labels.origins(data.axes[i]) or self.labels.has(data.axes[i], MIXED)
+            self.labels.mark(free[-1], PRODUCED | (MIXED if mixed else 0))
+
+    def scaled(self, axes: list[Axis], factor: Traced) -> None:
+        """Multiplication by a learned vector marks the axis along which it varies."""
+        wide = [i for i, axis in enumerate(factor.axes) if axis]
+        if not factor.learned or factor.live or len(wide) != 1:
+            return
+        j = wide[0] - len(factor.axes)
+        if len(axes) >= -j and len(self.labels.roots(axes[j])) == 1:
+            self.labels.mark(axes[j], NORMED)
+
+    def regrouped(self, axes: Sequence[Axis], shape: Sequence[int]) -> list[Axis] | None:
+        """The axes after a reshape: factors in the same order, one split where sizes divide.
+
+        A stretch of axes that does not line up with the factors keeps a label only if it has just one.
+        """
+        factors: list[Factor] = [f for axis in axes for f in axis]
+        out: list[Axis] = []
+        i = 0
+        while i < len(shape):
+            wanted, got, j = shape[i], [], i + 1
+            while size_of(got) != wanted:
+                label, n = factors.pop(0) if factors else (UNKNOWN, 0)
+                if not n:
+                    return None
+                rest = wanted // size_of(got) if wanted % size_of(got) == 0 else 0
+                if rest and rest < n and n % rest == 0 and j == i + 1:
+                    got.append((label, rest))
+                    factors.insert(0, (label, n // rest))
+                else:
+                    got.append((label, n))
+                while wanted % size_of(got) and j < len(shape):  # does not line up: take more axes
+                    wanted, j = wanted * shape[j], j + 1
+            if j == i + 1:
+                out.append(tuple(got))
+            else:
+                label = self.labels.mixture([tuple(got)]) if len(self.labels.roots(tuple(got))) == 1 else UNKNOWN
+                out += [((label, m),) if m > 1 else () for m in shape[i:j]]
+            i = j
+        return out

@@ -1,0 +1,259 @@
+"""A mask belongs to a stream of positions: which one, which way round, and what is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from repana import InputError, ModelError, plan, record
+
+
+def mean(x, mask):
+    return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+
+def lengths(n, t, *, least=1):
+    return (torch.arange(t) < torch.randint(least, t + 1, (n, 1))).long()
+
+
+def output(net, batch, name):
+    out = []
+    handle = net.get_submodule(name).register_forward_hook(
+        lambda m, a, o: out.append(o[0] if isinstance(o, tuple) else o)
+    )
+    with torch.no_grad():
+        net(**batch)
+    handle.remove()
+    return out[0]
+
+
+def t5(n=30, t=16, decoder=16):
+    from transformers import T5Config, T5Model
+
+    net = T5Model(T5Config(vocab_size=100, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)).eval()
+    return net, {
+        "input_ids": torch.randint(2, 100, (n, t)),
+        "attention_mask": lengths(n, t, least=3),
+        "decoder_input_ids": torch.randint(2, 100, (n, decoder)),
+        "decoder_attention_mask": lengths(n, decoder, least=3),
+    }
+
+
+@pytest.mark.parametrize("decoder", [16, 9])
+def test_encoder_and_decoder_have_their_own_masks(decoder):
+    net, batch = t5(decoder=decoder)
+    got = record(net, batch, ["encoder.block.1[0]", "decoder.block.1[0]"])
+    for side, key in (("encoder", "attention_mask"), ("decoder", "decoder_attention_mask")):
+        want = mean(output(net, batch, f"{side}.block.1"), batch[key])
+        torch.testing.assert_close(got[f"{side}.block.1[0]"], want, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_by_layer():
+    net, batch = t5()
+    everything = {"encoder.*": "attention_mask", "decoder.*": "decoder_attention_mask"}
+    chosen = record(net, batch, ["encoder.block.1[0]", "decoder.block.1[0]"], mask=everything)
+    found = record(net, batch, ["encoder.block.1[0]", "decoder.block.1[0]"])
+    for layer in chosen:
+        torch.testing.assert_close(chosen[layer], found[layer])
+    none = record(net, batch, ["decoder.block.1[0]"], mask={"decoder.*": False})
+    torch.testing.assert_close(none["decoder.block.1[0]"], output(net, batch, "decoder.block.1").mean(1))
+    first = record(
+        net, batch, ["decoder.block.1[0]"], mask={"*": lambda b: b["decoder_attention_mask"], "decoder.*": False}
+    )
+    torch.testing.assert_close(first["decoder.block.1[0]"], found["decoder.block.1[0]"])
+    noted = plan(net, batch, ["decoder.block.1[0]"], mask="attention_mask").layers[0].notes
+    assert noted == (
+        "the operations show the mask 'decoder_attention_mask' over these positions, and `mask` says 'attention_mask'",
+    )
+
+
+def test_a_vision_tower_takes_no_mask_of_the_text():
+    """Also where there are as many tokens as patches and the class token."""
+    from transformers import CLIPConfig, CLIPModel
+
+    sides = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config=sides | {"vocab_size": 50, "max_position_embeddings": 10, "eos_token_id": 49},
+        vision_config=sides | {"image_size": 12, "patch_size": 4},
+        projection_dim=8,
+    )
+    net = CLIPModel(config).eval()
+    batch = {
+        "input_ids": torch.randint(2, 49, (6, 10)),
+        "attention_mask": lengths(6, 10, least=2),
+        "pixel_values": torch.randn(6, 3, 12, 12),
+    }
+    layers = ["vision_model.encoder.layers.0", "text_model.encoder.layers.0"]
+    got = record(net, batch, layers)
+    torch.testing.assert_close(got[layers[0]], output(net, batch, layers[0]).mean(1), rtol=1e-4, atol=1e-5)
+    want = mean(output(net, batch, layers[1]), batch["attention_mask"])
+    torch.testing.assert_close(got[layers[1]], want, rtol=1e-4, atol=1e-5)
+
+
+class Attention(nn.Module):
+    """One head over embedded tokens; `keep` says how the mask is read."""
+
+    def __init__(self, keep=lambda mask: mask.bool(), name="attention_mask"):
+        super().__init__()
+        self.embed, self.q, self.v = nn.Embedding(20, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.keep, self.name = keep, name
+
+    def forward(self, input_ids, attention_mask=None, key_padding_mask=None, pad_mask=None, padding=None):
+        masks = {"attention_mask": attention_mask, "key_padding_mask": key_padding_mask, "pad_mask": pad_mask}
+        masks["padding"] = padding
+        x = self.embed(input_ids)
+        scores = self.q(x) @ self.q(x).transpose(1, 2)
+        scores = scores.masked_fill(~self.keep(masks[self.name])[:, None], float("-inf"))
+        return self.v(scores.softmax(-1) @ x)
+
+
+IDS, MASK = torch.randint(0, 20, (9, 7), generator=torch.Generator().manual_seed(0)), torch.arange(7) < torch.tensor(
+    [3, 7, 5, 2, 7, 4, 1, 6, 7]
+)[:, None]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["Boolean", "0 and 1", "floats", "additive", "packed", "four axes"])
+def test_forms_of_a_mask(kind):
+    forms = {
+        "Boolean": (MASK, lambda m: m),
+        "0 and 1": (MASK.long(), lambda m: m.bool()),
+        "floats": (MASK.float(), lambda m: m.bool()),
+        "additive": (torch.where(MASK, 0.0, -1e4), lambda m: m == 0),
+        "packed": (MASK * torch.arange(1, 8), lambda m: m > 0),
+        "four axes": (MASK[:, None, None].long(), lambda m: m[:, 0, 0].bool()),
+    }
+    mask, keep = forms[kind]
+    net = Attention(keep).eval()
+    got = record(net, {"input_ids": IDS, "attention_mask": mask}, ["v"])["v"]
+    torch.testing.assert_close(got, mean(net(IDS, attention_mask=mask).detach(), MASK), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["key_padding_mask", "pad_mask", "padding"])
+def test_a_boolean_mask_of_padding_is_the_other_way_round(name):
+    net = Attention(lambda m: ~m, name).eval()
+    batch = {"input_ids": IDS, name: ~MASK}
+    got = record(net, batch, ["v"], mask=None if name != "padding" else {"*": lambda b: ~b["padding"]})["v"]
+    torch.testing.assert_close(got, mean(net(**batch).detach(), MASK), rtol=1e-4, atol=1e-6)
+
+
+def test_a_mask_whose_zeros_are_real_is_refused():
+    net = Attention(lambda m: m == 0).eval()
+    batch = {"input_ids": IDS, "attention_mask": (~MASK).long()}
+    with pytest.raises(ModelError) as error:
+        record(net, batch, ["v"])
+    assert str(error.value).startswith(
+        "RA126: inputs at the positions that the mask 'attention_mask' calls padding move the output of 'v' at real "
+        "positions (by "
+    )
+    got = record(net, batch, ["v"], mask=lambda b: b["attention_mask"] == 0)["v"]
+    torch.testing.assert_close(got, mean(net(**batch).detach(), MASK), rtol=1e-4, atol=1e-6)
+
+
+def test_a_network_that_mixes_padding_into_tokens_is_noted():
+    class Leaking(Attention):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(6, 6, 3, padding=1)
+
+        def forward(self, input_ids, attention_mask):
+            return self.conv(super().forward(input_ids, attention_mask=attention_mask).transpose(1, 2))
+
+    batch = {"input_ids": IDS, "attention_mask": MASK.long()}
+    assert any(note.startswith("RA126: in 'conv' padding moves") for note in plan(Leaking(), batch, ["conv"]).notes)
+    assert not plan(Attention(), batch, ["v"]).notes
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (
+            torch.rand(9, 7) / 2 + 0.25,
+            "RA125: the mask 'attention_mask' holds ",
+        ),
+        (
+            torch.ones(9, 7, 7).long(),
+            None,
+        ),
+        (
+            torch.ones(9, 1, 7, 7),
+            "RA125: the mask 'attention_mask' has shape (9, 1, 7, 7); expected (batch, positions). Give a function: "
+            "mask=lambda batch: ... (True at real positions).",
+        ),
+        (
+            torch.cat([MASK[:8], MASK[:1] & False]).long(),
+            "RA125: the mask 'attention_mask' has no real position in sample 8 of batch 0 (counted from 0); nothing "
+            "can "
+            "be averaged there. Leave the sample out, or correct the mask.",
+        ),
+    ],
+)
+def test_masks_that_are_refused(mask, text):
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(20, 6)
+
+        def forward(self, input_ids, attention_mask):
+            return self.embed(input_ids)
+
+    with pytest.raises((InputError, ModelError)) as error:
+        record(Reading(), {"input_ids": IDS, "attention_mask": mask}, ["embed"])
+    assert str(error.value).startswith(text or "RA107: 'embed' is a sequence")
+
+
+def test_a_stream_whose_length_changed_is_refused_for_its_layers_only():
+    class Speech(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin, self.conv, self.out = nn.Linear(4, 6), nn.Conv1d(6, 6, 2, stride=2), nn.Linear(6, 3)
+
+        def forward(self, x, attention_mask):
+            h = self.lin(x) * attention_mask[..., None]
+            return self.out(self.conv(h.transpose(1, 2)).mean(2))
+
+    net, batch = Speech(), {"x": torch.randn(9, 8, 4), "attention_mask": lengths(9, 8, least=2)}
+    got = record(net, batch)
+    assert list(got) == ["lin", "out:in", "out"]
+    assert any(note.startswith("RA113: left out 'conv'") for note in got.provenance["notes"])
+    with pytest.raises(ModelError) as error:
+        record(net, batch, ["conv"])
+    assert str(error.value) == (
+        "RA113: 'conv' has 4 positions on axis 2, and of the masks of its inputs ('attention_mask' of length 8) "
+        "there is "
+        "none of that length. Name its mask with mask={'conv': ...} (a key or a function of the batch, or False), or "
+        "choose 'conv|flatten'."
+    )
+    frames = lambda b: b["attention_mask"][:, ::2]  # noqa: E731
+    named = record(net, batch, ["conv"], mask={"conv": frames})["conv"]
+    torch.testing.assert_close(named, mean(output(net, batch, "conv").transpose(1, 2), batch["attention_mask"][:, ::2]))
+
+
+def test_a_maximum_leaves_padding_out():
+    net = Attention().eval()
+    batch = {"input_ids": IDS, "attention_mask": MASK.long()}
+    out = net(**batch).detach().masked_fill(~MASK[..., None], float("-inf"))
+    torch.testing.assert_close(record(net, batch, ["v|max"])["v|max"], out.amax(1), rtol=1e-4, atol=1e-6)
+
+
+def test_a_mask_that_stands_in_the_batch_by_place():
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed = nn.Embedding(20, 6)
+
+        def forward(self, ids, mask=None):
+            return self.embed(ids)
+
+    net = Encoder()
+    with pytest.raises(InputError) as error:
+        record(net, [(IDS, MASK.long())], ["embed"], mask=False)
+    assert str(error.value) == (
+        "RA210: the second tensor of the batch has the shape (9, 7) of the token ids and holds 0 and 1: a mask, or a "
+        "label for each token? Say mask=1, or labels=1."
+    )
+    got = record(net, [(IDS, MASK.long())], ["embed"], mask=1)
+    torch.testing.assert_close(got["embed"], mean(net.embed(IDS).detach(), MASK))
+    assert got.labels is None
+    with pytest.raises(InputError, match="RA210: `mask` is entry 5 of the batch, which is a tuple of 2"):
+        record(net, [(IDS, MASK.long())], ["embed"], mask=5)
+    with pytest.raises(InputError, match="RA212: `mask` is a list; expected a key of the batch"):
+        record(net, [(IDS, MASK.long())], ["embed"], mask=[1], labels=False)
