@@ -145,7 +145,48 @@ def run(rounds: int = 5) -> list[Line]:
             ratio(f"{title}: captum LayerActivation / plain forward", times["captum"], base["captum"]),
             ratio(f"{title}: torchextractor / plain forward", times["torchextractor"], base["torchextractor"]),
         ]
-    lines.append(memory())
+    return [*lines, *probing(rounds), memory()]
+
+
+def networks() -> dict[str, tuple[Callable[[], nn.Module], Callable[[], torch.Tensor], float]]:
+    """Networks of usual size for the cost of the probe: how to make them, a batch of four, and the bar."""
+    import torchvision
+    from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, MambaConfig, MambaModel
+
+    llama = LlamaConfig(
+        hidden_size=512, num_hidden_layers=12, num_attention_heads=8, intermediate_size=1376, vocab_size=1000
+    )
+    mamba = MambaConfig(hidden_size=256, num_hidden_layers=4, vocab_size=1000)
+    ids = lambda: torch.randint(0, 1000, (4, 64))  # noqa: E731
+    return {
+        "ResNet-50": (lambda: torchvision.models.resnet50(), lambda: torch.randn(4, 3, 224, 224), 2.0),
+        "BERT-base": (lambda: BertModel(BertConfig(vocab_size=1000)), ids, 2.0),
+        "Llama, 12 layers of 512": (lambda: LlamaModel(llama), ids, 2.0),
+        "Mamba's scan, 4 layers of 256": (lambda: MambaModel(mamba), ids, 5.0),
+    }
+
+
+def probing(rounds: int = 5) -> list[Line]:
+    """The watched pass of the probe against a plain pass of the same four samples."""
+    from repana.extraction._batches import Intake
+    from repana.extraction._probe import _watched
+    from repana.extraction._session import session
+
+    lines = []
+    for title, (make, sample, most) in networks().items():
+        torch.manual_seed(0)
+        net, x = make().eval(), sample()
+
+        def watched(net: nn.Module = net, x: torch.Tensor = x) -> None:
+            with session(net, torch.device("cpu"), None) as live:
+                _watched(live, Intake(net).unpack(x), None)
+
+        def plainly(net: nn.Module = net, x: torch.Tensor = x) -> None:
+            with torch.no_grad():
+                net(x)
+
+        times, base = beside({"plain": plainly, "watched": watched}, "plain", rounds)
+        lines.append(ratio(f"{title}: watched pass / plain pass", times["watched"], base["watched"], most=most))
     return lines
 
 

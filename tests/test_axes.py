@@ -117,27 +117,126 @@ def test_a_batch_as_large_as_another_axis(batch):
     torch.testing.assert_close(record(net, x, ["lin"], batch_size=batch)["lin"], hooked(net, x, "lin").mean(1))
 
 
-def test_samples_in_another_order_are_refused():
-    order = torch.tensor([2, 0, 1, 3, 5, 4])
-    cases = {
-        "flip": lambda h: h.flip(0),
-        "roll": lambda h: h.roll(1, 0),
-        "sort": lambda h: h[h[:, 0].argsort()],
-        "constants": lambda h: h[order[order < len(h)]],
-        "chosen": lambda h: h.index_select(0, order[order < len(h)]),
-    }
-    for move in cases.values():
-        net = Net(lambda s, x, move=move: s.head(move(s.lin(x))), lin=nn.Linear(4, 4), head=nn.Linear(4, 2))
-        with pytest.raises(ModelError) as error:
-            record(net, torch.randn(6, 4), ["head"])
-        assert str(error.value) == (
-            "RA106: 'head' has shape (6, 2) for 6 samples: axis 0 holds the samples in another order. Record a layer "
-            'that keeps samples apart, or say which axis is which: layout={"head": "b c"}.'
-        )
-    same = {"in order": lambda h: h[torch.arange(len(h))], "features": lambda h: h.flip(1).sort(-1)[0].topk(4)[0]}
-    for keep in same.values():
-        net = Net(lambda s, x, keep=keep: s.head(keep(s.lin(x))), lin=nn.Linear(4, 4), head=nn.Linear(4, 2))
-        assert list(record(net, torch.randn(6, 4), ["head"])) == ["head"]
+ORDER = torch.tensor([2, 0, 1, 3, 5, 4])
+
+
+def written(h, places):
+    out = torch.zeros_like(h)
+    out[places] = h
+    return out
+
+
+ELSEWHERE = {
+    "flip": lambda h: h.flip(0),
+    "roll": lambda h: h.roll(1, 0),
+    "roll of all": lambda h: h.roll(1),
+    "sorted by content": lambda h: h[h[:, 0].argsort()],
+    "constants": lambda h: h[ORDER[len(h) > ORDER]],
+    "chosen": lambda h: h.index_select(0, ORDER[len(h) > ORDER]),
+    "shifted": lambda h: torch.cat([h[1:], h[:1]]),
+    "halves swapped": lambda h: torch.cat(h.chunk(2)[::-1]),
+    "even, then odd": lambda h: torch.cat([h[::2], h[1::2]]),
+    "padded and cut": lambda h: nn.functional.pad(h, (0, 0, 1, 0))[:-1],
+    "written in reverse": lambda h: written(h, torch.arange(len(h)).flip(0)),
+    "written by rank": lambda h: written(h, h[:, 0].argsort()),
+    "scattered": lambda h: torch.zeros_like(h).scatter(0, h[:, :1].argsort(0).expand_as(h), h),
+    "grouped": lambda h: torch.cat([h[h[:, 0] > h[:, 0].mean()], h[h[:, 0] <= h[:, 0].mean()]]),
+    "one by one": lambda h: torch.stack([h[i] for i in h[:, 0].argsort().tolist()]),
+    "by a product": lambda h: nn.functional.one_hot(h[:, 0].argsort(), len(h)).float() @ h,
+}
+
+
+@pytest.mark.parametrize("how", ELSEWHERE)
+def test_rows_in_another_order_are_refused(how):
+    """Row i of the labels must be row i of the features; values in two other orders tell, whatever the operations
+    are."""
+    torch.manual_seed(3)
+    move = ELSEWHERE[how]
+    net = Net(lambda s, x: s.head(move(s.lin(x))), lin=nn.Linear(4, 4), head=nn.Linear(4, 2))
+    x = torch.randn(6, 4)
+    with pytest.raises(ModelError) as error:
+        record(net, x, ["head"])
+    assert str(error.value) == (
+        "RA106: 'head' has shape (6, 2) for 6 samples, and its rows are not in their order: the network sorts, "
+        "shifts or "
+        "shuffles them. Record a layer before that, or behind where the order is restored."
+    )
+    got = record(net, (x, torch.arange(6) % 2), "*")
+    assert list(got) == ["lin"]
+    assert got.logits is None
+    assert "RA106: left out 'head'; rows are not in the order of the samples" in got.provenance["notes"]
+
+
+RESTORED = {
+    "in order": lambda h: h[torch.arange(len(h))],
+    "features alone": lambda h: h.flip(1).sort(-1)[0].topk(4)[0],
+    "sorted and back": lambda h: h[h[:, 0].argsort()][h[:, 0].argsort().argsort()],
+    "chunks in order": lambda h: torch.cat([part * 2 for part in h.chunk(3)]),
+    "row by row": lambda h: torch.stack([row * 2 for row in h]),
+}
+
+
+@pytest.mark.parametrize("how", RESTORED)
+def test_an_order_that_is_restored_is_seen(how):
+    keep = RESTORED[how]
+    net = Net(lambda s, x: s.head(keep(s.lin(x))), lin=nn.Linear(4, 4), head=nn.Linear(4, 2))
+    x = torch.randn(6, 4)
+    torch.testing.assert_close(record(net, x, ["head"])["head"], hooked(net, x, "head"))
+
+
+def test_features_that_are_random_are_not_held_against_their_order():
+    net = Net(lambda s, x: s.head(s.lin(x)[torch.arange(len(x))] + torch.randn(len(x), 4)),
+              lin=nn.Linear(4, 4), head=nn.Linear(4, 2))  # fmt: skip
+    assert list(record(net, torch.randn(6, 4), ["head"])) == ["head"]
+
+
+@pytest.mark.parametrize("what", ["gain", "norm"])
+def test_features_of_raw_sequences_under_something_learned_over_time(what):
+    """A linear map over raw numbers and a gain for each step: which of both axes holds features is not shown."""
+
+    class Gained(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin, self.norm, self.out = nn.Linear(5, 7), nn.BatchNorm1d(6), nn.Linear(7, 7)
+            self.gain = nn.Parameter(torch.rand(6, 1))
+
+        def forward(self, x):
+            h = self.lin(x)
+            return self.out(h * self.gain if what == "gain" else self.norm(h))
+
+    net, x = Gained(), torch.randn(8, 6, 5)
+    with pytest.raises(ModelError, match='RA108: .* layout={"lin": "b c t"} or "b t c"'):
+        record(net, x, ["lin"], mask=False)
+    got = record(net, x, ["lin"], mask=False, layout={"lin": "b t c"})["lin"]
+    torch.testing.assert_close(got, hooked(net, x, "lin").mean(1))
+
+
+def test_a_network_that_writes_into_its_buffers_is_left_as_it_was():
+    class Bank(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(4, 4)
+            self.register_buffer("bank", torch.zeros(4))
+
+        def forward(self, x):
+            h = self.lin(x) + self.bank
+            self.bank += h.mean(0)
+            self.bank = self.bank * 0.5
+            return h
+
+    net, x = Bank(), torch.randn(6, 4)
+    bank = net.bank
+    got = record(net, x, ["output"])["output"]
+    assert net.bank is bank
+    assert torch.equal(bank, torch.zeros(4))
+    torch.testing.assert_close(got, net.eval()(x).detach())
+
+
+def test_a_scripted_part_of_an_eager_network():
+    body = torch.jit.script(nn.Sequential(nn.Linear(4, 4)))
+    net = Net(lambda s, x: s.head(s.body(x)), body=body, head=nn.Linear(4, 2))
+    x = torch.randn(6, 4)
+    torch.testing.assert_close(record(net, x, ["head"])["head"], net.head(net.body(x)).detach())
 
 
 def test_what_does_not_depend_on_the_samples_is_refused():
@@ -266,7 +365,7 @@ def test_layouts_by_letters():
     [
         (
             {"0": "b c"},
-            "RA123: `layout` of '0' is 'b c', which expects 2 axes; got shape (4, 6, 4, 5).",
+            "RA123: `layout` of '0' is 'b c', which expects 2 axes; got shape (8, 6, 4, 5).",
         ),
         (
             {"0": "c h w t"},
@@ -276,7 +375,7 @@ def test_layouts_by_letters():
         ),
         (
             {"0": "b 1 h w"},
-            "RA123: `layout` of '0' is 'b 1 h w', which expects size 1 on axis 1; got shape (4, 6, 4, 5).",
+            "RA123: `layout` of '0' is 'b 1 h w', which expects size 1 on axis 1; got shape (8, 6, 4, 5).",
         ),
         (
             {"0": "h c b w"},

@@ -1,11 +1,13 @@
 """Batches of many forms, where their labels are, and what a call can be; the model and torch are left as they were."""
 
+import inspect
+
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from repana import InputError, ModelError, neural_collapse, plan, profile, record
+from repana import InputError, ModelError, importance, neural_collapse, plan, profile, record
 from repana.extraction._session import unwrap
 
 X, Y = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
@@ -409,3 +411,111 @@ def test_profiles_in_inference_mode_and_half_precision_defaults():
         torch.set_default_dtype(torch.float32)
     for other in (got, half):
         torch.testing.assert_close(torch.tensor(other["value"]), torch.tensor(want["value"]), equal_nan=True)
+
+
+@pytest.mark.parametrize(("inputs", "weights"), [(torch.float64, torch.float32), (torch.float32, torch.bfloat16)])
+def test_inputs_of_another_precision_than_the_weights(inputs, weights):
+    given, held = (str(t).removeprefix("torch.") for t in (inputs, weights))
+    with pytest.raises(InputError) as error:
+        record(mlp().to(weights), X.to(inputs))
+    assert str(error.value) == (
+        f"RA260: the inputs are {given} and the model's weights {held}. Convert the one or the other "
+        f"(`x.to(torch.{held})`, `model.to(torch.{given})`), or give dtype='{held}' to record under autocast."
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_a_lazy_model_is_left_as_it_is():
+    net = nn.Sequential(nn.LazyLinear(8), nn.ReLU())
+    with pytest.raises(ModelError, match="RA129: '0.weight', '0.bias' are lazy: their shapes are not known"):
+        record(net, (X, Y))
+    assert net[0].has_uninitialized_params()
+
+
+def test_a_plan_takes_and_refuses_what_a_recording_does(monkeypatch):
+    got = plan(mlp(), (X, Y), max_samples=5, scatter=True, memory=100, seed=3, progress=False)
+    assert got.samples == 20
+    monkeypatch.setattr("repana.extraction._record.host_memory", lambda: 100)
+    with pytest.raises(InputError, match="RA208: the features need"):
+        plan(mlp(), (X, Y))
+
+
+@pytest.mark.parametrize("labels", [8, 7, 3])
+def test_several_labels_of_each_sample_are_no_labels_of_tokens(labels):
+    """Also where there are as many labels as features, or as channels."""
+    net = nn.Sequential(nn.Linear(8, 4))
+    y = torch.randint(0, 2, (24, labels))
+    assert record(net, (torch.randn(24, 8), y)).labels.tolist() == y.tolist()
+    maps = nn.Sequential(nn.Conv2d(3, 4, 3))
+    assert record(maps, [(torch.randn(24, 3, 8, 8), y)]).labels.tolist() == y.tolist()
+
+
+def test_named_tuples():
+    from collections import namedtuple
+
+    Inputs, Sample = namedtuple("Inputs", "a b"), namedtuple("Sample", "x y")
+
+    class Adding(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin = nn.Linear(6, 3)
+
+        def forward(self, pair):
+            return self.lin(pair.a + pair.b)
+
+    net = Adding()
+    for batch in (Inputs(X, X), (Inputs(X, X), Y)):
+        torch.testing.assert_close(record(net, [batch], ["lin"])["lin"], net.lin(X + X).detach())
+    got = record(mlp(), [Sample(X, Y)])
+    assert got.labels.tolist() == Y.tolist()
+
+
+@pytest.mark.parametrize("kind", ["meta", "masked"])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of MaskedTensors")
+def test_a_layer_that_cannot_be_read_is_left_out(kind):
+    class Side(nn.Module):
+        def forward(self, x):
+            return x.to("meta") if kind == "meta" else torch.masked.masked_tensor(x, x > 0)
+
+    class Branching(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lin, self.side, self.head = nn.Linear(6, 4), Side(), nn.Linear(4, 3)
+
+        def forward(self, x):
+            h = self.lin(x)
+            self.side(h)
+            return self.head(h)
+
+    assert list(record(Branching(), (X, Y), "*")) == ["lin", "head"]
+    with pytest.raises(ModelError, match="RA115: 'side' is .*, whose values cannot be read; record a layer before it"):
+        record(Branching(), (X, Y), ["side"])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"batch_dim": 5}, "RA212: `batch_dim` is 5; expected an axis of the first input, which has shape (20, 6)."),
+        ({"batch_dim": -1}, "RA212: `batch_dim` is -1; expected an axis of the first input, counted from 0."),
+        (
+            {"groups": "nosuch"},
+            "RA124: `groups` is 'nosuch'; expected an input of the batch with one whole number for each of the 20 "
+            "rows, "
+            "got no such tensor. The batch has '0'.",
+        ),
+        ({"mask": {"zz": False}}, "RA113: `mask` names 'zz', but the layers to record are 'input', '2:in', '2'."),
+    ],
+)
+def test_options_that_are_refused(options, text):
+    from repana.extraction import _record
+
+    with pytest.raises((InputError, ModelError)) as error:
+        inspect.unwrap(_record.record)(mlp(), (X, Y), **options)
+    assert str(error.value) == text
+
+
+def test_gradients_of_data_that_were_made_in_inference_mode():
+    net = mlp()
+    with torch.inference_mode():
+        found = importance(net, (X * 1, Y), "0")
+    assert found.layer == "0"

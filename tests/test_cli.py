@@ -315,3 +315,60 @@ def test_demo(tmp_path):
     assert collapse[-2] < 0.1 * collapse[0]
     assert (tmp_path / "report.html").stat().st_size > 50_000
     assert "the page" in result.output.lower()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        (["attention_mask"], "attention_mask"),
+        (["none"], False),
+        (["decoder.*=decoder_attention_mask", "none"], {"decoder.*": "decoder_attention_mask", "*": False}),
+    ],
+)
+def test_options_by_layer(given, expected):
+    from repana.cli._options import by_layer
+
+    assert by_layer(given, {"none": False}) == expected
+
+
+def test_layouts_and_methods_from_the_command_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.time, self.units = torch.nn.Linear(7, 7), torch.nn.Linear(9, 9)\n"
+        "    def features(self, x):\n"
+        "        return self.units(self.time(x.transpose(1, 2)).transpose(1, 2))\n"
+    )
+    model = f"{tmp_path / 'net.py'}:Net"
+    shared = ["plan", model, "--input", "7x9", "--forward", "features", "--mask", "none", "-l", "time"]
+    code, out, err = run(capsys, monkeypatch, *shared)
+    assert code == 2
+    assert 'layout={"time": "b c t"} or "b t c"' in err
+    code, out, err = run(capsys, monkeypatch, *shared, "--layout", "time=b c t")
+    assert code == 0, err
+    assert "yours" in out
+
+
+def test_a_model_that_fails_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "net.py").write_text("import torch\nnet = torch.nn.Conv2d(1, 3, 3)\n")
+    code, _, err = run(capsys, monkeypatch, "plan", f"{tmp_path / 'net.py'}:net", "--input", "2x8x8")
+    assert code == 2
+    assert err.startswith("RA261: the model failed with RuntimeError: Given groups=1, weight of size [3, 1, 3, 3]")
+    assert err.endswith("Conv2d was called with (2, 2, 8, 8) float32. Check the shape of the data.\n")
+
+
+def test_labels_of_an_npz(tmp_path, capsys, monkeypatch):
+    x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
+    np.savez(tmp_path / "x.npz", features=x)
+    np.savez(tmp_path / "y.npz", labels=y, other=x)
+    options = ["-m", "nc1", "-o", str(tmp_path / "out"), "--null", "2", "--replicates", "2"]
+    shared = ["analyze", str(tmp_path / "x.npz"), *options]
+    code, _, err = run(capsys, monkeypatch, *shared, "--labels", str(tmp_path / "y.npz"))
+    assert code == 0, err
+    np.savez(tmp_path / "z.npz", a=y, b=x)
+    code, _, err = run(capsys, monkeypatch, *shared, "--labels", str(tmp_path / "z.npz"))
+    assert code == 2
+    assert "labels" in err

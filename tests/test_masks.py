@@ -257,3 +257,56 @@ def test_a_mask_that_stands_in_the_batch_by_place():
         record(net, [(IDS, MASK.long())], ["embed"], mask=5)
     with pytest.raises(InputError, match="RA212: `mask` is a list; expected a key of the batch"):
         record(net, [(IDS, MASK.long())], ["embed"], mask=[1], labels=False)
+
+
+def steps(net, x, mask):
+    """A loop over time whose steps are put together again."""
+    state, outs = torch.zeros(len(x), 6), []
+    for i in range(x.shape[1]):
+        state = (net.embed(x[:, i]) + state).tanh()
+        outs.append(state)
+    return net.out(torch.stack(outs, 1))
+
+
+MOVED = {
+    "reversed": lambda net, x, mask: net.out(net.embed(x).flip(1)),
+    "rolled": lambda net, x, mask: net.out(net.embed(x).roll(3, 1)),
+    "permuted": lambda net, x, mask: net.out(net.embed(x)[:, torch.tensor([1, 0, 3, 2, 5, 4, 6])]),
+    "shifted right": lambda net, x, mask: net.out(torch.cat([torch.zeros(len(x), 1, 6), net.embed(x)[:, :-1]], 1)),
+    "halves swapped": lambda net, x, mask: net.out(torch.cat([net.embed(x)[:, 4:], net.embed(x)[:, :4]], 1)),
+    "padded in front": lambda net, x, mask: net.out(nn.functional.pad(net.embed(x), (0, 0, 2, 0))[:, :7]),
+    "a loop": steps,
+}
+
+
+@pytest.mark.parametrize("how", MOVED)
+def test_no_mask_for_positions_that_no_longer_stand_where_they_were(how):
+    class Moving(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.out = nn.Embedding(20, 6), nn.Linear(6, 3)
+
+        def forward(self, input_ids, attention_mask):
+            return MOVED[how](self, input_ids, attention_mask)
+
+    net, batch = Moving(), {"input_ids": IDS, "attention_mask": MASK.long()}
+    with pytest.raises(ModelError, match="RA113: 'out' has 7 positions on axis 1"):
+        record(net, batch, ["out"])
+    said = record(net, batch, ["out"], mask={"out": "attention_mask"})["out"]
+    torch.testing.assert_close(said, mean(output(net, batch, "out"), MASK))
+
+
+def test_a_mask_of_another_name_that_leaks_is_refused():
+    """Both ways round move something: a name other than attention_mask does not decide."""
+
+    class Convolving(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.conv = nn.Embedding(20, 6), nn.Conv1d(6, 6, 3, padding=1)
+
+        def forward(self, input_ids, padding_mask):
+            h = self.embed(input_ids) * (padding_mask == 0)[..., None]
+            return self.conv((self.embed(input_ids) + h).transpose(1, 2))
+
+    with pytest.raises(ModelError, match="RA126: inputs at the positions that the mask 'padding_mask' calls padding"):
+        record(Convolving(), {"input_ids": IDS, "padding_mask": (~MASK).long()}, ["conv"])

@@ -147,9 +147,8 @@ def test_samples_behind_something_else():
     with pytest.raises(ModelError) as error:
         record(net, x, ["a"], mask=False)
     assert str(error.value) == (
-        "RA106: 'a' has shape (28, 3) for 4 samples: axis 0 holds the samples behind something else. Record a layer "
-        "that "
-        'keeps samples apart, or say which axis is which: layout={"a": "b c"}.'
+        "RA106: 'a' has shape (28, 3) for 4 samples: axis 0 holds the samples behind something else. Say how they are "
+        'merged, as in layout={"a": "(t b) c"}.'
     )
     got = record(net, x, ["a"], mask=False, layout={"a": "(t b) c"})["a"]
     torch.testing.assert_close(got, net.a(x).detach().mean(1))

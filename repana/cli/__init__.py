@@ -16,7 +16,6 @@ from repana.cli._options import (
     Input,
     Json,
     Layers,
-    Mask,
     MaxSamples,
     MaybeData,
     Metrics,
@@ -62,7 +61,6 @@ def profile(
     layers: Layers = None,
     metrics: Metrics = None,
     pool: Pool = "auto",
-    mask: Mask = None,
     output: Output = Path("repana-report"),
     max_samples: MaxSamples = None,
     device: Device = None,
@@ -86,9 +84,10 @@ def profile(
     model = source.model
     report = repana.profile(
         network, first, layers or "auto", analyzers or "all", held_out=second,
-        run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool, mask=_mask(mask),
+        run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool,
         max_samples=max_samples, batch_size=source.batch_size, device=device, null=null, replicates=replicates,
-        baselines=baselines, seed=seed, **({} if names is None else {"class_names": names}), **others,
+        baselines=baselines, seed=seed, **source.reading(),
+        **({} if names is None else {"class_names": names}), **others,
     )  # fmt: skip
     finish(report, output, as_json, source.notes, quantities)
 
@@ -109,12 +108,12 @@ def analyze(
     """Measure arrays from any framework: every two-dimensional array in the file is a layer."""
     import repana
     from repana._activations import from_arrays
-    from repana.extraction._sources import read_arrays
+    from repana.extraction.sources._arrays import labels_in, read_arrays
 
     analyzers, quantities = analyzers_of(metrics)
     arrays = read_arrays(file)
     if labels is not None:
-        arrays["labels"] = read_arrays(labels)["features"]
+        arrays["labels"] = labels_in(read_arrays(labels), labels)
     activations = from_arrays(arrays, str(file))
     for name in activations.provenance["skipped"]:
         typer.echo(f"skipped {name}: {getattr(arrays[name], 'ndim', 0)}-dimensional; layers are (n, d)", err=True)
@@ -133,11 +132,10 @@ def layers(
     shape: Input = None,
     every: Annotated[bool, typer.Option("--all", help="every module that runs, not only the depth profile")] = False,
     pool: Pool = "auto",
-    mask: Mask = None,
     as_json: Json = False,
 ) -> None:
     """What can be recorded: names, types, shapes, calls, pooled widths, cost."""
-    _show_plan(source, data, shape, ["*"] if every else None, pool, mask, as_json)
+    _show_plan(source, data, shape, ["*"] if every else None, pool, as_json)
 
 
 @app.command()
@@ -148,11 +146,10 @@ def plan(
     shape: Input = None,
     layers: Layers = None,
     pool: Pool = "auto",
-    mask: Mask = None,
     as_json: Json = False,
 ) -> None:
     """What a recording will take, from one batch: refuses what the long run would refuse."""
-    _show_plan(source, data, shape, layers, pool, mask, as_json)
+    _show_plan(source, data, shape, layers, pool, as_json)
 
 
 @app.command()
@@ -226,10 +223,6 @@ def metrics(as_json: Json = False) -> None:
         typer.echo(f"{name:<38} {line['better']:<7} {line['unit'] or '-':<10} {line['formula']}  [{line['source']}]")
 
 
-def _mask(name: str | None) -> Any:
-    return False if name == "none" else name
-
-
 def _check_options(pool: str, source: Source) -> None:
     """What needs no model is refused before one is built."""
     from repana import _check
@@ -244,7 +237,6 @@ def _show_plan(
     shape: str | None,
     wanted: list[str] | None,
     pool: str,
-    mask: str | None,
     as_json: bool,
 ) -> None:
     """The plan over the data, or where none are named over an input that the model takes."""
@@ -257,7 +249,7 @@ def _show_plan(
     shown = example_input(network, shape) if data is None else source.data(data, network)
     if shown is None:
         raise _check.no_example(source.model)
-    found = repana.plan(network, shown, wanted or "auto", pool, mask=_mask(mask), batch_size=source.batch_size)
+    found = repana.plan(network, shown, wanted or "auto", pool, batch_size=source.batch_size, **source.reading())
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 
@@ -268,4 +260,12 @@ def main() -> NoReturn:
     except RepanaError as error:
         typer.echo(str(error), err=True)
         sys.exit(UNSAFE if error.code in UNSAFE_CODES else USAGE)
+    except Exception as error:  # of the model's own, on inputs that it does not take
+        called = [note for note in getattr(error, "__notes__", ()) if note.startswith("repana: ")]
+        if not called:
+            raise
+        from repana.extraction._refusals import model_failed
+
+        typer.echo(str(model_failed(error, called[0].removeprefix("repana: "))), err=True)
+        sys.exit(USAGE)
     sys.exit(OK)

@@ -39,7 +39,19 @@ MaybeData = Annotated[str | None, typer.Option("--data", "-d", help="as in `repa
 HeldOut = Annotated[str | None, typer.Option("--held-out", help="a second data set, in the same forms")]
 Layers = Annotated[list[str] | None, typer.Option("--layers", "-l", help="names or patterns; repeat; default auto")]
 Pool = Annotated[str, typer.Option(help="auto, avg, max, flatten, grid, mean, cls, last, tokens, none")]
-Mask = Annotated[str | None, typer.Option(help="key of the attention mask in a batch, or none where nothing is padded")]
+Masks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mask", help="key of the mask in a batch, or none where nothing is padded; LAYER=KEY by layer; repeat"
+    ),
+]
+Layouts = Annotated[
+    list[str] | None,
+    typer.Option("--layout", help="letters of the axes, such as 'b h w c'; LAYER='b h w c' by layer; repeat"),
+]
+Method = Annotated[str | None, typer.Option("--forward", help="method of the model to call, such as encode_image")]
+Targets = Annotated[str | None, typer.Option("--labels", help="key of the labels in a batch, their place, or none")]
+Groups = Annotated[str | None, typer.Option(help="input that says to which sample a row belongs, such as batch")]
 Metrics = Annotated[
     list[str] | None,
     typer.Option("--metrics", "-m", help="analyzers or quantities; repeat, or part by commas; default all"),
@@ -78,6 +90,11 @@ class Source:
     image_mean: Mean = None
     image_std: Std = None
     batch_size: BatchSize = 64
+    mask: Masks = None
+    layout: Layouts = None
+    forward: Method = None
+    labels: Targets = None
+    groups: Groups = None
     notes: list[str] = field(default_factory=list)
 
     def say(self, note: str) -> None:
@@ -109,6 +126,18 @@ class Source:
             say=self.say,
         )  # fmt: skip
 
+    def reading(self) -> dict[str, Any]:
+        """How batches and layers are read, as `record` and `plan` take it."""
+        labels = self.labels
+        place: Any = False if labels == "none" else int(labels) if labels and labels.isdecimal() else labels
+        return {
+            "mask": by_layer(self.mask, {"none": False}),
+            "layout": by_layer(self.layout, {}),
+            "forward": self.forward,
+            "labels": place,
+            "groups": self.groups,
+        }
+
     def names(self) -> Any:
         """The class names, False where labels are not what the model decides."""
         given = self.class_names or []
@@ -129,6 +158,13 @@ def sourced(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in both}
     return run
+
+
+def by_layer(given: list[str] | None, words: dict[str, Any]) -> Any:
+    """A value for all layers, or a mapping from the layers before the equals signs."""
+    pairs = [text.rpartition("=") for text in given or ()]
+    values = {layer or "*": words.get(value, value) for layer, _, value in pairs}
+    return values.get("*") if set(values) <= {"*"} else values
 
 
 def _sizes(text: str | None) -> tuple[int, int] | None:

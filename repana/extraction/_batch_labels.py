@@ -101,10 +101,13 @@ def codes(labels: Any, names: Sequence[str] | None) -> Tensor | None:
 
 
 def of_positions(labels: Tensor | None, inputs: Mapping[str, Tensor]) -> bool:
-    """Whether labels are those of tokens or pixels: whole numbers in the shape of an input's positions."""
+    """Whether labels are those of tokens or pixels: whole numbers in the shape of token ids, or of a mask; or of maps.
+
+    Others of two axes are several labels of each sample, unless rows become tokens.
+    """
     if labels is None or labels.ndim < 2 or labels.is_floating_point():
         return False
     if labels.ndim > 2:
         return True
-    shape = tuple(labels.shape)
-    return any(not t.is_nested and t.ndim >= 2 and tuple(t.shape[:2]) == shape for t in inputs.values())
+    ids = [t for t in inputs.values() if not t.is_nested and not t.is_floating_point() and not t.is_complex()]
+    return any(tuple(t.shape) == tuple(labels.shape) for t in ids)

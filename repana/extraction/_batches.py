@@ -89,6 +89,19 @@ class Batch:
         masks = {key: mask[:count] for key, mask in self.masks.items()}
         return replace(self, raw=raw, args=args, kwargs=kwargs, labels=labels, masks=masks, size=count)
 
+    def permuted(self, order: Tensor, only: Iterable[str]) -> "Batch":
+        """The samples in another order, in the inputs that hold them."""
+        named = self.inputs()
+        chosen = {id(named[name]) for name in only if name in named}
+
+        def choose(t: Tensor) -> Tensor:
+            axis = self._axis_of(t) if id(t) in chosen else None
+            return t if axis is None else t.index_select(axis, order.to(t.device))
+
+        raw, args, kwargs = mapped((self.raw, self.args, dict(self.kwargs)), choose)
+        masks = {key: mask[order.to(mask.device)] for key, mask in self.masks.items()}
+        return replace(self, raw=raw, args=args, kwargs=kwargs, masks=masks)
+
     def twice(self) -> "Batch":
         """A single sample, repeated: so that the axis of the samples can be told from others of size one."""
 
@@ -164,6 +177,8 @@ class Intake:
 
     def _parts(self, raw: Any) -> tuple[Any, Any, list[str]]:
         """Inputs, labels, notes."""
+        if hasattr(raw, "_fields") and set(raw._fields) & set(labelling.NAMES):
+            raw = raw._asdict()  # a named tuple of inputs and labels
         inputs, labels, notes = raw, None, []
         own, several = callable(self.forward), isinstance(raw, (tuple, list)) and not hasattr(raw, "_fields")
         entries: list[Any] = list(raw) if several else [raw]
@@ -208,6 +223,8 @@ class Intake:
         if first is None and host is None:
             return 0, 0
         shape = () if first is None or first.is_nested else tuple(first.shape)
+        if self.batch_dim is not None and shape and len(shape) <= self.batch_dim:
+            raise _refusals.no_axis("batch_dim", self.batch_dim, shape)
         if self.batch_dim is not None and len(shape) > self.batch_dim:
             return (len(host) if host is not None else shape[self.batch_dim]), self.batch_dim
         if host is None or not host.ndim:
@@ -230,6 +247,8 @@ class Intake:
             return self._by_signature(inputs, function)
         if isinstance(inputs, Tensor):
             return (inputs,), self._mask_argument(raw, function)
+        if hasattr(inputs, "_fields"):
+            return (inputs,), {}
         if isinstance(inputs, (tuple, list)) and inputs and all(isinstance(t, Tensor) for t in inputs):
             raise _refusals.list_of_inputs(inputs)
         if isinstance(inputs, (tuple, list, str, bytes)) or not fields_of(inputs):
@@ -301,11 +320,23 @@ def run(model: nn.Module, batch: Batch, forward: Forward | None) -> Any:
                 return forward(model, batch.raw)
             return model(*batch.args, **batch.kwargs)
     except Exception as error:
+        _check_dtypes(model, batch, error)
         given = [f"{_shape(t)} {str(t.dtype).removeprefix('torch.')}" for _, t in leaves((batch.args, batch.kwargs))]
         error.add_note(
             f"repana: {type(model).__name__} was called with {', '.join(given) or 'a batch of its own form'}."
         )
         raise
+
+
+def _check_dtypes(model: nn.Module, batch: Batch, error: Exception) -> None:
+    """Torch's words on inputs of another precision than the weights, as a refusal that says how to convert."""
+    words = ("same dtype", "scalar type", "should be the same", "expected m1 and m2")
+    if not isinstance(error, RuntimeError) or not any(word in str(error) for word in words):
+        return
+    inputs = {t.dtype for t in batch.inputs().values() if t.is_floating_point()}
+    weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if len(inputs) == len(weights) == 1 and inputs != weights and not torch.is_autocast_enabled("cpu"):
+        raise _refusals.dtypes_differ(inputs.pop(), weights.pop()) from error
 
 
 def _shape(t: Tensor) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from repana.extraction._probe import Call, Leaf, Trace
+from repana.extraction._session import own_forward
 
 Unit = tuple[str, int]  # a module and which of its calls, from 0
 
 
 def plain_list(module: nn.Module) -> bool:
     """A container without a forward of its own."""
-    return type(module).forward in (nn.Sequential.forward, nn.Module.forward)
+    return not own_forward(module)
 
 
 def numbers(leaves: list[Leaf]) -> Leaf | None:

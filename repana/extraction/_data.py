@@ -108,8 +108,9 @@ def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
 
 
 def _refuse_tables(data: Any) -> None:
-    if type(data).__module__.startswith("pandas") and hasattr(data, "to_numpy"):
-        raise _refusals.table_as_data(type(data).__name__)
+    for part in (data, *(data if isinstance(data, tuple) else ())):
+        if type(part).__module__.startswith("pandas") and hasattr(part, "to_numpy"):
+            raise _refusals.table_as_data(type(part).__name__)
 
 
 def _looks_like_pair(data: list[Any]) -> bool:

@@ -26,8 +26,9 @@ def layout_of(
     refused."""
     text = _letters(option, site, leaf)
     if text is not None:
-        return _checked(_groups(declared(text, str(site), leaf.shape, {}, trace.batch.size), site, leaf, trace, groups),
-                        site, leaf, trace)  # fmt: skip
+        shown = trace.shown(leaf)
+        said = declared(text, str(site), leaf.shape, trace.batch.size, shown, trace.samples)
+        return _checked(_groups(said, site, leaf, trace, groups), site, leaf, trace)
     found = trace.layout(leaf)
     if found.groups is not None:
         return found
@@ -50,6 +51,8 @@ def refusal(site: Site, leaf: Leaf, trace: Trace, found: Layout) -> ModelError:
     address, shape = str(site), trace.shown(leaf)
     if found.kind_of_problem == roles.CONTRADICTED:
         return _refusals.contradicted(address, shape, found.problem, letters(leaf, found)[0])
+    if found.kind_of_problem == roles.MINOR_SAMPLES:
+        return _refusals.minor_samples(address, shape, trace.samples, found.problem)
     if found.kind_of_problem == roles.UNDECIDED:
         return _refusals.undecided(address, shape, found.problem, letters(leaf, found))
     if leaf.traced is not None and not leaf.traced.live and not leaf.traced.foreign:

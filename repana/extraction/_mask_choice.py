@@ -7,11 +7,11 @@ from typing import Any
 from repana import _check
 from repana.extraction import _refusals
 from repana.extraction._addresses import Site
-from repana.extraction._batch_masks import CONTENT, MASK, key_of
+from repana.extraction._batch_masks import CONTENT, FUNCTION, MASK, key_of
 from repana.extraction._patterns import first_match
 from repana.extraction._pooling import MEANS
 from repana.extraction._probe import Leaf, Trace
-from repana.extraction.axes._labels import Axis, Traced, size_of
+from repana.extraction.axes._labels import MOVED, Axis, Traced, size_of
 from repana.extraction.axes._layout import Layout, decide, positions_of
 from repana.extraction.axes._masks import masks_of
 
@@ -50,9 +50,25 @@ def masking(site: Site, layout: Layout, leaf: Leaf, trace: Trace, choice: Any, m
         if found.keys and value == CONTENT:
             found = Masking({axis: CONTENT for axis, key in found.keys.items() if key == MASK})
     keys = {} if found is None else found.keys
+    if not keys and method in OVER_POSITIONS and value in (None, True, CONTENT):
+        _refuse_lost(site, trace, places)
     if not keys and tokens and method in OVER_POSITIONS and max(map(size_of, places.values()), default=2) > 1:
+        given = [key for key in trace.batch.masks if not key.startswith(FUNCTION)]
+        if given and value in (None, True):
+            long = max(places, key=lambda axis: size_of(places[axis]))
+            raise _refusals.masks_unknown(str(site), long, size_of(places[long]), given[0])
         raise _check.no_mask(str(site), trace.shown(leaf), method)
     return found or Masking({})
+
+
+def _refuse_lost(site: Site, trace: Trace, places: Mapping[int, Axis]) -> None:
+    """Positions of a mask's length of which nothing tells where they come from may be the mask's: steps of a loop put
+    together, tokens that weights mixed."""
+    labels = trace.book.labels
+    for axis, factors in places.items():
+        fit = [key for key, mask in trace.batch.masks.items() if size_of(factors) == mask.shape[1] > 1]
+        if fit and not labels.origins(factors):
+            raise _refusals.masks_unknown(str(site), axis, size_of(factors), fit[0])
 
 
 def token_like(trace: Trace, axis: Axis) -> bool:
@@ -95,9 +111,10 @@ def _only_pair(
     site: Site, trace: Trace, places: Mapping[int, Axis], entered: Mapping[str, Traced], method: str
 ) -> dict[int, str]:
     """The only mask of the batch, that no operation read, belongs to the only input in its shape."""
-    if len(trace.batch.masks) != 1:
+    given = [key for key in trace.batch.masks if key != CONTENT and not key.startswith(FUNCTION)]
+    if len(given) != 1:
         return {}
-    (key,) = trace.batch.masks
+    (key,) = given
     mask, labels = trace.batch.masks[key], trace.book.labels
     if key in entered and any(label in trace.book.used for axis in entered[key].axes[1:] for label, _ in axis):
         return {}
@@ -106,7 +123,8 @@ def _only_pair(
     if len(shaped) != 1:
         return {}
     mine = {axis: f for axis, f in places.items() if {*labels.origins(f)} == {(shaped[0], 1)}}
-    long = {axis: size_of(f) for axis, f in mine.items() if size_of(f) not in (1, mask.shape[1])}
+    odd = {axis: labels.has(f, MOVED) or size_of(f) not in (1, mask.shape[1]) for axis, f in mine.items()}
+    long = {axis: size_of(f) for axis, f in mine.items() if odd[axis]}
     if long and method != "flatten":
         axis = next(iter(long))
         raise _refusals.masks_unfit(str(site), [key], axis, long[axis], {key: mask.shape[1]})

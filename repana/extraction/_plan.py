@@ -149,6 +149,8 @@ def _check_options(reading: Reading, sites: Sequence[Site], layers: Sequence[str
     """A name in an option that is no layer's is a mistake."""
     if not isinstance(reading.pool, str) and (keys := unused(reading.pool, sites)):
         raise _check.pool_without_layer(keys, layers)
+    if isinstance(reading.mask, Mapping) and (keys := unused({k: 0 for k in reading.mask if k != "*"}, sites)):
+        raise _refusals.mask_without_layer(keys, layers)
     if isinstance(reading.layout, Mapping) and (keys := unused(reading.layout, sites)):
         raise _refusals.layout_without_layer(keys, layers)
 
@@ -235,6 +237,8 @@ def _ancestors(name: str) -> list[str]:
 def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
     module, side = trace.modules[site.module], side_of(site, trace)
     site = replace(site, part=leaf.path if len(side) > 1 or site.part else site.part)
+    if leaf.unreadable:
+        raise _refusals.not_readable(str(site), leaf.unreadable)
     if not (leaf.dtype.is_floating_point or leaf.dtype.is_complex or leaf.dtype in QUANTIZED):
         raise _check.not_numbers(str(site), _refusals.dtype_name(leaf.dtype))
     layout = layout_of(site, leaf, trace, reading.layout, reading.batch_dim, reading.groups)

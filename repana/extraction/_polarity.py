@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from repana.extraction import _refusals
-from repana.extraction._batch_masks import FUNCTION
-from repana.extraction._batches import Batch, Forward
-from repana.extraction._plan import Plan
+from repana.extraction._batch_masks import CONTENT, FUNCTION, MASK
+from repana.extraction._batches import Batch
+from repana.extraction._plan import Planned
 from repana.extraction._probe import Trace
-from repana.extraction._session import Session
 from repana.extraction._taps import Taps
 from repana.extraction._tree import mapped
 from repana.extraction.axes._masks import same_stream
@@ -20,19 +18,16 @@ from repana.extraction.axes._masks import same_stream
 TOLERANCE, TOLERANCE_HALF = 1e-5, 1e-2  # of the features' size
 
 
-def check_masks(live: Session, planned: Plan, trace: Trace, forward: Forward | None, choice: Any) -> list[str]:
+def check_masks(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> list[str]:
     """Refuse a mask whose zeros are the real positions; a note where the network mixes padding into real positions.
 
     Inputs at the zeros of the mask are changed, then those at its ones. A mask is the right way round where the first
-    change leaves the features of real positions as they were; it is inverted where only the second does.
+    change leaves the features of real positions as they were; it is inverted where only the second does. Where both
+    move them, a mask by the name of "attention_mask" is taken at its name, with a note, and any other is refused.
     """
-    keys = {key for p in planned.layers for key in p.pooling.masks.values()}
+    keys = {key for p in planned for key in p.pooling.masks.values()}
     keys = {key for key in keys if not key.startswith(FUNCTION)}  # a function is the user's word
-    facts = {**planned.facts, "logits": None}
     notes: list[str] = []
-    if not keys:
-        return notes
-    taps = Taps(live, replace(planned, facts=facts), forward)
     for key in sorted(keys):
         mask = trace.batch.masks.get(key)
         if mask is None:
@@ -45,7 +40,7 @@ def check_masks(live: Session, planned: Plan, trace: Trace, forward: Forward | N
         if at_zeros is None or at_ones is None:
             continue
         (name, size), (_, other) = at_zeros, at_ones
-        if size > _tolerance(trace) and other <= _tolerance(trace):
+        if size > _tolerance(trace) and (other <= _tolerance(trace) or not key.endswith((MASK, CONTENT))):
             raise _refusals.mask_leaks(key, name, size)
         if size > _tolerance(trace):
             notes.append(
@@ -60,7 +55,7 @@ def _tolerance(trace: Trace) -> float:
     return TOLERANCE_HALF if half else TOLERANCE
 
 
-def _moved(taps: Taps, planned: Plan, trace: Trace, key: str, real: Tensor) -> tuple[str, float] | None:
+def _moved(taps: Taps, planned: tuple[Planned, ...], trace: Trace, key: str, real: Tensor) -> tuple[str, float] | None:
     """The layer whose features of `real` positions move most, and by how much of their size."""
     rows = (real.any(1) & ~real.all(1)).nonzero()[:, 0]
     batch = replace(trace.batch, masks={**trace.batch.masks, key: real | ~real.any(1, keepdim=True)})
@@ -72,7 +67,7 @@ def _moved(taps: Taps, planned: Plan, trace: Trace, key: str, real: Tensor) -> t
         after, _ = taps.read(changed, 0)
     except Exception:
         return None  # a network that takes no such input, as one that counts its image tokens
-    watched = [p.address for p in planned.layers if key in p.pooling.masks.values() or p.pooling.kind == "vector"]
+    watched = [p.address for p in planned if key in p.pooling.masks.values() or p.pooling.kind == "vector"]
     shifts: Mapping[str, float] = {
         name: float((after[name] - before[name])[rows].abs().max() / before[name].abs().max().clamp_min(1e-30))
         for name in watched

@@ -21,7 +21,6 @@ MAPS = ("avg", "mean", "max", "flatten", "grid", "tokens")
 MERGED_MAPS = ("avg", "mean", "max", "flatten")
 POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens")
 GRID = 4
-FLOAT8 = tuple(getattr(torch, name) for name in ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz"))
 
 
 def allowed(layout: Layout) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ from repana import _check
 from repana.extraction import _refusals
 from repana.extraction._batch_masks import means_padding
 from repana.extraction._batches import Batch, Forward, Intake, run
-from repana.extraction._session import Session, hookable
+from repana.extraction._session import Session, hookable, own_forward
 from repana.extraction._tree import Path, arguments, leaves, mapped
 from repana.extraction.axes._book import Book
-from repana.extraction.axes._labels import MAYBE_SAMPLE, SAMPLE, Traced
+from repana.extraction.axes._labels import MAYBE_SAMPLE, NOT_SAMPLE, SAMPLE, Traced
 from repana.extraction.axes._layout import NO_SAMPLES, Layout, decide, settle
 from repana.extraction.axes._watch import AxisWatch
 
@@ -41,6 +41,7 @@ class Leaf:
     by_samples: Change | None = None  # axes whose size changed with fewer samples; None where that was not seen
     by_length: Change | None = None
     changed: bool = False  # written to after it was produced
+    unreadable: str = ""  # a kind of tensor without values of its own
 
 
 @dataclass
@@ -100,7 +101,14 @@ class Trace:
         else:
             found = decide(self.book.labels, axes, self.batch.size)
         certain = found.sample is not None and bool(axes) and self.book.labels.has(axes[found.sample], SAMPLE)
-        return settle(found, leaf.shape, self.batch.size, leaf.by_samples, leaf.by_length, certain=certain)
+        found = settle(found, leaf.shape, self.batch.size, leaf.by_samples, leaf.by_length, certain=certain)
+        return replace(found, certain=certain or found.unproven)
+
+    def holding(self) -> list[str]:
+        """Inputs that hold the samples: by the operations, and masks, which have a row for each."""
+        labels, masks = self.book.labels, self.batch.masks
+        entered = self.book.entered.items()
+        return [n for n, known in entered if n in masks or any(labels.has(axis, SAMPLE) for axis in known.axes)]
 
     def shown(self, leaf: Leaf) -> tuple[int, ...]:
         """The shape that the user's batch has, of which the probe saw a few samples."""
@@ -145,18 +153,36 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
     trace.samples, trace.labels = batch.size, batch.labels
+    taken = [n for n in _unmet(trace.book, trace.batch.size) if not _told_apart(trace, n)]
+    if taken:
+        trace.notes.append(
+            f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers "
+            f"made of "
+            "these rows alone take them for samples"
+        )
     _second_look(session, trace, batch if batch.size == 1 else trace.batch, forward)
     return trace
 
 
+def _told_apart(trace: Trace, name: str) -> bool:
+    """Whether an input's first axis turned out to be one of positions, as position numbers are."""
+    return any(trace.book.labels.has(axis, NOT_SAMPLE) for axis in trace.book.entered[name].axes)
+
+
 def _cut_apart(book: Book, batch: Batch) -> bool:
     """Whether an input was cut that never stood over the samples: a matrix that happens to have as many rows."""
-    for traced in book.entered.values():
+    return bool(_unmet(book, batch.size))
+
+
+def _unmet(book: Book, size: int) -> list[str]:
+    """Inputs with as many rows as samples, read by the network, that never stood over the samples."""
+    found = []
+    for name, traced in book.entered.items():
         for axis in traced.axes:
             facts = book.labels.facts(axis[0][0]) if len(axis) == 1 else 0
-            if facts & MAYBE_SAMPLE and not facts & SAMPLE and axis[0][0] in book.used and axis[0][1] == batch.size:
-                return True
-    return False
+            if facts & MAYBE_SAMPLE and not facts & SAMPLE and axis[0][0] in book.used and axis[0][1] == size:
+                found.append(name)
+    return found
 
 
 # --- passes -----------------------------------------------------------------------------------------------------------
@@ -213,7 +239,7 @@ class _Pass:
             nested = bool(tensor.is_nested)
             shape = _nested_shape(tensor) if nested else tuple(tensor.shape)
             traced = None if self._book is None else self._book.known(tensor)
-            found.append(Leaf(path, shape, tensor.dtype, nested, traced))
+            found.append(Leaf(path, shape, tensor.dtype, nested, traced, unreadable=_unreadable(tensor)))
         return found
 
 
@@ -244,8 +270,7 @@ def _by_forward(seen: _Pass) -> set[str]:
     """Modules with a forward of their own that were not called while something inside them was."""
     found = set()
     for name, module in seen.modules.items():
-        own = type(module).forward not in (nn.Module.forward, nn.Sequential.forward)
-        if name and own and not seen.calls[name] and any(True for _ in module.children()):
+        if name and own_forward(module) and not seen.calls[name] and any(True for _ in module.children()):
             inside = [n for n in seen.modules if n.startswith(name + ".")]
             found |= {name} if any(seen.calls[n] for n in inside) else set()
     return found
@@ -274,11 +299,7 @@ def _with_padding(batch: Batch) -> Batch:
 
 def _second_look(session: Session, trace: Trace, batch: Batch, forward: Forward | None) -> None:
     """Sizes with fewer samples, as the recording will run; what did not run there is taken out of the calls."""
-    holds = [
-        name
-        for name, traced in trace.book.entered.items()
-        if any(trace.book.labels.has(a, SAMPLE) for a in traced.axes)
-    ]
+    holds = trace.holding()
     many = trace.batch.size
     counts = dict.fromkeys([1] if many == 2 else [min(many - 1, SAMPLES - 1), max(many // 2, 1)])
     tries: list[Batch] = [batch] if batch.size == 1 else []
@@ -357,6 +378,12 @@ def _all_leaves(seen: "Trace | _Pass") -> Iterable[Leaf]:
     for call in (call for found in seen.calls.values() for call in found):
         yield from call.inputs
         yield from call.outputs
+
+
+def _unreadable(tensor: Tensor) -> str:
+    if tensor.device.type == "meta":
+        return "a tensor on the meta device"
+    return f"a {type(tensor).__name__}" if type(tensor).__name__ == "MaskedTensor" else ""
 
 
 def _nested_shape(tensor: Tensor) -> tuple[int, ...]:

@@ -14,13 +14,15 @@ from repana._ambient import settled
 from repana._typing import IGNORED
 from repana.extraction import _refusals
 from repana.extraction._auto import Head, find_head, logits_leaf
+from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Intake
 from repana.extraction._data import samples_of, stream
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._layers import select
+from repana.extraction._order import LOGITS, Order, at_stake, check_order
 from repana.extraction._plan import Plan, Planned, Reading, check_mask, resolve
 from repana.extraction._polarity import check_masks
-from repana.extraction._probe import SAMPLES, Trace, probe, samples_choice
+from repana.extraction._probe import SAMPLES, Leaf, Trace, probe, samples_choice
 from repana.extraction._provenance import provenance_of
 from repana.extraction._session import Session, session, unwrap, wanted_device
 from repana.extraction._store import FeatureStore, host_memory
@@ -72,6 +74,14 @@ class Options:
         if not (forward is None or isinstance(forward, str) or callable(forward)):
             raise _refusals.forward_choice(forward)
         check_mask(mask)
+        if not isinstance(pool, (str, Mapping)):
+            raise _refusals.option_type("pool", pool, "a pooling, or a mapping from layers to poolings")
+        if not isinstance(head, (str, bool)):
+            raise _refusals.option_type("head", head, "the name of a module, 'auto' or False")
+        if groups is not None and not isinstance(groups, str):
+            raise _refusals.option_type("groups", groups, "the name of an input")
+        if batch_dim is not None and _check.whole(batch_dim, "batch_dim") < 0:
+            raise _refusals.option_type("batch_dim", batch_dim, "an axis of the first input, counted from 0")
         return cls(
             layers,
             Intake(model, forward, mask, labels, class_names, batch_dim),
@@ -104,11 +114,16 @@ def plan(
     batch_dim: int | None = None,
     class_names: Sequence[str] | None = None,
     probe: int | str | None = None,
+    max_samples: int | None = None,
+    scatter: bool = False,
+    memory: int | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
 ) -> Plan:
     """What `record` with the same arguments will keep: layers, shapes, axes, calls, pooling, widths, bytes.
 
     From one batch, which an iterator gives again to the next `record`. Raises everything that `record` would raise
-    before its long run. See `record` for the arguments.
+    before its long run. See `record` for the arguments; `scatter`, `memory`, `seed` and `progress` change nothing here.
     """
     inner, taken = unwrap(model)
     options = Options.of(
@@ -117,7 +132,9 @@ def plan(
     )  # fmt: skip
     first, _, _ = stream(data, batch_size, give_back=True)
     with session(inner, options.device, options.dtype) as live:
-        return planned_of(live, first, options, taken, samples_of(data))[0]
+        planned = planned_of(live, first, options, taken, samples_of(data))[0]
+    _check_room(planned, max_samples)
+    return planned
 
 
 @settled()
@@ -249,6 +266,22 @@ def planned_of(
     if isinstance(options.head, str) and options.head != "auto":
         head = Head(_one_module(options.head, trace.modules), None, leaf.path if leaf else ())
     planned, left_out = resolve(select(options.layers, trace), trace, options.reading)
+    groups = options.reading.groups
+    if groups is not None and all(p.pooling.layout.groups != groups for p in planned):
+        raise _refusals.groups_not_understood(groups, trace.samples, None, list(batch.inputs()))
+    of_root = bool(trace.root and trace.outputs is trace.root.outputs)
+    facts: dict[str, Any] = {
+        "logits": None if leaf is None else leaf.path,
+        "calls": _expected(planned),
+        "of_root": of_root,
+        "labels": "positions" if batch.position_labels or _of_tokens(planned, batch) else "samples",
+    }
+    taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)
+    masked = check_masks(taps, planned, trace)
+    if at_stake(planned, trace):
+        planned, more, leaf = _in_order(planned, check_order(taps, planned, trace), trace, leaf)
+        left_out, facts = [*left_out, *more], {**facts, "calls": _expected(planned)}
+        head = head if leaf is not None else None
     wants = options.logits
     if wants is None:
         last = max(p.event for p in planned)
@@ -256,21 +289,44 @@ def planned_of(
     found = leaf is not None and bool(wants)
     notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
     notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch), *_logits_notes(leaf, trace)]
-    of_root = bool(trace.root and trace.outputs is trace.root.outputs)
-    facts = {
-        "logits": leaf.path if leaf is not None and found else None,
-        "calls": {p.site.module: p.calls for p in planned if p.site.module or p.site.side == "in"},
-        "of_root": of_root,
-        "labels": "positions" if batch.position_labels else "samples",
-    }
+    facts["logits"] = leaf.path if leaf is not None and found else None
     read = None if head is None else _head_input(head, trace, planned)
     if found and head is not None and read is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
     facts["head_layer"] = read
-    made = Plan(planned, samples, tuple(notes), head, facts)
-    return replace(
-        made, notes=(*notes, *check_masks(live, made, trace, options.intake.forward, options.reading.mask))
-    ), options
+    check_rows(options.intake.unpack(raw).masks, {key for p in planned for key in p.pooling.masks.values()}, 0)
+    notes += masked
+    return Plan(planned, samples, tuple(notes), head, facts), options
+
+
+def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
+    return {p.site.module: p.calls for p in planned if p.site.module or p.site.side == "in"}
+
+
+def _in_order(
+    planned: tuple[Planned, ...], order: Order, trace: Trace, leaf: Leaf | None
+) -> tuple[tuple[Planned, ...], list[str], Leaf | None]:
+    """The layers whose rows are the samples in their order, notes on the others, and the logits if theirs are."""
+    broken = [p for p in planned if p.address in order.broken]
+    errors = [_refusals.other_order(p.address, (trace.samples, *p.shape), trace.samples) for p in broken]
+    kept = tuple(p for p in planned if p.address not in order.broken)
+    named = [error for p, error in zip(broken, errors) if not p.site.offered]
+    if named or not kept:
+        raise named[0] if named else errors[0]
+    notes = []
+    if broken:
+        names = _check.listed([p.address for p in broken])
+        notes.append(f"RA106: left out {names}; rows are not in the order of the samples")
+    if LOGITS in order.broken:
+        notes.append("RA106: the logits are not in the order of the samples and were dropped")
+    return kept, notes, None if LOGITS in order.broken else leaf
+
+
+def _of_tokens(planned: Sequence[Planned], batch: Batch) -> bool:
+    """Whether labels of two axes have one entry for each token that becomes a row."""
+    tokens = [p for p in planned if p.rows > 1]
+    y = batch.labels
+    return bool(tokens) and y is not None and y.ndim == 2 and y.shape[1] == tokens[0].rows
 
 
 def _labels_notes(planned: Sequence[Planned], batch: Batch) -> list[str]:

@@ -19,6 +19,14 @@ def quoted(text: str) -> str:
 # --- axes -------------------------------------------------------------------------------------------------------------
 
 
+def minor_samples(address: str, shape: Sequence[int], size: int, reason: str) -> ModelError:
+    return ModelError(
+        "RA106",
+        f"{address!r} has shape {tuple(shape)} for {size} samples: {reason}. Say how they are merged, as in "
+        f"layout={{{quoted(address)}: {quoted('(t b) c')}}}.",
+    )
+
+
 def no_samples(address: str, shape: Sequence[int], size: int, reason: str, letters: str) -> ModelError:
     return ModelError(
         "RA106",
@@ -32,6 +40,14 @@ def independent(address: str, shape: Sequence[int], size: int) -> ModelError:
         "RA106",
         f"{address!r} has shape {tuple(shape)} for {size} samples and does not depend on the samples "
         "(a table of weights, or something computed from sizes alone); leave it out.",
+    )
+
+
+def other_order(address: str, shape: Sequence[int], size: int) -> ModelError:
+    return ModelError(
+        "RA106",
+        f"{address!r} has shape {tuple(shape)} for {size} samples, and its rows are not in their order: the network "
+        "sorts, shifts or shuffles them. Record a layer before that, or behind where the order is restored.",
     )
 
 
@@ -97,11 +113,21 @@ def groups_not_understood(name: Any, rows: int, shape: Sequence[int] | None, nam
 def masks_unfit(address: str, masks: Sequence[str], axis: int, length: int, found: Mapping[str, int]) -> ModelError:
     held = ", ".join(f"{name!r} of length {found[name]}" for name in masks)
     how = "none of that length" if len(masks) == 1 else "not exactly one of that length"
+    if len(masks) == 1 and found[masks[0]] == length:
+        how = "none in their order: the network moved them"
     return ModelError(
         "RA113",
         f"{address!r} has {length} positions on axis {axis}, and of the masks of its inputs ({held}) there is {how}. "
         f"Name its mask with mask={{{address!r}: ...}} (a key or a function of the batch, or False), or choose "
         f"'{address}|flatten'.",
+    )
+
+
+def masks_unknown(address: str, axis: int, length: int, mask: str) -> ModelError:
+    return ModelError(
+        "RA113",
+        f"{address!r} has {length} positions on axis {axis}, and no operation shows whether the mask {mask!r} is over them. "
+        f"Say so with mask={{{address!r}: {mask!r}}}, or False where nothing is padded.",
     )
 
 
@@ -207,6 +233,15 @@ def mask_or_labels(shape: Sequence[int]) -> InputError:
     )
 
 
+def dtypes_differ(inputs: torch.dtype, weights: torch.dtype) -> InputError:
+    given, held = dtype_name(inputs), dtype_name(weights)
+    return InputError(
+        "RA260",
+        f"the inputs are {given} and the model's weights {held}. Convert the one or the other (`x.to(torch.{held})`, "
+        f"`model.to(torch.{given})`), or give dtype={held!r} to record under autocast.",
+    )
+
+
 def no_labels_entry(place: int, raw: Any) -> InputError:
     what = f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, (tuple, list)) else "")
     return InputError("RA210", f"`labels` is entry {place} of the batch, which is {what}.")
@@ -222,6 +257,32 @@ def labels_choice(value: Any) -> InputError:
         f"`labels` is a {type(value).__name__}; expected a key of the batch, a place in it, a function of it, or "
         f"False.",
     )
+
+
+def option_type(name: str, value: Any, expected: str) -> InputError:
+    return InputError("RA212", f"`{name}` is {value!r}; expected {expected}.")
+
+
+def no_axis(name: str, axis: int, shape: Sequence[int]) -> InputError:
+    return InputError(
+        "RA212", f"`{name}` is {axis}; expected an axis of the first input, which has shape {tuple(shape)}."
+    )
+
+
+def model_failed(error: Exception, called: str) -> ModelError:
+    first = str(error).splitlines()[0] if str(error) else "no reason given"
+    return ModelError(
+        "RA261",
+        f"the model failed with {type(error).__name__}: {first.rstrip('.')}. {called} Check the shape of the data.",
+    )
+
+
+def not_readable(address: str, kind: str) -> ModelError:
+    return ModelError("RA115", f"{address!r} is {kind}, whose values cannot be read; record a layer before it.")
+
+
+def mask_without_layer(keys: Sequence[str], layers: Sequence[str]) -> ModelError:
+    return ModelError("RA113", f"`mask` names {listed(keys)}, but the layers to record are {listed(layers)}.")
 
 
 def no_method(name: str, model: str, names: Sequence[str]) -> ModelError:
@@ -277,6 +338,14 @@ def placed(device: str, how: str) -> ModelError:
         f"`device` is {device!r}, but the model's weights were placed by {how}, and moving them would break that. "
         f"Leave "
         "`device` out: the model is recorded where it is.",
+    )
+
+
+def lazy_weights(names: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA129",
+        f"{listed(names)} are lazy: their shapes are not known until the model has run, and running it would draw its "
+        "weights. Run it once on a batch, or load its weights.",
     )
 
 

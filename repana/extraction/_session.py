@@ -55,6 +55,7 @@ def session(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -
     with ExitStack() as stack:
         modes = [(module, module.training) for module in model.modules()]
         stack.callback(_restore_modes, modes)
+        stack.callback(_restore_buffers, _buffers(model))
         stack.callback(_restore_randomness, _randomness(device))
         if home is not None and home != device and placed_by(model) is None:
             stack.callback(model.to, home)
@@ -102,6 +103,11 @@ def hookable(module: nn.Module) -> bool:
     return not isinstance(module, torch.jit.ScriptModule)
 
 
+def own_forward(module: nn.Module) -> bool:
+    """Whether a module is more than a list of others."""
+    return not hookable(module) or type(module).forward not in (nn.Module.forward, nn.Sequential.forward)
+
+
 def device_of(model: nn.Module) -> torch.device | None:
     """Where the model takes its inputs: where hooks put them, else where its first parameter or buffer lives."""
     if placed_by(model) is not None:
@@ -129,6 +135,9 @@ def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.
         if asked != found:
             raise _refusals.placed(str(device), how)
         return found
+    lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise _refusals.lazy_weights(lazy)
     meta = [name for name, p in model.named_parameters() if p.device.type == "meta"]
     if meta:
         raise _refusals.weights_missing(meta)
@@ -159,6 +168,20 @@ def _restore_randomness(state: tuple[Any, ...]) -> None:
         torch.cuda.set_rng_state(cuda, device)
     np.random.set_state(numpy_state)  # noqa: NPY002
     random.setstate(python_state)
+
+
+def _buffers(model: nn.Module) -> list[tuple[nn.Module, str, torch.Tensor, torch.Tensor]]:
+    """Every buffer and a copy: of a network that writes into its own, as a memory bank does, also in evaluation."""
+    held = [(m, n, t) for m in model.modules() if hookable(m) for n, t in m._buffers.items() if t is not None]
+    return [(m, n, t, t.detach().clone()) for m, n, t in held if t.device.type != "meta"]
+
+
+@torch.no_grad()
+def _restore_buffers(buffers: list[tuple[nn.Module, str, torch.Tensor, torch.Tensor]]) -> None:
+    for module, name, tensor, copy in buffers:
+        module._buffers[name] = tensor
+        if not torch.equal(tensor.to(copy.device), copy):
+            tensor.copy_(copy)
 
 
 def _restore_modes(modes: list[tuple[nn.Module, bool]]) -> None:

@@ -86,7 +86,8 @@ def mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
 def moved(tree: Any, device: torch.device) -> Any:
     """The tree on a device; objects that know how to move themselves are asked to."""
     if isinstance(tree, Tensor):
-        return tree.to(device, non_blocking=True)
+        here = tree.to(device, non_blocking=True)
+        return here.clone() if here.is_inference() else here  # an inference tensor takes part in no gradient
     if isinstance(tree, Mapping):
         values = {key: moved(value, device) for key, value in tree.items()}
         return values if type(tree) is dict else _like(tree, values)

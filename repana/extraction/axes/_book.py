@@ -10,8 +10,11 @@ from repana.extraction.axes._labels import (
     CONTRACTED,
     MAYBE_SAMPLE,
     MIXED,
+    MOVED,
     NORMED,
+    NOT_SAMPLE,
     PRODUCED,
+    REORDERED,
     SAMPLE,
     UNKNOWN,
     Axis,
@@ -32,7 +35,7 @@ class Book:
         self.entered: dict[str, Traced] = {}  # the inputs by name
         self.used: set[int] = set()  # labels of input axes that an operation has read
         self.packed: dict[int, tuple[Axis, Axis]] = {}  # of a packed axis, the samples and the steps it was made of
-        self.orders: dict[int, tuple[Axis, Tensor]] = {}  # of a reordered axis, the samples and which stand where
+        self.order_at_stake = False  # an operation may have put samples into another order
         self._tensors = WeakIdKeyDictionary()
         self._nodes = 0
         self._storages = 0
@@ -131,9 +134,20 @@ class Book:
         """The axis after slicing, pooling or padding: one factor of the same label, or of the mixture of several."""
         if size_of(axis) == n:
             return axis
+        self.touch(axis)
         if n == 1:
             return ()
         return ((self.labels.mixture([axis]), n),) if axis else self.constant(n)
+
+    def touch(self, axis: Axis) -> None:
+        """An operation took apart, chose from or wrote into this axis; of samples that puts their order at stake."""
+        self.order_at_stake = self.order_at_stake or self.labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED)
+
+    def moved(self, axis: Axis) -> Axis:
+        """The same positions in other places, so that no mask of the input stands over them any more."""
+        if not self.labels.origins(axis) or self.labels.has(axis, SAMPLE | MAYBE_SAMPLE | MOVED):
+            return axis
+        return ((self.labels.new(MOVED, self.labels.origins(axis)), size_of(axis)),)
 
     def broadcast(self, operands: Sequence[Sequence[Axis]], shape: Sequence[int]) -> list[Axis]:
         """Axes of an elementwise result, aligned at the right: of the operands' labels the one of the highest rank."""
@@ -147,6 +161,8 @@ class Book:
     def contract(self, x: Traced, w: Traced, xi: int, wi: int) -> None:
         """Note what summing axis xi of x against axis wi of w shows, where one of them is weights."""
         for data, weights, i, j in ((x, w, xi, wi), (w, x, wi, xi)):
+            if data.live and weights.live and not self.labels.has(data.axes[i], SAMPLE):
+                self.labels.mark(data.axes[i], NOT_SAMPLE)  # what is summed over is not one row a sample
             if not data.live or weights.live or not (weights.raw or len(weights.axes) == 2):
                 continue
             if len(self.labels.roots(data.axes[i])) == 1:

@@ -7,7 +7,7 @@ b        the samples, once                    c        features; twice: flattene
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from repana.extraction import _refusals
 from repana.extraction.axes._layout import YOURS, Layout
@@ -29,31 +29,25 @@ def parsed(text: str, where: str) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def declared(text: str, where: str, shape: Sequence[int], sizes: Mapping[str, int], samples: int) -> Layout:
+def declared(text: str, where: str, shape: Sequence[int], samples: int, shown: Sequence[int], total: int) -> Layout:
     """The layout that letters say of a tensor of this shape, in a pass of so many samples.
 
-    Merged axes take their sizes from the pass: all but one of the letters beside b must be known by `sizes`.
+    `shown` and `total` are the shape and the samples that the user has, for what is refused.
     """
     axes = parsed(text, where)
     if len(axes) != len(shape):
-        raise _refusals.layout_does_not_fit(text, where, shape, f"{len(axes)} axes")
+        raise _refusals.layout_does_not_fit(text, where, shown, f"{len(axes)} axes")
     at = next(i for i, axis in enumerate(axes) if "b" in axis or "n" in axis)
     merged = (0,)
     if "b" in axes[at]:
-        if shape[at] % samples:
-            raise _refusals.layout_does_not_fit(text, where, shape, f"{samples} samples on axis {at}")
-        others = [letter for letter in axes[at] if letter != "b"]
+        others = len(axes[at]) - 1
         rest = shape[at] // samples
-        known = {letter: sizes[letter] for letter in others if letter in sizes}
-        for size in known.values():
-            rest = rest // size if rest % size == 0 else 0
-        free = [letter for letter in others if letter not in known]
-        if len(free) > 1 or rest < 1 or (not free and rest != 1):
-            raise _refusals.layout_does_not_fit(text, where, shape, f"{samples} samples on axis {at}")
-        merged = tuple(0 if x == "b" else known.get(x, rest) for x in axes[at])
+        if shape[at] % samples or others > 1 or (not others and rest != 1):
+            raise _refusals.layout_does_not_fit(text, where, shown, f"{total} samples on axis {at}")
+        merged = tuple(0 if x == "b" else rest for x in axes[at])
     for i, axis in enumerate(axes):
         if axis == ("1",) and shape[i] != 1:
-            raise _refusals.layout_does_not_fit(text, where, shape, f"size 1 on axis {i}")
+            raise _refusals.layout_does_not_fit(text, where, shown, f"size 1 on axis {i}")
     features = tuple(i for i, axis in enumerate(axes) if axis == ("c",))
     dropped = tuple(i for i, axis in enumerate(axes) if axis == ("1",))
     positions = tuple(i for i in range(len(axes)) if i not in (at, *features, *dropped))

@@ -14,14 +14,7 @@ GROUPING = ("index_add", "scatter_add", "scatter_reduce")
 
 def ranked(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     """`sort` and `argsort`: the axis is the first argument behind the tensor, the last one by default."""
-    found = _reordered(book, args[0], outs, [kwargs.get("dim", args[1] if len(args) > 1 else -1)])
-    places, axes = outs[-1], found[-1]
-    if places.ndim == 1 and axes and axes[0] and book.labels.has(axes[0], REORDERED):
-        for same in found:  # values and places stand in one order
-            if same is not None:
-                same[0] = axes[0]
-        book.orders[axes[0][0][0]] = (book.known(args[0]).axes[0], places.detach().cpu())
-    return found
+    return _reordered(book, args[0], outs, [kwargs.get("dim", args[1] if len(args) > 1 else -1)])
 
 
 def topk(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
@@ -51,31 +44,36 @@ def _reordered(book: Book, x: Tensor, outs: Outs, dims: Iterable[int]) -> Found:
 
 
 def shuffled(book: Book, axis: Axis, n: int) -> Axis:
-    """An axis whose entries were put into another order; of samples that is the end of what rows can be told."""
-    if n == 1 or not book.labels.has(axis, SAMPLE | MAYBE_SAMPLE):
-        return axis
+    """An axis whose entries were put into another order; of samples that ends what rows are known to be of."""
+    if n == 1 or not book.labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):
+        return book.moved(axis)
+    book.touch(axis)
     return ((book.labels.new(REORDERED), n),)
 
 
 def _chosen(book: Book, axis: Axis, index: Tensor, n: int) -> Axis:
     """An axis from which an index takes entries: the index's own where data made it, else the axis as it was.
 
-    Samples that constants take in another order are followed, so that an order that is undone, as around packed
-    sequences, is seen.
+    Constants that take all samples in order leave them in their places; any other order is settled by values.
     """
     labels, known = book.labels, book.known(index)
     own: Axis = known.axes[0] if known.axes else ()
+    book.touch(axis)
     if known.live and not labels.has(own, REORDERED):
-        return own
-    if n == 1 or index.ndim != 1 or not labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):
-        return own if known.live else book.resized(axis, n)
-    base, order = book.orders.get(axis[0][0], (axis, None))
-    places = index.detach().cpu() if order is None else order[index.detach().cpu()]
-    if torch.equal(places, torch.arange(len(places), dtype=places.dtype)):
-        return book.resized(base, n)
-    label = labels.new(REORDERED)
-    book.orders[label] = (base, places)
-    return ((label, n),)
+        return book.moved(own)
+    in_order = not known.live and index.ndim == 1 and _counts(index)
+    if n == 1 or in_order:
+        return book.resized(axis, n)
+    if labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):
+        return ((labels.new(REORDERED), n),)
+    return book.moved(own if known.live else book.resized(axis, n))
+
+
+def _counts(index: Tensor) -> bool:
+    """Whether an index is 0, 1, 2, ..."""
+    if index.dtype not in (torch.int64, torch.int32):
+        return False
+    return torch.equal(index, torch.arange(len(index), device=index.device, dtype=index.dtype))
 
 
 def index(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
@@ -84,6 +82,7 @@ def index(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     if any(given[n].dtype in (torch.bool, torch.uint8) for n in used):  # what is left of several axes is one
         i, many = used[0], given[used[0]].ndim
         merged = tuple(f for axis in x.axes[i : i + many] for f in axis)
+        book.touch(merged)
         packed = book.labels.new(0, book.labels.origins(merged))
         kept: Axis = ((packed, out.shape[i]),) if out.shape[i] > 1 else ()
         return [[*x.axes[:i], kept, *x.axes[i + many :]]]
@@ -129,6 +128,8 @@ def grid_sampler(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 
 def written(book: Book, name: str, args: Args, given: list[Traced]) -> None:
     """Something live was written into a fresh buffer: its axes become those of what was written."""
+    for axis in (*given[0].axes, *given[-1].axes) if name != "copy" else ():
+        book.touch(axis)
     into, source = given[0], given[-1] if name in ("index_put", "copy") else [k for k in given if k.live][-1]
     index = book.known(args[2]) if name in GROUPING and isinstance(args[2], Tensor) else None
     if index is not None and args[1] == 0:
@@ -155,6 +156,8 @@ def _unpacked(book: Book, place: int, axis: Axis) -> Axis:
 
 def grouped(book: Book, args: Args, into: Traced, given: list[Traced]) -> None:
     """Rows were added up into groups of a buffer that is live already."""
+    for axis in into.axes[:1]:
+        book.touch(axis)
     if args[1] == 0 and isinstance(args[2], Tensor):
         _grouped(book, into, given[-1], book.known(args[2]))
 

@@ -18,6 +18,7 @@ NORMED = 16  # normalised, or multiplied by a learned vector
 CONTRACTED = 32  # summed over by weights
 CONSTANT = 64  # of a parameter or a constant
 REORDERED = 256  # samples in another order: sorted, flipped, permuted
+MOVED = 512  # positions that no longer stand where their input has them: flipped, shifted, chosen
 NOT_SAMPLE = 128  # may have held samples, but stood over positions of an input
 UNKNOWN = 0  # the label of an axis of which nothing is known
 
@@ -88,8 +89,10 @@ class Labels:
         if not axis:
             return 0
         if self.has(axis, SAMPLE):
-            return 5
-        if self.origins(axis) or self.has(axis, REORDERED):
+            return 7
+        if self.origins(axis):
+            return 5 if self.has(axis, MOVED) else 6
+        if self.has(axis, REORDERED):
             return 4
         if UNKNOWN in self.roots(axis):
             return 2

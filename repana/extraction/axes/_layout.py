@@ -18,7 +18,7 @@ from repana.extraction.axes._labels import (
 )
 
 OPS, BOTH, SIZES, YOURS = "ops", "ops+sizes", "sizes", "yours"  # kinds of evidence
-NO_SAMPLES, SEVERAL_SAMPLES, MINOR_SAMPLES, OTHER_ORDER, UNDECIDED, CONTRADICTED = range(6)  # kinds of problems
+NO_SAMPLES, SEVERAL_SAMPLES, MINOR_SAMPLES, UNDECIDED, CONTRADICTED = range(5)  # kinds of problems
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class Layout:
     problem: str = ""
     kind_of_problem: int | None = None
     letters: str = ""  # as the user gave them
+    certain: bool = True  # the samples are those of the first input, and not only as many rows
+    unproven: bool = False  # rows are as many as samples, but only values can tell whether they are in order
     groups: str | None = None  # the input that tells of every row which sample it belongs to
 
     @property
@@ -75,9 +77,8 @@ def decide(labels: Labels, axes: Sequence[Axis], size: int) -> Layout:
         if labels.has(axis, MAYBE_SAMPLE) and not labels.has(axis, CONTRACTED | NOT_SAMPLE)
     ]
     other = [i for i, axis in enumerate(axes) if labels.has(axis, REORDERED)]
-    if not samples and other:
-        text = f"axis {other[0]} holds the samples in another order"
-        return replace(nothing, problem=text, kind_of_problem=OTHER_ORDER)
+    unproven = not samples and bool(other)
+    samples = samples or other
     if not samples:
         grouped = _rows_of_groups(labels, axes)
         return grouped or replace(nothing, problem="no axis holds the samples", kind_of_problem=NO_SAMPLES)
@@ -85,9 +86,9 @@ def decide(labels: Labels, axes: Sequence[Axis], size: int) -> Layout:
         text = f"axes {listed(samples)} both hold samples"
         return replace(nothing, problem=text, kind_of_problem=SEVERAL_SAMPLES)
     i = samples[0]
-    nothing = replace(nothing, sample=i)
+    nothing = replace(nothing, sample=i, unproven=unproven)
     first, rest = axes[i][0], axes[i][1:]
-    if not labels.facts(first[0]) & (SAMPLE | MAYBE_SAMPLE):
+    if not labels.facts(first[0]) & (SAMPLE | MAYBE_SAMPLE | REORDERED):
         text = f"axis {i} holds the samples behind something else"
         return replace(nothing, problem=text, kind_of_problem=MINOR_SAMPLES)
     if first[1] != size:
@@ -125,7 +126,7 @@ def features_of(labels: Labels, axes: Sequence[Axis], found: Layout) -> Layout:
         problem = "no axis was made, normalised or contracted by weights"
     elif top and len(rivals) > 1:
         problem = "several axes were made by different weights"
-    elif 0 < top < 4 and any(scores[j] for j in scores if j not in best):
+    elif 0 < top < 8 and any(scores[j] >= (1 if top < 4 else 2) for j in scores if j not in best):
         problem = "weights mix axes of the input in both directions"
     elif top < 8 and any(UNKNOWN in labels.roots(axes[j]) for j in scores):
         problem = "nothing is known of an axis"
@@ -170,21 +171,17 @@ def _by_sizes(
 ) -> Layout:
     """By elimination: one axis followed the samples, all others but one the length."""
     length = by_length or frozenset()
-    if (
-        layout.kind_of_problem in (SEVERAL_SAMPLES, MINOR_SAMPLES, OTHER_ORDER)
-        or by_samples is None
-        or len(by_samples) != 1
-    ):
+    if layout.kind_of_problem in (SEVERAL_SAMPLES, MINOR_SAMPLES) or by_samples is None or len(by_samples) != 1:
         return layout
     sample = min(by_samples)
     if by_samples & length or (layout.sample is not None and sample != layout.sample):
         return layout
-    if layout.sample is None and shape[sample] != size:
+    if len(layout.merged) == 1 and shape[sample] != size:
         text = f"axis {sample} does not have one row for each sample"
         return replace(layout, problem=text, kind_of_problem=NO_SAMPLES)
     merged = layout.merged if layout.sample is not None else (0,)
     rest = set(range(layout.ndim)) - by_samples - length
-    found = Layout(layout.ndim, sample, merged, tuple(rest), tuple(sorted(length)), evidence=SIZES)
+    found = Layout(layout.ndim, sample, merged, tuple(rest), tuple(sorted(length)), evidence=SIZES, unproven=True)
     if layout.ndim == 1 or (len(rest) == 1 and (layout.ndim == 2 or by_length is not None)):
         return found
     return layout

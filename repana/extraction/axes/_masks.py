@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from repana.extraction.axes._labels import Axis, Labels, Traced, size_of
+from repana.extraction.axes._labels import MOVED, Axis, Labels, Traced, size_of
 from repana.extraction.axes._layout import Layout, positions_of
 
 
@@ -30,7 +30,8 @@ def masks_of(labels: Labels, layout: Layout, axes: Sequence[Axis], masks: Mappin
         ours = [n for n, k in masks.items() if mine & {stream(label) for label, _ in k.axes[-1]} - {0}]
         if not ours:
             ours = _by_name(labels, factors, masks)
-        fit = [n for n in ours if size_of(masks[n].axes[-1]) == size]
+        moved = labels.has(factors, MOVED)
+        fit = [n for n in ours if size_of(masks[n].axes[-1]) == size and not moved]
         if len(fit) == 1:
             found[axis] = fit[0]
         elif ours and size > 1:

@@ -14,7 +14,7 @@ ELEMENTWISE = frozenset([
     "hardsigmoid", "hardtanh", "mish", "prelu", "_prelu_kernel", "rrelu_with_noise", "complex", "polar",
 ])  # fmt: skip
 RESIZING = frozenset([
-    "slice", "narrow", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
     "replication_pad1d", "replication_pad2d", "replication_pad3d", "max_pool2d_with_indices",
     "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "adaptive_avg_pool1d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",

@@ -59,7 +59,7 @@ def expand(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 
 def select(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     axes = list(book.known(args[0]).axes)
-    axes.pop(args[1] if len(args) > 1 else kwargs.get("dim", 0))
+    book.touch(axes.pop(args[1] if len(args) > 1 else kwargs.get("dim", 0)))
     return [axes]
 
 
@@ -99,7 +99,31 @@ def cat(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     axes = book.broadcast([p.axes for p in parts], [1 if i == d else n for i, n in enumerate(shape)])
     top = max((book.labels.rank(p.axes[d]) for p in parts), default=0)
     kept = [p.axes[d] for p in parts if p.axes[d] and book.labels.rank(p.axes[d]) == top]
-    axes[d] = book.constant(shape[d]) if not kept else ((book.labels.mixture(kept), shape[d]),)
+    joined: Axis = book.constant(shape[d]) if not kept else ((book.labels.mixture(kept), shape[d]),)
+    book.touch(joined)
+    axes[d] = book.moved(joined) if len(parts) > 1 else joined
+    return [axes]
+
+
+def slices(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
+    """A slice that does not begin at the front, or leaves entries out, moves what is left."""
+    x, d = args[0], (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % args[0].ndim
+    axes = [book.resized(axis, n) for axis, n in zip(book.known(x).axes, outs[0].shape)]
+    start = args[2] if len(args) > 2 else kwargs.get("start")
+    step = args[4] if len(args) > 4 else kwargs.get("step", 1)
+    if (start or 0) % max(x.shape[d], 1) or step != 1:
+        axes[d] = book.moved(axes[d])
+    return [axes]
+
+
+def pads(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
+    """Padding in front moves what comes behind; pairs of widths are given from the last axis on."""
+    axes = [book.resized(axis, n) for axis, n in zip(book.known(args[0]).axes, outs[0].shape)]
+    for k, front in enumerate(args[1][::2]):
+        d = len(axes) - 1 - k
+        if front:
+            book.touch(axes[d])
+            axes[d] = book.moved(axes[d])
     return [axes]
 
 
@@ -116,5 +140,5 @@ RULES = {
     "unsqueeze": unsqueeze, "squeeze": squeeze, "expand": expand, "repeat": expand, "select": select,
     "unbind": unbind, "split": split, "split_with_sizes": split, "unsafe_split": split,
     "unsafe_split_with_sizes": split, "chunk": split, "unfold": unfold, "as_strided": as_strided, "cat": cat,
-    "stack": stack,
+    "stack": stack, "slice": slices, "narrow": slices, "constant_pad_nd": pads,
 }  # fmt: skip

@@ -29,6 +29,16 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         raise _check.unreadable(file, str(error)) from error
 
 
+def labels_in(arrays: dict[str, np.ndarray], path: str | Path) -> np.ndarray:
+    """The labels of a file: its only array, or the one that is called so."""
+    named = next((arrays[name] for name in ("labels", "label", "y", "target", "targets") if name in arrays), None)
+    if named is None and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if named is None:
+        raise _check.column_missing(path, "labels", list(arrays))
+    return named
+
+
 def _numpy(x: Tensor) -> np.ndarray:
     unknown_to_numpy = x.dtype == torch.bfloat16 or (x.is_floating_point() and x.dtype.itemsize == 1)
     return x.float().numpy() if unknown_to_numpy else x.numpy()
