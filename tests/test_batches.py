@@ -518,4 +518,4 @@ def test_gradients_of_data_that_were_made_in_inference_mode():
     net = mlp()
     with torch.inference_mode():
         found = importance(net, (X * 1, Y), "0")
-    assert found.layer == "0"
+    assert found.settings["layer"] == "0"

@@ -126,8 +126,8 @@ def masks_unfit(address: str, masks: Sequence[str], axis: int, length: int, foun
 def masks_unknown(address: str, axis: int, length: int, mask: str) -> ModelError:
     return ModelError(
         "RA113",
-        f"{address!r} has {length} positions on axis {axis}, and no operation shows whether the mask {mask!r} is over them. "
-        f"Say so with mask={{{address!r}: {mask!r}}}, or False where nothing is padded.",
+        f"{address!r} has {length} positions on axis {axis}, and no operation shows whether the mask {mask!r} is over "
+        f"them. Say so with mask={{{address!r}: {mask!r}}}, or False where nothing is padded.",
     )
 
 
