@@ -293,6 +293,32 @@ def test_packed_sequences():
     torch.testing.assert_close(record(net, x, ["head"], mask=False)["head"], hooked(net, x, "head").mean(1))
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_packed_sequences_of_unsorted_lengths(kind):
+    """Torch sorts them by length and back; the mask stays over the tokens."""
+
+    class Tagger(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.rnn = nn.Embedding(20, 6), kind(6, 5, batch_first=True, bidirectional=True)
+            self.head = nn.Linear(10, 3)
+
+        def forward(self, input_ids, attention_mask):
+            lengths, t = attention_mask.sum(1).cpu(), input_ids.shape[1]
+            packed = nn.utils.rnn.pack_padded_sequence(
+                self.embed(input_ids), lengths, batch_first=True, enforce_sorted=False
+            )
+            out, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=t)
+            return self.head(out)
+
+    net, ids = Tagger(), torch.randint(0, 20, (9, 7))
+    mask = (torch.arange(7) < torch.tensor([3, 7, 5, 2, 7, 4, 1, 6, 7])[:, None]).long()
+    batch = {"input_ids": ids, "attention_mask": mask}
+    out = net(**batch).detach()
+    want = (out * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    torch.testing.assert_close(record(net, [batch], ["head"])["head"], want)
+
+
 def test_two_axes_of_samples_are_refused():
     net = Net(lambda s, x: s.act(s.lin(x) @ s.lin(x).T), lin=nn.Linear(4, 4), act=nn.ReLU())
     with pytest.raises(ModelError) as error:

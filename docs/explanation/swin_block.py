@@ -1,4 +1,4 @@
-"""Draws how the labels of the axes pass through a Swin block, from a watched pass: `python docs/explanation/swin_block.py`."""
+"""Draws how the labels of the axes pass through a Swin block: `python docs/explanation/swin_block.py`."""
 
 from pathlib import Path
 from typing import Any

@@ -146,14 +146,14 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
             raise
         except Exception:
             trace = None  # the whole batch shows whether the model or the cut is to blame
-        if trace is not None and _cut_apart(trace.book, few):
+        if trace is not None and _unmet(trace.book, few):
             trace = None
     if trace is None:
         trace = _watched(session, whole, forward)
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
     trace.samples, trace.labels = batch.size, batch.labels
-    taken = [n for n in _unmet(trace.book, trace.batch.size) if not _told_apart(trace, n)]
+    taken = [n for n in _unmet(trace.book, trace.batch) if not _told_apart(trace, n)]
     if taken:
         trace.notes.append(
             f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers "
@@ -169,19 +169,17 @@ def _told_apart(trace: Trace, name: str) -> bool:
     return any(trace.book.labels.has(axis, NOT_SAMPLE) for axis in trace.book.entered[name].axes)
 
 
-def _cut_apart(book: Book, batch: Batch) -> bool:
-    """Whether an input was cut that never stood over the samples: a matrix that happens to have as many rows."""
-    return bool(_unmet(book, batch.size))
+def _unmet(book: Book, batch: Batch) -> list[str]:
+    """Inputs with as many rows as samples, read by the network, that never stood over the samples.
 
-
-def _unmet(book: Book, size: int) -> list[str]:
-    """Inputs with as many rows as samples, read by the network, that never stood over the samples."""
+    A matrix may happen to have as many rows; masks have a row for each sample by what they are.
+    """
     found = []
     for name, traced in book.entered.items():
         for axis in traced.axes:
             facts = book.labels.facts(axis[0][0]) if len(axis) == 1 else 0
-            if facts & MAYBE_SAMPLE and not facts & SAMPLE and axis[0][0] in book.used and axis[0][1] == size:
-                found.append(name)
+            if facts & MAYBE_SAMPLE and not facts & SAMPLE and axis[0][0] in book.used and axis[0][1] == batch.size:
+                found += [] if name in batch.masks else [name]
     return found
 
 

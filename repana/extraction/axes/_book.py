@@ -147,7 +147,15 @@ class Book:
         """The same positions in other places, so that no mask of the input stands over them any more."""
         if not self.labels.origins(axis) or self.labels.has(axis, SAMPLE | MAYBE_SAMPLE | MOVED):
             return axis
+        if self.steps_and_samples(axis) is not None:
+            return axis  # packed rows are put together step by step
         return ((self.labels.new(MOVED, self.labels.origins(axis)), size_of(axis)),)
+
+    def steps_and_samples(self, axis: Axis) -> tuple[Axis, Axis] | None:
+        """Of a packed axis, the steps and the samples that it was made of."""
+        root = self.labels.find(axis[0][0]) if len(axis) == 1 else None
+        found = [pair for label, pair in self.packed.items() if self.labels.find(label) == root]
+        return (found[0][1], found[0][0]) if found else None
 
     def broadcast(self, operands: Sequence[Sequence[Axis]], shape: Sequence[int]) -> list[Axis]:
         """Axes of an elementwise result, aligned at the right: of the operands' labels the one of the highest rank."""

@@ -147,10 +147,10 @@ def written(book: Book, name: str, args: Args, given: list[Traced]) -> None:
 
 def _unpacked(book: Book, place: int, axis: Axis) -> Axis:
     """Of packed rows that stand as steps and samples, the one or the other; other axes as they are."""
-    found = book.packed.get(axis[0][0]) if len(axis) == 1 else None
+    found = book.steps_and_samples(axis)
     if found is None:
         return axis
-    samples, steps = found
+    steps, samples = found
     return tuple((label, size_of(axis)) for label, _ in (steps if place == 0 else samples))
 
 
