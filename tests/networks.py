@@ -4,6 +4,19 @@ import torch
 from torch import nn
 
 
+class Net(nn.Module):
+    """A module with given children and a given forward."""
+
+    def __init__(self, forward, **children):
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self._run = forward
+
+    def forward(self, x):
+        return self._run(self, x)
+
+
 class Block(nn.Module):
     def __init__(self, width):
         super().__init__()

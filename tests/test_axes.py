@@ -2,22 +2,10 @@
 
 import pytest
 import torch
+from networks import Net
 from torch import nn
 
 from repana import InputError, ModelError, plan, record
-
-
-class Net(nn.Module):
-    """A module with given children and a given forward."""
-
-    def __init__(self, forward, **children):
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self._run = forward
-
-    def forward(self, x):
-        return self._run(self, x)
 
 
 def hooked(net, x, name):

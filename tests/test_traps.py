@@ -5,24 +5,12 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from networks import Net
 from torch import Tensor, nn
 
 import repana
 from repana import InputError, ModelError, record
 from repana.extraction import _session
-
-
-class Net(nn.Module):
-    """A module with given children and a given forward."""
-
-    def __init__(self, forward, **children):
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self._run = forward
-
-    def forward(self, x):
-        return self._run(self, x)
 
 
 def test_batch_norm_before_in_place_relu():

@@ -42,21 +42,36 @@ def check_order(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> Order
     named = any(trace.book.labels.has((place,), SAMPLE) for place in trace.book.labels.indexed.values())
     if not holding or n < 3 or named:  # an edge list names its nodes by number, and would have to be renumbered
         return Order(unproven)
-    swap, cycle = torch.arange(n), torch.arange(n).roll(1)
-    swap[:2] = torch.tensor([1, 0])
     base = _values(taps, trace, None, holding)
-    broken: set[str] = set()
-    for order in (swap, cycle):
-        try:
-            other = _values(taps, trace, order, holding)
-        except Exception:
-            return Order(unproven)  # a network that reads the order of its batch
-        broken |= {name for name in (*watched, LOGITS) if not _follows(base, other, name, order, n, trace)}
+    broken = _broken(taps, trace, base, holding, [*watched, LOGITS])
+    others = [name for name in trace.as_long_as_samples() if name not in holding]
+    if broken and others:  # as the images beside texts, which belong to the same samples
+        again = _broken(taps, trace, base, [*holding, *others], list(broken))
+        broken = broken if again is None else broken & again
+    if broken is None:
+        return Order(unproven)  # a network that reads the order of its batch
     if broken:
         again = _values(taps, trace, None, holding)
         random = {name for name in broken if not _same(base[name], again[name], trace)}
         broken = (broken - random) | (random & unproven)
     return Order(frozenset(broken))
+
+
+def _broken(
+    taps: Taps, trace: Trace, base: Mapping[str, Tensor], inputs: list[str], names: list[str]
+) -> set[str] | None:
+    """Those whose rows do not follow these inputs into two other orders; None where the network does not run then."""
+    n = trace.batch.size
+    swap, cycle = torch.arange(n), torch.arange(n).roll(1)
+    swap[:2] = torch.tensor([1, 0])
+    broken: set[str] = set()
+    for order in (swap, cycle):
+        try:
+            other = _values(taps, trace, order, inputs)
+        except Exception:
+            return None
+        broken |= {name for name in names if not _follows(base, other, name, order, n, trace)}
+    return broken
 
 
 def _values(taps: Taps, trace: Trace, order: Tensor | None, holding: list[str]) -> Mapping[str, Tensor]:

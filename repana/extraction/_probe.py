@@ -104,6 +104,12 @@ class Trace:
         found = settle(found, leaf.shape, self.batch.size, leaf.by_samples, leaf.by_length, certain=certain)
         return replace(found, certain=certain or found.unproven)
 
+    def as_long_as_samples(self) -> list[str]:
+        """Inputs with as many rows as samples that nothing shows to be something else."""
+        labels, entered = self.book.labels, self.book.entered.items()
+        first = {name: known.axes[self.batch.axis] for name, known in entered if len(known.axes) > self.batch.axis}
+        return [n for n, axis in first.items() if labels.has(axis, MAYBE_SAMPLE) and not labels.has(axis, NOT_SAMPLE)]
+
     def holding(self) -> list[str]:
         """Inputs that hold the samples: by the operations, and masks, which have a row for each."""
         labels, masks = self.book.labels, self.batch.masks
