@@ -553,3 +553,7 @@ def test_a_layer_called_past_its_hooks():
         "cannot be "
         "taken. Record what ran inside: 'block.lin'."
     )
+
+
+def test_a_network_of_one_layer_is_its_input_and_its_output():
+    assert list(record(torch.nn.Linear(4, 7), torch.randn(5, 4)).layers) == ["input", "output"]

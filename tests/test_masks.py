@@ -310,3 +310,17 @@ def test_a_mask_of_another_name_that_leaks_is_refused():
 
     with pytest.raises(ModelError, match="RA126: inputs at the positions that the mask 'padding_mask' calls padding"):
         record(Convolving(), {"input_ids": IDS, "padding_mask": (~MASK).long()}, ["conv"])
+
+
+def test_tokens_as_rows_follow_their_samples():
+    """Samples of different lengths whose tokens could be shared out evenly: rows are counted by the mask."""
+
+    class Taking(Attention):
+        def forward(self, input_ids, attention_mask):
+            return self.v(self.embed(input_ids)[torch.arange(len(input_ids)) + 0 * attention_mask[:, 0]])
+
+    mask = (torch.arange(7) < torch.tensor([3, 7, 5, 1, 7, 4, 1, 6, 6])[:, None]).long()
+    assert int(mask[:4].sum()) % 4 == 0
+    net = Taking().eval()
+    got = record(net, {"input_ids": IDS, "attention_mask": mask}, ["v"], pool="tokens")["v"]
+    torch.testing.assert_close(got, net.v(net.embed(IDS)).detach()[mask.bool()])

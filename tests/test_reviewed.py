@@ -385,7 +385,7 @@ def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):
 def test_an_error_of_the_model_says_what_it_was_called_with():
     with pytest.raises(RuntimeError) as error:
         record(ResNet(), torch.randn(5, 1, 8, 8))
-    assert error.value.__notes__ == ["repana: ResNet was called with (3, 1, 8, 8) float32."]
+    assert error.value.__notes__ == ["repana: ResNet was called with (5, 1, 8, 8) float32."]
 
 
 def test_command_line_with_a_factory_that_imports_its_neighbour(tmp_path):

@@ -104,7 +104,10 @@ def auto(trace: Trace) -> list[Site]:
             sites.append(Site(head, "in", () if read is None else read.path, call))
         if len(last) > 1 or blocks.node(head) not in {blocks.node(n, (c or 1) - 1) for n, c in units}:
             sites.append(Site(head, "out", (), call))
-    return sites or [Site("", "out", trace.outputs[0].path if trace.outputs else ())]
+    if not units and not last:  # one layer, or no modules inside: its output is all there is
+        outputs = [leaf for leaf in trace.outputs if trace.layout(leaf).sample is not None]
+        sites.append(Site("", "out", outputs[0].path if outputs else ()))
+    return sites
 
 
 def _classifier(trace: Trace, head: str | None) -> list[str]:

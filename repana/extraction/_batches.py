@@ -31,7 +31,6 @@ class Batch:
     size: int
     axis: int = 0  # of the samples, in the inputs
     notes: tuple[str, ...] = ()
-    position_labels: bool = False  # labels are those of tokens or pixels
 
     def to(self, device: torch.device) -> "Batch":
         """The inputs and the masks on the device; labels stay on the host."""
@@ -56,6 +55,11 @@ class Batch:
             if name.rpartition(".")[2] in labelling.NAMES
             or (host is not None and t.shape == host.shape and not t.is_nested and bool((t.cpu() == host).all()))
         ]
+
+    @property
+    def position_labels(self) -> bool:
+        """Whether labels are those of tokens or pixels."""
+        return labelling.of_positions(self.labels, _without(self.inputs(), self.late()))
 
     def single_items(self) -> list[str]:
         """Inputs that stand in a list of their own, as the images of a detector: none of their axes holds samples."""
@@ -171,9 +175,7 @@ class Intake:
         first = raw[0] if isinstance(raw, (tuple, list)) and len(raw) else None
         if own and size == 0 and isinstance(first, list):
             size = len(first)
-        return replace(
-            batch, size=size, axis=axis, position_labels=labelling.of_positions(host, _without(named, batch.late()))
-        )
+        return replace(batch, size=size, axis=axis)
 
     def _parts(self, raw: Any) -> tuple[Any, Any, list[str]]:
         """Inputs, labels, notes."""

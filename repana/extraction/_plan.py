@@ -117,6 +117,10 @@ class Plan:
         return ". ".join([f"{len(self.layers)} layers, {size}", *self.notes]) + "."
 
 
+def masks_used(layers: Iterable[Planned]) -> set[str]:
+    return {key for p in layers for key in p.pooling.masks.values()}
+
+
 def resolve(sites: list[Site], trace: Trace, reading: Reading) -> tuple[tuple[Planned, ...], list[str]]:
     """Plan every site, in forward order; notes say which of those that were not named were left out, and why."""
     planned: dict[str, Planned] = {}

@@ -9,7 +9,7 @@ from torch import Tensor
 from repana.extraction import _refusals
 from repana.extraction._batch_masks import CONTENT, FUNCTION, MASK
 from repana.extraction._batches import Batch
-from repana.extraction._plan import Planned
+from repana.extraction._plan import Planned, masks_used
 from repana.extraction._probe import Trace
 from repana.extraction._taps import Taps
 from repana.extraction._tree import mapped
@@ -25,8 +25,8 @@ def check_masks(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> list[
     change leaves the features of real positions as they were; it is inverted where only the second does. Where both
     move them, a mask by the name of "attention_mask" is taken at its name, with a note, and any other is refused.
     """
-    keys = {key for p in planned for key in p.pooling.masks.values()}
-    keys = {key for key in keys if not key.startswith(FUNCTION)}  # a function is the user's word
+    keys = {key for key in masks_used(planned) if not key.startswith(FUNCTION)}  # a function is the user's word
+    tolerance = TOLERANCE_HALF if trace.half else TOLERANCE
     notes: list[str] = []
     for key in sorted(keys):
         mask = trace.batch.masks.get(key)
@@ -40,19 +40,14 @@ def check_masks(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> list[
         if at_zeros is None or at_ones is None:
             continue
         (name, size), (_, other) = at_zeros, at_ones
-        if size > _tolerance(trace) and (other <= _tolerance(trace) or not key.endswith((MASK, CONTENT))):
+        if size > tolerance and (other <= tolerance or not key.endswith((MASK, CONTENT))):
             raise _refusals.mask_leaks(key, name, size)
-        if size > _tolerance(trace):
+        if size > tolerance:
             notes.append(
                 f"RA126: in {name!r} padding moves the features of real positions (by {size:.1g} of their size): they "
                 "depend on how a batch is padded"
             )
     return notes
-
-
-def _tolerance(trace: Trace) -> float:
-    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in trace.model.parameters())
-    return TOLERANCE_HALF if half else TOLERANCE
 
 
 def _moved(taps: Taps, planned: tuple[Planned, ...], trace: Trace, key: str, real: Tensor) -> tuple[str, float] | None:

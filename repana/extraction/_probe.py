@@ -65,6 +65,7 @@ class Trace:
     batch: Batch  # of the probe
     samples: int  # in the user's batch
     labels: Tensor | None  # of the user's batch
+    masks: Mapping[str, Tensor]  # of the user's batch
     outputs: list[Leaf]
     book: Book
     without_rule: Mapping[str, int]
@@ -79,6 +80,11 @@ class Trace:
     @property
     def inputs(self) -> list[Leaf]:
         return self.root.inputs if self.root else []
+
+    @property
+    def half(self) -> bool:
+        """Whether weights are in half precision, so that values are compared loosely."""
+        return any(p.dtype in (torch.float16, torch.bfloat16) for p in self.model.parameters())
 
     def ran(self) -> list[str]:
         return [name for name in self.modules if name and self.calls[name]]
@@ -158,13 +164,12 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
         trace = _watched(session, whole, forward)
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
-    trace.samples, trace.labels = batch.size, batch.labels
+    trace.samples, trace.labels, trace.masks = batch.size, batch.labels, batch.masks
     taken = [n for n in _unmet(trace.book, trace.batch) if not _told_apart(trace, n)]
     if taken:
         trace.notes.append(
-            f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers "
-            f"made of "
-            "these rows alone take them for samples"
+            f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers made "
+            "of these rows alone take them for samples"
         )
     _second_look(session, trace, batch if batch.size == 1 else trace.batch, forward)
     return trace
@@ -264,7 +269,7 @@ def _watched(session: Session, batch: Batch, forward: Forward | None) -> Trace:
     for leaf in _all_leaves(seen):
         leaf.changed = leaf.traced is not None and book.written_after(leaf.traced)
     trace = Trace(
-        session.model, seen.modules, seen.calls, batch, batch.size, None, seen.outputs, book, watch.without_rule
+        session.model, seen.modules, seen.calls, batch, batch.size, None, {}, seen.outputs, book, watch.without_rule
     )
     trace.by_forward = _by_forward(seen)
     return trace

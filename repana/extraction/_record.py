@@ -19,8 +19,8 @@ from repana.extraction._batches import Batch, Intake
 from repana.extraction._data import samples_of, stream
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._layers import select
-from repana.extraction._order import LOGITS, Order, at_stake, check_order
-from repana.extraction._plan import Plan, Planned, Reading, check_mask, resolve
+from repana.extraction._order import LOGITS, at_stake, check_order
+from repana.extraction._plan import Plan, Planned, Reading, check_mask, masks_used, resolve
 from repana.extraction._polarity import check_masks
 from repana.extraction._probe import SAMPLES, Leaf, Trace, probe, samples_choice
 from repana.extraction._provenance import provenance_of
@@ -278,6 +278,7 @@ def planned_of(
     }
     taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)
     masked = check_masks(taps, planned, trace)
+    check_rows(trace.masks, masks_used(planned), 0)
     if at_stake(planned, trace):
         planned, more, leaf = _in_order(planned, check_order(taps, planned, trace), trace, leaf)
         left_out, facts = [*left_out, *more], {**facts, "calls": _expected(planned)}
@@ -294,7 +295,6 @@ def planned_of(
     if found and head is not None and read is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
     facts["head_layer"] = read
-    check_rows(options.intake.unpack(raw).masks, {key for p in planned for key in p.pooling.masks.values()}, 0)
     notes += masked
     return Plan(planned, samples, tuple(notes), head, facts), options
 
@@ -304,12 +304,12 @@ def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
 
 
 def _in_order(
-    planned: tuple[Planned, ...], order: Order, trace: Trace, leaf: Leaf | None
+    planned: tuple[Planned, ...], moved: frozenset[str], trace: Trace, leaf: Leaf | None
 ) -> tuple[tuple[Planned, ...], list[str], Leaf | None]:
     """The layers whose rows are the samples in their order, notes on the others, and the logits if theirs are."""
-    broken = [p for p in planned if p.address in order.broken]
+    broken = [p for p in planned if p.address in moved]
     errors = [_refusals.other_order(p.address, (trace.samples, *p.shape), trace.samples) for p in broken]
-    kept = tuple(p for p in planned if p.address not in order.broken)
+    kept = tuple(p for p in planned if p.address not in moved)
     named = [error for p, error in zip(broken, errors) if not p.site.offered]
     if named or not kept:
         raise named[0] if named else errors[0]
@@ -317,9 +317,9 @@ def _in_order(
     if broken:
         names = _check.listed([p.address for p in broken])
         notes.append(f"RA106: left out {names}; rows are not in the order of the samples")
-    if LOGITS in order.broken:
+    if LOGITS in moved:
         notes.append("RA106: the logits are not in the order of the samples and were dropped")
-    return kept, notes, None if LOGITS in order.broken else leaf
+    return kept, notes, None if LOGITS in moved else leaf
 
 
 def _of_tokens(planned: Sequence[Planned], batch: Batch) -> bool:
@@ -435,12 +435,13 @@ def passes(
     """Each batch with its pooled features, its logits and what its rows are of."""
     with session(model, options.device, options.dtype) as live:
         taps = Taps(live, planned, options.intake.forward)
-        number = -1
+        number, used = -1, masks_used(planned.layers)
         for raw in raws:
             if is_empty(raw):
                 continue
             number += 1
             batch = options.intake.unpack(raw)
+            check_rows(batch.masks, used, number)  # on the host, where it makes nothing wait
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
             yield batch, features, z, _row_labels(batch, planned, features)

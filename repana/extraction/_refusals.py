@@ -136,8 +136,7 @@ def mask_values(name: str, mask: Tensor) -> InputError:
     return InputError(
         "RA125",
         f"the mask {name!r} holds {values}; expected Booleans, 0 and 1, whole numbers of at least 0, or an additive "
-        f"mask "
-        "(0 at real positions, below -100 at padding). Give a function: mask=lambda batch: ... (True at real "
+        "mask (0 at real positions, below -100 at padding). Give a function: mask=lambda batch: ... (True at real "
         "positions).",
     )
 
@@ -162,10 +161,9 @@ def mask_leaks(name: str, address: str, moved: float) -> ModelError:
     return ModelError(
         "RA126",
         f"inputs at the positions that the mask {name!r} calls padding move the output of {address!r} at real "
-        f"positions "
-        f"(by {moved:.2g} of its size). Either its zeros are the real positions, mask=lambda batch: batch[{name!r}] "
-        f"== 0, "
-        f"or the network mixes padding into them: confirm the mask with mask=lambda batch: batch[{name!r}] != 0.",
+        f"positions (by {moved:.2g} of its size). Either its zeros are the real positions, mask=lambda batch: "
+        f"batch[{name!r}] == 0, or the network mixes padding into them: confirm the mask with mask=lambda batch: "
+        f"batch[{name!r}] != 0.",
     )
 
 
@@ -177,9 +175,8 @@ def no_mask_entry(place: int, raw: Any) -> InputError:
 def mask_key_type(value: Any) -> InputError:
     return InputError(
         "RA212",
-        f"`mask` is a {type(value).__name__}; expected a key of the batch, a function of the batch, 'content', "
-        f"False, or "
-        "a mapping of these by pattern of layers.",
+        f"`mask` is a {type(value).__name__}; expected a key of the batch, a function of the batch, 'content', False, "
+        "or a mapping of these by pattern of layers.",
     )
 
 
@@ -201,10 +198,8 @@ def list_of_inputs(inputs: Sequence[Tensor]) -> InputError:
     return InputError(
         "RA210",
         f"the batch holds a list of {len(inputs)} tensors of shapes {shapes}, one for each sample; expected one "
-        f"tensor with "
-        "a row for each. Stack them, or give `forward=lambda model, batch: ...` and say with `layout=` where a "
-        "layer has "
-        "its samples.",
+        "tensor with a row for each. Stack them, or give `forward=lambda model, batch: ...` and say with `layout=` "
+        "where a layer has its samples.",
     )
 
 
@@ -213,8 +208,7 @@ def list_for_tuple(data: Sequence[Any]) -> InputError:
     return InputError(
         "RA210",
         f"`data` is a list of two arrays of shapes {shapes}; a list holds batches. Give the tuple (x, y) for inputs "
-        f"and "
-        "labels, or [(x, y)] for one batch of both.",
+        "and labels, or [(x, y)] for one batch of both.",
     )
 
 
@@ -302,9 +296,8 @@ def forward_choice(value: Any) -> ModelError:
 def rows_of_positions(address: str, shape: Sequence[int], labels: Sequence[int]) -> ModelError:
     return ModelError(
         "RA116",
-        f"{address!r} has one row for each of {tuple(shape)} positions and the labels are for {tuple(labels)}; "
-        f"record the "
-        "layers of one shape, or without pool='tokens'.",
+        f"{address!r} has one row for each of {tuple(shape)} positions and the labels are for {tuple(labels)}; record "
+        "the layers of one shape, or without pool='tokens'.",
     )
 
 
@@ -312,8 +305,7 @@ def tokens_differ(layers: Sequence[str], rows: int, others: int) -> ModelError:
     return ModelError(
         "RA116",
         f"{listed(layers)} do not have the same tokens ({rows} and {others} positions a sample, or other masks); "
-        f"record "
-        "them apart, so that rows mean the same in every layer.",
+        "record them apart, so that rows mean the same in every layer.",
     )
 
 
@@ -336,8 +328,7 @@ def placed(device: str, how: str) -> ModelError:
     return ModelError(
         "RA129",
         f"`device` is {device!r}, but the model's weights were placed by {how}, and moving them would break that. "
-        f"Leave "
-        "`device` out: the model is recorded where it is.",
+        "Leave `device` out: the model is recorded where it is.",
     )
 
 
@@ -353,8 +344,7 @@ def several_devices(devices: Sequence[str]) -> ModelError:
     return ModelError(
         "RA129",
         f"the model's weights lie on {listed(devices)} without hooks that move data between them. Put it on one "
-        f"device, or "
-        "dispatch it with accelerate.",
+        "device, or dispatch it with accelerate.",
     )
 
 
@@ -399,9 +389,9 @@ def complex_pooling(address: str, method: str) -> ModelError:
 def changed_rank(address: str, expected: int, shape: Sequence[int], batch: int) -> ModelError:
     return ModelError(
         "RA114",
-        f"{address!r} has {expected} axes on the first batch and shape {tuple(shape)} on batch {batch} (counted "
-        f"from 0). "
-        "A `squeeze()` that drops the samples of a batch of one does that; leave the last batch out (drop_last=True).",
+        f"{address!r} has {expected} axes on the first batch and shape {tuple(shape)} on batch {batch} (counted from "
+        "0). A `squeeze()` that drops the samples of a batch of one does that; leave the last batch out "
+        "(drop_last=True).",
     )
 
 

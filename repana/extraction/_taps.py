@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana.extraction._addresses import Site
-from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._layouts import index_of
 from repana.extraction._plan import Plan, Planned
@@ -32,7 +31,6 @@ class Taps:
         self._batch: Batch | None = None
         self._number = 0
         self._root = [p for p in planned.layers if not p.site.module and p.site.side == "out"]
-        self._used = {key for p in planned.layers for key in p.pooling.masks.values()}
         self._stops = planned.facts["logits"] is None and not self._root
         self._output: Any = None
         by_module: dict[str, list[Planned]] = defaultdict(list)
@@ -85,7 +83,6 @@ class Taps:
 
     def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """Pooled features by address, and the logits."""
-        check_rows(batch.masks, self._used, number)
         self._pooled, self._batch, self._number = {}, batch, number
         self._seen.clear()
         output = None

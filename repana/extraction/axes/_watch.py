@@ -6,6 +6,7 @@ unknown, and the operation's name is kept for the notes. Nothing is guessed from
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,6 +29,19 @@ def tensors_in(tree: Any) -> list[Tensor]:
     if isinstance(tree, (list, tuple)):
         return [t for value in tree for t in tensors_in(value)]
     return []
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """One operation that ran: the tensors that went in, what was known of them then, and what came out."""
+
+    name: str
+    func: OpOverload
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    given: list[Tensor]
+    before: list[Traced]
+    outs: list[Tensor]
 
 
 class AxisWatch(TorchDispatchMode):
@@ -59,30 +73,22 @@ class AxisWatch(TorchDispatchMode):
         out = func(*args, **kwargs)
         outs = tensors_in(out)
         if outs:
-            self._note(name, func, args, kwargs, given, before, outs)
+            self._note(_Operation(name, func, args, kwargs, given, before, outs))
         if func._schema.is_mutable:
             self._write(func, args, kwargs)
         return out
 
     # --- one operation ------------------------------------------------------------------------------------------------
 
-    def _note(
-        self,
-        name: str,
-        func: OpOverload,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        given: list[Tensor],
-        before: list[Traced],
-        outs: list[Tensor],
-    ) -> None:
+    def _note(self, op: _Operation) -> None:
+        name, before = op.name, op.before
         made = name.startswith("new_") or name.endswith("_like")  # takes only the shape
         live = [] if made else [k for k in before if k.live]
-        found = self._axes(name, func, args, kwargs, given, before, outs, live)
+        found = self._axes(op, live)
         adds = name in ops.ADDING and len({k.node for k in live}) > 1
         passing = name in ops.PASSING and len(live) == 1 and not adds
-        viewed = _shares_memory(func) and bool(before)
-        for out, axes in zip(outs, found):
+        viewed = _shares_memory(op.func) and bool(before)
+        for out, axes in zip(op.outs, found):
             if out.is_nested:
                 axes = []
             elif axes is None or len(axes) != out.ndim or any(size_of(a) != n for a, n in zip(axes, out.shape)):
@@ -100,25 +106,16 @@ class AxisWatch(TorchDispatchMode):
             if before and name in ops.BUFFER_VIEWING and not before[0].live:
                 noted.base = before[0].base or before[0]
 
-    def _axes(
-        self,
-        name: str,
-        func: OpOverload,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any],
-        given: list[Tensor],
-        before: list[Traced],
-        outs: list[Tensor],
-        live: list[Traced],
-    ) -> Sequence[list[Axis] | None]:
+    def _axes(self, op: _Operation, live: list[Traced]) -> Sequence[list[Axis] | None]:
         """Axes of every tensor that came out; None where they are unknown."""
+        name, args, given, before, outs = op.name, op.args, op.given, op.before, op.outs
         book, rule = self.book, RULES.get(name)
         nothing: list[list[Axis] | None] = [None] * len(outs)
         if any(t.is_nested for t in (*given, *outs)):
             return nothing
         if rule is not None:
             try:
-                found = rule(book, args, kwargs, outs)
+                found = rule(book, args, op.kwargs, outs)
                 return [*found, *nothing[len(found) :]]
             except (LookupError, TypeError, ValueError, AttributeError, StopIteration, AssertionError):
                 if live:
@@ -132,12 +129,12 @@ class AxisWatch(TorchDispatchMode):
             elif name in _gather_rules.GROUPING and live:
                 _gather_rules.grouped(book, args, before[0], before)
             return [book.broadcast([before[0].axes], out.shape) for out in outs]
-        if torch.Tag.pointwise in func.tags or name in ops.ELEMENTWISE:
+        if torch.Tag.pointwise in op.func.tags or name in ops.ELEMENTWISE:
             return [self._elementwise(name, before, out) for out in outs]
         if name in ops.RESIZING and outs[0].ndim == given[0].ndim:
             return [[book.resized(axis, n) for axis, n in zip(before[0].axes, out.shape)] for out in outs]
         if name in ops.REDUCING:
-            return [_reduced(before[0], args, kwargs, out) for out in outs]
+            return [_reduced(before[0], args, op.kwargs, out) for out in outs]
         if live:
             self.without_rule[name] += 1
         return nothing
