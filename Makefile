@@ -6,6 +6,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 
 .PHONY: demo test lint docs bench format clean
 
+test: export OMP_NUM_THREADS = 1  # two workers on two cores
+
 demo: $(VENV)/installed
 	$(BIN)/repana demo --output demo
 

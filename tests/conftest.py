@@ -15,7 +15,8 @@ settings.register_profile("ci", deadline=None, max_examples=25, suppress_health_
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("ci")
 
-# Processes that the tests start need it too, to import torchvision.
+# Processes that the tests start: one thread each, as here, and the same help to import torchvision.
+os.environ["OMP_NUM_THREADS"] = "1"
 SITE = str(Path(sitecustomize.__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SITE, os.environ.get("PYTHONPATH")]))
 

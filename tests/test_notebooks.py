@@ -25,7 +25,6 @@ def test_outputs_are_stripped(path):
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     book = nbformat.read(path, 4)
     nbclient.NotebookClient(
         book, kernel_name="python3", timeout=300, resources={"metadata": {"path": tmp_path}}
