@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from repana import Cloud, gride, mada, mind_ml, mle, mom, tle, two_nn
-from repana.analyzers._calibration import DIMENSIONS, SEED, SIZES, TABLE, ball, draws, named
-from repana.analyzers.directions import on_ball
+from repana.dimension._angles import on_ball
+from repana.dimension._calibration import DIMENSIONS, SEED, SIZES, TABLE, ball, draws, named
 
 DANCO = 10
 MLE = {"average": "inverse", "normalizer": "k-1"}

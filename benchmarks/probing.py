@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
-from repana.analyzers._heads import votes
+from repana.probes._classifiers import votes
 from repana.summaries.folds import FoldMoments, RidgePath, one_hot
 from repana.summaries.held_out import held_out
 from repana.summaries.logistic import LogisticFits, eigenbasis, logistic

@@ -14,23 +14,23 @@ from torch import Tensor, nn
 from repana import _check
 from repana._activations import Activations, renumbered
 from repana._ambient import settled
-from repana._baselines import across_probes, untrained
-from repana._features import across_features
 from repana._results import Report, Row, estimates, row
 from repana._typing import IGNORED
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
-from repana.analyzers._collapse_formulas import CONVENTIONS
-from repana.analyzers.discriminants import separation_law
-from repana.analyzers.probes import Probing
+from repana.collapse._formulas import CONVENTIONS
 from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once
-from repana.summaries.cloud import Cloud
+from repana.features._read_features import across_features
+from repana.probes._across_layers import across_probes, untrained
+from repana.probes._suite import Probing
+from repana.separation._fisher import separation_law
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
-from repana.summaries.pairs import Pairs
-from repana.summaries.sketch import Sketch
+from repana.summaries.neighbour_graph import Cloud
+from repana.summaries.pairwise_distances import Pairs
+from repana.summaries.subsample import Sketch
 
 FEATURES = "complexity"  # measured of all layers together
 LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report

@@ -9,9 +9,9 @@ import torch
 import repana
 from benchmarks.manifolds import MANIFOLDS
 from repana import Cloud, dimension_profile, gride, mle, two_nn
-from repana.analyzers import _calibration
-from repana.analyzers._calibration import DIMENSIONS, SIZES, ball
-from repana.analyzers.scales import _part
+from repana.dimension import _calibration
+from repana.dimension._calibration import DIMENSIONS, SIZES, ball
+from repana.dimension._profile import _part
 
 OPTIONS = {
     "two_nn": (two_nn, {}),

@@ -8,7 +8,7 @@ import torch
 from test_collapse import simplex
 
 from repana import Moments, neural_collapse
-from repana.analyzers import _collapse_formulas as formulas
+from repana.collapse import _formulas as formulas
 
 COUNTS = (100, 50, 25, 25)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import InputError, Moments, fisher, neural_collapse
 from repana._results import estimates
-from repana.analyzers import _collapse_formulas as formulas
+from repana.collapse import _formulas as formulas
 
 
 def clouds(n=240, d=12, c=5, sd=0.5, counts=None, seed=0, dtype=torch.float64):

@@ -26,7 +26,7 @@ from repana import (
     plots,
     two_nn,
 )
-from repana.analyzers.dimension import _linear
+from repana.dimension._distance_ratios import _linear
 
 SHEET = torch.randn(600, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) @ torch.randn(
     5, 30, generator=torch.Generator().manual_seed(1), dtype=torch.float64

@@ -15,8 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 import repana
 from repana import InputError, class_divergences, data_complexity, separability
-from repana.analyzers import _pair_formulas as formulas
-from repana.summaries.pairs import Pairs, drawn
+from repana.separation import _formulas as formulas
+from repana.summaries.pairwise_distances import Pairs, drawn
 
 
 def tensors(x, y):
@@ -429,8 +429,8 @@ def test_a_draw_holds_every_class_in_its_share():
 
 @pytest.mark.parametrize("block", [2**10, 2**26])
 def test_blocks_change_nothing(monkeypatch, block):
-    monkeypatch.setattr("repana.summaries.pairs.BLOCK", block)
-    monkeypatch.setattr("repana.analyzers._pair_formulas.BLOCK", block)
+    monkeypatch.setattr("repana.summaries.pairwise_distances.BLOCK", block)
+    monkeypatch.setattr("repana.separation._formulas.BLOCK", block)
     x, y = tensors(*cloud(5, n=150))
     found = separability(x, y, null=3)
     assert float(found.silhouette) == pytest.approx(metrics.silhouette_score(x, y), rel=1e-10)

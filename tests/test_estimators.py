@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import repana
 from repana import Covariance, InputError, Moments, abid, danco, fisher_s, local_pca, mind_ml, spectral_rank, tle
-from repana.analyzers._rules import marchenko_pastur_median
-from repana.analyzers.directions import _divergence
+from repana.dimension._angles import _divergence
+from repana.dimension._eigenvalue_rules import marchenko_pastur_median
 
 
 def seeded(seed):
@@ -259,7 +259,7 @@ def test_angles_of_even_directions():
 @pytest.mark.parametrize(("n", "want"), [(2, 0.63662), (3, 0.78540), (10, 0.946066), (50, 0.989849)])
 def test_skewness_of_even_neighbourhoods(n, want):
     """Table of the specification: the curve that `ess` inverts."""
-    from repana.analyzers.neighbourhoods import _inverted
+    from repana.dimension._local import _inverted
 
     assert float(_inverted(torch.tensor([want], dtype=torch.float64))[0]) == pytest.approx(n, rel=1e-3)
 

@@ -99,7 +99,7 @@ def test_redundancy_says_nothing_on_a_white_layer(local):
 
 
 def test_redundancy_against_masks_taken_one_by_one():
-    from repana.analyzers.flows import cka_of
+    from repana.features._flow import cka_of
 
     g = torch.Generator().manual_seed(0)
     x = torch.randn(200, 12, generator=g, dtype=torch.float64) @ torch.randn(12, 12, generator=g, dtype=torch.float64)
@@ -162,7 +162,7 @@ def test_cosines_do_not_depend_on_rotation_length_or_blocks(seed):
     scale = torch.rand(30, 1, generator=g, dtype=torch.float64) + 0.1
     one, other = superposition(w), superposition(scale * w @ turn)
     assert float(one.mean_squared_cosine) == pytest.approx(float(other.mean_squared_cosine), rel=1e-9)
-    import repana.analyzers.geometry as geometry
+    import repana.features._superposition as geometry
 
     old, geometry.ROWS = geometry.ROWS, 7
     try:

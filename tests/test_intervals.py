@@ -8,7 +8,7 @@ import torch
 from test_collapse import simplex
 
 from repana import neural_collapse
-from repana.analyzers._intervals import from_jackknife, from_replicates, proportion
+from repana.statistics.intervals import from_jackknife, from_replicates, proportion
 
 
 @pytest.mark.slow

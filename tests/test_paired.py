@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 
 from repana import InputError, Split, best_layer, compare_probes, corrected_difference, linear_probe, nearest_mean
-from repana.analyzers._intervals import proportion
-from repana.analyzers._scores import balanced_accuracy, resampled
-from repana.analyzers.paired import _bias, holm, mcnemar
+from repana.probes._layer_selection import _bias, holm, mcnemar
+from repana.probes._scores import balanced_accuracy, resampled
+from repana.statistics.intervals import proportion
 
 
 def layers(n=1500, seed=0):

@@ -16,7 +16,7 @@ from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
 from repana._results import Estimate, closest_pairs, within_null
 from repana.plots import _layers, _style, maps, plane
-from repana.plots.checkpoints import series_of
+from repana.plots.trajectory import series_of
 
 DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
 

@@ -11,9 +11,9 @@ from sklearn.model_selection import StratifiedKFold
 
 import repana
 from repana import InputError, Split, knn_probe, lda_probe, linear_probe, naive_bayes, nearest_mean, ridge_probe
-from repana.analyzers._heads import FIT, REPORT, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
-from repana.analyzers._probe_rows import Rows
-from repana.analyzers._scores import bits, temperature
+from repana.probes._classifiers import FIT, REPORT, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
+from repana.probes._data import Rows
+from repana.probes._scores import bits, temperature
 
 PROBES = (linear_probe, ridge_probe, knn_probe, nearest_mean, lda_probe, naive_bayes)
 

@@ -492,7 +492,6 @@ def test_baselines_do_not_see_the_report_rows():
     split = Split.of(y, 300)
     other = x.clone()
     other[split.report] *= 1e4
-    from repana.analyzers import controls
 
     seen = []
     original = controls.Rows.few.__func__

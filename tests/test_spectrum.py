@@ -8,7 +8,7 @@ import torch
 
 import repana
 from repana import Covariance, InputError, Moments, spectrum
-from repana.analyzers.spectrum import _unbiased
+from repana.spectra._spectrum import _unbiased
 from repana.summaries import covariance as covariances
 
 
@@ -106,7 +106,7 @@ def test_parts_of_the_corrected_ratio_are_unbiased():
 def test_the_jackknife_is_that_of_samples_left_out():
     x = gaussian(torch.tensor([3.0, 1.0, 0.5, 0.2], dtype=torch.float64), 40, seed=1)
     left = [spectrum(torch.cat([x[:i], x[i + 1 :]])) for i in range(40)]
-    from repana.analyzers._intervals import from_jackknife
+    from repana.statistics.intervals import from_jackknife
 
     for name in ("participation_ratio", "participation_ratio_unbiased"):
         got = getattr(spectrum(x), name)

@@ -14,7 +14,7 @@ from repana import ANALYZERS, Estimate
 from repana._results import estimates
 from repana.analyzers import ACROSS_LAYERS
 from repana.summaries.discriminant import Discriminant
-from repana.summaries.pairs import Pairs
+from repana.summaries.pairwise_distances import Pairs
 
 EVERY = [(a, q) for a in ANALYZERS.values() for q in a.quantities]
 IDS = [f"{a.name}.{q.name}" for a, q in EVERY]

@@ -10,8 +10,8 @@ from scipy.stats import spearmanr
 
 import repana
 from repana import InputError, Persistence, diagram_distance, h0_separability, persistence, rtd
-from repana.analyzers.topology import rips_cost
-from repana.summaries.sketch import Sketch
+from repana.summaries.subsample import Sketch
+from repana.topology._persistence import rips_cost
 
 
 def seeded(seed):

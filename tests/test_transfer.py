@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
 from repana import InputError, Split, erase, transferability
-from repana.analyzers.transfer import leep, log_evidence, nce
+from repana.probes._transferability import leep, log_evidence, nce
 
 DIGITS = load_digits(return_X_y=True)
 

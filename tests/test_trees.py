@@ -153,7 +153,7 @@ def test_a_text_among_others_is_as_alone(method):
 def test_many_texts_grow_in_parts(monkeypatch):
     clouds, number = tokens([40] * 12)
     want = text_dimension(clouds, sample=number)
-    monkeypatch.setattr("repana.analyzers.texts.TOGETHER", 1)
+    monkeypatch.setattr("repana.dimension._texts.TOGETHER", 1)
     got = text_dimension(clouds, sample=number)
     assert [e.value for e in got.estimates["layer"]] == pytest.approx([e.value for e in want.estimates["layer"]])
 

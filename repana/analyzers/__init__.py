@@ -7,26 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from repana.analyzers._protocol import Probe
-from repana.analyzers.class_pairs import ClassDivergences, class_divergences
-from repana.analyzers.collapse import NeuralCollapse, neural_collapse
-from repana.analyzers.complexity import Complexity, LayerReading, complexity, layer_readings
-from repana.analyzers.controls import ProbeBaselines, probe_baselines
-from repana.analyzers.discriminants import Fisher, SeparationLaw, fisher, separation_law
-from repana.analyzers.estimators import DimensionEstimators, dimension_estimators
-from repana.analyzers.feature_plane import ComplexityImportance, complexity_vs_importance
-from repana.analyzers.paired import LayerChoice, LayerDifference, best_layer, layer_differences
-from repana.analyzers.probes import Probing, probing
-from repana.analyzers.scales import DimensionProfile, dimension_profile
-from repana.analyzers.separability import DataComplexity, Separability, data_complexity, separability
-from repana.analyzers.spectrum import Spectrum, spectrum
-from repana.analyzers.topology import H0Separability, h0_separability
-from repana.summaries.cloud import Cloud
+from repana.collapse._neural_collapse import NeuralCollapse, neural_collapse
+from repana.dimension._estimators import DimensionEstimators, dimension_estimators
+from repana.dimension._profile import DimensionProfile, dimension_profile
+from repana.features._complexity import Complexity, LayerReading, complexity, layer_readings
+from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
+from repana.probes._controls import ProbeBaselines, probe_baselines
+from repana.probes._layer_selection import LayerChoice, LayerDifference, best_layer, layer_differences
+from repana.probes._protocol import Probe
+from repana.probes._suite import Probing, probing
+from repana.separation._class_divergences import ClassDivergences, class_divergences
+from repana.separation._fisher import Fisher, SeparationLaw, fisher, separation_law
+from repana.separation._separability import DataComplexity, Separability, data_complexity, separability
+from repana.spectra._spectrum import Spectrum, spectrum
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
-from repana.summaries.pairs import Pairs
-from repana.summaries.sketch import Sketch
+from repana.summaries.neighbour_graph import Cloud
+from repana.summaries.pairwise_distances import Pairs
+from repana.summaries.subsample import Sketch
+from repana.topology._persistence import H0Separability, h0_separability
 
 ACRONYMS = (
     "cdnv",

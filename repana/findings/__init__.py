@@ -6,40 +6,45 @@ read the table.
 
 from collections.abc import Callable, Iterator
 
+from repana._finding import SEVERITIES, Finding, View
 from repana._results import Report
-from repana.findings import _collapse, _dimension, _features, _probing, _reading, _separability
-from repana.findings._finding import SEVERITIES, Finding, View
+from repana.collapse import _findings as _collapse
+from repana.dimension import _findings as _dimension
+from repana.features import _findings as _features
+from repana.findings import _validity
+from repana.probes import _findings as _probes
+from repana.separation import _findings as _separation
 
 FINDINGS: dict[str, tuple[str, Callable[[View], Finding]]] = {
-    "RF101": ("Completeness", _reading.measured),
-    "RF102": ("Values against their null", _reading.clear_of_null),
-    "RF103": ("Samples per class", _reading.samples),
-    "RF104": ("Class balance", _reading.balance),
-    "RF105": ("Samples behind the intervals", _reading.subset),
-    "RF106": ("Samples against features", _reading.width),
-    "RF107": ("Classes of the splits", _reading.same_classes),
+    "RF101": ("Completeness", _validity.measured),
+    "RF102": ("Values against their null", _validity.clear_of_null),
+    "RF103": ("Samples per class", _validity.samples),
+    "RF104": ("Class balance", _validity.balance),
+    "RF105": ("Samples behind the intervals", _validity.subset),
+    "RF106": ("Samples against features", _validity.width),
+    "RF107": ("Classes of the splits", _validity.same_classes),
     "RF201": ("Variability collapse (NC1)", _collapse.variability),
     "RF202": ("Simplex geometry (NC2)", _collapse.simplex),
     "RF203": ("Self-duality (NC3)", _collapse.duality),
     "RF204": ("Nearest-mean decisions (NC4)", _collapse.nearest_mean),
     "RF205": ("Closest classes", _collapse.closest),
     "RF206": ("Collapse on held-out data", _collapse.held_out),
-    "RF301": ("Earliest separating layer", _separability.earliest),
-    "RF302": ("Law of data separation", _separability.law),
-    "RF303": ("Held-out accuracy", _separability.gap),
-    "RF304": ("Layers that lose separation", _separability.losses),
-    "RF305": ("Fisher's quotient against its null", _separability.quotient),
-    "RF306": ("Neighbours and clusters", _separability.neighbours),
+    "RF301": ("Earliest separating layer", _separation.earliest),
+    "RF302": ("Law of data separation", _separation.law),
+    "RF303": ("Held-out accuracy", _separation.gap),
+    "RF304": ("Layers that lose separation", _separation.losses),
+    "RF305": ("Fisher's quotient against its null", _separation.quotient),
+    "RF306": ("Neighbours and clusters", _separation.neighbours),
     "RF401": ("Peak of the dimension", _dimension.peak),
     "RF402": ("Dimension and scale", _dimension.scales),
     "RF403": ("Samples for the dimension", _dimension.shortfall),
     "RF404": ("Samples of the splits, for the dimension", _dimension.sizes),
-    "RF501": ("Earliest layer that reads as well", _probing.earliest),
-    "RF502": ("Memory of the probes", _probing.memory),
-    "RF503": ("Probes of untrained networks", _probing.untrained),
-    "RF504": ("Probe of the raw input", _probing.raw),
-    "RF505": ("Neighbours against a linear map", _probing.readers),
-    "RF506": ("Rows fitted on against rows reported", _probing.gap),
+    "RF501": ("Earliest layer that reads as well", _probes.earliest),
+    "RF502": ("Memory of the probes", _probes.memory),
+    "RF503": ("Probes of untrained networks", _probes.untrained),
+    "RF504": ("Probe of the raw input", _probes.raw),
+    "RF505": ("Neighbours against a linear map", _probes.readers),
+    "RF506": ("Rows fitted on against rows reported", _probes.gap),
     "RF601": ("Where features become readable", _features.early),
     "RF602": ("Complexity and importance", _features.relation),
     "RF603": ("Dead and repeated features", _features.duplicates),

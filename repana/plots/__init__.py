@@ -1,7 +1,8 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
+from repana.plots._class_grids import cdnv_grid, class_distances, class_gram
 from repana.plots._style import figure_of, style
-from repana.plots.checkpoints import is_training, trajectory
+from repana.plots.classifier_plane import Mixed, classifier_plane
 from repana.plots.depth import depth_profile
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.features import (
@@ -13,17 +14,16 @@ from repana.plots.features import (
     onset_histogram,
     sedimentation_curve,
 )
-from repana.plots.grams import cdnv_grid, class_distances, class_gram
 from repana.plots.heat import heat_map
-from repana.plots.landscape import subspace_curve
-from repana.plots.local import local_dimension_histogram, local_dimension_map
+from repana.plots.local_dimension import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map
-from repana.plots.plane import Mixed, classifier_plane
+from repana.plots.objective import subspace_curve
+from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
-from repana.plots.reading import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.runs import run_summary
-from repana.plots.spectrum import mean_spectrum, spectrum
+from repana.plots.spectra import mean_spectrum, spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
+from repana.plots.trajectory import is_training, trajectory
 
 __all__ = [
     "Mixed",

@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from repana import _check
-from repana._features import FeatureReading
-from repana._merging import FeatureMerging
 from repana._results import Estimate, Report
-from repana.analyzers.complexity import Complexity
-from repana.analyzers.feature_plane import ComplexityImportance
-from repana.analyzers.flows import Flow
-from repana.analyzers.trajectories import Sedimentation
+from repana.features._complexity import Complexity
+from repana.features._complexity_importance import ComplexityImportance
+from repana.features._flow import Flow
+from repana.features._merging import FeatureMerging
+from repana.features._read_features import FeatureReading
+from repana.features._sedimentation import Sedimentation
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, finished, layered, opened
 

@@ -10,12 +10,12 @@ from matplotlib.ticker import FuncFormatter
 from repana import _check
 from repana._results import Report, Row, penultimate
 from repana.analyzers import quantity
-from repana.analyzers._protocol import Probe
-from repana.analyzers.controls import Selectivity
 from repana.errors import InputError
 from repana.plots import _layers, _style
+from repana.plots._class_grids import colour_bar, name_classes
 from repana.plots._curves import MOST_MARKERS, finished, layered, opened
-from repana.plots.grams import colour_bar, name_classes
+from repana.probes._controls import Selectivity
+from repana.probes._protocol import Probe
 
 READERS = ("linear_probe", "lda_probe", "knn_probe")
 SURE = 0.05  # of an adjusted p

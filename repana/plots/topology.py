@@ -6,9 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from repana._results import Report
-from repana.analyzers.topology import Persistence
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, finished, opened, spread
+from repana.topology._persistence import Persistence
 
 MOST_BARS = 60  # of one dimension in a barcode, the longest
 BINS, MOST_OUTLINES = 40, 5

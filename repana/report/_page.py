@@ -10,13 +10,13 @@ import jinja2
 import numpy as np
 
 from repana import plots
+from repana._finding import listed
 from repana._numbers import number
 from repana._results import Report, Row, penultimate
 from repana._version import __version__
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, quantity
 from repana.errors import RepanaError
 from repana.findings import SEVERITIES, Finding, explanations, find
-from repana.findings._finding import listed
 from repana.plots._style import SEQUENTIAL, SIGNED
 from repana.plots.depth import headline
 from repana.report._bibliography import bibtex

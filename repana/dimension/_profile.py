@@ -1,0 +1,165 @@
+"""The estimated dimension of one layer by several estimators and over scales, from one neighbour search."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._reads import reads
+from repana._results import NAN, Estimate, as_table
+from repana.dimension._distance_ratios import gride, mle, two_nn
+from repana.dimension._terms import noted
+from repana.summaries.neighbour_graph import Cloud
+from repana.summaries.neighbours import Neighbours
+
+GRIDE = (1, 2, 4, 8, 16, 32)
+FLAT = 1.1  # the largest estimate of a plateau over its smallest
+LONG = 3  # scales that a plateau needs
+THINNEST = 50  # samples that decimation goes down to
+SUBSETS = 16  # of one size, at most
+
+
+@dataclass(frozen=True)
+class DimensionProfile:
+    """Intrinsic dimension of one layer by several estimators and over scales; see `dimension_profile`."""
+
+    two_nn: Estimate
+    two_nn_ml: Estimate
+    two_nn_calibrated: Estimate
+    mle: Estimate
+    gride_2: Estimate
+    gride_4: Estimate
+    gride_8: Estimate
+    gride_16: Estimate
+    gride_32: Estimate
+    gride_plateau: Estimate
+    scale: Float[Tensor, "s 5"] = field(default_factory=lambda: torch.empty(0, 5))
+    decimation: Float[Tensor, "f 5"] = field(default_factory=lambda: torch.empty(0, 5))
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@reads(Cloud, labels=False)
+def dimension_profile(cloud: Cloud, *, level: float = 0.95) -> DimensionProfile:
+    """Estimated dimension at several scales, from one neighbour search. Call as `dimension_profile(features)`.
+
+    - `two_nn`, `two_nn_ml`: `two_nn` with "linear" and "ml": the scale of the second neighbour.
+    - `two_nn_calibrated`: the dimension of the ball from which as many samples give `two_nn_ml`; right where the
+      density varies little over neighbours, off where it varies much. Read it beside the raw value.
+    - `mle`: `mle` with k = 20, inverse average, k - 1.
+    - `gride_2`, `gride_4`, `gride_8`, `gride_16`, `gride_32`: `gride` with that n1: the scale of the neighbours 4, 8,
+      16, 32, 64.
+    - `gride_plateau`: the geometric mean over the longest run of at least 3 successive scales n1 = 1, 2, 4, ... whose
+      estimates are within 10 % of each other, the finest of equal ones; the interval holds those of all of them. NaN
+      with the range where there is none. Its note also says when `two_nn_ml` and `mle` disagree.
+    - `scale` (s, 5): for n1 = 1, 2, 4, ... the columns n1, mean of (r_n1 + r_2n1)/2, estimate, low, high.
+    - `decimation` (f, 5): for all samples, a half, a quarter, ... down to 50, the columns samples, mean of
+      (r_1 + r_2)/2, geometric mean of `two_nn_ml` over disjoint random subsets (at most 16 of a size), low, high. The
+      second neighbour of N/m samples is on the scale of the 2m-th neighbour of N.
+
+    An estimate is of the dimension at a scale: where `scale` has no plateau there is no single number, and common
+    estimators need not agree with the true dimension of a representation (Schulte & Ruegamer 2026). Estimates that need
+    more neighbours than there are samples are NaN. Intervals: sandwich over the graph. Unit: dimensions.
+
+    Raises InputError for NaN or infinite features, or fewer than 2 samples.
+
+    Sources: those of `two_nn`, `mle` and `gride`; Denti et al. 2022 and Facco et al. 2017 (scale); Schulte & Ruegamer
+    2026, arXiv:2604.20276.
+
+    >>> import torch
+    >>> from repana import dimension_profile
+    >>> round(float(dimension_profile(torch.rand(2000, 2)).mle))
+    2
+    """
+    short = Estimate(NAN, n=cloud.n, note=f"{cloud.n} samples are too few")
+    widest = cloud.neighbours.k
+    grides = {n1: gride(cloud, n1=n1, level=level) if 2 * n1 <= widest else short for n1 in GRIDE}
+    r = cloud.neighbours.distances
+    scale = [
+        [n1, float((r[:, n1 - 1] + r[:, 2 * n1 - 1]).mean() / 2), e.value, e.low, e.high]
+        for n1, e in grides.items()
+        if 2 * n1 <= widest
+    ]
+    likely = two_nn(cloud, method="ml", calibrate=True, level=level) if widest >= 2 else short
+    nearby = mle(cloud, level=level) if widest >= 20 else short
+    return DimensionProfile(
+        two_nn=two_nn(cloud, level=level) if widest >= 2 else short,
+        two_nn_ml=replace(likely, calibrated=None),
+        two_nn_calibrated=likely.calibrated or short,
+        mle=nearby,
+        **{f"gride_{n1}": e for n1, e in grides.items() if n1 > 1},
+        gride_plateau=_plateau(list(grides.values()), likely, nearby),
+        scale=torch.tensor(scale, dtype=torch.float64).reshape(-1, 5),
+        decimation=_decimated(cloud, likely, level),
+        settings={"k": widest, "samples": cloud.n, "duplicates": cloud.duplicates, "error": "sandwich", "level": level},
+    )
+
+
+def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimate:
+    """The longest run of successive estimates within 10 % of each other."""
+    apart = ""
+    if fine.low > coarse.high or coarse.low > fine.high:
+        apart = f"TwoNN {fine.value:.3g} and MLE {coarse.value:.3g} disagree: the dimension depends on the scale"
+    known = [e for e in found if e.value > 0]
+    places = range(len(found))
+    runs = [found[i:j] for i in places for j in range(i + LONG, len(found) + 1) if all(e.value > 0 for e in found[i:j])]
+    flat = [run for run in runs if max(e.value for e in run) <= FLAT * min(e.value for e in run)]
+    n = max((e.n for e in found), default=0)
+    if not flat:
+        values = [e.value for e in known]
+        reach = f"no plateau: {values[0]:.3g} to {values[-1]:.3g}" if len(values) >= LONG else "fewer than 3 scales"
+        return Estimate(NAN, n=n, note=noted(reach, apart))
+    best = max(flat, key=len)
+    value = math.exp(sum(math.log(e.value) for e in best) / len(best))
+    start = next(i for i in places if found[i] is best[0])
+    first, last = 2**start, 2 ** (start + len(best) - 1)
+    where = f"n1 = {first} to {last}"
+    return Estimate(value, min(e.low for e in best), max(e.high for e in best), n, noted(where, apart))
+
+
+def _decimated(cloud: Cloud, whole: Estimate, level: float) -> Float[Tensor, "f 5"]:
+    """TwoNN of ever smaller parts of the samples."""
+    if cloud.neighbours.k < 2 or cloud.n < 2 * THINNEST or cloud.features is None:
+        return torch.empty(0, 5, dtype=torch.float64)
+    r = cloud.neighbours.distances
+    rows = [[cloud.n, float((r[:, 0] + r[:, 1]).mean() / 2), whole.value, whole.low, whole.high]]
+    order = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(0)).to(r.device)
+    z, parts = NormalDist().inv_cdf(0.5 + level / 2), 2
+    while cloud.n // parts >= THINNEST:
+        size = cloud.n // parts
+        thin = [_part(cloud, part.sort().values) for part in order.split(size)[: min(parts, SUBSETS)]]
+        found = [e for e in (two_nn(part, method="ml", level=level) for part in thin) if e.low > 0]
+        if found:
+            logs = [math.log(e.value) for e in found]
+            errors = [math.log(e.high / e.low) / (2 * z) for e in found]
+            middle, half = sum(logs) / len(logs), z * math.sqrt(sum(e**2 for e in errors)) / len(logs)
+            reach = [float(part.neighbours.distances.mean()) for part in thin]
+            ends = [math.exp(middle + side * half) for side in (0, -1, 1)]
+            rows.append([size, sum(reach) / len(reach), *ends])
+        parts *= 2
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def _part(cloud: Cloud, rows: Int[Tensor, " m"]) -> Cloud:
+    """Some samples with their two nearest among them: from the graph, and a search for those it does not hold."""
+    x, graph, m = cloud.features, cloud.neighbours, len(rows)
+    assert x is not None
+    place = torch.full((cloud.n,), -1, dtype=torch.int64, device=rows.device)
+    place[rows] = torch.arange(m, device=rows.device)
+    there = place[graph.indices[rows]]
+    first = torch.argsort((there < 0).int(), dim=1, stable=True)[:, :2]
+    indices, distances = there.gather(1, first), graph.distances[rows].gather(1, first)
+    lacking = (indices < 0).any(1).nonzero()[:, 0]
+    if len(lacking):
+        near = Neighbours.of(x[rows[lacking]], k=min(3, m), bank=x[rows])
+        own = near.indices == lacking[:, None]
+        first = torch.argsort(own.int(), dim=1, stable=True)[:, :2]
+        indices[lacking], distances[lacking] = near.indices.gather(1, first), near.distances.gather(1, first)
+    return Cloud(Neighbours(distances, indices, m, graph.d), torch.arange(m), m, 0)

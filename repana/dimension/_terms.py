@@ -1,0 +1,103 @@
+"""What estimators of dimension share: usable samples, the variance of averages over a neighbour graph, notes."""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana import _check
+from repana.summaries.neighbour_graph import Cloud
+
+GROUPS = 10  # of the jackknife
+FEWEST = 10  # usable samples, below which there is no estimate
+CURVE = 1.5  # dimensions, below which balls that overlap are far in neighbours
+TIES = 0.01  # share of samples with r1 = r2, above which it is said
+
+
+def usable(cloud: Cloud, k: int) -> tuple[Float[Tensor, "m k"] | None, Int[Tensor, " m"], str]:
+    """Distances to k neighbours of the samples whose nearest is not at 0, their places, and what to say of them."""
+    r = cloud.neighbours.distances
+    if k >= cloud.n:
+        raise _check.too_few_samples(f"an estimate from {k} neighbours", cloud.n, k + 1)
+    if k > r.shape[1]:
+        raise _check.too_many_neighbours(k, r.shape[1])
+    r = r[:, :k]
+    keep = (r[:, 0] > 0).nonzero()[:, 0]
+    if len(keep) < FEWEST:
+        return None, keep, noted(origin(cloud), f"{len(keep)} usable samples; {FEWEST} are needed")
+    r = r[keep]
+    ties = int((r[:, 0] == r[:, 1]).sum()) if k > 1 else 0
+    many = f"{ties} ties of the two nearest: quantised features?" if ties > TIES * len(r) else ""
+    return r, keep, noted(origin(cloud), many)
+
+
+def origin(cloud: Cloud) -> str:
+    """What became of duplicates, and of samples beyond those that are searched."""
+    kept = bool((cloud.neighbours.distances[:, 0] == 0).any())
+    repeated = f"{cloud.duplicates} duplicates {'kept' if kept else 'dropped'}" if cloud.duplicates else ""
+    part = f"{cloud.n} of {cloud.seen} samples" if cloud.n + cloud.duplicates < cloud.seen else ""
+    return noted(repeated, part)
+
+
+def noted(*parts: str) -> str:
+    """Remarks as one note, without the empty ones."""
+    return "; ".join(part for part in parts if part)
+
+
+def graph(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
+    """The edges of the symmetric k-nearest-neighbour graph among the samples kept, each once."""
+    place = torch.full((cloud.n,), -1, dtype=torch.int64, device=keep.device)
+    place[keep] = torch.arange(len(keep), device=keep.device)
+    there = place[cloud.neighbours.indices[keep, :k]]
+    here = torch.arange(len(keep), device=keep.device)[:, None].expand_as(there)
+    low, high = torch.minimum(here, there), torch.maximum(here, there)
+    coded = torch.unique((low * len(keep) + high)[(there >= 0) & (here != there)])
+    return torch.stack([coded // len(keep), coded % len(keep)], 1)
+
+
+def spread_over(rows: Int[Tensor, " m"], most: int) -> Int[Tensor, " p"]:
+    """At most so many of the rows, evenly from the first to the last."""
+    return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long().to(rows.device)]
+
+
+def dealt(n: int, like: Tensor) -> Int[Tensor, " n"]:
+    """The group of the jackknife that every sample of a cloud is in, drawn once and for all."""
+    return (torch.randperm(n, generator=torch.Generator().manual_seed(0)) % GROUPS).to(like.device)
+
+
+def sandwich(psi: Float[Tensor, " n"], edges: Int[Tensor, "e 2"]) -> float:
+    """sqrt(psi' A psi), A the graph with ones on its diagonal; at least a quarter of what independence would give."""
+    alone = float(psi.square().sum())
+    return math.sqrt(max(alone + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum()), alone / 16))
+
+
+def graph_error(psi: Float[Tensor, " m"], cloud: Cloud, keep: Int[Tensor, " m"], k: int, d: float) -> float:
+    """The sandwich error of a quantity of k neighbours. On a curve the terms of samples depend on each other as far as
+    their balls overlap, which is to the 2k-th neighbour; in higher dimensions next to all of it is within the k-th.
+    """
+    error = sandwich(psi, graph(cloud, keep, k))
+    if not d < CURVE:
+        return error
+    return max(error, sandwich(psi, graph(cloud, keep, min(2 * k, cloud.neighbours.k))))
+
+
+def log_ratios(r: Float[Tensor, "n k"], k: int) -> Float[Tensor, " n"]:
+    """sum_{j<k} log(r_k/r_j)."""
+    return (k - 1) * r[:, k - 1].log() - r[:, : k - 1].log().sum(1)
+
+
+def averaged(s: Float[Tensor, " n"], above: int, average: str) -> tuple[float, Float[Tensor, " n"]]:
+    """The estimate from local sums, and the influence of every sample."""
+    n = len(s)
+    if average == "inverse":
+        d = above / float(s.mean())
+        return d, -d * (s / s.mean() - 1) / n
+    local = above / s
+    if average == "mean":
+        return float(local.mean()), (local - local.mean()) / n
+    middle = float(local.quantile(0.5)) if n < 2**24 else float(local.median())
+    near = local.sort().values
+    half = max(1, int(n**0.5))  # the density at the median, from the spacing of the samples around it
+    spacing = float(near[min(n - 1, n // 2 + half)] - near[max(0, n // 2 - half)])
+    return middle, torch.sign(local - middle) * spacing / (4 * half)

@@ -1,0 +1,61 @@
+"""What the features of the classifier's input say: where they become readable, and which of them the decision uses."""
+
+import math
+
+from repana._finding import ABSENT, PASSED, TIP, Finding, View, value
+
+MOST = 0.5  # of the features, whose onset is looked for
+NONE_MEASURED = "The complexity of features was not measured."
+
+
+def early(view: View) -> Finding:
+    """The first layer from which at least half of the classifier's input units can be read linearly (R^2 at least the
+    threshold on held-out rows). A tip where that is the raw input: the network did not need its depth for them.
+    """
+    rows = view.rows("layer_readings.decoded")
+    known = [r for r in rows if math.isfinite(r.value)]
+    if not known:
+        return Finding(ABSENT, NONE_MEASURED)
+    first = next((r for r in known if r.value >= MOST), known[-1])
+    text = f"{value(first)} of the features that the classifier reads can be read linearly from {first.layer} on."
+    return Finding(TIP if first.layer == "input" else PASSED, text, (first.layer,))
+
+
+def relation(view: View) -> Finding:
+    """Whether the decision rests on simple features: the rank correlation of complexity and importance. A tip where it
+    lies above its range without relation: the complex features are then the important ones.
+    """
+    row = view.at("complexity_vs_importance.rank_correlation", "")
+    if row is None or not math.isfinite(row.value):
+        return Finding(ABSENT, "Complexity and importance of features were not measured together.")
+    rho = f"Spearman's rho of complexity and importance over {row.n} features is {value(row)}"
+    if row.null_low <= row.value <= row.null_high:
+        return Finding(PASSED, f"{rho}, within what permutations give: neither kind is preferred.")
+    if row.value > 0:
+        return Finding(TIP, f"{rho}: the decision rests on the complex features.")
+    return Finding(PASSED, f"{rho}: the decision rests on the simple features.")
+
+
+def duplicates(view: View) -> Finding:
+    """Whether units are dead or repeat one another: they add nothing, and twins count several times in every mean."""
+    row = view.at("complexity.mean_complexity", "")
+    if row is None:
+        return Finding(ABSENT, NONE_MEASURED)
+    parts = [part for part in row.note.split("; ") if "never vary" in part or "repeat another" in part]
+    if parts:
+        return Finding(TIP, f"At the classifier's input {' and '.join(parts)}.")
+    return Finding(PASSED, "No unit of the classifier's input is constant or repeats another.")
+
+
+def rows(view: View) -> Finding:
+    """Whether there were enough rows to read features from every layer: at least five for each unit. With fewer, R^2 of
+    wide layers is too low, so that features look more complex than they are.
+    """
+    row = view.at("complexity.mean_complexity", "")
+    if row is None:
+        return Finding(ABSENT, NONE_MEASURED)
+    short = [part for part in row.note.split("; ") if "fewer than" in part]
+    if short:
+        more = f" and {len(short) - 1} layers more" if len(short) > 1 else ""
+        return Finding(TIP, f"{short[0]}{more}: complexity is overestimated there.")
+    return Finding(PASSED, f"{row.n} rows are at least five for each unit of every layer.")

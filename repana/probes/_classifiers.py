@@ -1,0 +1,274 @@
+"""Heads: what reads classes from rows. Each is fitted for several label sets and strengths and scores any part."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana.probes._data import Rows, class_sums
+from repana.summaries.discriminant import ledoit_wolf
+from repana.summaries.folds import Normal, RidgePath
+from repana.summaries.logistic import LogisticFits, logistic
+from repana.summaries.neighbours import Neighbours
+
+FIT, SELECT, REPORT = (0,), (1,), (2,)
+TRAIN = (0, 1)
+AFFINE = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")  # heads whose scores are affine in x
+KS = (1, 2, 5, 10, 20, 50, 100, 200)
+COLLAPSED = 1e-10  # of the mean variance: the least variance inside classes, where they are points
+TEMPERATURE = 0.07  # of a neighbour's vote, as in DINO
+
+Scores = Callable[[tuple[int, ...]], Float[Tensor, "m c p"]]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Scores of the rows of some parts, a column a problem (label sets, each with every strength), and what is known
+    of the fit: tensors (p,) by name. Where scores are affine in x, their weights.
+    """
+
+    scores: Scores
+    known: Mapping[str, Tensor] = field(default_factory=dict)
+    weight: Float[Tensor, "d c p"] | None = None
+    bias: Float[Tensor, "c p"] | None = None
+
+
+@dataclass(frozen=True)
+class Head:
+    """`fit(rows, codes (n, s), parts, strengths)`. `strengths` from strong to weak regularisation, extended by factors
+    of `factor` within `limits` while the best is the last one. `calibrated` heads give log-probabilities; the scores
+    of others are given a temperature.
+    """
+
+    name: str
+    fit: Callable[[Rows, Int[Tensor, "n s"], tuple[int, ...], Tensor], Fitted]
+    strengths: tuple[float, ...] = (1.0,)
+    strength_name: str = ""
+    factor: float = 0.0
+    limits: tuple[float, float] = (0.0, 0.0)
+    calibrated: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+# --- multinomial logistic regression ----------------------------------------------------------------------------------
+
+
+def logistic_head(tolerance: float = 1e-3) -> Head:
+    """C from 1e-6 to 1 in steps of half a decade; the penalty is 1/(C n)."""
+
+    walked: list[tuple[Rows, tuple[int, ...], LogisticFits]] = []
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at = rows.at(parts)
+        r, s = len(strengths), codes.shape[1]
+        same = [f for known, of, f in walked if known is rows and of == parts] if s == 1 else []
+        penalty = (1 / (strengths * len(at))).repeat(s)
+        sets = codes[at].repeat_interleave(r, 1) if s > 1 else codes[at, 0]
+        start = same[0].repeated(r) if same else None  # the next strengths begin where the last ended
+        fits = logistic(rows.z[at], sets, penalty, rows.classes, tolerance=tolerance, start=start)
+        if s == 1:
+            walked[:] = [(rows, parts, fits)]
+        known = {"gap": fits.gap, "certified": fits.certified, "iterations": fits.iterations}
+        return Fitted(lambda wanted: fits.scores(rows.z[rows.at(wanted)]), known, rows.widened(fits.weight), fits.bias)
+
+    strengths = tuple(10.0 ** (k / 2) for k in range(-12, 1))
+    return Head("linear", fit, strengths, "C", 10**0.5, (1e-9, 1e4), True, {"tolerance": tolerance})
+
+
+# --- closed forms -----------------------------------------------------------------------------------------------------
+
+
+def ridge_head() -> Head:
+    """Least squares on +1 for the class and -1 for the others; strengths in units of the mean eigenvalue of X'X."""
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        normal = rows.normal(parts, codes)
+        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
+
+        def scores(wanted: tuple[int, ...]) -> Tensor:
+            found = 2 * path.scores(rows.z[rows.at(wanted)]) - 1  # of indicators, so of +1 and -1
+            m, _, r = found.shape
+            return found.view(m, codes.shape[1], rows.classes, r).transpose(1, 2).reshape(m, rows.classes, -1)
+
+        weight = 2 * path.weight.view(rows.z.shape[1], codes.shape[1], rows.classes, -1).transpose(1, 2)
+        bias = 2 * path.bias.view(codes.shape[1], rows.classes, -1).transpose(0, 1) - 1
+        return Fitted(
+            scores,
+            {"effective": path.effective.repeat(codes.shape[1])},
+            rows.widened(weight.reshape(len(weight), rows.classes, -1)),
+            bias.reshape(rows.classes, -1),
+        )
+
+    strengths = tuple(10.0 ** (-k / 2) for k in range(-4, 13))
+    return Head("ridge", fit, strengths, "strength", 10**-0.5, (1e-12, 1e6))
+
+
+def unit_of(normal: Normal, d: int) -> float:
+    """tr(X'X)/d of d features, in which strengths of a ridge are counted, however few coordinates hold the rows."""
+    return float(normal.gram.diagonal().sum()) / d or 1.0
+
+
+def lda_head() -> Head:
+    """Equal Gaussians with the pooled covariance, shrunk to a multiple of the identity by Ledoit & Wolf's share."""
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at, normal = rows.at(parts), rows.normal(parts, codes)
+        z, weights, biases, shares = rows.z[at], [], [], []
+        for s in range(codes.shape[1]):
+            y = codes[at, s]
+            count = torch.bincount(y, minlength=rows.classes).double()
+            cross = normal.cross[:, s * rows.classes : (s + 1) * rows.classes].T
+            means = cross / count.clamp_min(1)[:, None]  # less the mean of all
+            within = (normal.gram - means.T @ (count[:, None] * means)) / normal.n
+            share = ledoit_wolf(z, y, means + normal.mean, within, rows.d)
+            level = float(within.diagonal().sum()) / rows.d
+            total = float(normal.gram.diagonal().sum()) / normal.n / rows.d
+            mixed = (1 - share) * within
+            mixed.diagonal().add_(max(share * level, COLLAPSED * total) or 1.0)
+            w = torch.linalg.solve(mixed, means.T)
+            weights.append(w)
+            prior = torch.where(count > 0, (count / normal.n).clamp_min(1e-300).log(), -torch.inf)
+            biases.append(prior - (means.T * w).sum(0) / 2 - normal.mean @ w)
+            shares.append(share)
+        shrunk = torch.tensor(shares, dtype=torch.float64)
+        return _affine(rows, weights, biases, {"shrinkage": shrunk})
+
+    return Head("lda", fit)
+
+
+def nearest_mean_head() -> Head:
+    """The class of the nearest class mean."""
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at = rows.at(parts)
+        z, weights, biases = rows.z[at], [], []
+        for s in range(codes.shape[1]):
+            count = torch.bincount(codes[at, s], minlength=rows.classes).double()[:, None]
+            means = class_sums(z, codes[at, s], rows.classes) / count.clamp_min(1)
+            weights.append(means.T)
+            biases.append(torch.where(count[:, 0] > 0, -means.square().sum(1) / 2, -torch.inf))
+        return _affine(rows, weights, biases)
+
+    return Head("nearest_mean", fit)
+
+
+def naive_bayes_head(smoothing: float = 1e-9) -> Head:
+    """Gaussian features, independent inside a class, with one variance for all classes (a diagonal LDA)."""
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at = rows.at(parts)
+        x, weights, biases = rows.x[at], [], []
+        for s in range(codes.shape[1]):
+            y = codes[at, s]
+            count = torch.bincount(y, minlength=rows.classes).double()
+            means = class_sums(x, y, rows.classes) / count.clamp_min(1)[:, None]
+            variance = (x.double() - means[y]).square().mean(0)
+            variance = variance + smoothing * float(x.double().var(0, correction=0).max())
+            variance = torch.where(variance > 0, variance, torch.inf)
+            w = (means / variance).T
+            prior = torch.where(count > 0, (count / len(at)).clamp_min(1e-300).log(), -torch.inf)
+            weights.append(w)
+            biases.append(prior - (means.T * w).sum(0) / 2)
+        return _affine(rows, weights, biases, wide=True)
+
+    return Head("naive_bayes", fit, options={"smoothing": smoothing})
+
+
+def _affine(
+    rows: Rows,
+    weights: list[Tensor],
+    biases: list[Tensor],
+    known: Mapping[str, Tensor] | None = None,
+    *,
+    wide: bool = False,
+) -> Fitted:
+    """Scores x W + b, of the features as standardised (`wide`) or of their coordinates."""
+    weight, bias = torch.stack(weights, 2), torch.stack(biases, 1)
+
+    def scores(wanted: tuple[int, ...]) -> Tensor:
+        x = (rows.x if wide else rows.z)[rows.at(wanted)].double()
+        return torch.einsum("nd,dcp->ncp", x, weight) + bias
+
+    return Fitted(scores, known or {}, weight if wide else rows.widened(weight), bias)
+
+
+# --- nearest neighbours -----------------------------------------------------------------------------------------------
+
+
+def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softmax") -> Head:
+    """Votes of the k nearest fit rows, each exp((s - s_1)/0.07) of its similarity, or alike; a row never votes for
+    itself. The strength is k.
+    """
+
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at, wanted_k = rows.at(parts), [int(k) for k in strengths]
+        x = rows.x.double() if metric == "cosine" else rows.x
+        led = torch.ones(rows.n, dtype=torch.bool, device=x.device)
+        if metric == "cosine":
+            led = x.abs().amax(1) > 0  # a row at the centre has no direction: it is read by the class shares
+        bank = at[led[at]]
+        share = torch.stack(
+            [torch.bincount(codes[at, s], minlength=rows.classes) / len(at) for s in range(codes.shape[1])], 1
+        ).double()
+
+        def scores(wanted: tuple[int, ...]) -> Tensor:
+            rest = rows.at(wanted)
+            queries, own = rest[led[rest]], wanted == parts
+            counts = [share.new_zeros(len(rest), rows.classes, len(wanted_k)) for _ in range(codes.shape[1])]
+            most = min(max(wanted_k), len(bank) - int(own))
+            if len(queries) and most > 0:
+                found = Neighbours.of(x[queries], k=most, bank=None if own else x[bank], metric=metric)
+                power = found.distances.new_zeros(found.distances.shape)
+                if weights == "softmax":
+                    power = (found.distances[:, :1] - found.distances) / TEMPERATURE
+                for s, column in enumerate(counts):
+                    column[led[rest]] = votes(codes[bank, s][found.indices], power.exp(), rows.classes, wanted_k)
+            return torch.cat([smoothed(v, share[:, s]) for s, v in enumerate(counts)], 2)
+
+        return Fitted(scores)
+
+    strengths = tuple(float(k) for k in sorted(ks, reverse=True))
+    return Head("knn", fit, strengths, "k", calibrated=True, options={"metric": metric, "weights": weights})
+
+
+def within(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
+    """Numbers of neighbours that the fit rows have."""
+    most = len(rows.split.fit) - 1
+    return tuple(sorted({min(k, most) for k in ks}))
+
+
+def votes(
+    labels: Int[Tensor, "m k"], weight: Float[Tensor, "m k"], classes: int, ks: list[int]
+) -> Float[Tensor, "m c r"]:
+    """Votes of the first k neighbours for every class, for several k read from one list."""
+    out = weight.new_zeros(len(labels), classes, len(ks))
+    total, before = weight.new_zeros(len(labels), classes), 0
+    for place in sorted(range(len(ks)), key=lambda i: ks[i]):
+        upto = min(ks[place], labels.shape[1])
+        if upto > before:
+            total.scatter_add_(1, labels[:, before:upto], weight[:, before:upto])
+            before = upto
+        out[:, :, place] = total
+    return out
+
+
+def smoothed(counts: Float[Tensor, "m c r"], prior: Float[Tensor, " c"]) -> Float[Tensor, "m c r"]:
+    """Log of (votes + prior)/(all votes + 1): one vote more, spread as the classes are."""
+    shares = (counts + prior[:, None]) / (counts.sum(1, keepdim=True) + 1)
+    return shares.clamp_min(1e-300).log()
+
+
+def head_named(name: str) -> Head:
+    """A head with its default options."""
+    made: dict[str, Callable[[], Head]] = {
+        "linear": logistic_head,
+        "ridge": ridge_head,
+        "lda": lda_head,
+        "nearest_mean": nearest_mean_head,
+        "naive_bayes": naive_bayes_head,
+        "knn": lambda: knn_head(KS),
+    }
+    return made[name]()

@@ -1,0 +1,384 @@
+"""How much of the labels a reader can use: description length, usable information, and accuracy against complexity."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Tensor
+
+from repana import _check
+from repana._results import Estimate, as_table
+from repana._typing import Features
+from repana.probes import _scores as s
+from repana.probes._classifiers import AFFINE, FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
+from repana.probes._data import Labelled, Rows
+from repana.probes._protocol import chosen, permuted
+from repana.statistics.splits import Split
+
+FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
+FEWEST = 8  # rows of the first block, so that something can be chosen on them
+FEW = 4 * FEWEST  # rows below which there is no online code
+
+
+@dataclass(frozen=True)
+class MDL:
+    """The online code of one layer; see `mdl`."""
+
+    codelength: Estimate
+    compression: Estimate
+    compression_entropy: Estimate
+    uniform: float
+    entropy: float
+    curve: Float[Tensor, "b 2"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class UsableInformation:
+    """Usable information of one layer; see `usable_information`."""
+
+    bits: Estimate
+    nats: Estimate
+    share: Estimate
+    accuracy: Estimate
+    pointwise: Float[Tensor, " n"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """Accuracy against complexity; see `pareto`."""
+
+    hypervolume: Estimate
+    best: Estimate
+    half: Estimate
+    curve: Float[Tensor, "r 4"]
+    front: Int[Tensor, " f"]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def mdl(
+    features: Any,
+    labels: Any,
+    *,
+    probe: str = "linear",
+    classes: int | None = None,
+    orders: int = 3,
+    scale: str = "standard",
+    level: float = 0.95,
+    seed: int = 0,
+) -> MDL:
+    """Minimum description length of the labels given the features, by the online (prequential) code, in bits.
+
+    Rows come in random order. The first block, of t_1 rows, costs t_1 log2 c; block i costs
+    -sum log2 p(y|x) under the probe fitted on all rows before it, which chose its strength (and temperature) on the
+    later half of those: nothing is used that was not transmitted. Blocks end at .1, .2, .4, .8, 1.6, 3.2, 6.25, 12.5,
+    25, 50 and 100 % of the rows, from 8 rows and two a class on. Probabilities are mixed with 1/(t + c) of the uniform
+    ones, so that a class not seen yet has a code.
+
+    - `codelength`: bits, mean over `orders` orders, with Student's interval over these (none for one order).
+    - `compression` = n log2 c/codelength, above 1 where the features say something; at most 1 on labels without
+      meaning, but for luck. `compression_entropy` = n H(y)/codelength, H the entropy of the class shares: above 1 only
+      where the features say more than the shares do.
+    - `uniform` = n log2 c, `entropy` = n H(y); `curve`: rows known, and bits per row of the next block.
+
+    `classes` counts those that could have come, by default those that did. `probe`: "linear", "ridge", "lda",
+    "nearest_mean", "naive_bayes". Published code adds the first block in bits to sums in nats: random labels then seem
+    compressed by 1.29 to 1.44.
+
+    Raises InputError as `linear_probe`, and for fewer `classes` than there are.
+
+    Source: Voita & Titov 2020, arXiv:2003.12298, equations 2 and 3; Rissanen 1984.
+
+    >>> import torch
+    >>> from repana import mdl
+    >>> x = torch.arange(400.0)[:, None]
+    >>> float(mdl(x, x[:, 0] >= 200).compression) > 3
+    True
+    """
+    _check.choice(probe, "probe", AFFINE)
+    _check.level_of(level)
+    _check.at_least(orders, "orders", 1)
+    x, codes, c = _coded(features, labels, classes)
+    n = len(x)
+    ends = _ends(n, c)
+    uniform = n * math.log2(c)
+    share = torch.bincount(codes, minlength=c).double() / n
+    entropy = n * float(-(share[share > 0] * share[share > 0].log2()).sum())
+    lengths, curves = [], []
+    for order in range(orders):
+        generator = torch.Generator().manual_seed(seed + order)
+        at = torch.randperm(n, generator=generator).to(x.device)
+        blocks = _online(head_named(probe), x[at], codes[at.cpu()], c, ends, scale)
+        lengths.append(ends[0] * math.log2(c) + sum(blocks))
+        sizes = np.diff(ends)
+        curves.append([bits / size for bits, size in zip(blocks, sizes)])
+    length = _over_orders(lengths, n, level)
+    return MDL(
+        codelength=length,
+        compression=_inverse(uniform, length),
+        compression_entropy=_inverse(entropy, length),
+        uniform=uniform,
+        entropy=entropy,
+        curve=torch.tensor([ends[:-1], np.mean(curves, 0).tolist()], dtype=torch.float64).T,
+        settings={
+            "probe": probe,
+            "classes": c,
+            "orders": orders,
+            "first_block": ends[0],
+            "scale": scale,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def usable_information(
+    features: Any,
+    labels: Any,
+    *,
+    baseline: Any = None,
+    probe: str = "linear",
+    groups: Any = None,
+    folds: int = 5,
+    scale: str = "standard",
+    level: float = 0.95,
+    seed: int = 0,
+) -> UsableInformation:
+    """What a family of readers can use of the features: I_V(X -> Y) = H_V(Y|0) - H_V(Y|X).
+
+    H_V(Y|X) is the mean loss -log p(y|x) of the best reader of the family on rows that it was not fitted on, and
+    H_V(Y|0) that of the best without features, the class shares of the other rows. Every row is held out once: of
+    `folds` folds, stratified or of whole `groups`, one is read, the next chooses the strength, the others are fitted
+    on.
+
+    - `pointwise` (n,), in bits: log2 p(y|x) - log2 p(y); low or negative for rows that the reader finds hard. NaN where
+      the label is -100. `bits` and `nats` are its mean, with the bootstrap interval of rows inside classes, or of
+      groups. May be below 0: the family overfits.
+    - With `baseline=` (n, e), conditional: H_V(Y|B) - H_V(Y|[B; X]), what the features add to another layer's.
+    - `share` = nats/H_V(Y|0) (or H_V(Y|B)), at most 1. `accuracy` of the reader on all rows.
+
+    A mean over rows fitted on would be too large. More is not lost with depth: later layers can hold more usable
+    information, since they do some of the reading.
+
+    Raises InputError as `linear_probe`.
+
+    Sources: Xu et al. 2020, arXiv:2002.10689, definition 2; Ethayarajh, Choi & Swayamdipta 2022, arXiv:2110.08420
+    (pointwise); Hewitt et al. 2021, arXiv:2109.09234 (conditional).
+
+    >>> import torch
+    >>> from repana import usable_information
+    >>> x = torch.arange(400.0)[:, None]
+    >>> 0.9 < float(usable_information(x, x[:, 0] >= 200).bits) <= 1
+    True
+    """
+    _check.choice(probe, "probe", AFFINE)
+    _check.level_of(level)
+    _check.at_least(folds, "folds", 3)
+    given = Labelled.of(features, labels, "usable_information")
+    x, y, values, keep, n = given.x, given.codes, given.values, given.keep, len(given.given)
+    before = None if baseline is None else _check.matrix(baseline, "baseline", n, None, "the same rows")
+    less = None if before is None else before[keep.to(before.device)].to(x.device)
+    both = x.dtype if less is None else torch.promote_types(x.dtype, less.dtype)
+    wide = x if less is None else torch.cat([less.to(both), x.to(both)], 1)
+    splits = Split.folds(y, folds, groups=given.kept(groups), seed=seed)
+    loss, right = _crossfitted(head_named(probe), wide, y, values, splits, scale)
+    if less is None:
+        without = torch.empty_like(loss)
+        for split in splits:
+            seen = y[split.train]
+            share = torch.bincount(seen, minlength=len(values)).double().log()
+            log_p = s.log_probabilities(share[None].expand(len(split.report), -1), len(seen))
+            without[split.report] = s.losses(log_p, y[split.report])
+    else:
+        without, _ = _crossfitted(head_named(probe), less, y, values, splits, scale)
+    group_of = splits[0].group
+    nats = s.resampled((without - loss)[:, None], y, group_of, level=level, seed=seed)
+    base = float(without.mean())
+    share = Estimate(nats.value / base, nats.low / base, nats.high / base, nats.n) if base > 0 else Estimate(math.nan)
+    pointwise = torch.full((n,), math.nan, dtype=torch.float64)
+    pointwise[keep] = s.in_bits(without - loss)
+    return UsableInformation(
+        bits=s.bits(nats),
+        nats=nats,
+        share=share,
+        accuracy=s.accuracy(right, group_of, level=level, seed=seed),
+        pointwise=pointwise,
+        settings={
+            "probe": probe,
+            "folds": folds,
+            "conditional": before is not None,
+            "groups": group_of is not None,
+            "scale": scale,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def pareto(
+    features: Any,
+    labels: Any,
+    *,
+    groups: Any = None,
+    split: Split | None = None,
+    scale: str = "standard",
+    permutations: int = 3,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Pareto:
+    """Accuracy against the complexity of the reader: one probe for every strength of a ridge, all from one X'X.
+
+    `curve` (r, 4) from simple to complex: the effective dimension sum_j s_j/(s_j + a), which is the trace of the hat
+    matrix; the accuracy of the same probe on permuted labels that it was fitted on, which is what it can memorise; the
+    accuracy on the report rows; their log-loss in nats. `front` (f,) numbers the rows of `curve` that nothing simpler
+    matches.
+
+    - `hypervolume`: the area under the front over effective dimension/d, in [0, 1]: high where much is read simply.
+    - `best`: the largest accuracy of the curve, an oracle over strengths; `half`: the effective dimension at which half
+      of the way from chance to it is made.
+
+    Intervals are those of bootstrap draws of the report rows, the front of each draw its own. Fitted on fit and select
+    rows; nothing is chosen but the temperature of the log-loss, on the select rows.
+
+    Raises InputError as `linear_probe`.
+
+    Source: Pimentel et al. 2020, arXiv:2010.02180, whose complexities are the rank or nuclear norm of the probe and its
+    accuracy on permuted labels.
+
+    >>> import torch
+    >>> from repana import pareto
+    >>> x = torch.randn(300, 5, generator=torch.Generator().manual_seed(0))
+    >>> float(pareto(x, x[:, 0] > 0).best) > 0.9
+    True
+    """
+    _check.level_of(level)
+    _check.at_least(permutations, "permutations", 0)
+    rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="pareto")
+    strengths = torch.logspace(2, -6, 25, dtype=torch.float64)
+    codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
+    fitted = ridge_head().fit(rows, codes, TRAIN, strengths)
+    r, m = len(strengths), len(rows.split.report)
+    report, seen = fitted.scores(REPORT)[:, :, :r], rows.at(TRAIN)
+    y = rows.codes[rows.at(REPORT)]
+    right = (report.argmax(1) == y[:, None]).double()
+    learnt = fitted.scores(TRAIN)[:, :, r:].argmax(1).view(len(seen), permutations, r)
+    capacity = (learnt == codes[seen, 1:, None]).double().mean((0, 1)) if permutations else torch.full((r,), math.nan)
+    first = ridge_head().fit(rows, rows.codes[:, None], FIT, strengths).scores(SELECT)
+    heat = s.temperature(first, rows.codes[rows.at(SELECT)])
+    losses = [s.losses(s.log_probabilities(report[:, :, k] * heat[k], len(seen)), y).mean() for k in range(r)]
+    effective = fitted.known["effective"][:r].cpu()
+    d = max(rows.d - rows.dead, 1)
+    chance = float(torch.bincount(rows.codes[seen]).max()) / len(seen)
+    accuracy = right.mean(0).cpu()
+
+    def area(a: Float[Tensor, "*b r"]) -> Float[Tensor, "*b"]:
+        best = torch.cummax(a, -1).values
+        width = torch.cat([effective[1:], torch.tensor([float(d)], dtype=torch.float64)]) - effective
+        return (best * width.clamp_min(0)).sum(-1) / d
+
+    def halfway(a: Float[Tensor, "*b r"]) -> Float[Tensor, "*b"]:
+        wanted = chance + (a.max(-1, keepdim=True).values - chance) / 2
+        return effective[(a >= wanted).double().argmax(-1)]
+
+    columns, group = torch.cat([right.cpu(), torch.ones(m, 1)], 1), rows.split.report_group
+
+    def over(function: Callable[[Tensor], Tensor]) -> Estimate:
+        def of_sums(t: Tensor) -> Tensor:
+            return function(t[..., :-1] / t[..., -1:])
+
+        return s.resampled(columns, y.cpu(), group, level=level, seed=seed, statistic=of_sums)
+
+    better = torch.cat([torch.ones(1, dtype=torch.bool), accuracy[1:] > torch.cummax(accuracy, 0).values[:-1]])
+    return Pareto(
+        hypervolume=over(area),
+        best=over(lambda a: a.max(-1).values),
+        half=over(halfway),
+        curve=torch.stack([effective, capacity.cpu().double(), accuracy, torch.stack(losses).cpu()], 1),
+        front=better.nonzero()[:, 0],
+        settings={
+            "features": rows.d,
+            "chance": chance,
+            "permutations": permutations,
+            "split": rows.split.fingerprint,
+            "scale": scale,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def _coded(features: Any, labels: Any, classes: int | None) -> tuple[Features, Int[Tensor, " n"], int]:
+    given = Labelled.of(features, labels, "mdl", several=classes is None)
+    n, c = len(given.x), len(given.values)
+    c = c if classes is None else _check.at_least(classes, "classes", max(c, 2))
+    if n < FEW:
+        raise _check.too_few_samples("an online code", n, FEW)
+    return given.x, given.codes, c
+
+
+def _ends(n: int, classes: int) -> list[int]:
+    """Where blocks end."""
+    least = min(max(FEWEST, 2 * classes), n // 4)
+    found = [round(f * n) for f in FRACTIONS]
+    return sorted({max(e, least) for e in found})
+
+
+def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: list[int], scale: str) -> list[float]:
+    """Bits of every block but the first."""
+    found = []
+    for start, stop in zip(ends, ends[1:]):
+        half = (start + 1) // 2
+        everything = torch.arange(stop)
+        split = Split(everything[:half], everything[half:start], everything[start:])
+        rows = Rows.few(x[:stop], codes[:stop].to(x.device), torch.arange(c), split, scale)
+        found.append(s.in_bits(float(_read(head, rows)[0].sum())))
+    return found
+
+
+def _read(head: Head, rows: Rows) -> tuple[Float[Tensor, " m"], Tensor]:
+    """Nats of the report rows under the probe chosen and fitted on the others, and which of them are read right."""
+    choice = chosen(head, rows)
+    strength = torch.tensor([choice.strength], dtype=torch.float64)
+    z = head.fit(rows, rows.codes[:, None], TRAIN, strength).scores(REPORT)[:, :, 0] * choice.temperature
+    log_p, y = s.log_probabilities(z, len(rows.split.train)), rows.codes[rows.at(REPORT)]
+    return s.losses(log_p, y).cpu(), (log_p.argmax(1) == y).cpu()
+
+
+def _crossfitted(
+    head: Head, x: Features, y: Int[Tensor, " n"], values: Tensor, splits: list[Split], scale: str
+) -> tuple[Float[Tensor, " n"], Tensor]:
+    """The loss of every row, in nats, and whether it is read right, each by a probe that has not seen it."""
+    loss, right = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.bool)
+    for split in splits:
+        rows = Rows.few(x, y.to(x.device), values, split, scale)
+        loss[split.report], right[split.report] = _read(head, rows)
+    return loss, right
+
+
+def _over_orders(lengths: list[float], n: int, level: float) -> Estimate:
+    mean, k = float(np.mean(lengths)), len(lengths)
+    if k < 2:
+        return Estimate(mean, n=n, note="one order")
+    half = float(stats.t.ppf(0.5 + level / 2, k - 1) * np.std(lengths, ddof=1) / math.sqrt(k))
+    return Estimate(mean, max(mean - half, 0.0), mean + half, n)
+
+
+def _inverse(total: float, length: Estimate) -> Estimate:
+    """total/length with its interval."""
+    low, high = total / length.high, total / length.low if length.low > 0 else math.inf
+    return Estimate(total / length.value, low, high, length.n, length.note)

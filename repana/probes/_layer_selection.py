@@ -1,0 +1,258 @@
+"""Two probes, or the probes of many layers, on the same rows: paired differences, and which layer is best."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import stats
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate, as_table
+from repana.probes._protocol import Probe
+from repana.probes._scores import bootstrap_weights, percentiles, resampled
+
+
+@dataclass(frozen=True)
+class PairedProbes:
+    """Probe b less probe a on the same report rows; see `compare_probes`."""
+
+    accuracy: Estimate
+    log_loss: Estimate
+    p_value: Estimate
+    only_a: int
+    only_b: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """The best of several layers; see `best_layer`."""
+
+    layer: str
+    chosen_accuracy: Estimate
+    oracle: str
+    oracle_accuracy: Estimate
+    oracle_bias: Estimate
+    earliest: str
+    p_values: Mapping[str, float]
+    adjusted: Mapping[str, float]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return f"<p>Best on the select rows: {self.layer}</p>" + as_table(self)
+
+
+def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95, seed: int = 0) -> PairedProbes:
+    """How much better b reads the same rows than a. Two intervals that overlap are no test: the rows are the same.
+
+    `accuracy` and `log_loss` (nats): b less a, with the percentile interval of 2000 paired draws, of rows inside
+    classes or of groups. `p_value`: the exact test of McNemar, two-sided binomial on the rows that only one of the two
+    has right (`only_a`, `only_b`); its mid-p form with `mid`. With groups the rows depend on each other, and the test
+    is not given.
+
+    Raises InputError where the two were split otherwise.
+
+    Sources: McNemar 1947, doi:10.1007/BF02295996; Fagerland, Lydersen & Laake 2013, doi:10.1186/1471-2288-13-91
+    (mid-p).
+
+    >>> import torch
+    >>> from repana import compare_probes, linear_probe
+    >>> x = torch.arange(200.0)[:, None]
+    >>> good = linear_probe(x, x[:, 0] >= 100)
+    >>> compare_probes(good, good).only_a
+    0
+    """
+    _same_rows([a, b])
+    _check.level_of(level)
+    rows = a.split.report
+    y = a.targets
+    group = a.split.report_group
+    difference = (b.correct.double() - a.correct.double())[:, None]
+    loss = (b.losses - a.losses)[:, None]
+    only_a, only_b = int((a.correct & ~b.correct).sum()), int((~a.correct & b.correct).sum())
+    p = Estimate(mcnemar(only_a, only_b, mid=mid), n=len(rows))
+    if group is not None:
+        p = Estimate(NAN, n=len(rows), note="rows of one group depend on each other; read the interval")
+    return PairedProbes(
+        accuracy=resampled(difference, y, group, level=level, seed=seed),
+        log_loss=resampled(loss, y, group, level=level, seed=seed),
+        p_value=p,
+        only_a=only_a,
+        only_b=only_b,
+        settings={"mid": mid, "level": level, "seed": seed, "split": a.split.fingerprint},
+    )
+
+
+def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: float = 0.95, seed: int = 0) -> LayerChoice:
+    """Which layer reads best, chosen on the select rows, where the choice costs no bias.
+
+    `layer` has the smallest log-loss on the select rows; `chosen_accuracy` is its own on the report rows. `oracle` is
+    the best on the report rows, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of it
+    is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the
+    rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on the
+    select rows is within `within` of that of the best there.
+    `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm;
+    NaN with groups, whose rows depend on each other.
+
+    Raises InputError for fewer than two layers, or layers that were split otherwise.
+
+    Sources: Holm 1979; Tsamardinos, Greasidou & Borboudakis 2018, doi:10.1007/s10994-018-5714-4 (the bias).
+
+    >>> import torch
+    >>> from repana import best_layer, linear_probe
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> y = x[:, 0] > 0
+    >>> best_layer({"noise": linear_probe(x[:, 1:], y), "signal": linear_probe(x, y)}).layer
+    'signal'
+    """
+    if len(probes) < 2:
+        raise _check.too_few_layers("best_layer", len(probes), 2)
+    _check.level_of(level)
+    names, found = list(probes), list(probes.values())
+    _same_rows(found)
+    shown = [float(p.selected[2]) for p in found]
+    at = int(np.argmin([float(p.selected[1]) for p in found]))
+    correct = torch.stack([p.correct for p in found], 1).double()
+    accuracies = correct.mean(0)
+    top = int(accuracies.argmax())
+    earliest = next(i for i, a in enumerate(shown) if a >= max(shown) - within)
+    against = [i for i in range(len(found)) if i != at]
+    grouped = found[at].split.group is not None
+    p_values = {names[i]: NAN if grouped else compare_p(found[at], found[i]) for i in against}
+    return LayerChoice(
+        layer=names[at],
+        chosen_accuracy=found[at].accuracy,
+        oracle=names[top],
+        oracle_accuracy=found[top].accuracy,
+        oracle_bias=_bias(correct, found[0].split.report_group, seed, level),
+        earliest=names[earliest],
+        p_values=p_values,
+        adjusted=p_values if grouped else dict(zip(p_values, holm(list(p_values.values())))),
+        settings={"within": within, "level": level, "seed": seed, "split": found[0].split.fingerprint},
+    )
+
+
+@dataclass(frozen=True)
+class LayerDifference:
+    """A layer against the chosen one; see `layer_differences`."""
+
+    difference: Estimate
+    p_adjusted: Estimate
+
+
+def layer_differences(
+    probes: Mapping[str, Probe], choice: LayerChoice | None = None, *, level: float = 0.95, seed: int = 0
+) -> dict[str, LayerDifference]:
+    """How far every layer is behind the chosen one, on the same report rows.
+
+    `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval; `p_adjusted`: McNemar's
+    exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with groups, whose rows depend
+    on each other.
+
+    Raises InputError as `best_layer`.
+
+    Sources: McNemar 1947; Holm 1979.
+
+    >>> import torch
+    >>> from repana import layer_differences, linear_probe
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> y = x[:, 0] > 0
+    >>> found = layer_differences({"noise": linear_probe(x[:, 1:], y), "signal": linear_probe(x, y)})
+    >>> found["noise"].difference.high < 0
+    True
+    """
+    choice = best_layer(probes, level=level, seed=seed) if choice is None else choice
+    found, best = {}, probes[choice.layer]
+    for name, probe in probes.items():
+        n = len(probe.correct)
+        if name == choice.layer:
+            found[name] = LayerDifference(Estimate(0.0, 0.0, 0.0, n), Estimate(NAN, n=n, note="the chosen layer"))
+            continue
+        versus = compare_probes(best, probe, level=level, seed=seed)
+        p = Estimate(choice.adjusted[name], n=n) if probe.split.group is None else versus.p_value
+        found[name] = LayerDifference(versus.accuracy, p)
+    return found
+
+
+def compare_p(a: Probe, b: Probe) -> float:
+    """McNemar's exact p of two probes on the same rows."""
+    return mcnemar(int((a.correct & ~b.correct).sum()), int((~a.correct & b.correct).sum()))
+
+
+def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
+    """Two-sided exact binomial p of the discordant rows; 1 where there are none."""
+    n, k = only_a + only_b, min(only_a, only_b)
+    if n == 0:
+        return 1.0
+    p = min(1.0, 2 * float(stats.binom.cdf(k, n, 0.5)))
+    return min(1.0, p - float(stats.binom.pmf(k, n, 0.5))) if mid else p
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of Holm 1979: the r-th smallest of m times m - r + 1, never below a smaller one's."""
+    order = np.argsort(p_values)
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def corrected_difference(
+    differences: Sequence[float], train: int, test: int, *, level: float = 0.95
+) -> tuple[Estimate, float]:
+    """The mean difference over resampled or cross-validated splits, its interval, and its two-sided p.
+
+    Splits share rows, so their scores are not independent: the variance of the mean is s^2 (1/J + test/train) in place
+    of s^2/J, with J - 1 degrees of freedom.
+
+    Raises InputError for fewer than two splits.
+
+    Source: Nadeau & Bengio 2003, doi:10.1023/A:1024068626366.
+
+    >>> from repana import corrected_difference
+    >>> round(corrected_difference([0.02, 0.03, 0.01, 0.02, 0.02], train=800, test=200)[1], 3)
+    0.014
+    """
+    d = np.asarray(differences, float)
+    if d.ndim != 1 or len(d) < 2:
+        raise _check.too_few_samples("a comparison over splits", len(np.atleast_1d(d)), 2)
+    if not np.isfinite(d).all():
+        raise _check.not_finite_differences(int((~np.isfinite(d)).sum()), len(d))
+    for name, count in (("train", train), ("test", test)):
+        _check.at_least(count, name, 1)
+    mean, j = float(d.mean()), len(d)
+    error = math.sqrt(float(d.var(ddof=1)) * (1 / j + test / train))
+    if error == 0:
+        return Estimate(mean, mean, mean, j), 1.0 if mean == 0 else 0.0
+    t = float(stats.t.ppf(0.5 + level / 2, j - 1))
+    return Estimate(mean, mean - t * error, mean + t * error, j), float(2 * stats.t.sf(abs(mean) / error, j - 1))
+
+
+def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: int, level: float) -> Estimate:
+    """The largest accuracy, less that, on the rows left out of a draw, of the layer that is best on the rows drawn."""
+    largest, apart = float(correct.mean(0).max()), []
+    for weight in bootstrap_weights(len(correct), None, group, seed):
+        weight = weight[(weight == 0).any(1)]
+        best = (weight @ correct).argmax(1)
+        out = (weight == 0).double()
+        share = (out @ correct) / out.sum(1, keepdim=True)
+        apart.append(largest - share[torch.arange(len(best)), best])
+    drawn = torch.cat(apart).numpy()
+    if not len(drawn):
+        return Estimate(NAN, n=len(correct), note="no draw leaves a row out")
+    return Estimate(float(drawn.mean()), *percentiles(drawn, level), len(correct))
+
+
+def _same_rows(probes: Sequence[Probe]) -> None:
+    prints = {p.split.fingerprint for p in probes}
+    if len(prints) > 1:
+        raise _check.other_splits(len(prints))

@@ -1,0 +1,188 @@
+"""Scores of predictions with their intervals, and the one place where nats become bits."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._results import NAN, Estimate
+from repana.statistics.intervals import proportion
+
+Nats = TypeVar("Nats", float, Tensor)
+DRAWS = 2000
+AFFORDABLE = 4e7  # draws times rows
+HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
+
+
+def bits(nats: Estimate | float) -> Estimate:
+    """In bits: nats over log 2."""
+    if not isinstance(nats, Estimate):
+        return Estimate(in_bits(nats))
+    numbers = ("value", "low", "high", "null", "null_low", "null_high")
+    known = {name: value for name in numbers if not math.isnan(value := getattr(nats, name))}
+    return replace(nats, **{name: in_bits(value) for name, value in known.items()})
+
+
+def in_bits(nats: Nats) -> Nats:
+    """Nats over log 2, of a number or of every entry."""
+    return nats / math.log(2)
+
+
+def range_of(found: list[float], of: str, absent: str, n: int | None = None) -> Estimate:
+    """The mean of a few repetitions, with their range; NaN with the reason where there are none."""
+    if not found:
+        return Estimate(NAN, n=n or 0, note=absent)
+    n = len(found) if n is None else n
+    return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} {of}")
+
+
+def against(estimate: Estimate, by_chance: list[float]) -> Estimate:
+    """With the mean and the range of what permuted labels give as its null, where there are some."""
+    if not by_chance:
+        return estimate
+    mean = sum(by_chance) / len(by_chance)
+    return replace(estimate, null=mean, null_low=min(by_chance), null_high=max(by_chance))
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """The central range of draws; NaN without any."""
+    if not len(drawn):
+        return NAN, NAN
+    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def around(value: float, drawn: np.ndarray, n: int, level: float, note: str = "") -> Estimate:
+    """A value with the central range of its draws, widened where needed to hold it."""
+    low, high = percentiles(drawn, level)
+    return Estimate(value, min(low, value), max(high, value), n, note)
+
+
+def log_probabilities(scores: Float[Tensor, "m c *p"], fitted_on: int) -> Float[Tensor, "m c *p"]:
+    """log((1 - e) softmax + e/c), e = 1/(n + c): what was never seen is unlikely, not impossible."""
+    c = scores.shape[1]
+    e = 1 / (fitted_on + c)
+    uniform = torch.full_like(scores, math.log(e / c), dtype=torch.float64)
+    return torch.logaddexp(torch.log_softmax(scores.double(), 1) + math.log1p(-e), uniform)
+
+
+def temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Float[Tensor, " p"]:
+    """The factor of the scores with the smallest log-loss, by bisection of its derivative, which rises.
+
+    One row more than there are, of every class alike, keeps it finite where all rows are right.
+    """
+    z = scores.double()
+    z = z.masked_fill(torch.isinf(z), -1e6)
+    m, c, p = z.shape
+    own = z.gather(1, codes[:, None, None].expand(m, 1, p))[:, 0]
+    e = 1 / (m + 1)
+    present = (z > -1e5).double()
+    even = (z * present).sum(1) / present.sum(1).clamp_min(1)
+    wanted = ((1 - e) * own + e * even).mean(0)
+    low, high = z.new_full((p,), math.log(HOTTEST)), z.new_full((p,), math.log(COLDEST))
+    for _ in range(30):
+        middle = (low + high) / 2
+        slope = (torch.softmax(z * middle.exp(), 1) * z).sum(1).mean(0) - wanted
+        low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
+    return ((low + high) / 2).exp()
+
+
+def losses(log_p: Float[Tensor, "m c"], codes: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """-log p(y|x) of every row, in nats."""
+    return -log_p.gather(1, codes[:, None])[:, 0]
+
+
+def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, seed: int, note: str = "") -> Estimate:
+    """The share of right rows, with Wilson's interval, or that of resampled groups."""
+    hits, m = int(correct.sum()), len(correct)
+    wilson = proportion(hits, m, level=level, note=note)
+    if group is None or hits in (0, m):
+        return wilson
+    return resampled(correct.double()[:, None], None, group, level=level, seed=seed, note=note)
+
+
+def balanced_accuracy(
+    correct: Tensor,
+    codes: Int[Tensor, " m"],
+    classes: int,
+    group: Int[Tensor, " m"] | None,
+    *,
+    level: float,
+    seed: int,
+    note: str = "",
+) -> Estimate:
+    """The mean over the classes that have rows of the share of right ones."""
+    hit = correct.new_zeros((len(codes), classes), dtype=torch.float64).scatter_(
+        1, codes[:, None], correct.double()[:, None]
+    )
+    there = torch.zeros_like(hit).scatter_(1, codes[:, None], 1.0)
+    present = there.sum(0) > 0
+    absent = classes - int(present.sum())
+    if absent:
+        note = "; ".join(filter(None, [note, f"of {classes - absent} of {classes} classes; the others have no row"]))
+    columns = torch.cat([hit[:, present], there[:, present]], 1)
+
+    def share(sums: Tensor) -> Tensor:
+        a, b = sums.chunk(2, -1)
+        return (a / b.clamp_min(1e-300)).where(b > 0, torch.nan).nanmean(-1)
+
+    found = resampled(columns, codes, group, level=level, seed=seed, note=note, statistic=share)
+    if int(correct.sum()) in (0, len(correct)):  # all alike: no spread to resample
+        wilson = proportion(int(correct.sum()), len(correct), level=level)
+        found = replace(found, low=wilson.low, high=wilson.high)
+    return found
+
+
+def resampled(
+    columns: Float[Tensor, "m q"],
+    strata: Int[Tensor, " m"] | None,
+    group: Int[Tensor, " m"] | None,
+    *,
+    level: float,
+    seed: int,
+    note: str = "",
+    statistic: Callable[[Tensor], Tensor] | None = None,
+) -> Estimate:
+    """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
+    columns, m = columns.detach().double().cpu(), len(columns)
+    if statistic is None:
+        columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
+    value = float(statistic(columns.sum(0)))
+    drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
+    return around(value, drawn.numpy(), m, level, note)
+
+
+def _mean(sums: Tensor) -> Tensor:
+    return sums[..., 0] / sums[..., 1]
+
+
+def bootstrap_weights(
+    m: int, strata: Int[Tensor, " m"] | None, group: Int[Tensor, " m"] | None, seed: int
+) -> Iterator[Float[Tensor, "b m"]]:
+    """How often each row is drawn, with replacement: whole groups where there are some, else inside every stratum.
+
+    The same seed, strata and groups give the same draws, whatever is measured: differences of two are paired.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.arange(m)
+    members = [at]
+    if group is not None:
+        _, at = torch.unique(group.cpu(), return_inverse=True)
+        members = [torch.arange(int(at.max()) + 1)]
+    elif strata is not None:
+        codes = strata.cpu()
+        members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
+    draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
+    block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        weight = torch.zeros(size, units)
+        for some in members:
+            drawn = some[torch.randint(len(some), (size, len(some)), generator=generator)]
+            weight.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weight.dtype))
+        yield (weight if group is None else weight[:, at]).double()

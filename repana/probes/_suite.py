@@ -1,0 +1,137 @@
+"""The probes that a profile takes of every layer, on one split, with their controls."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from repana import _check
+from repana._results import NAN, Estimate, as_table
+from repana.errors import InputError
+from repana.probes import _scores as s
+from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, within
+from repana.probes._data import Rows
+from repana.probes._information import FEW, mdl
+from repana.probes._protocol import PERMUTATIONS, Probe, probed
+from repana.statistics.intervals import proportion
+from repana.statistics.splits import Split
+
+READERS = (*AFFINE, "knn")
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What a layer says of the labels; see `probing`."""
+
+    linear_probe: Estimate
+    ridge_probe: Estimate
+    lda_probe: Estimate
+    nearest_mean: Estimate
+    naive_bayes: Estimate
+    knn_probe: Estimate
+    balanced_accuracy: Estimate
+    log_loss: Estimate
+    usable_information: Estimate
+    compression: Estimate
+    chance: Estimate
+    capacity: Estimate
+    gap: Estimate
+    select_accuracy: Estimate
+    recall: Float[Tensor, " c"]
+    confusion: Int[Tensor, "c c"]
+    correct: Shaped[Tensor, "m p"]
+    counts: Int[Tensor, " c"]
+    classes: tuple[int, ...]
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def probing(
+    features: Any,
+    labels: Any,
+    *,
+    groups: Any = None,
+    split: Split | None = None,
+    permutations: int = PERMUTATIONS,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Probing:
+    """Six probes of one layer on the same split: what a linear, a generative and a nearest-neighbour reader find.
+
+    - `linear_probe`, `ridge_probe`, `lda_probe`, `nearest_mean`, `naive_bayes`, `knn_probe`: accuracy on the report
+      rows, each as the function of its name says; their null is the accuracy on permuted labels.
+    - Of the linear probe: `balanced_accuracy`; `log_loss` in bits; `usable_information` = H(y|0) - H(y|x) on the
+      report rows, bits; `capacity`, its accuracy on permuted labels that it was fitted on; `gap`, its accuracy on rows
+      fitted on less that on the report rows; `select_accuracy`, on the rows that chose its strength: to choose a layer
+      by.
+    - `compression`: of the labels by an online code with LDA (`mdl(probe="lda")`).
+    - `chance`: share of the most frequent class.
+    - `recall`, `confusion` of the linear probe, `correct` (m, 6) of all; `probes` the whole results.
+
+    With the seed the split is the same for every layer, so layers can be compared row by row.
+
+    Shares in [0, 1], bits a row. Raises InputError as `linear_probe`.
+
+    Sources: those of the functions.
+
+    >>> import torch
+    >>> from repana import probing
+    >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> float(probing(x, x[:, 0] > 0).linear_probe) > 0.9
+    True
+    """
+    _check.level_of(level)
+    _check.at_least(permutations, "permutations", 0)
+    rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, quantity="probing")
+    centred = rows.rescaled("centre")
+    found: dict[str, Probe] = {}
+    reasons: dict[str, str] = {}
+    for name in READERS:
+        try:
+            some, head = (centred, knn_head(within(KS, rows))) if name == "knn" else (rows, head_named(name))
+            found[name] = probed(head, some, permutations=permutations, level=level, seed=seed)
+        except InputError as error:
+            reasons[name] = str(error)
+    linear = found["linear"]
+
+    def accuracy(name: str) -> Estimate:
+        return found[name].accuracy if name in found else Estimate(NAN, note=reasons[name])
+
+    gained = (linear.log_loss.null - linear.losses)[:, None]
+    information = s.resampled(gained, linear.targets, rows.split.report_group, level=level, seed=seed)
+    selected = len(rows.split.select)
+    return Probing(
+        linear_probe=accuracy("linear"),
+        ridge_probe=accuracy("ridge"),
+        lda_probe=accuracy("lda"),
+        nearest_mean=accuracy("nearest_mean"),
+        naive_bayes=accuracy("naive_bayes"),
+        knn_probe=accuracy("knn"),
+        balanced_accuracy=linear.balanced_accuracy,
+        log_loss=linear.log_loss_bits,
+        usable_information=s.bits(information),
+        compression=_compression(rows, level, seed),
+        chance=linear.chance,
+        capacity=linear.capacity,
+        gap=linear.gap,
+        select_accuracy=proportion(round(float(linear.selected[2]) * selected), selected, level=level),
+        recall=linear.recall,
+        confusion=linear.confusion,
+        correct=torch.stack([p.correct for p in found.values()], 1).double(),
+        counts=torch.bincount(rows.codes.cpu(), minlength=rows.classes),
+        classes=tuple(rows.values.tolist()),
+        probes=found,
+        settings={**linear.settings, "readers": list(found)},
+    )
+
+
+def _compression(rows: Rows, level: float, seed: int) -> Estimate:
+    if rows.n < FEW:
+        return Estimate(NAN, n=rows.n, note=f"an online code needs {FEW} rows")
+    return mdl(rows.x, rows.codes, probe="lda", level=level, seed=seed).compression

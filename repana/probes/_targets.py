@@ -1,0 +1,316 @@
+"""Probes of targets that are no classes: several labels a row, and real values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repana import _check
+from repana._results import Estimate, as_table
+from repana._typing import Features
+from repana.probes import _scores as s
+from repana.probes._classifiers import unit_of
+from repana.probes._data import reduced, standardised
+from repana.statistics.splits import Split, split_of
+from repana.summaries.folds import FoldMoments, RidgePath
+from repana.summaries.logistic import logistic
+
+C_GRID = tuple(10.0 ** (k / 2) for k in range(-12, 5))
+STRENGTHS = tuple(10.0**k for k in np.linspace(4, -7, 34))
+
+
+@dataclass(frozen=True)
+class MultilabelProbe:
+    """Several labels a row; see `multilabel_probe`."""
+
+    accuracy: Estimate
+    exact: Estimate
+    balanced_accuracy: Estimate
+    average_precision: Estimate
+    log_loss: Estimate
+    log_loss_bits: Estimate
+    chance: Estimate
+    per_label: Float[Tensor, "t 4"]
+    probabilities: Float[Tensor, "m t"]
+    split: Split
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+@dataclass(frozen=True)
+class RegressionProbe:
+    """Real values; see `regression_probe`."""
+
+    r2: Estimate
+    mse: Estimate
+    correlation: Estimate
+    information: Estimate
+    information_bits: Estimate
+    capacity: Estimate
+    per_target: Float[Tensor, "t 4"]
+    predictions: Float[Tensor, "m t"]
+    weight: Float[Tensor, "d t"]
+    bias: Float[Tensor, " t"]
+    split: Split
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+def multilabel_probe(
+    features: Any,
+    targets: Any,
+    *,
+    groups: Any = None,
+    split: Split | None = None,
+    scale: str = "standard",
+    level: float = 0.95,
+    seed: int = 0,
+) -> MultilabelProbe:
+    """A logistic probe of each of several labels, which a row may have together. `targets` (n, t) of zeros and ones.
+
+    Each label is a problem of its own, all labels and strengths solved at once:
+    min mean CE + 1/(2 C n)|w|^2 over two columns. C is chosen for every label by its log-loss on the select rows, and
+    the probe refitted on fit and select rows; rows are split without regard to labels, or by whole `groups`.
+
+    - `accuracy`: share of right labels over all rows and labels; `exact`: rows with all labels right;
+      `balanced_accuracy`: mean over labels of (sensitivity + specificity)/2; `average_precision`: mean over labels of
+      sum_k (R_k - R_{k-1}) P_k, over rows by falling probability (chance: the share of the label).
+    - `log_loss`: nats a label, `log_loss_bits`; `chance`: accuracy of the more frequent value of every label.
+    - `per_label` (t, 4): accuracy, average precision (NaN where no report row has the label), log-loss, C.
+
+    Intervals: bootstrap of report rows, or of groups.
+
+    Raises InputError where targets are no zeros and ones, and as `linear_probe`.
+
+    Source: as `linear_probe`, a label at a time.
+
+    >>> import torch
+    >>> from repana import multilabel_probe
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> float(multilabel_probe(x, x[:, :2] > 0).accuracy) > 0.9
+    True
+    """
+    _check.level_of(level)
+    x = _check.features_of(features)
+    y = _check.indicators(targets, "targets", len(x))
+    z, _, split, _, _, dead = _prepared(x, groups, split, scale, seed)
+    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
+    y = y.to(z.device)
+    t, r = y.shape[1], len(C_GRID)
+    strengths = torch.tensor(C_GRID, dtype=z.dtype, device=z.device)
+    fits = logistic(z[fit], y[fit].repeat_interleave(r, 1), (1 / (strengths * len(fit))).repeat(t), 2)
+    log_p = torch.log_softmax(fits.scores(z[select]).double(), 1).view(len(select), 2, t, r)
+    own = log_p.gather(1, y[select][:, None, :, None].expand(-1, 1, t, r))[:, 0]
+    best = (-own.mean(0)).argmin(1)
+    c = strengths[best]
+    refit = logistic(z[train], y[train], 1 / (c * len(train)), 2)
+    log_p = s.log_probabilities(refit.scores(z[report]), len(train)).cpu()
+    truth, group = y[report].cpu(), split.report_group
+    loss = -log_p.gather(1, truth[:, None])[:, 0]
+    right = (log_p.argmax(1) == truth).double()
+    p = log_p[:, 1].exp()
+    common = (y[train].double().mean(0) > 0.5).long().cpu()
+    by_chance = (truth == common).double().mean(1)
+
+    def over(values: Tensor) -> Estimate:
+        return s.resampled(values[:, None], None, group, level=level, seed=seed)
+
+    weights = list(s.bootstrap_weights(len(truth), None, group, seed))
+    weight = torch.cat(weights)[:500]
+    precision = _average_precision(p, truth, torch.ones(1, len(truth), dtype=torch.float64))[0]
+    drawn = _average_precision(p, truth, weight).nanmean(1)
+    log_loss = over(loss.mean(1))
+    return MultilabelProbe(
+        accuracy=over(right.mean(1)),
+        exact=s.accuracy(right.all(1), group, level=level, seed=seed),
+        balanced_accuracy=_balanced(right, truth, group, level, seed),
+        average_precision=s.around(float(precision.nanmean()), drawn[~drawn.isnan()].numpy(), len(truth), level),
+        log_loss=log_loss,
+        log_loss_bits=s.bits(log_loss),
+        chance=over(by_chance),
+        per_label=torch.stack([right.mean(0), precision, loss.mean(0), c.double().cpu()], 1),
+        probabilities=p,
+        split=split,
+        settings={
+            "labels": t,
+            "certified": int(refit.certified.sum()),
+            "at_edge": int(((best == 0) | (best == r - 1)).sum()),
+            "scale": scale,
+            "features": x.shape[1],
+            "constant": dead,
+            "split": split.fingerprint,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def regression_probe(
+    features: Any,
+    targets: Any,
+    *,
+    groups: Any = None,
+    split: Split | None = None,
+    scale: str = "standard",
+    permutations: int = 3,
+    level: float = 0.95,
+    seed: int = 0,
+) -> RegressionProbe:
+    """How well real values are read by a linear map: ridge regression of all targets and strengths from one X'X.
+
+    min |Z - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d, the strength chosen for each target by its squared error on
+    the select rows, refitted on fit and select rows; `targets` (n,) or (n, t). On the report rows, mean over targets:
+
+    - `r2` = 1 - sum (z - z')^2/sum (z - mean)^2, the mean that of the rows fitted on: may be below 0. Its null is that
+      of `permutations` of the targets; `capacity` their R^2 on the rows fitted on.
+    - `mse` in squared units of the target, `correlation` Pearson's of value and prediction.
+    - `information` = 1/2 log(variance/mse), nats, and `information_bits`: usable information of Gaussian readers with
+      linear mean; for two Gaussians of correlation rho, -1/2 log(1 - rho^2).
+    - `per_target` (t, 4): R^2, mse, correlation, strength.
+
+    Intervals: bootstrap of report rows, or of groups. Weights are of the features as they came.
+
+    Raises InputError where targets are not finite, constant in the fit rows, and as `linear_probe`.
+
+    Sources: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; Xu et al. 2020, arXiv:2002.10689 (Gaussian
+    V-information, proposition 1.3).
+
+    >>> import torch
+    >>> from repana import regression_probe
+    >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
+    >>> float(regression_probe(x, x[:, 0] - 2 * x[:, 1]).r2) > 0.99
+    True
+    """
+    _check.level_of(level)
+    _check.at_least(permutations, "permutations", 0)
+    x = _check.features_of(features)
+    values = _check.values_of(targets, "targets", len(x)).double()
+    z, basis, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
+    values = values.to(z.device)
+    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
+    still = (values[fit] == values[fit][0]).all(0).nonzero()[:, 0].tolist()
+    if still:
+        raise _check.constant_targets(still)
+    offset = values[fit].mean(0)
+    values = values - offset  # so that none of it is lost in products and squares
+    mixed = [values[order.to(values.device)] for order in split.shuffled(permutations, seed)]
+    t = values.shape[1]
+    together = torch.cat([values, *mixed], 1)  # the report rows are alike in all
+    moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
+    strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
+    first = moments.normal([0])
+    path = RidgePath.of(first, strengths * unit_of(first, x.shape[1]))
+    error = (path.scores(z[select]).double()[:, :t] - values[select][:, :, None]).square().mean(0)
+    best = error.argmin(1)
+    both = moments.normal([0, 1])
+    path = RidgePath.of(both, strengths * unit_of(both, x.shape[1]))
+    at = best.repeat(1 + permutations)
+    columns = torch.arange(len(at), device=z.device)
+    found = path.scores(z)[:, columns, at].double()
+    base = both.target_mean[:t]
+    rest = (values[report] - found[report, :t]).square().cpu()
+    total = (values[report] - base).square().cpu()
+    truth, guess, group = values[report].cpu(), found[report, :t].cpu(), split.report_group
+    sums = torch.cat([rest, total, truth, guess, truth**2, guess**2, truth * guess, torch.ones(len(rest), 1)], 1)
+
+    def over(function: Any) -> Estimate:
+        return s.resampled(sums, None, group, level=level, seed=seed, statistic=lambda a: function(a, t).mean(-1))
+
+    def permuted(rows: Tensor) -> list[float]:
+        """The mean R^2 over targets of every permutation."""
+        left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
+        return (1 - left / all_of).view(permutations, t).mean(1).tolist()
+
+    r2 = s.against(over(_r2), permuted(report))
+    information = over(_information)
+    w = path.weight[:, columns[:t], best]
+    w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]
+    b = path.bias[columns[:t], best] - mean @ w + offset
+    per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
+    return RegressionProbe(
+        r2=r2,
+        mse=over(lambda a, k: a[..., :k] / a[..., -1:]),
+        correlation=over(_correlation),
+        information=information,
+        information_bits=s.bits(information),
+        capacity=s.range_of(permuted(train), "permutations", "no permutations", len(train)),
+        per_target=per,
+        predictions=guess + offset.cpu(),
+        weight=w,
+        bias=b,
+        split=split,
+        settings={
+            "targets": t,
+            "at_edge": int(((best == 0) | (best == len(STRENGTHS) - 1)).sum()),
+            "scale": scale,
+            "features": x.shape[1],
+            "constant": dead,
+            "rows_per_feature": len(train) / max(x.shape[1] - dead, 1),
+            "split": split.fingerprint,
+            "level": level,
+            "seed": seed,
+        },
+    )
+
+
+def _prepared(
+    x: Features, groups: Any, split: Split | None, scale: str, seed: int
+) -> tuple[Float[Tensor, "n r"], Float[Tensor, "d r"] | None, Split, Tensor, Tensor, int]:
+    """Standardised rows in few coordinates and their basis; the split; mean, spread and constant features."""
+    _check.choice(scale, "scale", ("standard", "centre", "none"))
+    split = split_of(None, len(x), groups=groups, seed=seed, split=split)
+    moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
+    return *reduced(moved), split, mean, spread, dead
+
+
+def _r2(sums: Tensor, t: int) -> Tensor:
+    return 1 - sums[..., :t] / sums[..., t : 2 * t].clamp_min(1e-300)
+
+
+def _information(sums: Tensor, t: int) -> Tensor:
+    return 0.5 * (sums[..., t : 2 * t].clamp_min(1e-300) / sums[..., :t].clamp_min(1e-300)).log()
+
+
+def _correlation(sums: Tensor, t: int) -> Tensor:
+    a, b, aa, bb, ab = (sums[..., k * t : (k + 1) * t] / sums[..., -1:] for k in range(2, 7))
+    spread = (aa - a * a) * (bb - b * b)
+    known = spread > 1e-20 * (aa * bb)  # a constant has no correlation
+    return ((ab - a * b) / spread.clamp_min(1e-300).sqrt()).clamp(-1, 1).where(known, torch.nan)
+
+
+def _balanced(right: Tensor, truth: Tensor, group: Tensor | None, level: float, seed: int) -> Estimate:
+    t = truth.shape[1]
+    yes = truth.double()
+    columns = torch.cat([right * yes, yes, right * (1 - yes), 1 - yes], 1)
+
+    def both(sums: Tensor) -> Tensor:
+        a, b, c, d = (sums[..., k * t : (k + 1) * t] for k in range(4))
+        sides = torch.stack([a / b.clamp_min(1e-300), c / d.clamp_min(1e-300)], -1)
+        known = torch.stack([b > 0, d > 0], -1)
+        return sides.where(known, torch.nan).nanmean(-1).nanmean(-1)
+
+    return s.resampled(columns, None, group, level=level, seed=seed, statistic=both)
+
+
+def _average_precision(p: Float[Tensor, "m t"], truth: Tensor, weight: Float[Tensor, "b m"]) -> Float[Tensor, "b t"]:
+    """Of every label, under weights of rows; rows of equal probability count together."""
+    found = torch.full((len(weight), p.shape[1]), torch.nan, dtype=torch.float64)
+    for k in range(p.shape[1]):
+        order = torch.argsort(-p[:, k])
+        value, yes = p[order, k], truth[order, k].double()
+        last = torch.cat([value[1:] != value[:-1], torch.ones(1, dtype=torch.bool)])
+        hits = torch.cumsum(weight[:, order] * yes, 1)[:, last]
+        seen = torch.cumsum(weight[:, order], 1)[:, last]
+        total = hits[:, -1:]
+        gain = torch.diff(hits, dim=1, prepend=torch.zeros(len(weight), 1, dtype=torch.float64))
+        score = (gain * hits / seen.clamp_min(1e-300)).sum(1) / total[:, 0].clamp_min(1e-300)
+        found[:, k] = torch.where(total[:, 0] > 0, score, torch.nan)
+    return found

@@ -1,0 +1,10 @@
+from ._class_divergences import ClassDivergences as ClassDivergences
+from ._class_divergences import class_divergences as class_divergences
+from ._fisher import Fisher as Fisher
+from ._fisher import SeparationLaw as SeparationLaw
+from ._fisher import fisher as fisher
+from ._fisher import separation_law as separation_law
+from ._separability import DataComplexity as DataComplexity
+from ._separability import Separability as Separability
+from ._separability import data_complexity as data_complexity
+from ._separability import separability as separability

@@ -1,0 +1,2 @@
+from ._spectrum import Spectrum as Spectrum
+from ._spectrum import spectrum as spectrum

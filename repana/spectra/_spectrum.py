@@ -1,0 +1,266 @@
+"""The spectrum of a layer: how many directions its variance fills, by every definition in use."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from repana import _check
+from repana._reads import reads
+from repana._results import NAN, Estimate, as_table
+from repana.statistics.intervals import from_error, from_jackknife, quantile_of
+from repana.summaries.covariance import Covariance
+
+UNKNOWN = "no interval: single samples are not known"
+RANKME_EPSILON = 1e-7
+WINDOW = (11, 500)  # ranks of the power-law fit of Stringer et al. 2019
+FEWEST = 10  # eigenvalues in a fit; where the window holds fewer, all ranks are taken
+SHARES = {"components_90": 0.90, "components_95": 0.95, "components_99": 0.99}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The spectrum of one layer; see `spectrum`."""
+
+    participation_ratio: Estimate
+    participation_ratio_unbiased: Estimate
+    effective_rank: Estimate
+    entropy_rank: Estimate
+    rankme: Estimate
+    stable_rank: Estimate
+    top_share: Estimate
+    alpha: Estimate
+    components_90: Estimate
+    components_95: Estimate
+    components_99: Estimate
+    eigenvalues: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
+    power_law: Float[Tensor, "4"] = field(default_factory=lambda: torch.full((4,), torch.nan))
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return as_table(self)
+
+
+NAMES = tuple(f.name for f in fields(Spectrum) if f.type in (Estimate, "Estimate"))
+
+
+@reads(Covariance, labels=False)
+def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, level: float = 0.95) -> Spectrum:
+    """Linear dimensions of a layer, from the eigenvalues of its covariance. Call as `spectrum(features)`.
+
+    With lambda_1 >= lambda_2 >= ... the eigenvalues of S = 1/n sum_i (x_i - m)(x_i - m)', sigma = sqrt(lambda) and
+    H(p) = -sum p log p:
+
+    - `participation_ratio` (sum lambda)^2 / sum lambda^2, of the sample: falls short where n is no multiple of the
+      dimension, 1/E[PR] ~ 1/PR + 1/n.
+    - `participation_ratio_unbiased` A/B with A and B unbiased for (tr C)^2 and tr C^2 of the population C: with
+      S1 = n S/(n - 1), t1 = tr S1, t2 = tr S1^2, q = sum_i |x_i - m|^4/(n - 1), k = (n - 1)/(n (n - 2)(n - 3)),
+      A = k (2 t2 + (n^2 - 3n + 1) t1^2 - n q), B = k ((n - 1)(n - 2) t2 + t1^2 - n q). Needs n >= 4.
+    - `effective_rank` exp H(sigma / sum sigma) (Roy & Vetterli: on singular values), of centred features.
+    - `entropy_rank` exp H(lambda / sum lambda), the same on eigenvalues.
+    - `rankme` exp H(p) with p = s / sum s + 1e-7 over the singular values s of the features as they are, uncentred.
+    - `stable_rank` sum lambda / lambda_1, that is |X|_F^2 / |X|_2^2 of centred features.
+    - `top_share` lambda_1 / sum lambda.
+    - `alpha` minus the least-squares slope of log lambda_i on log i over the ranks `window` = (first, last); by default
+      11 to 500 (Stringer et al.), or all ranks where fewer than 10 of those have an eigenvalue.
+    - `components_90`, `components_95`, `components_99`: the fewest components that hold this much of the variance.
+    - `eigenvalues` (d,), descending, zeros behind the rank; `power_law` first rank, last rank, alpha, log-intercept.
+
+    stable_rank <= participation_ratio <= entropy_rank <= rank. Unit: dimensions, in [1, d] (`top_share`: a share;
+    `alpha`: no unit). Intervals: both participation ratios from the exact delete-one jackknife, components from
+    Woodruff's inversion of the share's interval, the others from the infinitesimal jackknife of spectral functions,
+    whose influence of sample i on lambda_j is (u_j'(x_i - m))^2 - lambda_j, around the value less its bias. That bias
+    (a sample spectrum is wider than the population's) is read from two halves of the samples, as of order 1/n; where n
+    is not several times d it is of higher order too, and only `participation_ratio_unbiased` is to be believed.
+    Intervals are NaN for a `Covariance.from_moments`.
+
+    Constant features change nothing but `d`. Where every feature is constant, or min(n, d) > 4096, all are NaN with the
+    reason.
+
+    Raises InputError for NaN or infinite features, fewer than 2 samples, or a window of fewer than 3 ranks.
+
+    Sources: Gao et al. 2017, doi:10.1101/214262 (participation ratio); Himeno & Yamada 2014,
+    doi:10.1016/j.jmva.2014.05.012 (unbiased traces); Chun et al. 2025, arXiv:2509.26560 (the ratio corrected); Roy &
+    Vetterli 2007 (effective rank); Garrido et al. 2023, arXiv:2210.02885 (RankMe); Rudelson & Vershynin 2007,
+    doi:10.1145/1255443.1255449 (stable rank); Stringer et al. 2019, doi:10.1038/s41586-019-1346-5 and Agrawal et al.
+    2022 (alpha); Jaeckel 1972 (infinitesimal jackknife); Woodruff 1952, doi:10.1080/01621459.1952.10483443.
+
+    >>> from repana import spectrum
+    >>> float(spectrum([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]).participation_ratio)
+    2.0
+    """
+    v, n = covariance.eigenvalues, covariance.n
+    if n < 2:
+        raise _check.too_few_samples("spectrum", n, 2)
+    first, last, note = _window(window, len(v))
+    settings = {"window": f"{first} to {last}", "level": level}
+    if not len(v):
+        nothing: dict[str, Any] = dict.fromkeys(NAMES, Estimate(NAN, n=n, note=covariance.reason))
+        return Spectrum(**nothing, eigenvalues=torch.zeros(covariance.d), settings=settings)
+    centred = _Side(v, covariance.coordinates, covariance.halves, n, level)
+    raw = _Side(covariance.uncentred, covariance.uncentred_coordinates, covariance.uncentred_halves, n, level)
+    fit = _line(v, first, last)
+    return Spectrum(
+        **_participation(covariance, level),
+        effective_rank=centred.estimate(lambda x: _perplexity(x.sqrt())),
+        entropy_rank=centred.estimate(_perplexity),
+        rankme=raw.estimate(lambda x: _perplexity(x.sqrt(), RANKME_EPSILON)),
+        stable_rank=centred.estimate(lambda x: x.sum() / x[0]),
+        top_share=centred.estimate(lambda x: x[0] / x.sum(), top=1.0),
+        alpha=centred.estimate(lambda x: -_line(x, first, last)[0], lowest=-math.inf, note=note),
+        **{name: centred.components(share) for name, share in SHARES.items()},
+        eigenvalues=torch.nn.functional.pad(v, (0, covariance.d - len(v))).cpu(),
+        power_law=torch.stack([v.new_tensor(first), v.new_tensor(last), -fit[0], fit[1]]).cpu(),
+        settings=settings,
+    )
+
+
+def _perplexity(x: Float[Tensor, " r"], epsilon: float = 0.0) -> Float[Tensor, ""]:
+    """exp H(x / sum x), epsilon added to every share."""
+    p = x / x.sum() + epsilon
+    return (-(p * p.log()).sum()).exp()
+
+
+def _window(window: tuple[int, int] | None, rank: int) -> tuple[int, int, str]:
+    """First and last rank of the power-law fit, and what to say of them."""
+    if window is not None:
+        first, last = window
+        if first < 1 or last - first < 2:
+            raise _check.narrow_window(window)
+        return first, min(last, rank), ""
+    first, last = WINDOW[0], min(WINDOW[1], rank)
+    if last - first + 1 >= FEWEST:
+        return first, last, ""
+    return 1, rank, f"fit over all {rank} eigenvalues"
+
+
+def _line(v: Float[Tensor, " r"], first: int, last: int) -> Float[Tensor, "2"]:
+    """Slope and intercept of log lambda on log rank; NaN with fewer than three eigenvalues."""
+    if last - first < 2 or last > len(v):
+        return v.new_full((2,), torch.nan)
+    x = torch.arange(first, last + 1, dtype=v.dtype, device=v.device).log()
+    y = v[first - 1 : last].log()
+    slope = ((x - x.mean()) * y).sum() / (x - x.mean()).square().sum()
+    return torch.stack([slope, y.mean() - slope * x.mean()])
+
+
+def _shares(v: Float[Tensor, " r"], ranks: int) -> Float[Tensor, " ranks"]:
+    """The share of the variance in the first 1, 2, ... components."""
+    shares = v.cumsum(0)[:ranks] / v.sum()
+    return torch.nn.functional.pad(shares, (0, ranks - len(shares)), value=1.0)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Eigenvalues with the samples behind them, from which functions of the eigenvalues get their errors."""
+
+    values: Float[Tensor, " r"]
+    coordinates: Float[Tensor, "n r"] | None
+    halves: tuple[Tensor, ...]
+    n: int
+    level: float
+
+    def estimate(
+        self,
+        function: Callable[[Tensor], Tensor],
+        *,
+        lowest: float = 1.0,
+        top: float = math.inf,
+        note: str = "",
+    ) -> Estimate:
+        """f(lambda) with the error sqrt(sum_i I_i^2)/n, I_i = sum_j df/dlambda_j ((u_j'x_i)^2 - lambda_j).
+
+        Its bias, of order 1/n, is the mean of f over two halves of the samples less f.
+        """
+        with torch.enable_grad():
+            at = self.values.clone().requires_grad_()
+            value = function(at)
+            gradient = torch.autograd.grad(value, at)[0] if bool(value.isfinite()) else torch.zeros_like(at)
+        found = float(value.detach())
+        if self.coordinates is None:
+            return Estimate(found, n=self.n, note=note or UNKNOWN)
+        if math.isnan(found):
+            return Estimate(found, n=self.n, note="fewer than three eigenvalues in the window")
+        bounds = (0.0, top) if top < math.inf else (lowest, math.inf)
+        half = [float(function(v)) for v in self.halves]
+        bias = sum(half) / len(half) - found if half else 0.0
+        if math.isnan(bias):
+            return Estimate(
+                found, n=self.n, note=f"{note}; no interval: half the samples lack ranks".removeprefix("; ")
+            )
+        error = self._error(gradient)
+        return from_error(found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note)
+
+    @cached_property
+    def _squares(self) -> Float[Tensor, "n r"]:
+        assert self.coordinates is not None
+        return self.coordinates.square()
+
+    @cached_property
+    def _cumulated(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+        """The shares of the first 1, 2, ... components less their bias, and their errors."""
+        total, shares = self.values.sum(), _shares(self.values, len(self.values))
+        half = [_shares(v, len(shares)) for v in self.halves]
+        bias = torch.stack(half).mean(0) - shares if half else torch.zeros_like(shares)
+        # d share_k / d lambda_j = (1[j <= k] - share_k) / total
+        influence = (self._squares.cumsum(1) - shares * self._squares.sum(1, keepdim=True)) / total
+        return (shares - bias).cpu(), (influence.square().sum(0).sqrt() / self.n).cpu()
+
+    def _error(self, gradient: Float[Tensor, " r"]) -> float:
+        influence = self._squares @ gradient - self.values @ gradient
+        return float(influence.square().sum().sqrt()) / self.n
+
+    def components(self, share: float) -> Estimate:
+        """The fewest components whose share of the variance reaches `share`; its interval inverts that of the share."""
+        shares = _shares(self.values, len(self.values))
+        count = float(min(int((shares < share - 1e-12).sum()) + 1, len(shares)))
+        if self.coordinates is None:
+            return Estimate(count, n=self.n, note=UNKNOWN)
+        low, high = quantile_of(*self._cumulated, share, self.level)
+        return Estimate(count, min(low, count), max(high, count), self.n)
+
+
+def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
+    """Both participation ratios with their exact delete-one jackknife, from traces that a sample's loss changes."""
+    v, z, n = covariance.eigenvalues, covariance.coordinates, covariance.n
+    naive = float(v.sum().square() / v.square().sum())
+    if z is None:
+        return {
+            "participation_ratio": Estimate(naive, n=n, note=UNKNOWN),
+            "participation_ratio_unbiased": Estimate(NAN, n=n, note="needs the features of all samples"),
+        }
+    s = z.square().sum(1)  # |x_i - m|^2
+    t1, t2, fourth = v.sum() * n / (n - 1), v.square().sum() * (n / (n - 1)) ** 2, s.square().sum()
+    others, others_unbiased = s[:0], s[:0]
+    if n >= 6:
+        # without sample i: S1_(i) = ((n-1) S1 - n/(n-1) x x')/(n-2), and every other sample moves by x_i/(n-1)
+        e, a = 1 / (n - 1), n / (n - 1)
+        along = z.square() @ v * a  # x_i' S1 x_i
+        t1_i = ((n - 1) * t1 - a * s) / (n - 2)
+        t2_i = ((n - 1) ** 2 * t2 - 2 * (n - 1) * a * along + (a * s) ** 2) / (n - 2) ** 2
+        third = z @ (s @ z)  # x_i . sum_j |x_j|^2 x_j
+        moved = fourth + 4 * e * third + 2 * e**2 * s * s.sum() + 4 * e**2 * (n - 1) * along + n * (e**2 * s) ** 2
+        others = t1_i**2 / t2_i
+        others_unbiased = _unbiased(t1_i, t2_i, moved - s.square() * (1 + e) ** 4, n - 1)
+    value, note = NAN, "needs 4 samples"
+    if n >= 4:
+        value, note = float(_unbiased(t1, t2, fourth, n)), ""
+        if not 0 < value < math.inf:
+            value, note = NAN, f"n = {n} is too few to tell it from infinity"
+    return {
+        "participation_ratio": from_jackknife(naive, others.tolist(), n=n, level=level),
+        "participation_ratio_unbiased": from_jackknife(value, others_unbiased.tolist(), n=n, level=level, note=note),
+    }
+
+
+def _unbiased(t1: Tensor, t2: Tensor, fourth: Tensor, n: int) -> Tensor:
+    """(tr C)^2 / tr C^2 with both parts free of bias (Himeno & Yamada 2014)."""
+    q = fourth / (n - 1)
+    above = 2 * t2 + (n * n - 3 * n + 1) * t1**2 - n * q
+    below = (n - 1) * (n - 2) * t2 + t1**2 - n * q
+    return above / below

@@ -1,0 +1,5 @@
+"""Topology: connected components, loops and voids of the samples of a layer."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
