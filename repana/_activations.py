@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repana import _check
+from repana import _check, _report_refusals
 from repana._typing import IGNORED, Array
 from repana.summaries.moments import Moments
 
@@ -159,7 +159,7 @@ class Activations(Mapping[str, Tensor]):
             raise _check.not_activations(folder, missing)
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         if manifest.get("format") != FORMAT:
-            raise _check.other_format(folder, manifest.get("format"), FORMAT)
+            raise _report_refusals.other_format(folder, manifest.get("format"), FORMAT)
         stored = safe_open(folder / "activations.safetensors", framework="pt")
         names = set(stored.keys())
 

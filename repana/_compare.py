@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from repana import _check, _saved
+from repana import _check, _report_refusals, _saved
 from repana._numbers import percent
 from repana._results import LEVEL, NAN, Report, Row, concat
 
@@ -96,11 +96,11 @@ def compare(
         report, a = concat([report, a]), None
     _check.choice(align, "align", ("auto", "name", "depth"))
     if len(report.runs) < 2:
-        raise _check.one_run(report.runs)
+        raise _report_refusals.one_run(report.runs)
     a, b = a or report.runs[0], b or report.runs[-1]
     for run in (a, b):
         if run not in report.runs:
-            raise _check.nothing_selected("run", run, "any", report.runs, report.splits)
+            raise _report_refusals.nothing_selected("run", run, "any", report.runs, report.splits)
     left, right = (_by_place(report, run, quantities) for run in (a, b))
     pairs, aligned = _aligned(report, a, b, align)
     found = []
@@ -109,7 +109,7 @@ def compare(
             if mine == layer and (quantity, split, theirs) in right:
                 found.append(_difference(report, row, right[quantity, split, theirs]))
     if not found:
-        raise _check.nothing_shared(a, b)
+        raise _report_refusals.nothing_shared(a, b)
     return Comparison(a, b, tuple(found), aligned, report.level(a))
 
 
@@ -121,7 +121,7 @@ def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
         inside = sorted(p.parent for p in path.rglob(_saved.ROWS)) if path.is_dir() else []
         here = [path] if _saved.is_report(path) else [p for p in inside if _saved.is_report(p)]
         if not here:
-            raise _check.not_a_report(path, [_saved.ROWS, _saved.ARRAYS, _saved.PROVENANCE])
+            raise _report_refusals.not_a_report(path, [_saved.ROWS, _saved.ARRAYS, _saved.PROVENANCE])
         folders += here
     reports = [Report.load(folder) for folder in folders]
     names = [run for report in reports for run in report.runs]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from repana import _check
+from repana import _check, _profile_refusals
 from repana._activations import Activations, renumbered
 from repana._ambient import settled
 from repana._results import Report, Row, estimates, row
@@ -81,13 +81,13 @@ def profile(
     analyzers = analyzers if isinstance(analyzers, str) else list(analyzers)
     chosen = _chosen(analyzers)
     if isinstance(model, Activations) and data is not None:
-        raise _check.activations_and_data()
+        raise _profile_refusals.activations_and_data()
     if isinstance(model, Activations) and isinstance(held_out, Activations):
         both = all(a.provenance.get("class_names") for a in (model, held_out))
         held_out = renumbered(held_out, model) if both else held_out
     if isinstance(model, Mapping) and not isinstance(model, Activations):
         if recording:
-            raise _check.no_recording(list(recording))
+            raise _profile_refusals.no_recording(list(recording))
         (model, held_out), data = _of_arrays(model, data, held_out, layers), None
     _check.choice(convention, "convention", CONVENTIONS)
     _check.level_of(level)
@@ -95,7 +95,7 @@ def profile(
         if value < 0:
             raise _check.negative(name, value)
     if recording.get("max_samples") == 0:
-        raise _check.moments_alone()
+        raise _profile_refusals.moments_alone()
     known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
     own = {*inspect.signature(profile).parameters} - {"model", "data", "layers", "recording"}
     for name in recording:
@@ -108,7 +108,7 @@ def profile(
     if held_out is not None:
         other = None if isinstance(held_out, Activations) else model
         if isinstance(other, Activations):
-            raise _check.held_out_needs_activations()
+            raise _profile_refusals.held_out_needs_activations()
         splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
     settings = {"convention": convention, "null": null, "replicates": replicates, "level": level, "seed": seed}
     rows: list[Row] = []
@@ -118,7 +118,7 @@ def profile(
     probings: dict[str, dict[str, Probing]] = {name: {} for name in splits}
     for name, activations in splits.items():
         if not len(activations.sample):
-            raise _check.moments_alone()
+            raise _profile_refusals.moments_alone()
         if activations.labels is None:
             if any(ANALYZERS[a].labels for a in _named(analyzers)):
                 raise _check.no_labels(name)
@@ -152,10 +152,10 @@ def profile(
         arrays |= more
         details.setdefault("settings", {}).update(said)
     if not rows:
-        raise _check.nothing_measured(failures)
+        raise _profile_refusals.nothing_measured(failures)
     if baselines and probings[split]:
         if isinstance(model, Activations):
-            raise _check.baselines_need_a_model()
+            raise _profile_refusals.baselines_need_a_model()
         rows += untrained(
             model, data, train, probings[split], run, split, baselines, factory, recording, level, seed, failures
         )
@@ -182,7 +182,7 @@ def _of_arrays(
 ) -> tuple[Activations, Activations | None]:
     """Features that came as arrays, and held-out ones, as Activations; named classes are numbered alike in both."""
     if not features:
-        raise _check.no_features()
+        raise _profile_refusals.no_features()
     names = list(features) if layers == "auto" else [layers] if isinstance(layers, str) else list(layers)
     train = Activations(features, labels).select(*names)
     if isinstance(held_out, Mapping) and not isinstance(held_out, Activations):
@@ -192,7 +192,7 @@ def _of_arrays(
     if held_out is None:
         return train, None
     if not isinstance(held_out, Activations):
-        raise _check.held_out_pair(held_out)
+        raise _profile_refusals.held_out_pair(held_out)
     return train, renumbered(held_out, train)
 
 
@@ -239,7 +239,7 @@ def _check_kept(activations: Activations) -> None:
     counts = next(iter(activations.exact.values())).count.tolist()
     short = [value for value, k, n in zip(classes, kept, counts) if k < min(2, n)]
     if short:
-        raise _check.subset_too_small(len(activations.sample), len(classes), short)
+        raise _profile_refusals.subset_too_small(len(activations.sample), len(classes), short)
 
 
 def _names(analyzers: str | Iterable[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from repana import _check, _saved
+from repana import _check, _report_refusals, _saved
 from repana._numbers import number, percent
 
 if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give their objects
@@ -168,9 +168,9 @@ class Report:
         analyzer, _, name = quantity.rpartition(".")
         owners = _unique(r.analyzer for r in self.rows if r.quantity == name and analyzer in ("", r.analyzer))
         if not owners:
-            raise _check.unknown_quantity(quantity, self.quantities)
+            raise _report_refusals.unknown_quantity(quantity, self.quantities)
         if len(owners) > 1:
-            raise _check.ambiguous_quantity(quantity, owners)
+            raise _report_refusals.ambiguous_quantity(quantity, owners)
         return f"{next(iter(owners))}.{name}"
 
     def select(self, quantity: str, *, run: str | None = None, split: str | None = None) -> tuple[Row, ...]:
@@ -183,7 +183,7 @@ class Report:
         split = (present[0] if present else "") if split is None else split
         found = [r for r in rows if r.split == split]
         if not found:
-            raise _check.nothing_selected(quantity, run, split, self.runs, self.splits)
+            raise _report_refusals.nothing_selected(quantity, run, split, self.runs, self.splits)
         return tuple(sorted(found, key=lambda r: r.depth))
 
     def series(self, quantity: str, *, run: str | None = None, split: str | None = None) -> "pd.DataFrame":
@@ -330,7 +330,7 @@ class Report:
         for key, array in here.items():
             if name in (key, key.rpartition(".")[2]):
                 return array
-        raise _check.no_array(name, layer, run, split, sorted(here), list(self.layers))
+        raise _report_refusals.no_array(name, layer, run, split, sorted(here), list(self.layers))
 
     def classes(self, run: str | None = None, split: str | None = None) -> tuple[str, ...]:
         """The names of the classes, in the order of the rows of class arrays."""
@@ -357,11 +357,11 @@ def concat(reports: "Iterable[Report] | Mapping[str, Report]") -> Report:
     named: Any = reports  # isinstance cannot narrow an iterable that may be a mapping of something else
     given: list[Report] = [r.renamed(name) for name, r in named.items()] if isinstance(named, Mapping) else list(named)
     if not given:
-        raise _check.no_reports()
+        raise _report_refusals.no_reports()
     names = [run for report in given for run in report.runs]
     clash = sorted({name for name in names if names.count(name) > 1})
     if clash:
-        raise _check.same_run(clash)
+        raise _report_refusals.same_run(clash)
     if len(given) == 1:
         return given[0]
     return Report(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from repana import _check
+from repana import _report_refusals
 
 FORMAT = 2  # 1 had no digests; it is read as it is
 ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
@@ -29,7 +29,7 @@ def write(
 
     folder = Path(path)
     if folder.is_file():
-        raise _check.not_a_folder(folder)
+        raise _report_refusals.not_a_folder(folder)
     schema = pa.schema([(name, pa.type_for_alias(KINDS[kind])) for name, (kind, _) in columns.items()])
     table = pa.table({name: list(values) for name, (_, values) in columns.items()}, schema=schema)
     try:
@@ -42,7 +42,7 @@ def write(
         for name in (ROWS, ARRAYS, PROVENANCE):
             os.replace(folder / f"{name}.new", folder / name)
     except PermissionError as error:
-        raise _check.not_writable(error.filename or folder) from None
+        raise _report_refusals.not_writable(error.filename or folder) from None
     return folder
 
 
@@ -56,25 +56,27 @@ def read(
     folder = Path(path)
     missing = [name for name in (ROWS, ARRAYS, PROVENANCE) if not (folder / name).is_file()]
     if missing:
-        raise _check.not_a_report(folder, missing)
+        raise _report_refusals.not_a_report(folder, missing)
     try:
         provenance = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise _check.damaged(folder, PROVENANCE, f"it is not JSON ({error})") from None
+        raise _report_refusals.damaged(folder, PROVENANCE, f"it is not JSON ({error})") from None
     found = provenance.pop("format", None)
     if not isinstance(found, int) or not 1 <= found <= FORMAT:
-        raise _check.other_format(folder, found, FORMAT)
+        raise _report_refusals.other_format(folder, found, FORMAT)
     for name, digest in provenance.pop("sha256", {}).items():
         if _digest(folder / name) != digest:
-            raise _check.damaged(folder, name, "its SHA-256 is not the one written in provenance.json")
+            raise _report_refusals.damaged(folder, name, "its SHA-256 is not the one written in provenance.json")
     try:
         columns = pq.read_table(folder / ROWS).to_pydict()
         arrays = load_file(folder / ARRAYS)
     except Exception as error:  # of pyarrow or safetensors, each with classes of its own
-        raise _check.damaged(folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)) from None
+        raise _report_refusals.damaged(
+            folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)
+        ) from None
     lacking = [name for name in names if name not in columns]
     if lacking:
-        raise _check.damaged(folder, ROWS, f"it has no column {lacking[0]!r}")
+        raise _report_refusals.damaged(folder, ROWS, f"it has no column {lacking[0]!r}")
     return columns, arrays, provenance
 
 

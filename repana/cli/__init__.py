@@ -181,9 +181,9 @@ def compare(
 
     made = repana.load_runs(runs)
     if len(made.runs) < 2:
-        from repana import _check
+        from repana import _report_refusals
 
-        raise _check.one_run(made.runs)
+        raise _report_refusals.one_run(made.runs)
     found = [repana.compare(made, made.runs[0], run, *(metrics or ()), align=align) for run in made.runs[1:]]
     shown = [c if every else c.clear() for c in found]
     if as_json:
@@ -241,14 +241,15 @@ def _show_plan(
 ) -> None:
     """The plan over the data, or where none are named over an input that the model takes."""
     import repana
-    from repana import _check
     from repana.extraction._sources import example_input
 
     _check_options(pool, source)
     network = source.network()
     shown = example_input(network, shape) if data is None else source.data(data, network)
     if shown is None:
-        raise _check.no_example(source.model)
+        from repana import _report_refusals
+
+        raise _report_refusals.no_example(source.model)
     found = repana.plan(network, shown, wanted or "auto", pool, batch_size=source.batch_size, **source.reading())
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 

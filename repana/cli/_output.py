@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from repana import _report_refusals
+
 OK, USAGE, PARTIAL, UNSAFE = 0, 2, 3, 4
 
 # Quantities of the whole network, and the analyzer of layers that they are read from.
@@ -21,7 +23,6 @@ READ_FROM = {
 
 def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
     """The analyzers that names of analyzers and quantities stand for, and the quantities that were named."""
-    from repana import _check
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
     table = {**ANALYZERS, **{name: ACROSS_LAYERS[name] for name in READ_FROM}}
@@ -35,9 +36,9 @@ def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
     for name in [part.strip() for one in names or () for part in one.split(",") if part.strip()]:
         if name != "all" and name not in table:
             if name not in owners:
-                raise _check.unknown_metric(name, ["all", *table, *(q for q in owners if "." not in q)])
+                raise _report_refusals.unknown_metric(name, ["all", *table, *(q for q in owners if "." not in q)])
             if len(owners[name]) > 1:
-                raise _check.ambiguous_quantity(name, owners[name])
+                raise _report_refusals.ambiguous_quantity(name, owners[name])
             quantities.append(name)
             name = owners[name][0]
         chosen.append(READ_FROM.get(name, name))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Array
+from repana.collapse import _refusals
 from repana.summaries.moments import Moments
 
 
@@ -82,12 +83,12 @@ def centres_of(reference: Moments | None, around: str, given: Inputs) -> Tensor 
     if around == "own":
         return None
     if reference is None:
-        raise _check.reference_missing()
+        raise _refusals.reference_missing()
     place = {value: i for i, value in enumerate(reference.classes.tolist())}
     classes = given.moments.classes.tolist()
     missing = [value for value in classes if value not in place]
     if missing:
-        raise _check.reference_classes(missing)
+        raise _refusals.reference_classes(missing)
     return reference.mean[[place[value] for value in classes]].to(given.x.device)
 
 

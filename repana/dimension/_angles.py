@@ -14,6 +14,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 from repana.dimension._calibration import DIMENSIONS, beside, curve, said
 from repana.dimension._terms import (
     GROUPS,
@@ -77,7 +78,7 @@ def mind_ml(
     """
     if calibrate:
         return beside(mind_ml, cloud, level=level, k=k, integer=bool(integer))
-    _check.neighbours_between(k, k + 1, 2, cloud.n - 1)
+    _refusals.neighbours_between(k, k + 1, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k + 1)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -142,7 +143,7 @@ def abid(
     3
     """
     _check.choice(average, "average", AVERAGES)
-    _check.neighbours_between(k, k, 2, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -198,7 +199,7 @@ def tle(
     if calibrate:
         return beside(tle, cloud, level=level, k=k, average=average)
     _check.choice(average, "average", AVERAGES)
-    _check.neighbours_between(k, k, 3, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -254,7 +255,7 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
     >>> round(float(danco(torch.rand(1000, 5, generator=torch.Generator().manual_seed(0)))))
     5
     """
-    _check.neighbours_between(k, k + 1, 3, cloud.n - 1)
+    _refusals.neighbours_between(k, k + 1, 3, cloud.n - 1)
     r, keep, note = usable(cloud, k + 1)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)

@@ -16,6 +16,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 from repana.dimension._calibration import beside, said
 from repana.dimension._terms import FEWEST, averaged, graph_error, log_ratios, noted, usable
 from repana.statistics.intervals import from_error
@@ -179,7 +180,7 @@ def mle(
     last = k if k_max is None else k_max
     if calibrate:
         return beside(mle, cloud, error=error, level=level, k=k, k_max=last, average=average, normalizer=normalizer)
-    _check.neighbours_between(k, last, 3 if normalizer == "k-2" or average != "inverse" else 2, cloud.n - 1)
+    _refusals.neighbours_between(k, last, 3 if normalizer == "k-2" or average != "inverse" else 2, cloud.n - 1)
     r, keep, note = usable(cloud, last)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -230,7 +231,7 @@ def gride(
     second = 2 * n1 if n2 is None else n2
     if calibrate:
         return beside(gride, cloud, error=error, level=level, n1=n1, n2=second)
-    _check.neighbours_between(n1, second - 1, 1, cloud.n - 2)
+    _refusals.neighbours_between(n1, second - 1, 1, cloud.n - 2)
     r, keep, note = usable(cloud, second)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)

@@ -11,6 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 from repana.dimension._eigenvalue_rules import MOSTLY_SIGNAL, NOISE, RULES, ranked, retained
 from repana.dimension._terms import FEWEST, GROUPS, dealt, noted, origin, spread_over
 from repana.statistics.intervals import from_error, from_jackknife
@@ -99,7 +100,7 @@ def local_pca(
     """
     _check.choice(rule, "rule", RULES)
     _check.in_range(share, "share", 1e-9, 1.0)
-    _check.neighbours_between(k, k, 3, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
@@ -185,7 +186,7 @@ def fisher_s(covariance: Covariance, *, alpha: float | None = None, level: float
     if not len(v):
         return Estimate(NAN, n=n, note=covariance.reason)
     if z is None:
-        raise _check.no_samples("fisher_s")
+        raise _refusals.no_samples("fisher_s")
     if alpha is not None:
         _check.in_range(alpha, "alpha", 1e-6, 1 - 1e-6)
     kept = v > v[0] / CONDITION

@@ -10,6 +10,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 from repana.dimension._calibration import beside, said
 from repana.dimension._terms import (
     FEWEST,
@@ -58,7 +59,7 @@ def mom(
     _check.choice(average, "average", ("inverse", "mean"))
     if calibrate:
         return beside(mom, cloud, level=level, k=k, average=average)
-    _check.neighbours_between(k, k, 2, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -95,7 +96,7 @@ def mada(
     _check.choice(average, "average", ("inverse", "mean", "median"))
     if calibrate:
         return beside(mada, cloud, level=level, k=k, average=average)
-    _check.neighbours_between(k, k, 2, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
     r, keep, note = usable(cloud, k)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -128,7 +129,7 @@ def correlation_dimension(cloud: Cloud, *, k1: int = 10, k2: int = 20, level: fl
     >>> round(float(correlation_dimension(sheet)), 1)
     2.0
     """
-    _check.neighbours_between(k1, k2 - 1, 1, cloud.n - 2)
+    _refusals.neighbours_between(k1, k2 - 1, 1, cloud.n - 2)
     r, _, note = usable(cloud, k2)
     if r is None:
         return Estimate(NAN, n=cloud.n, note=note)
@@ -182,7 +183,7 @@ def ess(
     x = x.double() / power_of_two(x)
     if k is None:
         return Estimate(float(_inverted(_skewness(x[None]))[0]), n=cloud.n)
-    _check.neighbours_between(k, k, 3, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
     if k > cloud.neighbours.k:
         raise _check.too_many_neighbours(k, cloud.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
@@ -256,7 +257,7 @@ def local_dimension(cloud: Cloud, *, k: int = 20, smooth: bool = False) -> Float
     >>> local_dimension(torch.rand(100, 2)).shape
     torch.Size([100])
     """
-    _check.neighbours_between(k, k, 3, cloud.n - 1)
+    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
     r = cloud.neighbours.distances[:, :k]
     s = torch.where(r[:, 0] > 0, log_ratios(r.clamp_min(1e-300), k), torch.nan)
     found = (k - 2) / s

@@ -20,6 +20,7 @@ from torch.func import functional_call
 
 from repana import _check
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,9 +65,9 @@ class Subspace(nn.Module):
         total = sum(p.numel() for _, p in trained)
         dimension, seed = _check.whole(dimension, "dimension"), _check.whole(seed, "seed")
         if not 1 <= dimension <= total:
-            raise _check.subspace_size(dimension, total)
+            raise _refusals.subspace_size(dimension, total)
         if projection == "dense" and 4 * total * dimension > WIDEST:
-            raise _check.dense_projection(total, dimension, 4 * total * dimension)
+            raise _refusals.dense_projection(total, dimension, 4 * total * dimension)
         for _, p in trained:
             p.requires_grad_(False)
         self.dimension, self.projection, self.seed, self.total = dimension, projection, seed, total
@@ -284,16 +285,16 @@ def objective_dimension(
     _check.level_of(level)
     chosen = _seeds(seeds)
     if rates and not _takes_two(train):
-        raise _check.no_rate_taken(rates)
+        raise _refusals.no_rate_taken(rates)
     search = _Search(make, train, evaluate, projection, tuple(rates), None if store is None else Path(store))
     total = search.same_experiment(chosen, experiment)
     start = start if start is None else _check.whole(start, "start")
     if start is not None and start < 1:
-        raise _check.subspace_size(start, total)
+        raise _refusals.subspace_size(start, total)
     reused = len(search.runs)
     full = [search.metric(0, seed) for seed in chosen]
     if not all(0 < metric < math.inf for metric in full):
-        raise _check.no_baseline(dict(zip(chosen, full)))
+        raise _refusals.no_baseline(dict(zip(chosen, full)))
     target = share * float(np.mean(full))
     first = min(total, max(1, round(math.sqrt(total))) if start is None else start)
     ends = [search.smallest(seed, target, first, total, precision) for seed in chosen]
@@ -315,7 +316,7 @@ def _seeds(seeds: Any) -> tuple[int, ...]:
     count = isinstance(seeds, (int, np.integer))
     found = tuple(range(int(seeds))) if count else tuple(_check.whole(seed, "seeds") for seed in seeds)
     if not found or len(set(found)) < len(found):
-        raise _check.bad_seeds(seeds)
+        raise _refusals.bad_seeds(seeds)
     return found
 
 
@@ -403,10 +404,10 @@ class _Search:
         known = _read(path) if path.exists() else {**about, "initial": {}}
         for name, value in about.items():
             if known.get(name) != value:
-                raise _check.other_experiment(self._store, name, known.get(name), value)
+                raise _refusals.other_experiment(self._store, name, known.get(name), value)
         for seed, weights in initial.items():
             if known["initial"].setdefault(seed, weights) != weights:
-                raise _check.other_experiment(
+                raise _refusals.other_experiment(
                     self._store, f"seed {seed}, initial weights", known["initial"][seed], weights
                 )
         _write(path, json.dumps(known, indent=1) + "\n")
@@ -433,12 +434,12 @@ class _Search:
         before = [p.detach().clone() for p in trained]
         self._train(made) if rate is None else self._train(made, rate)
         if all(torch.equal(a, b) for a, b in zip(before, trained)):
-            raise _check.nothing_trained(d)
+            raise _refusals.nothing_trained(d)
         found = self._evaluate(made)
         try:
             metric = float(found)
         except (TypeError, ValueError, RuntimeError):
-            raise _check.metric_not_a_number(found) from None
+            raise _refusals.metric_not_a_number(found) from None
         if not math.isfinite(metric):
             metric = -math.inf  # the training came apart: it does not count, but it was done
         self._keep(Trained(d, seed, metric, rate), made)

@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate
+from repana.dimension import _refusals
 from repana.dimension._calibration import said
 from repana.dimension._terms import noted, origin
 from repana.statistics.intervals import from_error
@@ -127,7 +128,7 @@ def forest(
     most = min(n, LARGEST) if largest is None else largest
     least = max(FEWEST // 2, most // 8) if smallest is None else smallest
     if not 3 <= least < most <= n or steps < 2 or subsamples < 1:
-        raise _check.tree_sizes(least, most, steps, subsamples, n)
+        raise _refusals.tree_sizes(least, most, steps, subsamples, n)
     sizes = np.geomspace(least, most, steps).round().astype(int).tolist()
     return Forest(n, tuple(sorted(set(sizes))), subsamples)
 

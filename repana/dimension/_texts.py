@@ -15,6 +15,7 @@ from repana._activations import Activations
 from repana._reads import checked
 from repana._results import NAN, Estimate
 from repana._typing import Array
+from repana.dimension import _refusals
 from repana.dimension._calibration import said
 from repana.dimension._distance_ratios import mle, two_nn
 from repana.dimension._ph_dimension import FEWEST, Forest, forest, from_slopes, grown, ph_dimension
@@ -154,11 +155,11 @@ def text_dimension(
     layered: Mapping[str, Any] = activations if isinstance(activations, Mapping) else {"features": activations}
     given = activations.sample if recorded and sample is None else sample
     if given is None:
-        raise _check.no_texts()
+        raise _refusals.no_texts()
     number, names = _check.text_numbers(given)
     texts, counts = torch.unique(number, return_counts=True)
     if len(texts) == 0 or int(counts.max()) < 2:
-        raise _check.no_texts()
+        raise _refusals.no_texts()
     rows = number.argsort(stable=True).split(counts.tolist())
     labels = activations.labels if recorded else None
     one = None if labels is None or labels.ndim != 1 else tuple(int(labels[r[0]]) for r in rows)

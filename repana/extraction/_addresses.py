@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from repana import _check
+from repana.extraction import _refusals
 from repana.extraction._pooling import POOLINGS
 from repana.extraction._tree import Path
 
@@ -66,5 +66,5 @@ def split_pool(text: str) -> tuple[str, str | None]:
     if pool not in POOLINGS:
         if text.startswith("re:"):
             return text, None
-        raise _check.unknown_pooling(text, pool, POOLINGS)
+        raise _refusals.unknown_pooling(text, pool, POOLINGS)
     return body, pool

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
+from repana.extraction import _attribution_refusals, _refusals
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._plan import Plan, Planned
@@ -33,9 +34,11 @@ class Places:
         if p.kind == "vector" or p.method == "flatten":
             return cls(axis)
         if p.method == "grid":
-            raise _check.no_path(planned.address, "a grid of averages is no sum over positions; record it with 'avg'")
+            raise _attribution_refusals.no_path(
+                planned.address, "a grid of averages is no sum over positions; record it with 'avg'"
+            )
         if len(p.layout.merged) > 1 or p.layout.groups is not None:
-            raise _check.no_path(planned.address, "its samples share an axis with something else")
+            raise _attribution_refusals.no_path(planned.address, "its samples share an axis with something else")
         return cls(axis, p.layout.positions)
 
     def rows(self, tensor: Tensor) -> Tensor:
@@ -137,10 +140,10 @@ def reading(
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     if planned.facts["logits"] is None:
         odd = [note for note in planned.notes if note.startswith("labels reach")]
-        raise _check.labels_beyond(odd[0]) if odd else _check.no_classes("no (n, classes) tensor")
+        raise _attribution_refusals.labels_beyond(odd[0]) if odd else _check.no_classes("no (n, classes) tensor")
     for p in planned.layers:
         if p.calls > 1:
-            raise _check.used_again(p.address, p.calls)
+            raise _attribution_refusals.used_again(p.address, p.calls)
     with session(inner, options.device, None) as live, torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
         swaps: dict[str, Callable[[Tensor], Tensor]] = {}
         for p in planned.layers:
@@ -197,12 +200,12 @@ def along_path(
 def derivatives(value: Tensor, tensors: Sequence[Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
     """Of one number in several tensors, by one backward pass."""
     if not value.requires_grad:
-        raise _check.no_path(names[0], "the model detaches its output, or runs without gradients inside")
+        raise _attribution_refusals.no_path(names[0], "the model detaches its output, or runs without gradients inside")
     with differentiable(names[0]):
         found = torch.autograd.grad(value, list(tensors), allow_unused=True)
     for name, slope in zip(names, found):
         if slope is None:
-            raise _check.no_path(name, "the logits do not depend on it")
+            raise _attribution_refusals.no_path(name, "the logits do not depend on it")
     return tuple(slope for slope in found if slope is not None)
 
 
@@ -215,9 +218,11 @@ def differentiable(address: str) -> Iterator[None]:
         text = str(error)
         if "inplace operation" in text:
             reason = "a module behind it writes in place into a tensor that its derivative needs"
-            raise _check.no_path(address, reason) from error
+            raise _attribution_refusals.no_path(address, reason) from error
         if "does not require grad" in text or "not have been used" in text:
-            raise _check.no_path(address, "the logits do not depend on it, or the model detaches them") from error
+            raise _attribution_refusals.no_path(
+                address, "the logits do not depend on it, or the model detaches them"
+            ) from error
         raise
 
 
@@ -237,7 +242,7 @@ def columns_of(z: Tensor, batch: Batch, target: str | int) -> Tensor:
         if y is None or y.ndim != 1 or y.is_floating_point():
             raise _check.no_labels("importance of the labels' logits")
         if int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
-            raise _check.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
+            raise _attribution_refusals.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
         return y.long().to(z.device)
     _check.output_of(target, z.shape[1])
     return torch.full((len(z),), target, device=z.device)
@@ -253,7 +258,7 @@ def _through(planned: Planned, swaps: Mapping[str, Callable[[Tensor], Tensor]]) 
         inside = arguments(*tree) if site.side == "in" else tree
         old = at(inside, site.part) if site.part else next((tensor for _, tensor in leaves(inside)), None)
         if old is None:
-            raise _check.no_part(address, [])
+            raise _refusals.no_part(address, [])
         new = swap(old)
         return mapped(tree, lambda t: new if t is old else t)
 

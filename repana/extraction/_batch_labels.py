@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repana import _check
-from repana.extraction import _refusals
+from repana.extraction import _data_refusals
 from repana.extraction._tree import fields_of, leaves
 
 NAMES = ("labels", "label", "y", "target", "targets")
@@ -22,7 +21,7 @@ def chosen_labels(raw: Any, inputs: Any, choice: str | int | Callable[[Any], Any
         return choice(raw)
     if isinstance(choice, int):
         if not isinstance(raw, (tuple, list)) or not -len(raw) <= choice < len(raw):
-            raise _refusals.no_labels_entry(choice, raw)
+            raise _data_refusals.no_labels_entry(choice, raw)
         return raw[choice]
     for tree in (inputs, raw, *(raw if isinstance(raw, (tuple, list)) else ())):
         if isinstance(tree, Mapping) and choice in tree:
@@ -30,7 +29,7 @@ def chosen_labels(raw: Any, inputs: Any, choice: str | int | Callable[[Any], Any
         if not isinstance(tree, (Mapping, Tensor, tuple, list)) and choice in fields_of(tree):
             return fields_of(tree)[choice]
     keys = list(inputs) if isinstance(inputs, Mapping) else list(fields_of(inputs))
-    raise _refusals.no_labels_key(str(choice), keys)
+    raise _data_refusals.no_labels_key(str(choice), keys)
 
 
 def named_labels(inputs: Any) -> Any:
@@ -43,7 +42,7 @@ def second_is_label(first: Any, second: Any) -> bool:
     """Whether (first, second) is (inputs, labels). A 0/1 array in the shape of token ids may be a mask: refused."""
     if isinstance(second, (np.ndarray, Tensor)):
         if _may_be_mask(first, second):
-            raise _refusals.mask_or_labels(tuple(second.shape))
+            raise _data_refusals.mask_or_labels(tuple(second.shape))
         whole = not torch.as_tensor(second).is_floating_point()
         return second.ndim <= 2 or (whole and second.ndim >= 3)
     plain = (int, float, str, np.generic, Tensor)
@@ -86,17 +85,17 @@ def codes(labels: Any, names: Sequence[str] | None) -> Tensor | None:
             place = {name: i for i, name in enumerate(names)}
             unknown = [str(name) for name in labels.flat if str(name) not in place]
             if unknown:
-                raise _check.unnamed_class(unknown[0], names)
+                raise _data_refusals.unnamed_class(unknown[0], names)
             labels = np.array([place[str(name)] for name in labels.flat]).reshape(labels.shape)
         if labels.dtype.kind not in "biuf":
-            raise _check.not_numeric(str(labels.dtype))
+            raise _data_refusals.not_numeric(str(labels.dtype))
     tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
     tensor = tensor.detach()
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
     host = tensor.cpu()
     if names is not None and host.numel() and not host.is_floating_point() and int(host.max()) >= len(names):
-        raise _check.unnamed_class(int(host.max()), names)
+        raise _data_refusals.unnamed_class(int(host.max()), names)
     return host
 
 

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repana import _check
 from repana.errors import InputError
-from repana.extraction import _refusals
+from repana.extraction import _data_refusals
 from repana.extraction._tree import fields_of
 
 MASK = "attention_mask"
@@ -53,12 +52,12 @@ def masks_of_batch(raw: Any, inputs: Any, choice: Any) -> dict[str, Tensor]:
             found[CONTENT] = _content(inputs)
         elif isinstance(value, int):
             if not isinstance(raw, (tuple, list)) or not 0 <= value < len(raw):
-                raise _refusals.no_mask_entry(value, raw)
+                raise _data_refusals.no_mask_entry(value, raw)
             found[str(value)] = real_positions(torch.as_tensor(raw[value]), str(value))
         else:
             held = _fields(inputs)
             if held.get(value) is None:
-                raise _check.no_mask_key(value, list(held))
+                raise _data_refusals.no_mask_key(value, list(held))
             found[value] = real_positions(torch.as_tensor(held[value]), value)
     return found
 
@@ -75,7 +74,7 @@ def _by_name(inputs: Any) -> dict[str, Tensor]:
         if isinstance(value, Tensor) and not value.is_nested and value.ndim in (2, 4):
             if value.ndim == 4 and value.shape[1:3] != (1, 1):
                 if str(key) == MASK:
-                    raise _refusals.mask_of_pairs(str(key), tuple(value.shape))
+                    raise _data_refusals.mask_of_pairs(str(key), tuple(value.shape))
                 continue
             found[str(key)] = real_positions(value, str(key))
     return found
@@ -99,7 +98,7 @@ def real_positions(mask: Tensor, name: str) -> Tensor:
     if mask.ndim == 4 and mask.shape[1:3] == (1, 1):
         mask = mask[:, 0, 0]
     if mask.ndim != 2:
-        raise _refusals.mask_of_pairs(name, tuple(mask.shape))
+        raise _data_refusals.mask_of_pairs(name, tuple(mask.shape))
     if mask.dtype != torch.bool:
         return _from_numbers(mask, name)
     return ~mask if means_padding(name) else mask
@@ -109,23 +108,23 @@ def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int) -> 
     """A sample without one real position has no mean."""
     for key in used:
         if key in masks and not bool(masks[key].any(1).all()):
-            raise _refusals.nothing_real(key, int((~masks[key].any(1)).int().argmax()), batch)
+            raise _data_refusals.nothing_real(key, int((~masks[key].any(1)).int().argmax()), batch)
 
 
 def _from_numbers(mask: Tensor, name: str) -> Tensor:
     if bool((mask < 0).any()) or (mask.is_floating_point() and not bool(mask.any())):
         if bool(((mask == 0) | (mask < -LARGE)).all()):
             return mask == 0
-        raise _refusals.mask_values(name, mask)
+        raise _data_refusals.mask_values(name, mask)
     if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
-        raise _refusals.mask_values(name, mask)
+        raise _data_refusals.mask_values(name, mask)
     return mask > 0
 
 
 def _content(inputs: Any) -> Tensor:
     held = _fields(inputs)
     if held.get(SPECIAL) is None:
-        raise _check.no_mask_key(SPECIAL, list(held))
+        raise _data_refusals.no_mask_key(SPECIAL, list(held))
     real = torch.as_tensor(held[SPECIAL]) == 0
     whole = held.get(MASK)
     return real if whole is None else real_positions(torch.as_tensor(whole), MASK) & real

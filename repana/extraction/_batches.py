@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repana import _check
 from repana._ambient import as_called
 from repana.extraction import _batch_labels as labelling
-from repana.extraction import _refusals
+from repana.extraction import _data_refusals
 from repana.extraction._batch_masks import masks_of_batch
 from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, moved
 
@@ -170,7 +169,7 @@ class Intake:
         batch = Batch(raw if own else None, args, kwargs, host, masks, 0, notes=tuple(notes))
         named = batch.inputs()
         if not named and not (own and host is not None):
-            raise _check.batch_not_understood(raw)
+            raise _data_refusals.batch_not_understood(raw)
         size, axis = self._size(host, _without(named, batch.single_items()), checked=not own)
         first = raw[0] if isinstance(raw, (tuple, list)) and len(raw) else None
         if own and size == 0 and isinstance(first, list):
@@ -185,10 +184,10 @@ class Intake:
         own, several = callable(self.forward), isinstance(raw, (tuple, list)) and not hasattr(raw, "_fields")
         entries: list[Any] = list(raw) if several else [raw]
         if not entries:
-            raise _check.batch_not_understood(raw)
+            raise _data_refusals.batch_not_understood(raw)
         if several and not own and isinstance(self.mask, int) and not isinstance(self.mask, bool):
             if not 0 < self.mask < len(entries):
-                raise _refusals.no_mask_entry(self.mask, raw)
+                raise _data_refusals.no_mask_entry(self.mask, raw)
             whole, raw = raw, tuple(entry for k, entry in enumerate(entries) if k != self.mask)
             if self.labels is not None and self.labels is not False:
                 return entries[0], labelling.chosen_labels(whole, entries[0], self.labels), notes
@@ -208,11 +207,11 @@ class Intake:
                 notes += [] if place is None else [f"labels: entry {place} of the batch"]
                 inputs = entries[0] if isinstance(entries[0], Mapping) else raw
             elif isinstance(raw[0], (list, tuple)) and raw[0] and all(isinstance(t, Tensor) for t in raw[0]):
-                raise _refusals.list_of_inputs(raw[0])
+                raise _data_refusals.list_of_inputs(raw[0])
             elif len(raw) > 2 and isinstance(raw[0], (Tensor, Mapping)):
-                raise _refusals.several_entries(raw)
+                raise _data_refusals.several_entries(raw)
             else:
-                raise _check.batch_not_understood(raw)
+                raise _data_refusals.batch_not_understood(raw)
         if labels is None and not isinstance(inputs, (Tensor, tuple, list)):
             labels = labelling.named_labels(inputs)
         if labels is None and own and several and len(raw) > 1:
@@ -226,7 +225,7 @@ class Intake:
             return 0, 0
         shape = () if first is None or first.is_nested else tuple(first.shape)
         if self.batch_dim is not None and shape and len(shape) <= self.batch_dim:
-            raise _refusals.no_axis("batch_dim", self.batch_dim, shape)
+            raise _data_refusals.no_axis("batch_dim", self.batch_dim, shape)
         if self.batch_dim is not None and len(shape) > self.batch_dim:
             return (len(host) if host is not None else shape[self.batch_dim]), self.batch_dim
         if host is None or not host.ndim:
@@ -238,7 +237,7 @@ class Intake:
                 return size, 1
             rows = [t for t in named.values() if not t.is_nested and t.shape == shape[:1] and t.dtype == torch.int64]
             if checked and not rows:  # rows of an index may belong to samples: the nodes of graphs
-                raise _check.label_count(size, shape)
+                raise _data_refusals.label_count(size, shape)
         return size, 0
 
     def _call(self, raw: Any, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -252,9 +251,9 @@ class Intake:
         if hasattr(inputs, "_fields"):
             return (inputs,), {}
         if isinstance(inputs, (tuple, list)) and inputs and all(isinstance(t, Tensor) for t in inputs):
-            raise _refusals.list_of_inputs(inputs)
+            raise _data_refusals.list_of_inputs(inputs)
         if isinstance(inputs, (tuple, list, str, bytes)) or not fields_of(inputs):
-            raise _check.batch_not_understood(raw)
+            raise _data_refusals.batch_not_understood(raw)
         return (inputs,), {}
 
     def _function(self) -> Callable[..., Any]:
@@ -263,7 +262,7 @@ class Intake:
         found = getattr(self.model, self.forward, None)
         if not callable(found):
             names = [n for n in dir(type(self.model)) if not n.startswith("_") and not hasattr(nn.Module, n)]
-            raise _refusals.no_method(self.forward, type(self.model).__name__, names)
+            raise _data_refusals.no_method(self.forward, type(self.model).__name__, names)
         return found
 
     def _mask_argument(self, raw: Any, function: Callable[..., Any]) -> dict[str, Any]:
@@ -291,7 +290,7 @@ class Intake:
             return (inputs[self.entry],), {}
         if len([p for p in parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]) == 1:
             return (dict(inputs),), {}
-        raise _check.no_argument_taken(type(self.model).__name__, list(offered), sorted(named))
+        raise _data_refusals.no_argument_taken(type(self.model).__name__, list(offered), sorted(named))
 
     def single(self, raw: Any) -> "Intake | None":
         """This intake for a model that takes the only tensor of a mapping instead of the mapping, or None."""
@@ -338,7 +337,7 @@ def _check_dtypes(model: nn.Module, batch: Batch, error: Exception) -> None:
     inputs = {t.dtype for t in batch.inputs().values() if t.is_floating_point()}
     weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(inputs) == len(weights) == 1 and inputs != weights and not torch.is_autocast_enabled("cpu"):
-        raise _refusals.dtypes_differ(inputs.pop(), weights.pop()) from error
+        raise _data_refusals.dtypes_differ(inputs.pop(), weights.pop()) from error
 
 
 def _shape(t: Tensor) -> str:

@@ -13,7 +13,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from torch.nn.utils.parametrize import is_parametrized
 
-from repana import _check
+from repana.extraction import _attribution_refusals
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._session import Session
 from repana.summaries.merging import Merging, Scale, Weight
@@ -110,7 +110,7 @@ def channels(model: nn.Module, batch: Batch, *, fold: bool) -> Channels:
     try:
         net = copy.deepcopy(model).eval()
     except Exception as error:
-        raise _check.not_traced(type(model).__name__, "no copy of it can be made", str(error)) from error
+        raise _attribution_refusals.not_traced(type(model).__name__, "no copy of it can be made", str(error)) from error
     graph = _traced(net, batch)
     if fold:
         _fold(net, graph)
@@ -136,7 +136,7 @@ def _traced(net: nn.Module, batch: Batch) -> fx.GraphModule:
         with torch.no_grad():
             ShapeProp(graph).propagate(*given)
     except Exception as error:
-        raise _check.not_traced(kind, tracer.at, str(error).split("\n")[0]) from error
+        raise _attribution_refusals.not_traced(kind, tracer.at, str(error).split("\n")[0]) from error
     return graph
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _weights_refusals
 from repana.extraction.sources._factories import reason_of
 from repana.extraction.sources._fitting import State, Weights
 
@@ -35,9 +35,9 @@ def load_checkpoint(
     """
     file = Path(path)
     if file.is_dir():
-        raise _refusals.checkpoint_is_folder(path)
+        raise _weights_refusals.checkpoint_is_folder(path)
     if not file.is_file():
-        raise _check.file_missing(path, "checkpoint")
+        raise _weights_refusals.file_missing(path, "checkpoint")
     found = states_in(_read_checkpoint(file, allow_pickle))
     if not found:
         raise _check.unreadable(file, "it holds no mapping of names to tensors")
@@ -65,7 +65,7 @@ def _read_checkpoint(file: Path, allow_pickle: bool) -> Any:
     except Exception as error:
         names = _unsafe_names(file)
         if names:
-            raise _check.unsafe(file, names) from error
+            raise _weights_refusals.unsafe(file, names) from error
         raise _check.unreadable(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
@@ -112,7 +112,7 @@ def _chosen(
     if weights is not None:
         named = [name for name in found if weights in (name, name.rpartition(".")[2])]
         if len(named) != 1:
-            raise _refusals.no_such_weights(file, weights, list(found))
+            raise _weights_refusals.no_such_weights(file, weights, list(found))
         return found[named[0]]
     if len(found) == 1:
         return next(iter(found.values()))
@@ -120,6 +120,6 @@ def _chosen(
     plain = [name for usual in USUAL for name in (fitting or found) if name.rpartition(".")[2] == usual]
     if len(fitting) == 1 or plain:
         taken = fitting[0] if len(fitting) == 1 else plain[0]
-        say(_refusals.weights_chosen(file, taken, list(found)))
+        say(_weights_refusals.weights_chosen(file, taken, list(found)))
         return found[taken]
-    raise _refusals.choose_weights(file, fitting or list(found))
+    raise _weights_refusals.choose_weights(file, fitting or list(found))

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from repana import _check
-from repana.extraction import _refusals
+from repana.extraction import _data_refusals
 from repana.extraction._tree import is_empty, mapped, tensors_of
 
 # First batches that `plan` took from iterators, given back when the iterator is walked again.
@@ -43,7 +43,7 @@ def stream(data: Any, batch_size: int, *, give_back: bool = False) -> tuple[Any,
             raise _check.walked_once(type(data).__name__, "`plan` would take its first batch, `record` needs") from None
     first = next((raw for raw in taken if not is_empty(raw)), None)
     if first is None:
-        raise _check.empty_data(data)
+        raise _data_refusals.empty_data(data)
     return first, chain(taken, iterator), count
 
 
@@ -69,7 +69,7 @@ def samples_of(data: Any) -> int | None:
 
 def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
     if data is None:
-        raise _check.no_data()
+        raise _data_refusals.no_data()
     if isinstance(data, np.ndarray):
         data = _array(data)
     arrays = (Tensor, np.ndarray)
@@ -81,10 +81,10 @@ def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
     if whole:
         return _sliced(_as_tensors(data), batch_size)
     if isinstance(data, (str, bytes)):
-        raise _check.data_not_understood(data)
+        raise _data_refusals.data_not_understood(data)
     _refuse_tables(data)
     if isinstance(data, list) and _looks_like_pair(data):
-        raise _refusals.list_for_tuple(data)
+        raise _data_refusals.list_for_tuple(data)
     if isinstance(data, Dataset) or (
         hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_batches(data)
     ):
@@ -95,7 +95,7 @@ def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
             return data, len(data)  # type: ignore[arg-type]
         except TypeError:
             return data, None
-    raise _check.data_not_understood(data)
+    raise _data_refusals.data_not_understood(data)
 
 
 def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
@@ -110,7 +110,7 @@ def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
 def _refuse_tables(data: Any) -> None:
     for part in (data, *(data if isinstance(data, tuple) else ())):
         if type(part).__module__.startswith("pandas") and hasattr(part, "to_numpy"):
-            raise _refusals.table_as_data(type(part).__name__)
+            raise _data_refusals.table_as_data(type(part).__name__)
 
 
 def _looks_like_pair(data: list[Any]) -> bool:
@@ -143,7 +143,7 @@ def _as_tensors(tree: Any) -> Any:
 def _array(array: np.ndarray) -> Tensor:
     """In native byte order, and copied where it may not be written to."""
     if array.dtype.kind not in "biufc":
-        raise _check.not_numeric(str(array.dtype))
+        raise _data_refusals.not_numeric(str(array.dtype))
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return torch.from_numpy(np.require(array, requirements=["W"]))

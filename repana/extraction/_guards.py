@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repana import _check
+from repana.extraction import _model_refusals
 from repana.extraction._store import FeatureStore
 
 
@@ -29,7 +29,7 @@ class FiniteCheck:
             for address, x in features.items():
                 bad = int((~torch.isfinite(x)).sum())
                 if bad:
-                    raise _check.not_finite(address, number, bad, x.numel())
+                    raise _model_refusals.not_finite(address, number, bad, x.numel())
 
     def close(self) -> None:
         if not self._found:
@@ -37,7 +37,7 @@ class FiniteCheck:
         counts = torch.stack([count for _, _, count, _ in self._found]).tolist()
         for (address, number, _, size), bad in zip(self._found, counts):
             if bad:
-                raise _check.not_finite(address, number, bad, size)
+                raise _model_refusals.not_finite(address, number, bad, size)
 
 
 @contextmanager
@@ -45,10 +45,14 @@ def memory_errors(number: int, store: FeatureStore | None) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+        raise _model_refusals.out_of_memory(
+            number, store.sizes() if store else [], str(error).split("\n")[0]
+        ) from error
     except RuntimeError as error:
         if "can't allocate memory" in str(error) or "not enough memory" in str(error):
-            raise _check.out_of_memory(number, store.sizes() if store else [], str(error).split("\n")[0]) from error
+            raise _model_refusals.out_of_memory(
+                number, store.sizes() if store else [], str(error).split("\n")[0]
+            ) from error
         raise
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import nn
 
-from repana import _check
 from repana.extraction import _refusals
 from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
 from repana.extraction._auto import auto
@@ -30,13 +29,13 @@ def select(layers: Any, trace: Trace) -> list[Site]:
     if isinstance(layers, (str, type, nn.Module)) or callable(layers):
         layers = [layers]
     if not isinstance(layers, Iterable):
-        raise _check.layer_not_understood(layers)
+        raise _refusals.layer_not_understood(layers)
     found: list[Site] = []
     for wanted in layers:
         sites = list(_one(wanted, trace))
         found += [site for site in sites if site not in found]
     if not found:
-        raise _check.no_layers_given()
+        raise _refusals.no_layers_given()
     return found
 
 
@@ -56,13 +55,13 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
     if wanted == "auto":
         return [replace(site, offered=True) for site in auto(trace)]
     if not isinstance(wanted, str):
-        raise _check.layer_not_understood(wanted)
+        raise _refusals.layer_not_understood(wanted)
     if wanted.startswith("re:"):
         body, pool = split_pool(wanted[3:])
         try:
             pattern = re.compile(body)
         except re.error as error:
-            raise _check.bad_pattern(wanted, str(error)) from None
+            raise _refusals.bad_pattern(wanted, str(error)) from None
         return _ran((n for n in names if pattern.search(n)), trace, wanted, pool)
     every = {alias: alias for alias, _ in trace.model.named_modules(remove_duplicate=False)}
     site = parse(wanted, every)
@@ -71,7 +70,7 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
     if "*" in wanted or "?" in wanted:
         return _glob(wanted, trace)
     shown = [name for name in names if name and trace.calls[name]]
-    raise _check.no_layer(wanted, shown)
+    raise _refusals.no_layer(wanted, shown)
 
 
 def _first_name(name: str, trace: Trace) -> str:
@@ -115,12 +114,12 @@ def _holds(site: Site, trace: Trace) -> bool:
 def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
     names = [name for name in names if name]
     if not names:
-        raise _check.no_layer(wanted, [name for name in trace.modules if name and trace.calls[name]])
+        raise _refusals.no_layer(wanted, [name for name in trace.modules if name and trace.calls[name]])
     ran = [name for name in names if trace.calls[name]]
     if not ran and names[0] in trace.by_forward:
         raise _refusals.called_as_forward(names[0], [n for n in trace.ran() if n.startswith(names[0] + ".")])
     if not ran:
-        raise _check.never_ran(wanted, names, _neighbours(names[0], trace))
+        raise _refusals.never_ran(wanted, names, _neighbours(names[0], trace))
     return [Site(name, pool=pool, loose=True, offered=True) for name in ran]
 
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from repana import _check
 from repana.extraction import _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._batch_masks import CONTENT, FUNCTION, MASK, key_of
@@ -57,7 +56,7 @@ def masking(site: Site, layout: Layout, leaf: Leaf, trace: Trace, choice: Any, m
         if given and value in (None, True):
             long = max(places, key=lambda axis: size_of(places[axis]))
             raise _refusals.masks_unknown(str(site), long, size_of(places[long]), given[0])
-        raise _check.no_mask(str(site), trace.shown(leaf), method)
+        raise _refusals.no_mask(str(site), trace.shown(leaf), method)
     return found or Masking({})
 
 

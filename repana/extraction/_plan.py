@@ -137,7 +137,7 @@ def resolve(sites: list[Site], trace: Trace, reading: Reading) -> tuple[tuple[Pl
         planned = {a: p for a, p in planned.items() if p.rows > 1 or not p.site.offered}
     rows = {p.address: p.rows for p in planned.values()}
     if len({r > 1 for r in rows.values()}) > 1:
-        raise _check.mixed_rows(rows)
+        raise _refusals.mixed_rows(rows)
     _check_tokens(planned)
     return tuple(sorted(planned.values(), key=lambda p: p.event)), _left_out(skipped, trace)
 
@@ -152,7 +152,7 @@ def check_mask(mask: Any) -> None:
 def _check_options(reading: Reading, sites: Sequence[Site], layers: Sequence[str]) -> None:
     """A name in an option that is no layer's is a mistake."""
     if not isinstance(reading.pool, str) and (keys := unused(reading.pool, sites)):
-        raise _check.pool_without_layer(keys, layers)
+        raise _refusals.pool_without_layer(keys, layers)
     if isinstance(reading.mask, Mapping) and (keys := unused({k: 0 for k in reading.mask if k != "*"}, sites)):
         raise _refusals.mask_without_layer(keys, layers)
     if isinstance(reading.layout, Mapping) and (keys := unused(reading.layout, sites)):
@@ -196,10 +196,10 @@ def _calls(site: Site, trace: Trace) -> list[tuple[Site, tuple[str, ...]]]:
             inside = [name for name in trace.ran() if name.startswith(site.module + ".")]
             raise _refusals.called_as_forward(site.module, inside)
         ran = [name for name in _ancestors(site.module) if trace.calls.get(name)]
-        raise _check.never_ran(site.module, [site.module], ran or trace.ran())
+        raise _refusals.never_ran(site.module, [site.module], ran or trace.ran())
     if site.call is not None:
         if not 1 <= site.call <= len(calls):
-            raise _check.no_such_call(str(site), site.module, len(calls))
+            raise _refusals.no_such_call(str(site), site.module, len(calls))
         return [(site, ())]
     if len(calls) == 1:
         return [(site, ())]
@@ -213,7 +213,7 @@ def _planned(site: Site, trace: Trace, reading: Reading, skipped: list[tuple[Sit
     if site.loose:
         parts = [replace(site, part=leaf.path, loose=False) for leaf in side_of(site, trace)]
         if not parts:
-            skipped.append((site, _check.no_tensor(str(site))))
+            skipped.append((site, _refusals.no_tensor(str(site))))
     for one in parts:
         leaf = _leaf(one, side_of(one, trace), trace)
         try:
@@ -244,18 +244,18 @@ def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
     if leaf.unreadable:
         raise _refusals.not_readable(str(site), leaf.unreadable)
     if not (leaf.dtype.is_floating_point or leaf.dtype.is_complex or leaf.dtype in QUANTIZED):
-        raise _check.not_numbers(str(site), _refusals.dtype_name(leaf.dtype))
+        raise _refusals.not_numbers(str(site), _refusals.dtype_name(leaf.dtype))
     layout = layout_of(site, leaf, trace, reading.layout, reading.batch_dim, reading.groups)
     method = site.pool or _option(reading.pool, site) or "auto"
     if method not in ("auto", *allowed(replace(layout, positions=(0,), merged=(0,))), "none"):
-        raise _check.unknown_pooling(str(site), method, ("auto", "none", *allowed(replace(layout, positions=(0,)))))
+        raise _refusals.unknown_pooling(str(site), method, ("auto", "none", *allowed(replace(layout, positions=(0,)))))
     if layout.problem:
         layout, method = _without_features(site, leaf, trace, layout, method)
     elif isinstance(reading.pool, str) and site.pool is None and layout.kind == "vector":
         method = "auto"  # a pooling for all layers is one for all that have something to pool
     method = _default(site, layout, leaf, trace) if method == "auto" else method
     if method not in allowed(layout):
-        raise _check.pooling_does_not_fit(str(site), method, layout.kind, trace.shown(leaf), allowed(layout))
+        raise _refusals.pooling_does_not_fit(str(site), method, layout.kind, trace.shown(leaf), allowed(layout))
     found = masking(site, layout, leaf, trace, reading.mask, method)
     call = trace.root if not site.module else call_of(site, trace)
     rows = math.prod(leaf.shape[p] for p in layout.positions) if method == "tokens" else 1
@@ -298,14 +298,14 @@ def _notes(layout: Layout, leaf: Leaf) -> list[str]:
 
 def _leaf(site: Site, side: list[Leaf], trace: Trace) -> Leaf:
     if not side:
-        raise _check.no_tensor(str(site))
+        raise _refusals.no_tensor(str(site))
     inside = [leaf for leaf in side if _same(leaf.path[: len(site.part)], site.part)]
     if not inside and isinstance(site.part[0], str) and not any(leaf.path for leaf in side):
-        raise _check.no_layer(str(site), trace.ran())
+        raise _refusals.no_layer(str(site), trace.ran())
     if not inside:
-        raise _check.no_part(str(site), _parts(site, side, trace))
+        raise _refusals.no_part(str(site), _parts(site, side, trace))
     if len(inside) > 1:
-        raise _check.several_parts(str(site), _parts(site, inside, trace))
+        raise _refusals.several_parts(str(site), _parts(site, inside, trace))
     return inside[0]
 
 

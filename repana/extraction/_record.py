@@ -357,7 +357,7 @@ def _logits_notes(leaf: Any, trace: Trace) -> list[str]:
 
 def _one_module(name: str, modules: Mapping[str, nn.Module]) -> str:
     if name not in modules or not name:
-        raise _check.no_layer(name, [n for n in modules if n])
+        raise _refusals.no_layer(name, [n for n in modules if n])
     return name
 
 
@@ -377,7 +377,7 @@ def _check_room(planned: Plan, max_samples: int | None) -> None:
     needed, room = rows * planned.bytes_per_sample, host_memory()
     if needed > room:
         sizes = sorted(((p.address, rows * 4 * p.width * p.rows) for p in planned.layers), key=lambda pair: -pair[1])
-        raise _check.too_large(needed, room, sizes)
+        raise _refusals.too_large(needed, room, sizes)
 
 
 def wanted_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

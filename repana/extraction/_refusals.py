@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from repana._check import listed, nearest
+from repana._check import _bytes, listed, nearest
 from repana.errors import InputError, ModelError
 
 
@@ -131,32 +130,6 @@ def masks_unknown(address: str, axis: int, length: int, mask: str) -> ModelError
     )
 
 
-def mask_values(name: str, mask: Tensor) -> InputError:
-    values = ", ".join(f"{v:g}" for v in mask.unique()[:4].tolist())
-    return InputError(
-        "RA125",
-        f"the mask {name!r} holds {values}; expected Booleans, 0 and 1, whole numbers of at least 0, or an additive "
-        "mask (0 at real positions, below -100 at padding). Give a function: mask=lambda batch: ... (True at real "
-        "positions).",
-    )
-
-
-def mask_of_pairs(name: str, shape: Sequence[int]) -> InputError:
-    return InputError(
-        "RA125",
-        f"the mask {name!r} has shape {tuple(shape)}; expected (batch, positions). Give a function: "
-        "mask=lambda batch: ... (True at real positions).",
-    )
-
-
-def nothing_real(name: str, row: int, batch: int) -> InputError:
-    return InputError(
-        "RA125",
-        f"the mask {name!r} has no real position in sample {row} of batch {batch} (counted from 0); nothing can be "
-        "averaged there. Leave the sample out, or correct the mask.",
-    )
-
-
 def mask_leaks(name: str, address: str, moved: float) -> ModelError:
     return ModelError(
         "RA126",
@@ -165,11 +138,6 @@ def mask_leaks(name: str, address: str, moved: float) -> ModelError:
         f"batch[{name!r}] == 0, or the network mixes padding into them: confirm the mask with mask=lambda batch: "
         f"batch[{name!r}] != 0.",
     )
-
-
-def no_mask_entry(place: int, raw: Any) -> InputError:
-    what = f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, (tuple, list)) else "")
-    return InputError("RA210", f"`mask` is entry {place} of the batch, which is {what}.")
 
 
 def mask_key_type(value: Any) -> InputError:
@@ -183,68 +151,6 @@ def mask_key_type(value: Any) -> InputError:
 # --- batches and labels -----------------------------------------------------------------------------------------------
 
 
-def several_entries(raw: Sequence[Any]) -> InputError:
-    inside = listed([type(v).__name__ for v in raw], 8)
-    return InputError(
-        "RA210",
-        f"the batch is a {type(raw).__name__} of {inside}; expected x, (x, y), a mapping, or (mapping, y). Say which "
-        "entry holds the labels, labels=1, or drop the others: ((x, y) for x, y, *_ in loader). For anything else give "
-        "`forward=lambda model, batch: ...`.",
-    )
-
-
-def list_of_inputs(inputs: Sequence[Tensor]) -> InputError:
-    shapes = listed([tuple(t.shape) for t in inputs], 3)
-    return InputError(
-        "RA210",
-        f"the batch holds a list of {len(inputs)} tensors of shapes {shapes}, one for each sample; expected one "
-        "tensor with a row for each. Stack them, or give `forward=lambda model, batch: ...` and say with `layout=` "
-        "where a layer has its samples.",
-    )
-
-
-def list_for_tuple(data: Sequence[Any]) -> InputError:
-    shapes = " and ".join(str(tuple(t.shape)) for t in data)
-    return InputError(
-        "RA210",
-        f"`data` is a list of two arrays of shapes {shapes}; a list holds batches. Give the tuple (x, y) for inputs "
-        "and labels, or [(x, y)] for one batch of both.",
-    )
-
-
-def table_as_data(kind: str) -> InputError:
-    return InputError(
-        "RA210",
-        f"`data` is a pandas {kind}; expected arrays. Give `(table[columns].to_numpy(), table[label].to_numpy())`.",
-    )
-
-
-def mask_or_labels(shape: Sequence[int]) -> InputError:
-    return InputError(
-        "RA210",
-        f"the second tensor of the batch has the shape {tuple(shape)} of the token ids and holds 0 and 1: a mask, or a "
-        "label for each token? Say mask=1, or labels=1.",
-    )
-
-
-def dtypes_differ(inputs: torch.dtype, weights: torch.dtype) -> InputError:
-    given, held = dtype_name(inputs), dtype_name(weights)
-    return InputError(
-        "RA260",
-        f"the inputs are {given} and the model's weights {held}. Convert the one or the other (`x.to(torch.{held})`, "
-        f"`model.to(torch.{given})`), or give dtype={held!r} to record under autocast.",
-    )
-
-
-def no_labels_entry(place: int, raw: Any) -> InputError:
-    what = f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, (tuple, list)) else "")
-    return InputError("RA210", f"`labels` is entry {place} of the batch, which is {what}.")
-
-
-def no_labels_key(key: str, keys: Sequence[Any]) -> InputError:
-    return InputError("RA210", f"`labels` names {key!r} and the batch has {listed(list(map(str, keys)), 8)}.")
-
-
 def labels_choice(value: Any) -> InputError:
     return InputError(
         "RA212",
@@ -255,12 +161,6 @@ def labels_choice(value: Any) -> InputError:
 
 def option_type(name: str, value: Any, expected: str) -> InputError:
     return InputError("RA212", f"`{name}` is {value!r}; expected {expected}.")
-
-
-def no_axis(name: str, axis: int, shape: Sequence[int]) -> InputError:
-    return InputError(
-        "RA212", f"`{name}` is {axis}; expected an axis of the first input, which has shape {tuple(shape)}."
-    )
 
 
 def model_failed(error: Exception, called: str) -> ModelError:
@@ -277,12 +177,6 @@ def not_readable(address: str, kind: str) -> ModelError:
 
 def mask_without_layer(keys: Sequence[str], layers: Sequence[str]) -> ModelError:
     return ModelError("RA113", f"`mask` names {listed(keys)}, but the layers to record are {listed(layers)}.")
-
-
-def no_method(name: str, model: str, names: Sequence[str]) -> ModelError:
-    return ModelError(
-        "RA127", f"`forward` is {name!r} and {model} has no such method; nearest: {listed(nearest(name, names))}."
-    )
 
 
 def forward_choice(value: Any) -> ModelError:
@@ -314,44 +208,6 @@ def probe_choice(value: Any) -> InputError:
 
 
 # --- models and layers ------------------------------------------------------------------------------------------------
-
-
-def no_hooks(kind: str) -> ModelError:
-    return ModelError(
-        "RA128",
-        f"`model` is a {kind}: a compiled program whose layers cannot be hooked. Give the eager nn.Module that it was "
-        "made from.",
-    )
-
-
-def placed(device: str, how: str) -> ModelError:
-    return ModelError(
-        "RA129",
-        f"`device` is {device!r}, but the model's weights were placed by {how}, and moving them would break that. "
-        "Leave `device` out: the model is recorded where it is.",
-    )
-
-
-def lazy_weights(names: Sequence[str]) -> ModelError:
-    return ModelError(
-        "RA129",
-        f"{listed(names)} are lazy: their shapes are not known until the model has run, and running it would draw its "
-        "weights. Run it once on a batch, or load its weights.",
-    )
-
-
-def several_devices(devices: Sequence[str]) -> ModelError:
-    return ModelError(
-        "RA129",
-        f"the model's weights lie on {listed(devices)} without hooks that move data between them. Put it on one "
-        "device, or dispatch it with accelerate.",
-    )
-
-
-def weights_missing(names: Sequence[str]) -> ModelError:
-    return ModelError(
-        "RA129", f"{listed(names)} are on the meta device: the model holds no weights. Load them before recording."
-    )
 
 
 def called_as_forward(name: str, children: Sequence[str]) -> ModelError:
@@ -405,3 +261,122 @@ def other_samples(address: str, shape: Sequence[int], axis: int, rows: int, size
 
 def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def no_layer(wanted: str, names: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA101",
+        f"no layer matches {wanted!r}; nearest: {listed(nearest(wanted.partition(':')[0], names))}. "
+        "`repana layers MODEL` lists all.",
+    )
+
+
+def never_ran(wanted: str, names: Sequence[str], ran: Sequence[str]) -> ModelError:
+    which = f"{wanted!r} is" if list(names) == [wanted] else f"{wanted!r} matches {listed(names)}, which are"
+    return ModelError(
+        "RA102",
+        f"{which} in the model but never ran on the first batch (a branch not taken, or a fused kernel that skips it). "
+        f"Ran nearby: {listed(ran)}.",
+    )
+
+
+def several_parts(address: str, parts: Sequence[str]) -> ModelError:
+    return ModelError("RA103", f"{address!r} holds {len(parts)} tensors; choose one of {listed(parts, 8)}.")
+
+
+def no_mask(address: str, shape: tuple[int, ...], method: str) -> ModelError:
+    return ModelError(
+        "RA107",
+        f"{address!r} is a sequence of shape {shape} and no attention mask came with it, so {method!r} would mix in "
+        f"padding. Give `mask=` (a key of the batch or a function), choose '{address}|cls', or say `mask=False` if "
+        "nothing is padded.",
+    )
+
+
+def no_part(address: str, parts: Sequence[str]) -> ModelError:
+    return ModelError("RA108", f"{address!r} has no such part; it has {listed(parts, 8)}.")
+
+
+def no_such_call(address: str, module: str, calls: int) -> ModelError:
+    return ModelError("RA109", f"{address!r}: {module!r} ran {calls} time(s) per forward; wanted @1 to @{calls}.")
+
+
+def missed(address: str, batch: int, expected: int, found: int) -> ModelError:
+    return ModelError(
+        "RA110",
+        f"{address!r}: its module ran {expected} time(s) on the first batch but {found} on batch {batch} "
+        "(counted from 0). "
+        "Layers that run on some inputs only cannot be recorded for all; leave it out.",
+    )
+
+
+def pooling_does_not_fit(
+    address: str, method: str, kind: str, shape: tuple[int, ...], allowed: Sequence[str]
+) -> ModelError:
+    return ModelError(
+        "RA111",
+        f"{address!r} is a {kind} of shape {shape}; {method!r} does not apply. Choose one of {listed(allowed, 9)}.",
+    )
+
+
+def unknown_pooling(address: str, pool: str, allowed: Sequence[str]) -> ModelError:
+    return ModelError("RA111", f"{address!r} asks for the pooling {pool!r}; wanted one of {listed(allowed, 12)}.")
+
+
+def bad_pattern(pattern: str, reason: str) -> ModelError:
+    return ModelError("RA112", f"{pattern!r} is not a regular expression: {reason}.")
+
+
+def layer_not_understood(wanted: Any) -> ModelError:
+    return ModelError(
+        "RA112",
+        f"`layers` holds a {type(wanted).__name__}; wanted names, patterns ('layer*.conv2', 're:...'), module "
+        "classes or "
+        "predicates (name, module) -> bool.",
+    )
+
+
+def no_layers_given() -> ModelError:
+    return ModelError("RA112", "`layers` is empty; wanted 'auto' or at least one name or pattern.")
+
+
+def width_changed(address: str, width: int, found: int, batch: int) -> ModelError:
+    return ModelError(
+        "RA114",
+        f"{address!r} gave {width} features per sample on the first batch and {found} on batch {batch} (counted "
+        "from 0). "
+        "Choose a pooling that does not depend on the input's size (avg, max, mean, cls, last, grid).",
+    )
+
+
+def not_numbers(address: str, dtype: str) -> ModelError:
+    return ModelError(
+        "RA115", f"{address!r} holds {dtype} values (token ids?), not features; record the layer after it."
+    )
+
+
+def no_tensor(address: str) -> ModelError:
+    return ModelError("RA115", f"{address!r} holds no tensor.")
+
+
+def mixed_rows(rows: dict[str, int]) -> ModelError:
+    tokens = [name for name, count in rows.items() if count > 1]
+    others = [name for name, count in rows.items() if count == 1]
+    return ModelError(
+        "RA116",
+        f"{listed(tokens)} give one row per token and {listed(others)} one per sample; record them apart, so that rows "
+        "mean the same in every layer.",
+    )
+
+
+def too_large(needed: int, budget: int, layers: Sequence[tuple[str, int]]) -> InputError:
+    largest = listed([f"{name} ({_bytes(size)})" for name, size in layers], 3)
+    return InputError(
+        "RA208",
+        f"the features need {_bytes(needed)} and the host has {_bytes(budget)} free. Pool the largest "
+        f"({largest}), choose fewer layers, or set `max_samples=`.",
+    )
+
+
+def pool_without_layer(keys: Sequence[str], layers: Sequence[str]) -> ModelError:
+    return ModelError("RA111", f"`pool` names {listed(keys)}, which matches none of the layers {listed(layers, 9)}.")

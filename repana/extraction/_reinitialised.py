@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from repana import _check
+from repana.extraction import _attribution_refusals
 from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._data import stream
 from repana.extraction._probe import probe
@@ -51,7 +52,7 @@ def reinitialised(
             try:
                 fresh = copy.deepcopy(inner)
             except Exception as error:
-                raise _check.no_copy(type(inner).__name__, str(error)) from error
+                raise _attribution_refusals.no_copy(type(inner).__name__, str(error)) from error
             _reset(fresh)
         fresh.eval()
         if data is not None and any(isinstance(m, _BatchNorm) and m.track_running_stats for m in fresh.modules()):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from repana import _check
+from repana.extraction import _attribution_refusals
 from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._data import stream
 from repana.extraction._session import session, unwrap, wanted_device
@@ -67,7 +67,7 @@ def residual_paths(
             run(inner, batch, forward)
     found = watch.paths()
     if not found:
-        raise _check.no_residual(type(inner).__name__)
+        raise _attribution_refusals.no_residual(type(inner).__name__)
     return found
 
 

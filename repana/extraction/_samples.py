@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from repana import _check
+from repana.extraction import _data_refusals
 
 HELD_OUT = 0.25
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
@@ -39,7 +39,7 @@ def docstrings(packages: tuple[str, ...], per_package: int = 400) -> tuple[list[
     for label, package in enumerate(packages):
         found = importlib.util.find_spec(package)
         if found is None or found.origin is None:
-            raise _check.package_missing(package)
+            raise _data_refusals.package_missing(package)
         sentences: dict[str, None] = {}
         for file in sorted(Path(found.origin).parent.rglob("*.py")):
             sentences |= dict.fromkeys(_sentences(file))

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from repana import _check
-from repana.extraction import _refusals
+from repana.extraction import _model_refusals
 
 
 class Session:
@@ -71,9 +70,9 @@ def session(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -
 def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
     """The module inside torch.compile, DataParallel and DistributedDataParallel, and what was taken off."""
     if type(model).__name__ == "ExportedProgram":
-        raise _refusals.no_hooks("ExportedProgram")
+        raise _model_refusals.no_hooks("ExportedProgram")
     if not isinstance(model, nn.Module):
-        raise _check.not_a_module(model)
+        raise _model_refusals.not_a_module(model)
     taken = []
     while True:
         inner, name = None, ""
@@ -86,9 +85,9 @@ def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
         taken.append(name)
         model = inner
     if isinstance(model, torch.jit.ScriptModule):
-        raise _refusals.no_hooks(type(model).__name__)
+        raise _model_refusals.no_hooks(type(model).__name__)
     if isinstance(model, torch.fx.GraphModule) and _of_operations(model):
-        raise _refusals.no_hooks("GraphModule of operations (torch.export)")
+        raise _model_refusals.no_hooks("GraphModule of operations (torch.export)")
     return model, taken
 
 
@@ -133,17 +132,17 @@ def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.
     how = placed_by(model)
     if how is not None:
         if asked != found:
-            raise _refusals.placed(str(device), how)
+            raise _model_refusals.placed(str(device), how)
         return found
     lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
     if lazy:
-        raise _refusals.lazy_weights(lazy)
+        raise _model_refusals.lazy_weights(lazy)
     meta = [name for name, p in model.named_parameters() if p.device.type == "meta"]
     if meta:
-        raise _refusals.weights_missing(meta)
+        raise _model_refusals.weights_missing(meta)
     devices = sorted({str(p.device) for p in model.parameters()})
     if len(devices) > 1 and device is None:
-        raise _refusals.several_devices(devices)
+        raise _model_refusals.several_devices(devices)
     return asked
 
 
@@ -152,7 +151,7 @@ def _available(device: torch.device | str) -> torch.device:
         found = torch.device(device)
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
-        raise _check.no_device(str(device), str(error).splitlines()[0]) from None
+        raise _model_refusals.no_device(str(device), str(error).splitlines()[0]) from None
     return found
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from repana import _check
+from repana.extraction import _model_refusals
 from repana.extraction._checkpoints import load_checkpoint
 from repana.extraction.sources import _refusals
 from repana.extraction.sources._arrays import array_pair, read_arrays
@@ -157,7 +158,7 @@ def model_from(
     else:
         network = made(spec, "model", MODELS)
         if not isinstance(network, nn.Module):
-            raise _check.not_a_module(network)
+            raise _model_refusals.not_a_module(network)
         if pretrained:
             raise _refusals.not_pretrained_here(spec)
     if checkpoint is not None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
+from repana.extraction import _attribution_refusals
 from repana.extraction._data import samples_of, stream
 from repana.extraction._guards import FiniteCheck, with_progress
 from repana.extraction._record import Options, passes, planned_of
@@ -70,10 +71,10 @@ def fold_moments(
             at = rows.sample + seen
             seen += batch.size
             if values is not None and seen > len(values):
-                raise _check.target_rows(len(values), seen)
+                raise _attribution_refusals.target_rows(len(values), seen)
             if of_group is not None and group is not None:
                 if seen > len(group):
-                    raise _check.target_rows(len(group), seen, "groups")
+                    raise _attribution_refusals.target_rows(len(group), seen, "groups")
                 fold = of_group[group[at]]
             else:
                 while len(dealt) < seen:
@@ -84,7 +85,7 @@ def fold_moments(
                 sums[address].add(x, aim.to(x.device), fold.to(x.device))
     finite.close()
     if values is not None and seen != len(values):
-        raise _check.target_rows(len(values), seen)
+        raise _attribution_refusals.target_rows(len(values), seen)
     if group is not None and int(group.max()) + 1 < folds:
         raise _check.too_few_groups(int(group.max()) + 1, folds)
     if seen < 2 * folds:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from repana import _check
+from repana.extraction import _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._layouts import index_of
@@ -95,11 +95,11 @@ class Taps:
                 self._seen[""] = 1
         for p in self._plan.layers:
             if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
-                raise _check.missed(p.address, number, p.calls, self._seen[p.site.module])
+                raise _refusals.missed(p.address, number, p.calls, self._seen[p.site.module])
         features = {p.address: self._pooled[p.address] for p in self._plan.layers}
         for p in self._plan.layers:
             if features[p.address].shape[1] != p.width:
-                raise _check.width_changed(p.address, p.width, features[p.address].shape[1], number)
+                raise _refusals.width_changed(p.address, p.width, features[p.address].shape[1], number)
         path = self._plan.facts["logits"]
         z = None if path is None else at(output, path)
         return features, None if z is None else dense(z).float().clone()
@@ -108,5 +108,5 @@ class Taps:
 def _tensor_at(tree: Any, site: Site) -> Tensor:
     found = at(tree, site.part) if site.part else next((tensor for _, tensor in leaves(tree)), None)
     if found is None:
-        raise _check.no_part(str(site), [])
+        raise _refusals.no_part(str(site), [])
     return found

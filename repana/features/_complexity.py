@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.features import _refusals
 from repana.features._readouts import WIDEST, FeatureReads, from_rows, from_sums
 from repana.statistics.intervals import mean_of, proportion
 from repana.summaries.folds import FoldMoments
@@ -163,17 +164,17 @@ def complexity(
     _check.level_of(level)
     _check.choice(form, "form", FORMS)
     _check.in_range(threshold, "threshold", 0.0, 1.0)
-    _check.strengths_of(strengths)
+    _refusals.strengths_of(strengths)
     found = _check.layers_of(layers, "complexity")
     streamed = [isinstance(layers[name], FoldMoments) for name in found]
     if any(streamed):
         if not all(streamed):
-            raise _check.rows_and_moments(found[streamed.index(False)])
+            raise _refusals.rows_and_moments(found[streamed.index(False)])
         given = from_sums(layers, targets, form, strengths)
     else:
         given = from_rows(layers, targets, form, strengths, folds, groups, widest, seed)
     t = given.explained.shape[1] - given.noise
-    names = _check.feature_names(names, t, given.named)
+    names = _refusals.feature_names(names, t, given.named)
     raw, noise = given.explained[:, :t], given.explained[:, t:].clamp_min(0)
     variance = given.variance[:t]
     constant = ~torch.isfinite(raw).all(0)

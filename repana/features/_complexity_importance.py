@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.features import _refusals
 from repana.probes._scores import percentiles
 
 RESAMPLES = 2000
@@ -73,7 +74,7 @@ def complexity_vs_importance(
     k = _values(complexity, "complexity")
     weight = _values(importance, "signed" if signed else "absolute")
     if len(k) != len(weight):
-        raise _check.feature_counts(len(k), len(weight))
+        raise _refusals.feature_counts(len(k), len(weight))
     alive = np.isfinite(k) & np.isfinite(weight)
     k, weight = k[alive], weight[alive]
     t = len(k)

@@ -13,6 +13,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN
 from repana._typing import Features
+from repana.features import _refusals
 from repana.summaries.folds import gram
 from repana.summaries.neighbours import full_precision
 from repana.summaries.nnls import non_negative
@@ -45,7 +46,7 @@ class Dictionary:
         """How strongly each row has each feature. Raises InputError for rows of another width."""
         x = _check.features_of(features)
         if x.shape[1] != self.atoms.shape[1]:
-            raise _check.dictionary_width(tuple(self.atoms.shape), x.shape[1])
+            raise _refusals.dictionary_width(tuple(self.atoms.shape), x.shape[1])
         if self.kind == "units":
             return x.float() if x.dtype != torch.float64 else x
         moved, atoms = x.double() - self.mean.to(x.device), self.atoms.double().to(x.device)
@@ -119,7 +120,7 @@ def dictionary(
     if encoder is not None:
         _check.choice(encoder, "encoder", ENCODERS)
     if count is not None and not (isinstance(kind, str) and kind in ("pca", "nmf")):
-        raise _check.no_count(kind if isinstance(kind, str) else "a matrix")
+        raise _refusals.no_count(kind if isinstance(kind, str) else "a matrix")
     if isinstance(kind, str):
         _check.choice(kind, "dictionary", KINDS)
         if kind == "units":
@@ -127,24 +128,26 @@ def dictionary(
         if kind == "classes":
             if weight is None:
                 raise _check.no_classifier("the dictionary of classes")
-            atoms = _check.dictionary_of(weight, d)
-            return Dictionary(atoms, _check.feature_names(names, len(atoms), "class"), kind, encoder or "project", zero)
+            atoms = _refusals.dictionary_of(weight, d)
+            return Dictionary(
+                atoms, _refusals.feature_names(names, len(atoms), "class"), kind, encoder or "project", zero
+            )
         if kind == "pca":
             atoms, mean = _principal(x, count)
             return Dictionary(
-                atoms, _check.feature_names(names, len(atoms), "component"), kind, encoder or "project", mean
+                atoms, _refusals.feature_names(names, len(atoms), "component"), kind, encoder or "project", mean
             )
         atoms = _parts(x, count, seed)
-        return Dictionary(atoms, _check.feature_names(names, len(atoms), "part"), kind, encoder or "nnls", zero)
-    atoms = _check.dictionary_of(kind, d)
+        return Dictionary(atoms, _refusals.feature_names(names, len(atoms), "part"), kind, encoder or "nnls", zero)
+    atoms = _refusals.dictionary_of(kind, d)
     encoder = encoder or "least_squares"
-    return Dictionary(atoms, _check.feature_names(names, len(atoms), "feature"), "given", encoder, zero)
+    return Dictionary(atoms, _refusals.feature_names(names, len(atoms), "feature"), "given", encoder, zero)
 
 
 def units_of(d: int, names: Sequence[str] | None = None) -> Dictionary:
     """The coordinates of a layer of d units."""
     zero = torch.zeros(d, dtype=torch.float64)
-    return Dictionary(torch.eye(d), _check.feature_names(names, d, "unit"), "units", "project", zero)
+    return Dictionary(torch.eye(d), _refusals.feature_names(names, d, "unit"), "units", "project", zero)
 
 
 def _principal(x: Features, count: int | None) -> tuple[Float[Tensor, "t d"], Float[Tensor, " d"]]:
@@ -159,7 +162,7 @@ def _principal(x: Features, count: int | None) -> tuple[Float[Tensor, "t d"], Fl
     if count is None:
         total = values.cumsum(0)
         count = int((total < 0.99 * total[-1]).sum()) + 1
-    _check.at_most_components(count, min(len(x) - 1, x.shape[1]))
+    _refusals.at_most_components(count, min(len(x) - 1, x.shape[1]))
     return vectors[:, :count].T.contiguous().cpu(), mean.cpu()
 
 
@@ -168,10 +171,10 @@ def _parts(x: Features, count: int | None, seed: int) -> Float[Tensor, "t d"]:
 
     lowest = float(x.min())
     if lowest < 0:
-        raise _check.negative_features(lowest)
+        raise _refusals.negative_features(lowest)
     if count is None:
         count = min(64, len(_principal(x, None)[0]))
-    _check.at_most_components(count, min(x.shape))
+    _refusals.at_most_components(count, min(x.shape))
     model: Any = NMF(count, init="nndsvda", random_state=seed, max_iter=1000, tol=1e-5)  # type: ignore[arg-type]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # parts that still move a little are parts: codes are solved for exactly

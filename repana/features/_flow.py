@@ -11,6 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import Features
+from repana.features import _refusals
 from repana.features._complexity import complexity
 from repana.statistics.intervals import mean_of
 from repana.summaries.neighbours import full_precision
@@ -67,7 +68,7 @@ def flow(
     _check.choice(measure, "measure", MEASURES)
     _check.layers_of(layers, "flow")
     if not len(paths):
-        raise _check.no_paths()
+        raise _refusals.no_paths()
     addresses = list(dict.fromkeys(a for p in paths for a in (p.skip, p.branch)))
     missing = [a for a in addresses if a not in layers]
     if missing:
@@ -85,7 +86,7 @@ def flow(
             if len(layers[a]) != len(first):
                 raise _check.unlike_samples(len(first), len(layers[a]))
         z = _check.values_of(targets, "targets", len(first)).double().cpu()
-        features = _check.feature_names(names, z.shape[1])
+        features = _refusals.feature_names(names, z.shape[1])
         value = torch.stack([cka_of(_check.features_of(layers[a]), z) for a in addresses])
         low = high = torch.full_like(value, torch.nan)
         settings = {}

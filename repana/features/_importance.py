@@ -23,6 +23,7 @@ from repana.extraction._attribution import (
 )
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned
+from repana.features import _refusals
 from repana.features._dictionary import Dictionary, units_of
 from repana.features._recorded import made_of
 from repana.statistics.intervals import mean_of
@@ -238,7 +239,7 @@ class _Code:
         self._places, self._like, self._words = places, tensor, words
         rows = places.rows(tensor)
         if rows.shape[-1] != words.atoms.shape[1]:
-            raise _check.dictionary_width(tuple(words.atoms.shape), rows.shape[-1])
+            raise _refusals.dictionary_width(tuple(words.atoms.shape), rows.shape[-1])
         self._units = words.kind == "units"
         self._atoms = words.atoms.to(tensor)
         self.z = rows if self._units else words.codes(rows.flatten(0, 1)).to(tensor).unflatten(0, rows.shape[:2])

@@ -19,6 +19,7 @@ from repana.extraction._data import stream
 from repana.extraction._probe import probe
 from repana.extraction._session import session, unwrap, wanted_device
 from repana.extraction._tree import Path, at, is_empty
+from repana.features import _refusals
 from repana.statistics.intervals import columns, proportion
 from repana.summaries.merging import Merging
 from repana.summaries.merging import balance as balance_channels
@@ -121,7 +122,7 @@ def feature_merging(
     if leaf is None:
         raise _check.no_classes("no (n, classes) tensor")
     if not found.sizes:
-        raise _check.nothing_to_merge(type(inner).__name__)
+        raise _refusals.nothing_to_merge(type(inner).__name__)
     start = found.merging("sum_in" if reference else "mean_in", "both" if reference else distance)
     if balance and distance == "both" and not reference:
         balance_channels(start, [g for g in found.sizes if g not in found.uneven])

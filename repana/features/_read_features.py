@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from repana import _check
 from repana._activations import Activations
 from repana._ambient import settled
 from repana._results import Row, estimates, row
 from repana.errors import RepanaError
 from repana.extraction._record import record
+from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity, layer_readings
 from repana.features._complexity_importance import FEWEST, ComplexityImportance, complexity_vs_importance
 from repana.features._dictionary import Dictionary, dictionary
@@ -65,7 +65,7 @@ def read_features(
     activations = record(model, data, layers, seed=seed, **recording)
     if layer is None:
         if activations.head is None:
-            raise _check.no_linear_head(activations.layers)
+            raise _refusals.no_linear_head(activations.layers)
         layer = activations.head.layer
     if layer not in activations:
         activations = record(model, data, [*activations.layers, layer], seed=seed, **recording)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features
+from repana.features import _refusals
 from repana.statistics.splits import parted
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import HeldOut, grid, held_out, held_out_rows, in_sample, in_sample_rows
@@ -91,7 +92,7 @@ def from_rows(
 
 def from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Sequence[float]) -> FeatureReads:
     if targets is not None:
-        raise _check.targets_twice()
+        raise _refusals.targets_twice()
     sums: list[FoldMoments] = list(layers.values())
     first = sums[0]
     widths, n = [m.xx.shape[1] for m in sums], int(first.count.sum())

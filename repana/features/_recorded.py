@@ -8,6 +8,7 @@ from torch import nn
 from repana import _check
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once
+from repana.features import _refusals
 from repana.features._dictionary import Dictionary, dictionary
 
 
@@ -25,6 +26,6 @@ def made_of(model: nn.Module, data: Any, layer: str, kind: Any, seed: int, optio
     if isinstance(kind, str) and kind == "classes":
         if kept.head is None or kept.head.layer != only:
             whole = record(model, data, "auto", seed=seed, **options).head
-            raise _check.rows_of_the_classifier(layer, whole.layer if whole else None)
+            raise _refusals.rows_of_the_classifier(layer, whole.layer if whole else None)
         weight = kept.head.weight
     return dictionary(kept[only], kind, weight=weight, seed=seed)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
+from repana.features import _refusals
 from repana.statistics.intervals import mean_of
 from repana.summaries.neighbours import full_precision
 
@@ -65,7 +66,7 @@ def redundancy(
     _check.at_least(draws, "draws", 2)
     x = _check.features_of(features).double().cpu()
     z = _check.values_of(targets, "targets", len(x)).double().cpu()
-    names = _check.feature_names(names, z.shape[1])
+    names = _refusals.feature_names(names, z.shape[1])
     x, z = x - x.mean(0), z - z.mean(0)
     d = x.shape[1]
     count = max(1, round(keep * d))

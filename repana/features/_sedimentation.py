@@ -9,6 +9,7 @@ from torch import Tensor, tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
+from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
 from repana.statistics.intervals import columns
@@ -67,10 +68,10 @@ def sedimentation(
     Source: Fel et al. 2024, arXiv:2407.06076.
     """
     _check.layers_of(complexities, "sedimentation", 2)
-    steps = sorted(complexities, key=_check.step_of)
+    steps = sorted(complexities, key=_refusals.step_of)
     odd = sorted(set(complexities) ^ set(importances), key=str)
     if odd:
-        raise _check.steps_differ(odd)
+        raise _refusals.steps_differ(odd)
     planes = {s: complexity_vs_importance(complexities[s], importances[s], top=top, **options) for s in steps}
     first, last = planes[steps[0]].top_complexity, planes[steps[-1]].top_complexity
     change = last.value - first.value
@@ -79,7 +80,7 @@ def sedimentation(
     means = [complexities[s].mean_complexity for s in steps]
     return Sedimentation(
         trend=Estimate(change, change - down, change + up, len(steps)),
-        steps=tensor([_check.step_of(s) for s in steps]),
+        steps=tensor([_refusals.step_of(s) for s in steps]),
         mean=columns(means),
         top=columns([planes[s].top_complexity for s in steps]),
         rho=columns([planes[s].rank_correlation for s in steps]),

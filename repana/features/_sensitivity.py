@@ -13,6 +13,7 @@ from repana._ambient import settled
 from repana._results import Estimate, as_table
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
+from repana.features import _refusals
 from repana.features._recorded import made_of
 from repana.statistics.intervals import mean_of
 
@@ -69,11 +70,11 @@ def sensitivity(
     _check.at_least(draws, "draws", 2)
     sigmas = [sigmas] if isinstance(sigmas, (int, float)) else list(sigmas)
     if not sigmas:
-        raise _check.no_sigmas()
+        raise _refusals.no_sigmas()
     for sigma in sigmas:
         _check.positive(sigma, "sigmas")
     if layer == "input":
-        raise _check.noise_itself()
+        raise _refusals.noise_itself()
     options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
     words = None if dictionary is None else made_of(model, data, layer, dictionary, seed, options)
     parts: list[Tensor] = []

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import Estimate, as_table
+from repana.features import _refusals
 from repana.statistics.splits import Split, split_of
 from repana.summaries.neighbours import full_precision
 
@@ -86,7 +87,7 @@ def variance_explained(
     x = _check.features_of(features).double().cpu()
     z = _check.values_of(targets, "targets", len(x)).double().cpu()
     t = z.shape[1]
-    names = _check.feature_names(names, t)
+    names = _refusals.feature_names(names, t)
     split = split_of(None, len(x), groups=groups, seed=seed, split=split)
     train, report = split.train, split.report
     level_x, level_z = x[train].mean(0), z[train].mean(0)

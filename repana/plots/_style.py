@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from repana import _check
+from repana import _check, _report_refusals
 from repana._numbers import number
 from repana._results import Report
 
@@ -108,7 +108,7 @@ class Plate(Figure):
             try:
                 super().savefig(fname, **options)
             except PermissionError as error:
-                raise _check.not_writable(error.filename or fname) from None
+                raise _report_refusals.not_writable(error.filename or fname) from None
 
 
 def plate(width: float, height: float) -> Plate:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from torch import Tensor
 
-from repana import _check
+from repana import _check, _report_refusals
 from repana._activations import Activations
 from repana._typing import Array
 from repana.plots import _style
@@ -58,7 +58,7 @@ def classifier_plane(
     known = [names[v] if names else v for v in torch.unique(codes).tolist()]
     three = list(known[:3] if classes is None else classes)
     if len(three) != 3 or len(set(three)) != 3 or not set(three) <= set(known):
-        raise _check.wrong_classes(three, known)
+        raise _report_refusals.wrong_classes(three, known)
     numbers = [names.index(v) if names else v for v in three]
     _check.class_columns(torch.tensor(numbers), len(rows), "weight")
     to_plane, centre = plane_of(rows[numbers])

@@ -11,7 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report, Row
 from repana.analyzers import Quantity, quantity
 from repana.plots import _layers, _style
@@ -44,7 +44,7 @@ def depth_profile(
     rows = {name: _curves(report, name, runs, splits) for name in names}
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
-            raise _check.no_depth(name)
+            raise _report_refusals.no_depth(name)
     with _style.drawing() as scale:
         own = _style.grid(len(names), width) if ax is None else []
         axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
@@ -38,7 +38,7 @@ def dimension_depth(
             rows = report.select(name, run=run or report.runs[0], split=split or report.splits[0])
             known = quantity(rows[0].analyzer, rows[0].quantity)
             if known.unit != "dimensions":
-                raise _check.not_dimensions(name, known.unit)
+                raise _report_refusals.not_dimensions(name, known.unit)
             x = np.array([place[r.layer] for r in rows], float)
             value, low, high = (np.array([getattr(r, f) for r in rows], float) for f in ("value", "low", "high"))
             colour = _style.colour(i, len(chosen))

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from repana import _check
+from repana import _check, _report_refusals
 from repana._results import Estimate, Report
 from repana.features._complexity import Complexity
 from repana.features._complexity_importance import ComplexityImportance
@@ -109,7 +109,7 @@ def complexity_plane(
     else:
         read = _read(source, run, split)
         if read.importance is None or read.rho is None:
-            raise _check.nothing_to_draw("complexity_vs_importance")
+            raise _report_refusals.nothing_to_draw("complexity_vs_importance")
         alive = np.isfinite(read.complexity)
         k, weight, rho, title = read.complexity[alive], read.importance[alive], read.rho, read.title
     with _style.drawing():
@@ -293,7 +293,7 @@ def _read(source: Report | Complexity | FeatureReading, run: str | None, split: 
     run, split = run or source.runs[0], split or source.splits[0]
     said = source.about(run).get("settings", {}).get("complexity")
     if said is None:
-        raise _check.nothing_to_draw("complexity")
+        raise _report_refusals.nothing_to_draw("complexity")
     layer = said["features"]
 
     def array(name: str) -> np.ndarray:
@@ -362,7 +362,7 @@ def _pictures(images: Any, n: int) -> np.ndarray:
     if x.ndim == 4 and x.shape[-1] == 1:
         x = x[..., 0]
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] != 3):
-        raise _check.not_images(tuple(x.shape))
+        raise _report_refusals.not_images(tuple(x.shape))
     flat = x.reshape(len(x), -1)
     low, high = flat.min(1), flat.max(1)
     shape = (-1,) + (1,) * (x.ndim - 1)

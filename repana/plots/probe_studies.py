@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from repana import _check
+from repana import _report_refusals
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, finished, opened
 from repana.probes._information import MDL, Pareto
@@ -63,7 +63,7 @@ def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: 
     """
     results = {"": found} if isinstance(found, MDL) else dict(found)
     if not results:
-        raise _check.nothing_to_draw("mdl")
+        raise _report_refusals.nothing_to_draw("mdl")
     with _style.drawing():
         ax, own = opened(ax, width)
         names = _layers.short_names(list(results), LETTERS)
@@ -93,7 +93,7 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
     """
     results = {"": found} if isinstance(found, Pareto) else dict(found)
     if not results:
-        raise _check.nothing_to_draw("pareto")
+        raise _report_refusals.nothing_to_draw("pareto")
     with _style.drawing():
         ax, own = opened(ax, width)
         names = _layers.short_names(list(results), LETTERS)
@@ -128,7 +128,7 @@ def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width:
     On the diagonal nothing is lost. Every mark carries both intervals. Returns the Axes.
     """
     if not found:
-        raise _check.nothing_to_draw("ood_probe")
+        raise _report_refusals.nothing_to_draw("ood_probe")
     names, results = _layers.short_names(list(found), LETTERS), list(found.values())
     with _style.drawing():
         ax, own = opened(ax, width, height=0.95 * width)

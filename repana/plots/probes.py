@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report, Row, penultimate
 from repana.analyzers import quantity
 from repana.errors import InputError
@@ -47,7 +47,7 @@ def probe_depth(
             rows = report.select(name, run=run, split=split)
             known = quantity(rows[0].analyzer, rows[0].quantity)
             if known.unit != "share":
-                raise _check.not_shares(name, known.unit)
+                raise _report_refusals.not_shares(name, known.unit)
             colour = _style.colour(i, len(chosen))
             x, value, low, high = _curve(rows, place)
             marker = _style.MARKERS[i % len(_style.MARKERS)] if len(place) <= MOST_MARKERS else None
@@ -167,7 +167,7 @@ def selectivity_depth(
     """
     names, results = list(found), list(found.values())
     if not names:
-        raise _check.nothing_to_draw("selectivity")
+        raise _report_refusals.nothing_to_draw("selectivity")
     with _style.drawing():
         ax, own = opened(ax, width)
         x = np.arange(len(names))

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report, Row, penultimate
 from repana.analyzers import quantity
 from repana.plots import _layers, _style
@@ -34,7 +34,7 @@ def run_summary(
         for k, (panel, name) in enumerate(zip(axes, names)):
             found = _points(report, name, layer)
             if not found:
-                raise _check.no_array(name, layer or "", "", "", [], report.layers)
+                raise _report_refusals.no_array(name, layer or "", "", "", [], report.layers)
             _panel(panel, found, runs, report.splits)
             panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
         if own:

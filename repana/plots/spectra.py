@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, opened, spread
@@ -83,7 +83,9 @@ def mean_spectrum(
         for i, layer in enumerate(chosen):
             values = report.array("neural_collapse.mean_spectrum", layer, run=run, split=split)
             if not len(values):
-                raise _check.no_array("mean_spectrum", layer, run or report.runs[0], split or "", [], report.layers)
+                raise _report_refusals.no_array(
+                    "mean_spectrum", layer, run or report.runs[0], split or "", [], report.layers
+                )
             longest = max(longest, len(values))
             ax.plot(
                 np.arange(1, len(values) + 1),

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from repana import _check
+from repana import _report_refusals
 from repana._results import Report, Row
 from repana.analyzers import quantity
 from repana.errors import RepanaError
@@ -52,7 +52,7 @@ def trajectory(
                 panel.set_title(_style.literal(_style.shortened(group, max(6, letters))) if i == 0 and group else "")
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
-                raise _check.nothing_selected(name, "any", split or "any", report.runs, report.splits)
+                raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
             _share_scale(row, drawn)
         if ax is None:
             figure = _style.figure_of(axes)
@@ -78,7 +78,7 @@ def series_of(report: Report) -> dict[str, list[str]]:
             found.setdefault(run.rpartition("/")[0], []).append(run)
     found = {group: sorted(runs, key=report.step) for group, runs in found.items()}
     if not any(len({report.step(run) for run in runs}) > 1 for runs in found.values()):
-        raise _check.no_steps(report.runs)
+        raise _report_refusals.no_steps(report.runs)
     return found
 
 

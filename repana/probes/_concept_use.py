@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.probes import _refusals
 from repana.probes._protocol import Probe
 from repana.statistics.intervals import proportion
 
@@ -75,10 +76,10 @@ def concept_use(
     address, _, side = layer.partition(":")
     modules = dict(model.named_modules())
     if address not in modules or side not in ("", "in"):
-        raise _check.no_module(layer, list(modules))
+        raise _refusals.no_module(layer, list(modules))
     if probe.weight is None:
-        raise _check.no_weights(str(probe.settings.get("probe")))
-    column = _check.class_of(concept, probe.classes)
+        raise _refusals.no_weights(str(probe.settings.get("probe")))
+    column = _refusals.class_of(concept, probe.classes)
     others = [k for k in range(len(probe.classes)) if k != column]
     v = probe.weight[:, column] - probe.weight[:, others].mean(1)
     v = v / v.norm()
@@ -148,7 +149,7 @@ def concept_use(
 def _inputs(inputs: Any, known: Tensor | None) -> Tensor:
     """A batch on the model's device, in its precision."""
     if not isinstance(inputs, (Tensor, np.ndarray, list, tuple)) or not len(inputs):
-        raise _check.inputs_not_understood(type(inputs).__name__)
+        raise _refusals.inputs_not_understood(type(inputs).__name__)
     x = inputs if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs))
     if known is None:
         return x
@@ -166,4 +167,4 @@ def _pooled(gradient: Tensor, d: int, layer: str) -> Tensor:
         return gradient.flatten(2).sum(2)
     if gradient[0].numel() == d:
         return gradient.reshape(n, d)
-    raise _check.probe_width(layer, tuple(gradient.shape), d)
+    raise _refusals.probe_width(layer, tuple(gradient.shape), d)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.probes import _refusals
 from repana.probes import _scores as s
 from repana.probes._classifiers import AFFINE, REPORT, TRAIN, head_named
 from repana.probes._data import Labelled, Rows, standardised
@@ -160,7 +161,7 @@ def selectivity(
     kind = torch.unique(every[given.keep], return_inverse=True)[1]
     t, c = int(kind.max()) + 1, len(values)
     if t < 6 or t == len(y):
-        raise _check.bad_types(t, len(y))
+        raise _refusals.bad_types(t, len(y))
     random = np.random.default_rng(seed)
     away = torch.zeros(t, dtype=torch.bool)
     away[torch.from_numpy(random.permutation(t)[: round(held_out * t)])] = True

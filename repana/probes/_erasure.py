@@ -12,6 +12,7 @@ from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED, Features
 from repana.errors import InputError
+from repana.probes import _refusals
 from repana.probes import _scores as s
 from repana.probes._classifiers import head_named
 from repana.probes._data import Labelled, Rows
@@ -109,7 +110,7 @@ def erase(
     _check.at_least(draws, "draws", 1)
     shrunk = _check.shrinkage_of(shrinkage)
     if isinstance(shrunk, str):
-        raise _check.shrinkage_number(shrunk)
+        raise _refusals.shrinkage_number(shrunk)
     given = Labelled.of(features, labels, "erase")
     x, y, values, names = given.x.double(), given.codes.to(given.x.device), given.values, given.names
     split = split_of(given.codes, len(x), groups=given.kept(groups), seed=seed, split=split)

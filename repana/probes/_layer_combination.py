@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import Estimate, as_table
 from repana._typing import Features
+from repana.probes import _refusals
 from repana.probes._classifiers import AFFINE, head_named, logistic_head
 from repana.probes._data import Labelled, Rows
 from repana.probes._layer_selection import PairedProbes, compare_probes
@@ -91,7 +92,7 @@ def layer_combination(
     if len(lengths) > 1:
         raise _check.unlike_samples(*sorted(lengths)[:2])
     if how != "concatenate" and len(widths) > 1:
-        raise _check.widths_differ(how, dict(zip(names, (x.shape[1] for x in arrays))))
+        raise _refusals.widths_differ(how, dict(zip(names, (x.shape[1] for x in arrays))))
     first = Rows.of(arrays[0], labels, groups=groups, seed=seed, split=split, quantity="layer_combination")
     split, head = first.split, head_named(probe)
     keep = Labelled.of(arrays[0], labels, "layer_combination").keep
@@ -174,7 +175,7 @@ def moment_probe(
     _, at = torch.unique(codes, return_inverse=True)
     count = int(at.max()) + 1
     if called and len(labels) == count != len(codes):
-        raise _check.named_samples()
+        raise _refusals.named_samples()
     wanted = _of_samples(labels, at, count)
     pooled = _moments(x.double(), at.to(x.device), count, moments, rank, seed)
     pooled = pooled if x.dtype == torch.float64 else pooled.float()
@@ -243,12 +244,12 @@ def _of_samples(labels: Any, at: Int[Tensor, " t"], count: int) -> Any:
     if values.ndim == 1 and len(values) == count:
         return values
     if values.ndim != 1 or len(values) != len(at):
-        raise _check.labels_of_samples(values.shape, len(at), count)
+        raise _refusals.labels_of_samples(values.shape, len(at), count)
     first = np.zeros(count, np.int64)
     first[at.numpy()[::-1]] = np.arange(len(at))[::-1]
     odd = values != values[first][at.numpy()]
     if odd.any():
-        raise _check.labels_differ_inside(int(at[int(odd.argmax())]))
+        raise _refusals.labels_differ_inside(int(at[int(odd.argmax())]))
     return values[first]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.probes import _refusals
 from repana.probes._protocol import Probe
 from repana.probes._scores import bootstrap_weights, percentiles, resampled
 
@@ -226,7 +227,7 @@ def corrected_difference(
     if d.ndim != 1 or len(d) < 2:
         raise _check.too_few_samples("a comparison over splits", len(np.atleast_1d(d)), 2)
     if not np.isfinite(d).all():
-        raise _check.not_finite_differences(int((~np.isfinite(d)).sum()), len(d))
+        raise _refusals.not_finite_differences(int((~np.isfinite(d)).sum()), len(d))
     for name, count in (("train", train), ("test", test)):
         _check.at_least(count, name, 1)
     mean, j = float(d.mean()), len(d)
@@ -255,4 +256,4 @@ def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: 
 def _same_rows(probes: Sequence[Probe]) -> None:
     prints = {p.split.fingerprint for p in probes}
     if len(prints) > 1:
-        raise _check.other_splits(len(prints))
+        raise _refusals.other_splits(len(prints))

@@ -11,6 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED
+from repana.probes import _refusals
 from repana.probes import _scores as s
 from repana.probes._classifiers import AFFINE, head_named
 from repana.probes._data import Rows
@@ -83,9 +84,9 @@ def ood_probe(
     _check.choice(probe, "probe", AFFINE)
     _check.choice(scale, "scale", ("standard", "centre", "none"))
     if not others:
-        raise _check.no_others()
+        raise _refusals.no_others()
     if "id" in others:
-        raise _check.reserved_name("id")
+        raise _refusals.reserved_name("id")
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="ood_probe")
     home = probed(head_named(probe), rows, permutations=permutations, level=level, seed=seed)
     assert home.weight is not None
@@ -138,9 +139,9 @@ def _labelled(
         raise _check.other_width_of(name, z.shape[1], rows.d)
     codes, names = _check.labels_of(y, len(z), name)
     if bool(names) != named:
-        raise _check.labels_of_two_kinds(name)
+        raise _refusals.labels_of_two_kinds(name)
     if not bool((codes != IGNORED).any()):
-        raise _check.nothing_labelled(name)
+        raise _refusals.nothing_labelled(name)
     if names:
         place = {text: k for k, text in enumerate(rows.names)}
         own = torch.tensor([place.get(names[int(c)], -1) for c in codes])
@@ -164,8 +165,8 @@ def _by_group(
     found: dict[str, list[Tensor]] = {}
     for name, values in given.items():
         if name not in correct:
-            raise _check.unknown_distribution(name, list(correct))
-        shown, numbers = _check.attribute_of(values, lengths[name])
+            raise _refusals.unknown_distribution(name, list(correct))
+        shown, numbers = _refusals.attribute_of(values, lengths[name])
         part = torch.from_numpy(numbers)[kept[name]]
         part = part[rows.split.report] if name == "id" else part
         for k, label in enumerate(shown):

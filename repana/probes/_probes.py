@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from repana import _check
+from repana.probes import _refusals
 from repana.probes._classifiers import (
     KS,
     knn_head,
@@ -112,7 +113,7 @@ def ridge_probe(
     _options("log_loss" if select == LEFT_OUT else select, permutations, level)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="ridge_probe")
     if select == LEFT_OUT and rows.split.group is not None:
-        raise _check.left_out_of_groups()
+        raise _refusals.left_out_of_groups()
     return probed(ridge_head(), rows, permutations=permutations, level=level, seed=seed, select=select)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._results import NAN, Estimate, as_table
+from repana.probes import _refusals
 from repana.probes._classifiers import FIT, REPORT, Head, head_named, knn_head
 from repana.probes._data import Rows
 from repana.statistics.splits import Split
@@ -96,7 +97,7 @@ def sample_efficiency(
         else sorted({_check.whole(m, "sizes") for m in sizes})
     )
     if not given or min(given) < c or max(given) > len(train):
-        raise _check.bad_sizes(given, c, len(train))
+        raise _refusals.bad_sizes(given, c, len(train))
     heads = {name: _head(name, strength) for name in names}
     found = {name: torch.zeros(len(given), repeats, dtype=torch.float64) for name in names}
     nothing = torch.empty(0, dtype=torch.int64)

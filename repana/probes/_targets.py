@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import Estimate, as_table
 from repana._typing import Features
+from repana.probes import _refusals
 from repana.probes import _scores as s
 from repana.probes._classifiers import unit_of
 from repana.probes._data import reduced, standardised
@@ -100,7 +101,7 @@ def multilabel_probe(
     """
     _check.level_of(level)
     x = _check.features_of(features)
-    y = _check.indicators(targets, "targets", len(x))
+    y = _refusals.indicators(targets, "targets", len(x))
     z, _, split, _, _, dead = _prepared(x, groups, split, scale, seed)
     fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
     y = y.to(z.device)

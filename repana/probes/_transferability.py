@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._results import NAN, Estimate, as_table
 from repana._typing import Features
+from repana.probes import _refusals
 from repana.probes._data import Labelled, class_sums, reduced
 from repana.statistics.intervals import from_jackknife
 from repana.summaries.discriminant import ledoit_wolf, within_class_groups
@@ -92,7 +93,7 @@ def transferability(
     for name, value, least in (("shots", shots, 1), ("episodes", episodes, 2), ("groups", groups, 0)):
         _check.at_least(value, name, least)
     given = Labelled.of(features, labels, "transferability")
-    theta = None if source is None else _check.probabilities(source, "source", len(given.given))
+    theta = None if source is None else _refusals.probabilities(source, "source", len(given.given))
     theta = None if theta is None else theta[given.keep.to(theta.device)].double().cpu()
     x, y, c, n = given.x.double(), given.codes, len(given.values), len(given.keep)
     group = within_class_groups(y, groups, seed) if groups > 1 else torch.full_like(y, -1)

@@ -4,7 +4,7 @@ import html
 import os
 from pathlib import Path
 
-from repana import _check, plots
+from repana import _report_refusals, plots
 from repana._numbers import number
 from repana._results import Report, Row
 from repana.plots.depth import headline
@@ -27,7 +27,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     except PermissionError as error:
-        raise _check.not_writable(error.filename or target) from None
+        raise _report_refusals.not_writable(error.filename or target) from None
     return target
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from repana import _check, plots
+from repana import _report_refusals, plots
 from repana._results import Report, Row
 from repana.plots.depth import headline
 
@@ -52,7 +52,7 @@ def _writer(sink: Any):
         return _wandb
     if hasattr(sink, "log") and hasattr(sys.modules.get(_module(sink)), "Table"):
         return _wandb
-    raise _check.no_sink(type(sink).__name__)
+    raise _report_refusals.no_sink(type(sink).__name__)
 
 
 def _tensorboard(sink: Any, scalars: dict[str, float], report: Report, step: int) -> None:

@@ -12,6 +12,7 @@ from repana import _check
 from repana._reads import checked
 from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED, Array
+from repana.separation import _refusals
 from repana.statistics.intervals import from_jackknife
 from repana.summaries.discriminant import within_class_groups
 
@@ -101,7 +102,7 @@ def class_divergences(
     _check.two_classes(codes, names, "class_divergences")
     values, y = torch.unique(codes, return_inverse=True)
     if 8 * len(values) * x.shape[1] ** 2 > LARGEST:
-        raise _check.covariances_too_large(len(values), x.shape[1], 8 * len(values) * x.shape[1] ** 2)
+        raise _refusals.covariances_too_large(len(values), x.shape[1], 8 * len(values) * x.shape[1] ** 2)
     y = y.to(x.device)
     if bool((x.amax(0) == x.amin(0)).all()):
         nothing = Estimate(NAN, n=len(x), note="every feature is constant")

@@ -14,6 +14,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate, Report, as_table
+from repana.separation import _refusals
 from repana.statistics.intervals import from_jackknife
 from repana.summaries.discriminant import Discriminant
 
@@ -173,7 +174,7 @@ def separation_law(
         raise _check.too_few_layers("separation_law", len(values), 3)
     bad = [name for name, value in named.items() if not (math.isfinite(value) and value > 0)]
     if bad:
-        raise _check.not_positive("separation fuzziness", bad)
+        raise _refusals.not_positive("separation fuzziness", bad)
     n, log = len(values), np.log(values)
     fit: Any = stats.linregress(np.arange(n) if place is None else np.array(place), log)
     t = float(stats.t.ppf(0.5 + level / 2, n - 2))

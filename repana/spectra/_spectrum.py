@@ -13,6 +13,7 @@ from torch import Tensor
 from repana import _check
 from repana._reads import reads
 from repana._results import NAN, Estimate, as_table
+from repana.spectra import _refusals
 from repana.statistics.intervals import from_error, from_jackknife, quantile_of
 from repana.summaries.covariance import Covariance
 
@@ -131,7 +132,7 @@ def _window(window: tuple[int, int] | None, rank: int) -> tuple[int, int, str]:
     if window is not None:
         first, last = window
         if first < 1 or last - first < 2:
-            raise _check.narrow_window(window)
+            raise _refusals.narrow_window(window)
         return first, min(last, rank), ""
     first, last = WINDOW[0], min(WINDOW[1], rank)
     if last - first + 1 >= FEWEST:

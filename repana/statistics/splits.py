@@ -13,6 +13,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features
+from repana.statistics import _refusals
 from repana.summaries.neighbours import Neighbours
 
 SHARES = (0.6, 0.2, 0.2)
@@ -48,7 +49,7 @@ class Split:
         Without `codes` (values, several labels) rows are drawn alike. Of a class of one sample that one is fitted on,
         of two the other is reported.
         """
-        wanted = _check.shares_of(tuple(shares))
+        wanted = _refusals.shares_of(tuple(shares))
         if n < FEWEST:
             raise _check.too_few_samples("a probe splits its rows in three and", n, FEWEST)
         strata = np.zeros(n, np.int64) if codes is None else codes.cpu().numpy()
@@ -138,7 +139,7 @@ def _parts(inside: list[np.ndarray], group: np.ndarray | None) -> list[Int[Tenso
     """The rows of each part; none may be empty."""
     for name, rows in zip(PARTS, inside):
         if not rows.any():
-            raise _check.empty_part(name, len(rows), None if group is None else int(group.max()) + 1)
+            raise _refusals.empty_part(name, len(rows), None if group is None else int(group.max()) + 1)
     return [torch.from_numpy(np.flatnonzero(rows)) for rows in inside]
 
 
@@ -151,16 +152,16 @@ def split_of(
     parts = (split.fit, split.select, split.report)
     together = torch.cat(parts)
     if split.n != n or not torch.equal(together.sort().values, torch.arange(n)):
-        raise _check.split_of_others(split.n, n)
+        raise _refusals.split_of_others(split.n, n)
     for name, at in zip(PARTS, parts):
         if not len(at):
-            raise _check.empty_part(name, n, None)
+            raise _refusals.empty_part(name, n, None)
     if groups is None:
         return split
     group = torch.from_numpy(_check.groups_of(groups, n))
     known = [set(group[at].tolist()) for at in parts]
     if known[0] & known[1] or known[0] & known[2] or known[1] & known[2]:
-        raise _check.groups_straddle()
+        raise _refusals.groups_straddle()
     return replace(split, group=group)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features, Labels
+from repana.summaries import _refusals
 from repana.summaries.neighbours import MEMORY, Neighbours
 
 POLICIES = ("drop", "keep", "raise")
@@ -71,7 +72,7 @@ class Cloud:
             kept = distinct(x[again])
             repeated = len(again) - len(kept)
             if duplicates == "raise":
-                raise _check.duplicated(repeated, len(x))
+                raise _refusals.duplicated(repeated, len(x))
             if duplicates == "drop" and len(x) - repeated >= 2:
                 alive = torch.ones(len(x), dtype=torch.bool, device=x.device)
                 alive[again] = False

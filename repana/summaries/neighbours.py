@@ -18,6 +18,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Array, Features, Labels
+from repana.summaries import _refusals
 
 METRICS = ("euclidean", "cosine", "inner")
 MARGIN = 28.0  # c: twice the largest error seen, and the rounding of centred features
@@ -72,7 +73,7 @@ class Neighbours:
         own = bank is None if own is None else own
         y = features if bank is None else bank
         if y.shape[1] != features.shape[1]:
-            raise _check.other_width(features.shape[1], y.shape[1])
+            raise _refusals.other_width(features.shape[1], y.shape[1])
         most = len(y) - (1 if own and offset < len(features) else 0)
         if not 1 <= k <= most:
             raise _check.too_many_neighbours(k, most)
@@ -288,7 +289,7 @@ def _unit(x: Tensor, name: str) -> Tensor:
     norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     zero = (norms[:, 0] == 0).nonzero()[:, 0]
     if len(zero):
-        raise _check.zero_rows(name, len(zero), int(zero[0]))
+        raise _refusals.zero_rows(name, len(zero), int(zero[0]))
     return x / norms
 
 

@@ -19,6 +19,7 @@ from repana.dimension._terms import noted
 from repana.summaries.forest import distances, spanning_edges
 from repana.summaries.subsample import Sketch
 from repana.summaries.tree import Tree
+from repana.topology import _refusals
 
 HALVES = 20  # random halves of the samples, for intervals
 TAIL = 0.99  # quantile of edges that one outlier does not move
@@ -171,7 +172,7 @@ class Persistence:
 
     def diagram(self, dimension: int) -> Float[np.ndarray, "m 2"]:
         if dimension not in self.diagrams:
-            raise _check.no_diagram(dimension, sorted(self.diagrams))
+            raise _refusals.no_diagram(dimension, sorted(self.diagrams))
         return self.diagrams[dimension]
 
     def landscape(self, dimension: int = 1, *, landscapes: int = 5, resolution: int = 100) -> Float[np.ndarray, "k r"]:
@@ -242,7 +243,7 @@ def persistence(
     if dimension > 0:
         needed, seconds = rips_cost(n, dimension)
         if needed > memory:
-            raise _check.homology_too_large(n, needed, memory, seconds)
+            raise _refusals.homology_too_large(n, needed, memory, seconds)
     points, _ = sketch.normalized(normalize)
     if n < len(points):
         points = points[_farthest(points, n)]
@@ -326,7 +327,7 @@ def diagram_distance(
 
     _check.choice(kind, "kind", ("bottleneck", "wasserstein"))
     if not order >= 1:
-        raise _check.at_least_one("order", order)
+        raise _refusals.at_least_one("order", order)
     first, second = (d[d[:, 1] > d[:, 0]] for d in (a.diagram(dimension), b.diagram(dimension)))
     if kind == "bottleneck":
         return float(gudhi.bottleneck_distance(first, second, 0.0))  # type: ignore[attr-defined]
@@ -376,7 +377,7 @@ def rtd(
     else:
         parts = [torch.as_tensor(part, dtype=torch.int64) for part in rows]
         if not parts or any(len(p) < 4 or int(p.min()) < 0 or int(p.max()) >= n for p in parts):
-            raise _check.bad_rows(n)
+            raise _refusals.bad_rows(n)
     found = []
     for part in parts:
         first, second = (_relative(t[part.to(t.device)]) for t in (x, y))

@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from repana import _check
+from repana.extraction.sources import _weights_refusals
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of an npz, npy or safetensors file, by name; nothing is unpickled."""
     file = Path(path)
     if not file.is_file():
-        raise _check.file_missing(path, "data file")
+        raise _weights_refusals.file_missing(path, "data file")
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -23,7 +24,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         return {"features": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
     except ValueError as error:
         if "allow_pickle" in str(error) and file.read_bytes()[:2] in (b"PK", b"\x93N"):
-            raise _check.unsafe(file, ["pickled objects"]) from error
+            raise _weights_refusals.unsafe(file, ["pickled objects"]) from error
         raise _check.unreadable(file, str(error)) from error
     except Exception as error:
         raise _check.unreadable(file, str(error)) from error

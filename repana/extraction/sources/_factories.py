@@ -11,9 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from repana import _check
 from repana.errors import FileError
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _weights_refusals
 
 
 def imported(package: str, extra: str) -> ModuleType:
@@ -21,7 +20,7 @@ def imported(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except Exception as error:  # a broken optional package raises all sorts of things
-        raise _check.extra_missing(package, extra, reason_of(error)) from error
+        raise _weights_refusals.extra_missing(package, extra, reason_of(error)) from error
 
 
 def reason_of(error: BaseException) -> str:
@@ -39,7 +38,7 @@ def made(spec: str, what: str, forms: tuple[str, ...]) -> Any:
     for part in name.split("."):
         if not hasattr(target, part):
             public = [n for n in vars(target) if not n.startswith("_")] if hasattr(target, "__dict__") else []
-            raise _check.no_factory(spec, part, public)
+            raise _weights_refusals.no_factory(spec, part, public)
         target = getattr(target, part)
     if isinstance(target, nn.Module) or not callable(target):
         return target
@@ -52,7 +51,7 @@ def called(spec: str, what: str, forms: tuple[str, ...]) -> tuple[str, str, str 
     """The module, the name in it and the call of `pkg.module:factory(key=value)`."""
     found = re.fullmatch(r"(?P<where>.+?):(?P<name>[A-Za-z_][\w.]*)(?P<call>\(.*\))?", spec)
     if not found:
-        raise _check.spec_not_understood(spec, what, forms)
+        raise _weights_refusals.spec_not_understood(spec, what, forms)
     return found["where"], found["name"], found["call"]
 
 
@@ -64,12 +63,12 @@ def keywords_of(call: str | None, spec: str, what: str, forms: tuple[str, ...]) 
         node = ast.parse(f"f{call}", mode="eval").body
         assert isinstance(node, ast.Call)
         if node.args or any(k.arg is None for k in node.keywords):
-            raise _refusals.positional_arguments(spec)
+            raise _weights_refusals.positional_arguments(spec)
         return {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
     except (SyntaxError, ValueError, AssertionError) as error:
         if isinstance(error, FileError):
             raise
-        raise _check.spec_not_understood(spec, what, forms) from None
+        raise _weights_refusals.spec_not_understood(spec, what, forms) from None
 
 
 def _check_arguments(target: Callable[..., Any], keywords: dict[str, Any], name: str) -> None:
@@ -84,23 +83,23 @@ def _check_arguments(target: Callable[..., Any], keywords: dict[str, Any], name:
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
     unknown = [] if takes_any else [key for key in keywords if key not in {p.name for p in usable}]
     if needed or unknown:
-        raise _refusals.factory_arguments(name, keywords, needed, unknown, [p.name for p in usable])
+        raise _weights_refusals.factory_arguments(name, keywords, needed, unknown, [p.name for p in usable])
 
 
 def _module(where: str, what: str, spec: str, forms: tuple[str, ...]) -> ModuleType:
     if where.endswith(".py"):
         path = Path(where)
         if not path.is_file():
-            raise _check.file_missing(where, f"{what} file")
+            raise _weights_refusals.file_missing(where, f"{what} file")
         return _module_of_file(path)
     if not re.fullmatch(r"[\w.]+", where):
-        raise _check.spec_not_understood(spec, what, forms)
+        raise _weights_refusals.spec_not_understood(spec, what, forms)
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(where)
     except ModuleNotFoundError as error:
-        raise _check.module_missing(spec, str(error)) from error
+        raise _weights_refusals.module_missing(spec, str(error)) from error
 
 
 def _module_of_file(path: Path) -> ModuleType:

@@ -9,8 +9,7 @@ from typing import TypeAlias
 
 from torch import Tensor, nn
 
-from repana import _check
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _weights_refusals
 
 State: TypeAlias = dict[str, Tensor]
 
@@ -74,14 +73,14 @@ class Weights:
         inside = {key.removeprefix(start): x for key, x in keys.items() if key.startswith(start)}
         outside = [key for key in keys if not key.startswith(start)]
         if outside:
-            say(_refusals.prefix_chosen(file, start, outside))
+            say(_weights_refusals.prefix_chosen(file, start, outside))
         wrong = [
             f"{n} {tuple(inside[n].shape)} for {tuple(x.shape)}"
             for n, x in self.tensors.items()
             if n in inside and inside[n].shape != x.shape
         ]
         if wrong:
-            raise _check.shapes_do_not_match(file, wrong)
+            raise _weights_refusals.shapes_do_not_match(file, wrong)
         missing, extra = self._differences(inside, {*self.names} - {*inside}, {*inside} - {*self.names})
         hooks = any(m._load_state_dict_pre_hooks for m in self.model.modules())
         if (missing or extra) and not hooks:
@@ -89,7 +88,7 @@ class Weights:
         try:
             done = self.model.load_state_dict({self.names.get(n, n): x for n, x in inside.items()}, strict=False)
         except RuntimeError as error:
-            raise _check.shapes_do_not_match(file, [str(error).splitlines()[-1].strip()]) from error
+            raise _weights_refusals.shapes_do_not_match(file, [str(error).splitlines()[-1].strip()]) from error
         if hooks:  # a layer that reads names of older versions has the last word on what is missing
             lost = {n for n, name in self.names.items() if name in done.missing_keys}
             missing, extra = self._differences(inside, lost, {*done.unexpected_keys})
@@ -98,7 +97,7 @@ class Weights:
         lost = {*done.missing_keys} if hooks else {self.names[n] for n in self.names if n not in inside}
         absent = [n for n, name in self.names.items() if name in lost and n in self.optional]
         if absent or done.unexpected_keys:
-            say(_refusals.buffers_differ(file, absent, list(done.unexpected_keys)))
+            say(_weights_refusals.buffers_differ(file, absent, list(done.unexpected_keys)))
 
     def _differences(self, inside: State, missing: set[str], extra: set[str]) -> tuple[list[str], list[str]]:
         """What is missing and what is too much, in order, without what does not matter."""
@@ -112,13 +111,13 @@ class Weights:
             start = _dotted(prefix)
             if not any(key.startswith(start) for key in keys):
                 heads = list(dict.fromkeys(key.partition(".")[0] + "." for key in keys if "." in key))
-                raise _refusals.no_such_prefix(file, start, heads)
+                raise _weights_refusals.no_such_prefix(file, start, heads)
             return start
         found = self.prefixes(keys)
         if "" in found or not found:
             return "" if found else self._nearest(keys)
         if len(found) > 1:
-            raise _refusals.choose_prefix(file, found)
+            raise _weights_refusals.choose_prefix(file, found)
         return found[0]
 
     def _nearest(self, keys: State) -> str:
@@ -133,8 +132,8 @@ class Weights:
 
     def _refuse(self, file: Path, missing: list[str], extra: list[str], start: str) -> None:
         if not missing:
-            raise _refusals.weights_without_place(file, extra)
-        raise _check.keys_do_not_match(file, len(self.names), missing, extra, _hint(missing, extra))
+            raise _weights_refusals.weights_without_place(file, extra)
+        raise _weights_refusals.keys_do_not_match(file, len(self.names), missing, extra, _hint(missing, extra))
 
 
 def _dotted(prefix: str) -> str:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from repana import _check
 from repana.errors import FileError
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _refusals, _weights_refusals
 from repana.extraction.sources._described import Described
 from repana.extraction.sources._factories import imported, reason_of
 from repana.extraction.sources._tables import Table
@@ -74,7 +73,7 @@ class ClassFolders:
 def class_folders(place: str) -> ClassFolders:
     root = Path(place).expanduser()
     if not root.is_dir():
-        raise _check.file_missing(place, "image folder")
+        raise _weights_refusals.file_missing(place, "image folder")
     names = sorted(d.name for d in root.iterdir() if d.is_dir() and not d.name.startswith("."))
     found = {name: _files(root / name) for name in names}
     if names and all(name.lower() in SPLITS for name in names) and any(_has_folders(root / name) for name in names):

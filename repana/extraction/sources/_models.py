@@ -10,7 +10,7 @@ from torch import nn
 
 from repana import _check
 from repana.errors import FileError
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _weights_refusals
 from repana.extraction.sources._factories import imported, keywords_of, reason_of
 
 Say = Callable[[str], None]
@@ -23,7 +23,7 @@ def timm_model(spec: str, *, pretrained: bool, filled: bool, say: Say) -> nn.Mod
     timm = imported("timm", "timm")
     found = re.fullmatch(r"timm:(?P<name>[^()]+)(?P<call>\(.*\))?", spec)
     if not found:
-        raise _check.spec_not_understood(spec, "model", TIMM)
+        raise _weights_refusals.spec_not_understood(spec, "model", TIMM)
     name, keywords = found["name"], keywords_of(found["call"], spec, "model", TIMM)
     pretrained = bool(keywords.pop("pretrained", pretrained))
     if ":" not in name:  # `hf-hub:` and `local-dir:` are names that timm does not list
@@ -31,11 +31,11 @@ def timm_model(spec: str, *, pretrained: bool, filled: bool, say: Say) -> nn.Mod
     try:
         network = timm.create_model(name, pretrained=pretrained, **keywords).eval()
     except TypeError as error:
-        raise _refusals.model_arguments(spec, reason_of(error)) from error
+        raise _weights_refusals.model_arguments(spec, reason_of(error)) from error
     except Exception as error:  # no network, a moved file, a cut file: each library has classes of its own
-        raise _refusals.weights_not_loaded(spec, reason_of(error)) from error
+        raise _weights_refusals.weights_not_loaded(spec, reason_of(error)) from error
     if not pretrained and not filled:
-        say(_refusals.random_weights(spec))
+        say(_weights_refusals.random_weights(spec))
     return network
 
 
@@ -43,10 +43,10 @@ def _check_timm_name(timm: ModuleType, name: str, pretrained: bool) -> None:
     """timm drops what it does not know of a name when no weights are asked for; here it is refused either way."""
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        raise _refusals.no_timm_model(name, timm.list_models())
+        raise _weights_refusals.no_timm_model(name, timm.list_models())
     trained = timm.list_models(f"{architecture}.*", pretrained=True)
     if (tag and name not in trained) or (pretrained and not trained):
-        raise _refusals.no_timm_weights(name, trained)
+        raise _weights_refusals.no_timm_weights(name, trained)
 
 
 def hf_model(path: str, *, filled: bool, say: Say) -> nn.Module:
@@ -65,24 +65,24 @@ def hf_model(path: str, *, filled: bool, say: Say) -> nn.Module:
     missing, unexpected = sorted(info["missing_keys"]), sorted(info["unexpected_keys"])
     total = len(network.state_dict())
     if missing and len(missing) >= len(dict(network.named_parameters())) and not filled:
-        raise _check.keys_do_not_match(f"hf:{path}", total, missing, unexpected, "")
+        raise _weights_refusals.keys_do_not_match(f"hf:{path}", total, missing, unexpected, "")
     if missing and not filled:
-        say(_refusals.newly_initialised(f"hf:{path}", type(network).__name__, missing, total))
+        say(_weights_refusals.newly_initialised(f"hf:{path}", type(network).__name__, missing, total))
     if unexpected:
-        say(_refusals.weights_unused(f"hf:{path}", type(network).__name__, unexpected))
+        say(_weights_refusals.weights_unused(f"hf:{path}", type(network).__name__, unexpected))
     return network.eval()
 
 
 def check_folder(path: str) -> None:
     """A path that is written as one must be there: otherwise transformers would look for it on the hub."""
     if path.startswith((".", "/", "~")) and not Path(path).expanduser().exists():
-        raise _check.file_missing(path, "model folder")
+        raise _weights_refusals.file_missing(path, "model folder")
 
 
 def hf_error(path: str, error: Exception) -> FileError:
     """The refusal for what transformers raised."""
     if "trust_remote_code" in str(error):
-        return _refusals.remote_code(f"hf:{path}")
+        return _weights_refusals.remote_code(f"hf:{path}")
     return _check.unreadable(f"hf:{path}", reason_of(error))
 
 
@@ -92,8 +92,8 @@ def _class_of(transformers: ModuleType, config: Any, path: str, say: Say) -> Any
         try:
             found = getattr(transformers, name, None)
         except ImportError as error:  # the class is there, something that it imports is broken
-            raise _check.extra_missing("transformers", "hf", reason_of(error.__cause__ or error)) from error
+            raise _weights_refusals.extra_missing("transformers", "hf", reason_of(error.__cause__ or error)) from error
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
-    say(_refusals.class_missing(f"hf:{path}", names))
+    say(_weights_refusals.class_missing(f"hf:{path}", names))
     return transformers.AutoModel

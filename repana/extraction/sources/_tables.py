@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from repana import _check
-from repana.extraction.sources import _refusals
+from repana.extraction.sources import _refusals, _weights_refusals
 from repana.extraction.sources._factories import imported, reason_of
 
 TABLES = (".parquet", ".csv", ".jsonl", ".json")
@@ -44,7 +44,7 @@ def open_table(path: str | Path) -> Table:
     """A Parquet, CSV or JSON-lines table."""
     file = Path(path)
     if not file.is_file():
-        raise _check.file_missing(path, "table")
+        raise _weights_refusals.file_missing(path, "table")
     try:
         return _parquet(file) if file.suffix == ".parquet" else _frame(file)
     except Exception as error:
@@ -98,7 +98,7 @@ def open_dataset(place: str) -> Table:
         before, _, split = place.rpartition(":")
         path = Path(before).expanduser()
     if not path.is_dir():
-        raise _check.file_missing(place, "dataset folder")
+        raise _weights_refusals.file_missing(place, "dataset folder")
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:

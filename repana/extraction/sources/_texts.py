@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from repana import _check
 from repana.errors import FileError
 from repana.extraction.sources import _refusals
 from repana.extraction.sources._described import Described
@@ -81,7 +80,7 @@ def text_loader(
 def tokenizer_of(model: Described, where: str) -> Any:
     path = model.path
     if path is None:
-        raise _check.needs_tokenizer(where, model.spec)
+        raise _refusals.needs_tokenizer(where, model.spec)
     try:
         return imported("transformers", "hf").AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:

@@ -1,0 +1,58 @@
+"""Refusals of `profile`: what was found, where, and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from repana._check import listed
+from repana.errors import InputError
+
+
+def no_features() -> InputError:
+    return InputError("RA205", "`model` is an empty mapping; expected features by layer, such as {'layer1': x}.")
+
+
+def activations_and_data() -> InputError:
+    return InputError(
+        "RA212", "got Activations and data; expected Activations with their labels: `Activations(features, labels)`."
+    )
+
+
+def no_recording(options: Sequence[str]) -> InputError:
+    return InputError("RA212", f"got {listed(options)}, which say how to record, and features that are recorded.")
+
+
+def held_out_pair(found: Any) -> InputError:
+    return InputError(
+        "RA210", f"`held_out` is a {type(found).__name__}; expected Activations, or a pair ({{'layer1': x}}, labels)."
+    )
+
+
+def held_out_needs_activations() -> InputError:
+    return InputError("RA213", "`held_out` is data but there is no model to run it through; give recorded Activations.")
+
+
+def nothing_measured(failures: Sequence[str]) -> InputError:
+    first = list({failure.rpartition(": RA")[2]: failure.rstrip(".") for failure in reversed(failures)}.values())[::-1]
+    return InputError("RA220", f"no quantity could be measured: {'; '.join(first[:2]) or 'there are no layers'}.")
+
+
+def moments_alone() -> InputError:
+    return InputError(
+        "RA205",
+        "there are no features: max_samples=0 keeps moments alone, for `record`. Give `profile` at least a few samples "
+        "of every class.",
+    )
+
+
+def subset_too_small(kept: int, classes: int, short: Sequence[Any]) -> InputError:
+    return InputError(
+        "RA221",
+        f"`max_samples` kept {kept} samples of {classes} classes, and fewer than 2 of class(es) {listed(short)}; such "
+        f"a subset looks collapsed whatever the network does. Keep at least {10 * classes}, ten of every class.",
+    )
+
+
+def baselines_need_a_model() -> InputError:
+    return InputError(
+        "RA213", "`baselines` re-initialises a model, and recorded Activations came; give the model and its data."
+    )

@@ -1,0 +1,56 @@
+"""Refusals of gradients, residual paths and copies: what was found, where, and what to do."""
+
+from repana.errors import InputError, ModelError
+
+
+def no_copy(model: str, reason: str) -> ModelError:
+    return ModelError(
+        "RA117",
+        f"{model} cannot be copied to be re-initialised ({reason.rstrip('.')}); give `factory=`.",
+    )
+
+
+def target_rows(found: int, wanted: int, name: str = "targets") -> InputError:
+    return InputError(
+        "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
+    )
+
+
+def labels_to_explain(least: int, most: int, columns: int) -> InputError:
+    return InputError(
+        "RA203",
+        f"labels run from {least} to {most} and the model has {columns} outputs, from 0; leave out rows without "
+        "a label, or explain the predicted class.",
+    )
+
+
+def labels_beyond(note: str) -> InputError:
+    return InputError("RA203", f"{note}; give labels from 0, or data without them.")
+
+
+def used_again(layer: str, calls: int) -> ModelError:
+    return ModelError(
+        "RA118",
+        f"{layer!r} is called {calls} times in one forward pass, so there is no one value to attribute to; name a "
+        "layer that is called once (a wrapper of each use).",
+    )
+
+
+def no_path(layer: str, reason: str) -> ModelError:
+    return ModelError("RA118", f"no derivative reaches {layer!r}: {reason}.")
+
+
+def not_traced(model: str, where: str, reason: str) -> ModelError:
+    return ModelError(
+        "RA120",
+        f"{model} cannot be traced by torch.fx ({where}: {reason.rstrip('.')}); give the part of it that can be, or "
+        "write that layer without control flow.",
+    )
+
+
+def no_residual(model: str) -> ModelError:
+    return ModelError(
+        "RA122",
+        f"no sum of a skip path and a branch was seen in a forward pass of {model}; `flow(paths=...)` takes the two "
+        "addresses of each block.",
+    )

@@ -1,0 +1,156 @@
+"""Refusals of the probes family: what was found, where, and what to do."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from repana._check import _tensor, groups_of, listed, matrix, nearest
+from repana.errors import InputError, ModelError
+
+
+def attribute_of(values: Any, n: int) -> tuple[list[str], np.ndarray]:
+    """The values that an attribute of rows takes, and which of them each row has."""
+    numbers = groups_of(values, n, "attributes")
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    first = [int(np.flatnonzero(numbers == k)[0]) for k in range(int(numbers.max()) + 1)]
+    return [str(array[i]) for i in first], numbers
+
+
+def other_splits(count: int) -> InputError:
+    return InputError(
+        "RA248",
+        f"the probes were split in {count} ways; fit them with one `split=`, so that they report the same rows.",
+    )
+
+
+def bad_types(types: int, n: int) -> InputError:
+    if types == n:
+        return InputError(
+            "RA249",
+            f"`types` has {types} types in {n} rows, one a row; a control task is then a permutation of labels, which "
+            "every probe has as `accuracy.null` and `capacity`.",
+        )
+    return InputError("RA249", f"`types` has {types} types in {n} rows; wanted at least 6, each with several rows.")
+
+
+def probabilities(value: Any, name: str, n: int) -> Tensor:
+    """(n, z) shares that sum to one in every row."""
+    x = matrix(value, name, n, None, "one row of probabilities per sample")
+    total = x.double().sum(1)
+    if bool((x < 0).any()) or float((total - 1).abs().max()) > 1e-3:
+        raise InputError(
+            "RA250",
+            f"`{name}` has rows that sum to {float(total.min()):.4g} to {float(total.max()):.4g}, the least value "
+            f"{float(x.min()):.4g}; wanted probabilities: `logits.softmax(1)`.",
+        )
+    return x
+
+
+def shrinkage_number(value: str) -> InputError:
+    return InputError("RA212", f"`shrinkage` is {value!r}; wanted a number from 0 to 1 here.")
+
+
+def indicators(value: Any, name: str, n: int) -> Tensor:
+    """(n, t) zeros and ones as int64."""
+    x = _tensor(value, name)
+    if x.ndim != 2 or len(x) != n or x.shape[1] == 0:
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted ({n}, labels): one column a label.")
+    if not bool(((x == 0) | (x == 1)).all()):
+        odd = x[(x != 0) & (x != 1)].flatten()[0].item()
+        raise InputError("RA203", f"`{name}` has the value {odd!r}; wanted zeros and ones, one column a label.")
+    return x.long()
+
+
+def no_others() -> InputError:
+    return InputError("RA205", "`others` is empty; wanted names with (features, labels) of a distribution.")
+
+
+def unknown_distribution(name: str, names: Sequence[str]) -> InputError:
+    return InputError("RA212", f"`attributes` names {name!r}; wanted {listed(names, 9)}.")
+
+
+def bad_sizes(sizes: Sequence[int], classes: int, most: int) -> InputError:
+    return InputError(
+        "RA212",
+        f"`sizes` is {list(sizes)}; wanted numbers from {classes} (the classes) to {most} (the rows).",
+    )
+
+
+def widths_differ(how: str, widths: Mapping[str, int]) -> InputError:
+    shown = listed([f"{name} ({width})" for name, width in widths.items()])
+    return InputError("RA234", f"`how` is {how!r} and the layers have different widths: {shown}; take 'concatenate'.")
+
+
+def labels_of_samples(shape: tuple[int, ...], tokens: int, samples: int) -> InputError:
+    return InputError(
+        "RA201", f"`labels` has shape {tuple(shape)}; wanted one label per token ({tokens}) or per sample ({samples})."
+    )
+
+
+def labels_differ_inside(sample: int) -> InputError:
+    return InputError(
+        "RA203", f"`labels` differ inside sample {sample} (counted from 0); the moments of its tokens have one label."
+    )
+
+
+def no_module(layer: str, names: Sequence[str]) -> ModelError:
+    return ModelError("RA101", f"{layer!r} is no module of this model; nearest: {listed(nearest(layer, names))}.")
+
+
+def no_weights(probe: str) -> InputError:
+    return InputError(
+        "RA252", f"a {probe} probe of these features has no direction; take a linear, ridge, LDA or nearest-mean probe."
+    )
+
+
+def class_of(concept: str | int, classes: Sequence[str]) -> int:
+    """The column of a class, by name or number."""
+    if isinstance(concept, str):
+        if concept not in classes:
+            raise InputError("RA252", f"no class {concept!r} in this probe; it has {listed(classes, 12)}.")
+        return list(classes).index(concept)
+    if not 0 <= concept < len(classes):
+        raise InputError("RA252", f"no class {concept} in this probe; it has {len(classes)}, from 0.")
+    return concept
+
+
+def probe_width(layer: str, shape: tuple[int, ...], d: int) -> InputError:
+    return InputError(
+        "RA252", f"layer {layer!r} gives {shape} and the probe was fitted on {d} features; probe this layer's features."
+    )
+
+
+def left_out_of_groups() -> InputError:
+    return InputError(
+        "RA212", "`select` is 'leave_one_out' and rows come in groups, which know each other; take 'log_loss'."
+    )
+
+
+def not_finite_differences(bad: int, count: int) -> InputError:
+    return InputError("RA204", f"`differences` has {bad} NaN or infinite value(s) of {count}.")
+
+
+def reserved_name(name: str) -> InputError:
+    return InputError("RA212", f"`others` has a distribution called {name!r}, which is the one fitted on; rename it.")
+
+
+def labels_of_two_kinds(name: str) -> InputError:
+    return InputError(
+        "RA203", f"the labels fitted on and those of {name!r} are not both names or both numbers; give one kind."
+    )
+
+
+def nothing_labelled(name: str) -> InputError:
+    return InputError("RA205", f"{name!r} has no sample with a label (all are -100).")
+
+
+def named_samples() -> InputError:
+    return InputError(
+        "RA201", "`sample` has names, whose order is open, and `labels` one value a sample; give one label per token."
+    )
+
+
+def inputs_not_understood(kind: str) -> InputError:
+    return InputError("RA210", f"`inputs` is a {kind}; wanted a tensor or array with at least one sample.")

@@ -1,0 +1,27 @@
+"""Refusals of the topology family: what was found, where, and what to do."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from repana._check import _bytes, listed
+from repana.errors import InputError
+
+
+def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> InputError:
+    return InputError(
+        "RA246",
+        f"persistent homology of {n} samples needs about {_bytes(needed)} and {seconds:.0f} s, and `memory` is "
+        f"{_bytes(budget)}; take `most=` fewer samples, or raise `memory=`.",
+    )
+
+
+def at_least_one(name: str, value: Any) -> InputError:
+    return InputError("RA212", f"`{name}` is {value!r}; wanted a number of at least 1.")
+
+
+def bad_rows(n: int) -> InputError:
+    return InputError("RA212", f"`rows` must hold batches of at least 4 places from 0 to {n - 1}, at least one batch.")
+
+
+def no_diagram(dimension: int, known: Sequence[int]) -> InputError:
+    return InputError("RA212", f"`dimension` is {dimension}; this persistence has {listed(known)}.")
