@@ -6,8 +6,6 @@ from typing import Any
 
 import typer
 
-from repana import _report_refusals
-
 OK, USAGE, PARTIAL, UNSAFE = 0, 2, 3, 4
 
 # Quantities of the whole network, and the analyzer of layers that they are read from.
@@ -23,6 +21,7 @@ READ_FROM = {
 
 def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
     """The analyzers that names of analyzers and quantities stand for, and the quantities that were named."""
+    from repana import _report_refusals
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
     table = {**ANALYZERS, **{name: ACROSS_LAYERS[name] for name in READ_FROM}}
