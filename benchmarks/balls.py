@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import torch
 
-from repana import Cloud, gride, mada, mind_ml, mle, mom, tle, two_nn
+from repana import NeighbourGraph, gride, mada, mind_ml, mle, mom, tle, two_nn
 from repana.dimension._angles import on_ball
 from repana.dimension._calibration import DIMENSIONS, SEED, SIZES, TABLE, ball, draws, named
 
@@ -29,7 +29,7 @@ ESTIMATORS = [
 
 def statistics(n: int, d: int, seed: int) -> dict[str, list[float]]:
     """Every shipped statistic of one ball; those that need more neighbours than there are, NaN."""
-    cloud = Cloud.of(ball(n, d, seed), k=min(65, n - 1))
+    cloud = NeighbourGraph.of(ball(n, d, seed), k=min(65, n - 1))
     found = {}
     for function, options in ESTIMATORS:
         enough = max(options.get(name, 0) for name in ("k", "n2")) <= cloud.neighbours.k

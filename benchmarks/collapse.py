@@ -80,7 +80,7 @@ def run(n: int = 50_000, d: int = 2048, rounds: int = 3) -> list[Line]:
         ones = torch.ones(1, n)
 
         def ours(x: torch.Tensor = x, y: torch.Tensor = y) -> dict[str, float]:
-            got = neural_collapse(x, y, families=("nc1", "nc2"), replicates=0)
+            got = neural_collapse(x, y, families=("nc1", "nc2"), bootstrap=0)
             return {name: float(getattr(got, name)) for name in ("nc1", "cdnv", "etf_error", "equinorm")}
 
         theirs = peer(x, y, c)
@@ -117,8 +117,8 @@ def precision() -> list[Line]:
         noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
         x = (means[y] + sd / d**0.5 * noise).float()
         errors = []
-        got = neural_collapse(x, y, families=("nc1", "law", "nc2"), replicates=0)
-        want = neural_collapse(x.double(), y, families=("nc1", "law", "nc2"), replicates=0)
+        got = neural_collapse(x, y, families=("nc1", "law", "nc2"), bootstrap=0)
+        want = neural_collapse(x.double(), y, families=("nc1", "law", "nc2"), bootstrap=0)
         for name in ("nc1", "quotient", "cdnv", "etf_error", "equinorm", "fuzziness"):
             errors.append(abs(float(getattr(got, name)) / float(getattr(want, name)) - 1))
         worst = max(errors)

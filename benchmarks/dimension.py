@@ -19,14 +19,14 @@ import torch
 import repana
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
 from benchmarks.manifolds import MANIFOLDS
-from repana import Cloud
+from repana import NeighbourGraph
 from repana.summaries.forest import distances, spanning_edges
 
 SEEDS = range(3)  # of the table
 FRESH = range(1000, 1005)  # of the headline; the curves of calibration come from others
 N = 2000
 
-OURS: dict[str, Callable[[Cloud], float]] = {
+OURS: dict[str, Callable[[NeighbourGraph], float]] = {
     "TwoNN": lambda c: float(repana.two_nn(c)),
     "calibrated": lambda c: _calibrated(c),
     "MLE20": lambda c: float(repana.mle(c)),
@@ -46,7 +46,7 @@ OURS: dict[str, Callable[[Cloud], float]] = {
 }
 
 
-def _calibrated(cloud: Cloud) -> float:
+def _calibrated(cloud: NeighbourGraph) -> float:
     found = repana.two_nn(cloud, method="ml", calibrate=True).calibrated
     return float("nan") if found is None else float(found)
 
@@ -86,7 +86,7 @@ def table() -> list[Line]:
         values: dict[tuple[str, str], list[float]] = {}
         for seed in SEEDS:
             a = generate(np.random.default_rng(seed), N)
-            cloud = Cloud.of(torch.from_numpy(a), k=100)
+            cloud = NeighbourGraph.of(torch.from_numpy(a), k=100)
             for name, function in OURS.items():
                 values.setdefault(("ours", name), []).append(function(cloud))
             with warnings.catch_warnings():
@@ -132,7 +132,7 @@ def headline() -> list[Line]:
     for n, most in ((2000, 6.5), (500, 9.0)):
         of_mean, single, raw = [], [], []
         for truth, generate in MANIFOLDS.values():
-            clouds = [Cloud.of(torch.from_numpy(generate(np.random.default_rng(s), n))) for s in FRESH]
+            clouds = [NeighbourGraph.of(torch.from_numpy(generate(np.random.default_rng(s), n))) for s in FRESH]
             found = [repana.two_nn(c, method="ml", calibrate=True) for c in clouds]
             values = [e.calibrated.value for e in found if e.calibrated is not None]
             of_mean.append(100 * abs(np.mean(values) / truth - 1))
@@ -192,7 +192,7 @@ def dadapy() -> list[Line]:
         np.save(path, x.numpy())
         for _ in range(3):
             began = time.process_time()
-            cloud = Cloud.of(x)
+            cloud = NeighbourGraph.of(x)
             ours = [float(repana.two_nn(cloud, method="ml"))]
             ours += [float(repana.gride(cloud, n1=n1)) for n1 in (1, 2, 4, 8, 16, 32)]
             spent = time.process_time() - began

@@ -78,7 +78,7 @@ def estimators(rounds: int) -> list[Line]:
     a = x.numpy()
 
     def ours() -> list[float]:
-        cloud = repana.Cloud.of(x, k=64)
+        cloud = repana.NeighbourGraph.of(x, k=64)
         found = [repana.two_nn(cloud), repana.mle(cloud), repana.mom(cloud, average="mean")]
         found += [repana.correlation_dimension(cloud)]
         found += [repana.gride(cloud, n1=n1) for n1 in (1, 2, 4, 8, 16, 32)]
@@ -171,7 +171,7 @@ def coverage(draws: int = 200) -> list[Line]:
             x = torch.rand(1000, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
             gap = (x[:, None] - x).abs_()
             r = torch.minimum(gap, 1 - gap).square_().sum(2).sqrt_().fill_diagonal_(math.inf)
-            cloud = repana.Cloud(Neighbours(*r.topk(20, largest=False), 1000, d), torch.arange(1000), 1000, 0)
+            cloud = repana.NeighbourGraph(Neighbours(*r.topk(20, largest=False), 1000, d), torch.arange(1000), 1000, 0)
             found = {
                 "TwoNN": repana.two_nn(cloud),
                 "MLE": repana.mle(cloud),

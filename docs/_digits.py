@@ -26,7 +26,7 @@ def trained(decay: float = 5e-3):
 @cache
 def report() -> repana.Report:
     train, held_out = digits()
-    return repana.profile(trained(), train, held_out=held_out, run="digits CNN", null=10, replicates=50)
+    return repana.profile(trained(), train, held_out=held_out, run="digits CNN", permutations=10, bootstrap=50)
 
 
 @cache
@@ -110,7 +110,7 @@ def checkpoints() -> repana.Report:
             if epoch % 3 == 0:
                 one = repana.profile(
                     net, digits()[0], ["conv1", "conv3", "classifier:in"], "neural_collapse",
-                    run=f"{name}/epoch{epoch}", step=epoch, null=3, replicates=20,
+                    run=f"{name}/epoch{epoch}", step=epoch, permutations=3, bootstrap=20,
                 )  # fmt: skip
                 made.append(one)
     return repana.concat(made)

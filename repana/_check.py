@@ -469,3 +469,7 @@ def no_classes(shape: Any) -> ModelError:
         f"the model's output is {shape}; importance needs logits (n, classes). Give `forward=` that returns them. What "
         "needs no head (complexity, flow, variance explained) can be computed from recorded features.",
     )
+
+
+def renamed_argument(function: str, old: str, new: str) -> InputError:
+    return InputError("RA212", f"`{old}` of `{function}` is now `{new}`.")

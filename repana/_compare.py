@@ -13,8 +13,9 @@ import numpy as np
 from scipy import stats
 
 from repana import _check, _report_refusals, _saved
+from repana._estimate import LEVEL, NAN
 from repana._numbers import percent
-from repana._results import LEVEL, NAN, Report, Row, concat
+from repana._results import Report, Row, concat
 
 if TYPE_CHECKING:
     import pandas as pd

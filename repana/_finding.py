@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from repana._estimate import span
 from repana._numbers import number
-from repana._results import Report, Row, penultimate, span
-from repana.analyzers import quantity
+from repana._results import Report, Row, penultimate
 
 SEVERITIES = ("issue", "tip", "passed", "not applicable")
 ISSUE, TIP, PASSED, ABSENT = SEVERITIES
@@ -57,6 +57,10 @@ class View:
         """The input of the classifier."""
         return penultimate(self.report, self.run)
 
+    def title(self, row: Row) -> str:
+        """What the quantity of a row is called."""
+        return self.report.quantity(row.analyzer, row.quantity).label
+
     def rows(self, name: str, split: str | None = None) -> tuple[Row, ...]:
         """The rows of `analyzer.quantity` by layer, none where it was not measured."""
         analyzer, _, wanted = name.partition(".")
@@ -78,11 +82,6 @@ def null(row: Row) -> str:
     """The value without class structure, with its range."""
     known = not math.isnan(row.null_low) and row.null_low != row.null_high
     return f"{number(row.null)} {span(row.null_low, row.null_high)}" if known else number(row.null)
-
-
-def title(row: Row) -> str:
-    line = quantity(row.analyzer, row.quantity)
-    return line.label
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,55 +1,44 @@
-"""The loop: record, summarise once per layer, read every quantity, put the rows into a report."""
+"""`profile`: record a model over data, measure every layer with every family, and put it all into a report."""
 
 import hashlib
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from repana import _check, _profile_refusals
 from repana._activations import Activations, renumbered
 from repana._ambient import settled
-from repana._results import Report, Row, estimates, row
-from repana._typing import IGNORED
-from repana.analyzers import ACROSS_LAYERS, ANALYZERS, Analyzer
+from repana._loop import Measurements
+from repana._renamed import renamed
+from repana._results import Report
+from repana._selection import Selection, selected
+from repana._table import described
+from repana._typing import INPUT
 from repana.collapse._formulas import CONVENTIONS
 from repana.errors import RepanaError
 from repana.extraction._record import record
-from repana.extraction._reinitialised import iter_once
-from repana.features._read_features import across_features
-from repana.probes._across_layers import across_probes, untrained
-from repana.probes._suite import Probing
-from repana.separation._fisher import separation_law
-from repana.summaries.covariance import Covariance
-from repana.summaries.discriminant import Discriminant
-from repana.summaries.moments import Moments
-from repana.summaries.neighbour_graph import Cloud
-from repana.summaries.pairwise_distances import Pairs
-from repana.summaries.subsample import Sketch
-
-FEATURES = "complexity"  # measured of all layers together
-LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) stay out of the report
+from repana.extraction._reinitialised import iter_once, reinitialised
 
 
+@renamed(replicates="bootstrap", null="permutations")
 @settled()
 def profile(
     model: nn.Module | Activations | Mapping[str, Any],
     data: Any = None,
     layers: Any = "auto",
-    analyzers: str | Iterable[str] = "all",
+    analyzers: Any = "all",
     *,
     held_out: Any = None,
     run: str = "model",
     step: int | float | None = None,
     split: str = "train",
     convention: str = "papyan",
-    null: int = 20,
-    replicates: int = 100,
+    permutations: int = 20,
+    bootstrap: int = 100,
     level: float = 0.95,
     seed: int = 0,
     baselines: int = 0,
@@ -63,10 +52,14 @@ def profile(
       `held_out` is a second dataset (`Activations`, or a pair of such a mapping and its labels) measured beside the
       first; nearest-mean decisions on it use the class means of `data`.
     - `run` names the report's rows, `step` says where in training the model stands (epochs or updates).
-    - `analyzers`: "all" or names of the ANALYZERS table, among which may be "all"; "dimension_estimators" is measured
-      only where it is named. "complexity" reads the units of the classifier's input from all layers up to it.
+    - `analyzers`: "all", or names from the registry (`repana metrics` lists them), among which may be "all";
+      "dimension_estimators" is measured only where it is named. "complexity" reads the units of the classifier's input
+      from all layers up to it. Functions of your own stand beside names, as in `["all", my_function]`: a function of
+      (features, labels), or of summaries such as `Moments` by annotation, that returns a number, an `Estimate` or a
+      dataclass of them; or an `Analyzer`, which also says labels and units.
       `convention`: see `neural_collapse`.
-    - `null`: label permutations for the value without class structure; `replicates`: of the bootstrap; 0 for none.
+    - `permutations`: label permutations for the value without class structure; `bootstrap`: of the bootstrap; 0 for
+      none.
     - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
@@ -78,8 +71,7 @@ def profile(
     Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
     measured, and all that `record` raises.
     """
-    analyzers = analyzers if isinstance(analyzers, str) else list(analyzers)
-    chosen = _chosen(analyzers)
+    selection = selected(analyzers)
     if isinstance(model, Activations) and data is not None:
         raise _profile_refusals.activations_and_data()
     if isinstance(model, Activations) and isinstance(held_out, Activations):
@@ -91,7 +83,7 @@ def profile(
         (model, held_out), data = _of_arrays(model, data, held_out, layers), None
     _check.choice(convention, "convention", CONVENTIONS)
     _check.level_of(level)
-    for name, value in (("null", null), ("replicates", replicates), ("baselines", baselines)):
+    for name, value in (("permutations", permutations), ("bootstrap", bootstrap), ("baselines", baselines)):
         if value < 0:
             raise _check.negative(name, value)
     if recording.get("max_samples") == 0:
@@ -102,6 +94,8 @@ def profile(
         _check.choice(name, "an option of profile", sorted(known | own))
     if baselines and iter_once(data):
         raise _check.walked_once(type(data).__name__)
+    if baselines and isinstance(model, Activations):
+        raise _profile_refusals.baselines_need_a_model()
     began = time.perf_counter()
     train = _recorded(model, data, layers, seed, recording)
     splits = {split: train}
@@ -110,55 +104,26 @@ def profile(
         if isinstance(other, Activations):
             raise _profile_refusals.held_out_needs_activations()
         splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
-    settings = {"convention": convention, "null": null, "replicates": replicates, "level": level, "seed": seed}
-    rows: list[Row] = []
-    arrays: dict[str, np.ndarray] = {}
-    failures: list[str] = []
-    details: dict[str, Any] = {}
-    probings: dict[str, dict[str, Probing]] = {name: {} for name in splits}
+    settings = {
+        "convention": convention, "permutations": permutations, "bootstrap": bootstrap, "level": level, "seed": seed,
+    }  # fmt: skip
+    measured = Measurements(run, settings)
     for name, activations in splits.items():
-        if not len(activations.sample):
-            raise _profile_refusals.moments_alone()
-        if activations.labels is None:
-            if any(ANALYZERS[a].labels for a in _named(analyzers)):
-                raise _check.no_labels(name)
-            chosen = [a for a in chosen if not a.labels]
-        _check_kept(activations)
-        for depth, layer in enumerate(activations.layers):
-            reference = train.moments[layer] if activations is not train and layer in train else None
-            measured = _measure(activations, layer, chosen, settings, reference)
-            for analyzer, result in measured.items():
-                if isinstance(result, RepanaError):
-                    failures.append(f"{name}, {layer}, {analyzer}: {result}")
-                    continue
-                if isinstance(result, Probing):
-                    probings[name][layer] = result
-                found = {q: e for q, e in estimates(result).items() if e.note != "not applicable"}
-                rows += [row(run, name, layer, depth, analyzer, q, e) for q, e in found.items()]
-                arrays |= _arrays(result, f"{name}/{layer}/{analyzer}")
-                details.setdefault("settings", {}).setdefault(analyzer, dict(getattr(result, "settings", {})))
-                if hasattr(result, "counts"):
-                    named = activations.provenance.get("class_names") or ()
-                    shown = [str(named[k] if named else k) for k in result.classes]
-                    details.setdefault("classes", {})[name] = dict(zip(shown, map(int, result.counts)))
-    report = Report(tuple(rows), arrays)
-    rows += _across(report, run, failures, level)
-    for name, found in probings.items():
-        depths = {layer: depth for depth, layer in enumerate(splits[name].layers)}
-        rows += across_probes(found, run, name, depths, level, seed)
-    for name, activations in splits.items() if {"all", FEATURES} & {*_names(analyzers)} else ():
-        found, more, said = across_features(activations, run, name, level, seed, failures)
-        rows += found
-        arrays |= more
-        details.setdefault("settings", {}).update(said)
-    if not rows:
-        raise _profile_refusals.nothing_measured(failures)
-    if baselines and probings[split]:
-        if isinstance(model, Activations):
-            raise _profile_refusals.baselines_need_a_model()
-        rows += untrained(
-            model, data, train, probings[split], run, split, baselines, factory, recording, level, seed, failures
+        selection = _measurable(activations, name, selection)
+        measured.add_layers(activations, name, selection, None if activations is train else train)
+    for name, activations in splits.items():
+        copies = baselines if name == split else 0
+        measured.add_across(
+            activations,
+            name,
+            selection,
+            lambda: _untrained(model, data, train, copies, factory, recording, seed, split, measured.fail),  # noqa: B023
+            lambda: _inputs(model, data, train, recording, seed),
         )
+    failures = measured.failures()
+    if not measured.rows:
+        raise _profile_refusals.nothing_measured(failures)
+    found = selection.of(measured.settings)
     provenance = {
         **train.provenance,
         "run": run,
@@ -167,14 +132,17 @@ def profile(
             name: {"samples": a.seen, "kept": len(a.sample), "draws": _draws(a, settings)} for name, a in splits.items()
         },
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
-        "analyzers": [a.name for a in chosen] + [FEATURES] * ("complexity" in details.get("settings", {})),
+        "analyzers": selection.names,
         "arguments": {**_arguments(layers, analyzers), **settings, **_shown(recording)},
-        **details,
+        "settings": measured.settings,
+        "classes": measured.classes,
+        "quantities": {**measured.quantities, **described(found)},
+        "sources": selection.sources(found),
         "failures": failures,
         "seconds": round(time.perf_counter() - began, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    return Report(tuple(rows), arrays, provenance)
+    return Report(tuple(measured.rows), measured.arrays, provenance)
 
 
 def _of_arrays(
@@ -213,16 +181,20 @@ def _draws(activations: Activations, settings: Mapping[str, Any]) -> str:
     labels = torch.empty(0) if activations.labels is None else activations.labels
     text = hashlib.sha256(labels.cpu().long().contiguous().numpy().tobytes())
     text.update(activations.sample.cpu().contiguous().numpy().tobytes())
-    text.update(repr([settings[name] for name in ("seed", "replicates", "null", "convention")]).encode())
+    text.update(repr([settings[name] for name in ("seed", "bootstrap", "permutations", "convention")]).encode())
     return text.hexdigest()[:16]
 
 
-def _arguments(layers: Any, analyzers: str | Iterable[str]) -> dict[str, Any]:
+def _arguments(layers: Any, analyzers: Any) -> dict[str, Any]:
     """What was asked for, as it would be typed; predicates and classes by their name."""
     named = [layers] if isinstance(layers, str) or callable(layers) else list(layers)
     texts = [x if isinstance(x, str) else getattr(x, "__name__", repr(x)) for x in named]
-    wanted = analyzers if isinstance(analyzers, str) else list(analyzers)
-    return {"layers": texts[0] if len(texts) == 1 else texts, "analyzers": wanted}
+    chosen = [analyzers] if isinstance(analyzers, str) or callable(analyzers) else list(analyzers)
+    asked = [a if isinstance(a, str) else getattr(a, "name", getattr(a, "__name__", repr(a))) for a in chosen]
+    return {
+        "layers": texts[0] if len(texts) == 1 else texts,
+        "analyzers": asked[0] if isinstance(analyzers, str) else asked,
+    }
 
 
 def _shown(recording: Mapping[str, Any]) -> dict[str, Any]:
@@ -242,21 +214,16 @@ def _check_kept(activations: Activations) -> None:
         raise _profile_refusals.subset_too_small(len(activations.sample), len(classes), short)
 
 
-def _names(analyzers: str | Iterable[str]) -> list[str]:
-    return [analyzers] if isinstance(analyzers, str) else list(analyzers)
-
-
-def _named(analyzers: str | Iterable[str]) -> list[str]:
-    """The analyzers of the table that were asked for by name."""
-    return [name for name in _names(analyzers) if name not in ("all", FEATURES)]
-
-
-def _chosen(analyzers: str | Iterable[str]) -> list[Analyzer]:
-    names = _named(analyzers)
-    for name in names:
-        _check.choice(name, "analyzers", ("all", *ANALYZERS, FEATURES))
-    whole = "all" in _names(analyzers)
-    return [a for a in ANALYZERS.values() if a.name in names or (whole and a.default)]
+def _measurable(activations: Activations, split: str, selection: Selection) -> Selection:
+    """What can be measured of a split: without labels, what needs none."""
+    if not len(activations.sample):
+        raise _profile_refusals.moments_alone()
+    _check_kept(activations)
+    if activations.labels is not None:
+        return selection
+    if any(a.labels for a in selection.named):
+        raise _check.no_labels(split)
+    return selection.without_labels()
 
 
 def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[str, Any]) -> Activations:
@@ -268,143 +235,37 @@ def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[
     return record(model, data, layers, seed=seed, **options)
 
 
-def _measure(
-    activations: Activations,
-    layer: str,
-    chosen: list[Analyzer],
-    settings: Mapping[str, Any],
-    reference: Moments | None,
-) -> dict[str, Any]:
-    """The result of every analyzer on one layer, or the error that it raised."""
-    try:
-        x = _check.features_of(activations[layer])
-    except RepanaError as error:
-        return dict.fromkeys([a.name for a in chosen], error)
-    results: dict[str, Any] = {}
-    codes: Tensor | RepanaError | None = None
-    try:
-        codes = None if activations.labels is None else _check.labels_of(activations.labels, len(x), layer)[0]
-    except RepanaError as error:
-        codes = error
-    keep = codes != IGNORED if isinstance(codes, Tensor) else torch.ones(len(x), dtype=torch.bool)
-    if isinstance(codes, Tensor) and not bool(keep.all()):
-        at = keep.nonzero()[:, 0]
-        x, codes = x[at.to(x.device)], codes[at]
-    shared = _Summaries(x, codes if isinstance(codes, Tensor) else None, activations.exact.get(layer), settings)
-    for analyzer in chosen:
+def _untrained(
+    model: Any,
+    data: Any,
+    trained: Activations,
+    copies: int,
+    factory: Callable[[], nn.Module] | None,
+    recording: Mapping[str, Any],
+    seed: int,
+    split: str,
+    fail: Callable[[str, str, str, Exception], None],
+) -> list[Activations]:
+    """The same data through copies of the network with new random weights, as many as could be made."""
+    options = {k: v for k, v in recording.items() if k in ("forward", "batch_size")}
+    found: list[Activations] = []
+    for k in range(copies):
         try:
-            if not analyzer.labels:
-                results[analyzer.name] = analyzer.function(shared[analyzer.reads[0]], level=settings["level"])
-                continue
-            if isinstance(codes, RepanaError):
-                raise codes
-            assert codes is not None
-            _check.two_classes(codes, (), analyzer.name)
-            results[analyzer.name] = _call(analyzer, x, codes, shared, activations, keep, layer, settings, reference)
+            fresh = reinitialised(model, data, seed=seed + k, factory=factory, **options)
+            found.append(record(fresh, data, list(trained.layers), seed=seed, **recording))
         except RepanaError as error:
-            results[analyzer.name] = error
-    return results
+            fail(split, "", f"re-initialised copy {k}", error)
+            break
+    return found
 
 
-class _Summaries:
-    """The summaries of one layer, each computed when first read and shared by all its readers."""
-
-    def __init__(self, x: Tensor, codes: Tensor | None, exact: Moments | None, settings: Mapping[str, Any]) -> None:
-        self._x, self._codes, self._exact, self._settings = x, codes, exact, settings
-        self._made: dict[type, Any] = {}
-
-    def __getitem__(self, summary: type) -> Any:
-        if summary not in self._made:
-            self._made[summary] = self._make(summary)
-        return self._made[summary]
-
-    def _make(self, summary: type) -> Any:
-        subset = self._exact is not None and self._exact.n != len(self._x) and self._exact.scatter is not None
-        if summary is Pairs:
-            assert self._codes is not None
-            return Pairs.of(self._x, self._codes, seed=self._settings["seed"])
-        if summary is Sketch:
-            return Sketch.of(self._x, seed=self._settings["seed"])
-        if summary is Cloud:
-            return Cloud.of(self._x, self._codes, seed=self._settings["seed"])
-        if summary is Covariance:
-            if self._exact is not None and subset:
-                return Covariance.from_moments(self._exact)
-            return Covariance.of(self._x, seed=self._settings["seed"])
-        assert self._codes is not None
-        if summary is Moments:
-            return self._exact if self._exact is not None else Moments.of(self._x, self._codes)
-        if self._exact is not None and subset:
-            return Discriminant.from_moments(self._exact)
-        groups = 20 if self._settings["replicates"] else 0
-        return Discriminant.of(self._x, self._codes, groups=groups, seed=self._settings["seed"])
-
-
-def _call(
-    analyzer: Analyzer,
-    x: Tensor,
-    codes: Tensor,
-    shared: _Summaries,
-    activations: Activations,
-    keep: Tensor,
-    layer: str,
-    settings: Mapping[str, Any],
-    reference: Moments | None,
-) -> Any:
-    summaries = [shared[summary] for summary in analyzer.reads]
-    if not analyzer.arrays:
-        taken = inspect.signature(analyzer.function).parameters
-        given = {name: settings[name] for name in ("level", "null", "seed") if name in taken}
-        if analyzer.sample:
-            given |= _samples(activations.sample, keep)
-        return analyzer.function(*(summaries or (x, codes)), **given)
-    named = {summary.__name__.lower(): value for summary, value in zip(analyzer.reads, summaries)}
-    options: dict[str, Any] = {}
-    if analyzer.head:
-        head = activations.head
-        here = head is not None and head.layer == layer
-        z = activations.logits
-        if z is not None:
-            options["logits"] = z[keep.nonzero()[:, 0].to(z.device)]
-        if head is not None and here:
-            options |= {"weight": head.weight, "bias": head.bias}
-        options["reference"] = reference
-    return analyzer.function(x, codes, **named, **options, **settings)
-
-
-def _samples(sample: Tensor, keep: Tensor) -> dict[str, Tensor]:
-    """Which sample each row is of, where some have several rows: those of one must not stand on both sides."""
-    rows = sample[keep.nonzero()[:, 0].to(sample.device)]
-    return {"groups": rows} if int(rows.unique().numel()) < len(rows) else {}
-
-
-def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:
-    """The tensors of a result, by name."""
-    found: dict[str, Any] = {}
-    for f in fields(result):
-        value = getattr(result, f.name)
-        inner = isinstance(value, Mapping) and all(isinstance(v, torch.Tensor) for v in value.values())
-        found |= {f"{f.name}.{k}": v for k, v in value.items()} if inner else {f.name: value}
-    return {
-        f"{prefix}.{name}": value.detach().cpu().numpy()
-        for name, value in found.items()
-        if isinstance(value, torch.Tensor) and 0 < value.numel() <= LARGEST_ARRAY
-    }
-
-
-def _across(report: Report, run: str, failures: list[str], level: float) -> list[Row]:
-    """Quantities of the whole network, read from the rows of its layers."""
-    rows: list[Row] = []
-    if "fuzziness" not in report.quantities or len(report.layers) < 3:  # no law is read from two layers
-        return rows
-    for split in report.splits:
-        for name, analyzer in ACROSS_LAYERS.items():
-            if analyzer.function is not separation_law:  # the others read probes
-                continue
-            try:
-                result = analyzer.function(report, split=split, level=level)
-            except RepanaError as error:
-                failures.append(f"{split}, whole network, {name}: {error}")
-                continue
-            rows += [row(run, split, "", -1, name, q, e) for q, e in estimates(result).items()]
-    return rows
+def _inputs(model: Any, data: Any, trained: Activations, recording: Mapping[str, Any], seed: int) -> Any:
+    """The raw input (n, d) of the network; None where there is none: token numbers are no features."""
+    if INPUT in trained:
+        return trained[INPUT]
+    if isinstance(model, Activations):
+        return None
+    try:
+        return record(model, data, [INPUT], seed=seed, **recording)[INPUT]
+    except RepanaError:
+        return None

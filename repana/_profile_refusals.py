@@ -56,3 +56,33 @@ def baselines_need_a_model() -> InputError:
     return InputError(
         "RA213", "`baselines` re-initialises a model, and recorded Activations came; give the model and its data."
     )
+
+
+def parameter_not_read(function: str, name: str) -> InputError:
+    return InputError(
+        "RA212",
+        f"`{function}` takes `{name}`, which names nothing that is read of a layer; expected `features`, `labels`, "
+        "`groups`, a parameter annotated with a summary such as `Moments`, or one with a default.",
+    )
+
+
+def function_without_name(function: Any) -> InputError:
+    return InputError(
+        "RA212", f"`analyzers` has {function!r}, which has no name to file its numbers under; define it with `def`."
+    )
+
+
+def name_taken(name: str) -> InputError:
+    return InputError("RA212", f"`analyzers` has a function called {name!r}, and repana has one too; rename yours.")
+
+
+def not_measurements(name: str, kind: str) -> InputError:
+    return InputError(
+        "RA212", f"`{name}` returned {kind}; expected a number, an `Estimate`, or a dataclass with such fields."
+    )
+
+
+def not_an_analyzer(value: Any) -> InputError:
+    return InputError(
+        "RA212", f"`analyzers` has {value!r}; expected names, functions of features and labels, or `Analyzer`s."
+    )

@@ -7,40 +7,83 @@ from typing import Any, TypeVar
 
 from repana import _check
 from repana._ambient import settled
-from repana._typing import IGNORED
-from repana.summaries.covariance import Covariance
-from repana.summaries.discriminant import Discriminant
-from repana.summaries.moments import Moments
-from repana.summaries.neighbour_graph import Cloud
-from repana.summaries.pairwise_distances import Pairs
-from repana.summaries.subsample import Sketch
+from repana._measure import reads_of
+from repana._renamed import refuse_renamed
+from repana._typing import IGNORED, Array
+from repana.summaries._summary import Summary
 
 R = TypeVar("R")
 COUNTS = (
-    "groups",
-    "null",
-    "k",
-    "k1",
-    "k2",
-    "k_max",
-    "n1",
-    "n2",
-    "most",
-    "memory",
-    "seed",
-    "steps",
-    "subsamples",
-    "smallest",
-    "largest",
-)
-OPTIONS: dict[type, tuple[str, ...]] = {
-    Moments: ("scatter",),
-    Discriminant: ("groups", "shrinkage", "null", "seed"),
-    Covariance: ("seed",),
-    Pairs: ("k", "most", "seed"),
-    Sketch: ("most", "seed"),
-    Cloud: ("duplicates", "most", "seed", "memory"),
-}
+    "jackknife", "permutations", "bootstrap", "k", "k1", "k2", "k_max", "n1", "n2", "max_samples", "memory", "seed",
+    "steps", "repeats", "smallest", "largest",
+)  # fmt: skip
+RENAMED = {"groups": "jackknife", "null": "permutations", "most": "max_samples", "subsamples": "repeats"}
+
+
+def reads(function: Callable[..., R]) -> Callable[..., R]:
+    """The function is written on summaries, its first parameters; called with `(features, labels)`, it builds them.
+
+    Where no summary needs labels it is called with features alone. It can also be called with the summaries themselves.
+    Samples labelled -100 are left out; `nan_policy="omit"` leaves out those with NaN or infinite features too. The
+    keywords of its summaries (`seed`, `max_samples`, ...) are keywords of the function; its signature shows them.
+    """
+    own = inspect.signature(function).parameters
+    summaries: dict[str, type[Summary]] = {
+        name: kind for name, kind in reads_of(function).items() if isinstance(kind, type) and issubclass(kind, Summary)
+    }
+    labelled = any(kind.labelled for kind in summaries.values())
+    first = next(iter(summaries.values()))
+    defaults = {name: p.default for name, p in own.items() if p.default is not p.empty}
+    shared = {name: p for kind in summaries.values() for name, p in kind.options().items() if name not in own}
+
+    @wraps(function)
+    @settled()
+    def quantity(features: Any, labels: Any = None, *more: Any, **options: Any) -> R:
+        refuse_renamed(function.__name__, options, RENAMED, {*own, *shared})
+        options = checked(options)
+        if isinstance(features, first):
+            given = (features, *((labels,) if labels is not None else ()), *more)
+            return function(*given, **options)
+        if more or (labels is not None and not labelled):
+            raise TypeError(f"{function.__name__}() takes {'features and labels' if labelled else 'features'} alone")
+        rows = _check.finite_rows(features, options.pop("nan_policy", "raise"))
+        x = _check.features_of(features, finite=rows is None)
+        codes = None
+        if labelled:
+            codes, names = _check.labels_of(labels, len(x))
+            if rows is not None:
+                x, codes = x[rows], codes[rows.cpu()]
+            keep = codes != IGNORED
+            if not bool(keep.all()):
+                at = keep.nonzero()[:, 0]
+                x, codes = x[at.to(x.device)], codes[at]
+            _check.two_classes(codes, names, function.__name__)
+        elif rows is not None:
+            x = x[rows]
+        built = {
+            name: kind.of(x, *(() if codes is None else (codes,)), **kind.asked(defaults | options))
+            for name, kind in summaries.items()
+        }
+        return function(**built, **{k: v for k, v in options.items() if k in own or k not in shared})
+
+    quantity.on_summaries = function  # type: ignore[attr-defined]
+    quantity.__signature__ = _signature(function, summaries, shared, labelled)  # type: ignore[attr-defined]
+    return quantity
+
+
+def _signature(
+    function: Callable[..., Any],
+    summaries: dict[str, type[Summary]],
+    shared: dict[str, inspect.Parameter],
+    labelled: bool,
+) -> inspect.Signature:
+    """(features, labels, *, the function's own options, those of its summaries, nan_policy)."""
+    of = inspect.signature(function)
+    word, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    first = [inspect.Parameter(name, word, annotation=Array) for name in ("features", "labels")[: 1 + labelled]]
+    own = [p.replace(kind=keyword) for name, p in of.parameters.items() if name not in summaries]
+    policy = inspect.Parameter("nan_policy", keyword, default="raise", annotation=str)
+    return of.replace(parameters=[*first, *own, *shared.values(), policy])
 
 
 def checked(options: dict[str, Any]) -> dict[str, Any]:
@@ -48,66 +91,3 @@ def checked(options: dict[str, Any]) -> dict[str, Any]:
     if "level" in options:
         _check.level_of(options["level"])
     return {k: _check.whole(v, k) if k in COUNTS and v is not None else v for k, v in options.items()}
-
-
-def reads(*summaries: type, labels: bool = True) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """The function takes these summaries first; called with `(features, labels)`, it builds them.
-
-    With `labels=False` it is called with features alone, of which one summary is built.
-
-    Samples labelled -100 are left out; `nan_policy="omit"` leaves out those with NaN or infinite features too.
-    Keywords that a summary understands (`groups`, `shrinkage`, `seed`) go to the summary.
-    """
-
-    def without_labels(function: Callable[..., R]) -> Callable[..., R]:
-        defaults = {name: p.default for name, p in inspect.signature(function).parameters.items()}
-
-        @wraps(function)
-        @settled()
-        def quantity(features: Any, **options: Any) -> R:
-            options = checked(options)
-            if isinstance(features, summaries[0]):
-                return function(features, **options)
-            sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
-            x = _check.features_of(features, finite=sound is None)
-            wanted = {k: options[k] for k in OPTIONS[summaries[0]] if k in options}
-            options = {k: v for k, v in options.items() if k in defaults or k not in wanted}
-            if summaries[0] is Cloud:
-                wanted["k"] = Cloud.needed(defaults | options)
-            built = summaries[0].of(x if sound is None else x[sound], **wanted)  # type: ignore[attr-defined]
-            return function(built, **options)
-
-        quantity.summaries = summaries  # type: ignore[attr-defined]
-        return quantity
-
-    def decorate(function: Callable[..., R]) -> Callable[..., R]:
-        own = set(inspect.signature(function).parameters)
-
-        @wraps(function)
-        @settled()
-        def quantity(features: Any, labels: Any = None, *more: Any, **options: Any) -> R:
-            options = checked(options)
-            if isinstance(features, summaries[0]):
-                given = (features, *((labels,) if labels is not None else ()), *more)
-                return function(*given, **options)
-            sound = _check.finite_rows(features, options.pop("nan_policy", "raise"))
-            x = _check.features_of(features, finite=sound is None)
-            codes, names = _check.labels_of(labels, len(x))
-            if sound is not None:
-                x, codes = x[sound], codes[sound.cpu()]
-            keep = codes != IGNORED
-            if not bool(keep.all()):
-                rows = keep.nonzero()[:, 0]
-                x, codes = x[rows.to(x.device)], codes[rows]
-            _check.two_classes(codes, names, function.__name__)
-            built = []
-            for summary in summaries:
-                wanted = {k: options[k] for k in OPTIONS[summary] if k in options}
-                built.append(summary.of(x, codes, **wanted))  # type: ignore[attr-defined]
-            known = {k for summary in summaries for k in OPTIONS[summary]}
-            return function(*built, **{k: v for k, v in options.items() if k in own or k not in known})
-
-        quantity.summaries = summaries  # type: ignore[attr-defined]
-        return quantity
-
-    return decorate if labels else without_labels

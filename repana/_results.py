@@ -1,18 +1,20 @@
 """What comes out: an estimate with its interval, and the report of many of them."""
 
-import html
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repana import _check, _report_refusals, _saved
-from repana._numbers import number, percent
+from repana._estimate import LEVEL, NAN, Estimate
+from repana._numbers import percent
+from repana._quantity import Quantity
 
 if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give their objects
     import pandas as pd
@@ -21,72 +23,7 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
 
     from repana.findings import Finding
 
-NAN = float("nan")
-LEVEL = 0.95  # of intervals, where nothing else was asked for
 STEP = re.compile(r"(?:^|[/_.\- ])(?:epoch|step|iter|iteration|update|checkpoint|ckpt)?[_.\- =]?(\d+(?:\.\d+)?)$")
-
-
-@dataclass(frozen=True, repr=False)
-class Estimate:
-    """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
-
-    `null` is the value expected without any relation between features and labels, with its own range. `calibrated` is
-    the estimate less the bias of a sample of this size, where it was asked for.
-    """
-
-    value: float
-    low: float = NAN
-    high: float = NAN
-    n: int = 0
-    note: str = ""
-    null: float = NAN
-    null_low: float = NAN
-    null_high: float = NAN
-    calibrated: "Estimate | None" = None
-
-    def __float__(self) -> float:
-        return self.value
-
-    def __int__(self) -> int:
-        return int(self.value)
-
-    def __repr__(self) -> str:
-        return f"Estimate({self})" if not self.n else f"Estimate({self}, n={self.n})"
-
-    def _repr_html_(self) -> str:
-        return f"<code>{html.escape(str(self))}</code>"
-
-    def __str__(self) -> str:
-        interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"
-        interval += "" if self.calibrated is None else f", calibrated {self.calibrated}"
-        return f"{self.value:.4g}{interval}" + (f" ({self.note})" if self.note else "")
-
-
-def estimates(result: object) -> dict[str, Estimate]:
-    """The scalar quantities of a result by name."""
-    found = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
-    return {name: value for name, value in found.items() if isinstance(value, Estimate)}
-
-
-def as_table(result: object) -> str:
-    """A result for a notebook: its quantities with interval and null, and the names of its arrays."""
-    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
-    shown = {name: e for name, e in named.items() if isinstance(e, Estimate) and e.note != "not applicable"}
-    lines = [
-        f"<tr><th>{name}</th><td>{number(e.value)}</td><td>{span(e.low, e.high)}</td><td>{number(e.null)}</td>"
-        f"<td>{html.escape(e.note)}</td></tr>"
-        for name, e in shown.items()
-    ]
-    level = percent(getattr(result, "settings", {}).get("level", LEVEL))
-    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>note</th></tr>"
-    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
-    caption = f"<caption>{type(result).__name__}</caption>"
-    return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
-
-
-def span(low: float, high: float) -> str:
-    """[low, high], or nothing."""
-    return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
 
 
 @dataclass(frozen=True)
@@ -108,6 +45,8 @@ class Row:
     null_high: float
     n: int
     note: str
+    flags: tuple[str, ...] = ()
+    label: str = ""
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
@@ -125,15 +64,15 @@ class Report:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def runs(self) -> tuple[str, ...]:
         return _unique(row.run for row in self.rows)
 
-    @property
+    @cached_property
     def splits(self) -> tuple[str, ...]:
         return _unique(row.split for row in self.rows)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """The layers in forward order, those of several runs merged; what is of the whole network has the layer ''."""
         merged: list[str] = []
@@ -148,7 +87,7 @@ class Report:
                     at += 1
         return tuple(merged)
 
-    @property
+    @cached_property
     def quantities(self) -> tuple[str, ...]:
         return _unique(row.quantity for row in self.rows)
 
@@ -161,7 +100,47 @@ class Report:
         """All rows as a pandas frame, one line per run, split, layer and quantity."""
         import pandas as pd
 
-        return pd.DataFrame({name: [getattr(row, name) for row in self.rows] for name in COLUMNS}, columns=COLUMNS)
+        columns = {name: [getattr(row, name) for row in self.rows] for name in COLUMNS}
+        columns["flags"] = [", ".join(row.flags) for row in self.rows]
+        return pd.DataFrame(columns, columns=COLUMNS)
+
+    @cached_property
+    def _described(self) -> dict[str, Quantity]:
+        """What the runs say of their quantities, by `analyzer.quantity`."""
+        found: dict[str, Quantity] = {}
+        for provenance in _runs_of(self):
+            for name, facts in provenance.get("quantities", {}).items():
+                found.setdefault(name, Quantity.of(name.partition(".")[2], facts))
+        return found
+
+    def quantity(self, analyzer: str, name: str) -> Quantity:
+        """Label, unit, formula and source of a quantity, as the report says; of one it does not describe, its name.
+
+        Reports that were written before they said so ask the registry of this version.
+        """
+        known = self._described.get(f"{analyzer}.{name}")
+        if known is not None:
+            return known
+        if self._described:
+            return Quantity(name)
+        from repana import analyzers
+
+        return analyzers.quantity(analyzer, name)
+
+    @cached_property
+    def headline(self) -> tuple[str, ...]:
+        """The quantities that tables and figures show first: those that say so, or else the first six."""
+        seen = list(dict.fromkeys((r.analyzer, r.quantity) for r in self.rows if r.layer))
+        first = [(a, q) for a, q in seen if self.quantity(a, q).headline]
+        return tuple(f"{a}.{q}" for a, q in first or seen[:6])
+
+    def sources(self) -> dict[str, str]:
+        """BibTeX of the works that the report names, by the name that quantities give them."""
+        if not self._described:
+            from repana import analyzers
+
+            return analyzers.SOURCES
+        return {work: entry for p in _runs_of(self) for work, entry in p.get("sources", {}).items()}
 
     def qualified(self, quantity: str) -> str:
         """`analyzer.quantity`, also where only the quantity was named. Refuses what no run has, or two analyzers."""
@@ -346,6 +325,7 @@ class Report:
     def load(cls, path: str | os.PathLike[str]) -> "Report":
         """Read what `save` wrote. Raises FileError for what is no report, of a newer version, cut or changed."""
         columns, arrays, provenance = _saved.read(path, COLUMNS)
+        columns["flags"] = [tuple(flags) for flags in columns["flags"]]
         return cls(tuple(Row(*values) for values in zip(*(columns[name] for name in COLUMNS))), arrays, provenance)
 
 
@@ -407,9 +387,12 @@ def penultimate(report: Report, run: str | None = None) -> str:
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:
     """A line of the report from an estimate."""
-    values = asdict(replace(estimate, calibrated=None))
-    del values["calibrated"]
-    return Row(run=run, split=split, layer=layer, depth=depth, analyzer=analyzer, quantity=quantity, index=0, **values)
+    kept = ("value", "low", "high", "null", "null_low", "null_high", "n", "note", "label")
+    values = {name: getattr(estimate, name) for name in kept} | {"note": str(estimate.note)}
+    where = {"run": run, "split": split, "layer": layer, "depth": depth}
+    flags = tuple(map(str, estimate.flags))
+    facts: dict[str, Any] = {**where, "analyzer": analyzer, "quantity": quantity, "index": 0, "flags": flags, **values}
+    return Row(**facts)
 
 
 def _runs_of(report: Report) -> list[Any]:

@@ -11,9 +11,9 @@ import numpy as np
 
 from repana import _report_refusals
 
-FORMAT = 2  # 1 had no digests; it is read as it is
+FORMAT = 3  # 1 had no digests, 1 and 2 no flags, labels and quantities; they are read and completed
 ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
-KINDS: dict[type, str] = {str: "string", int: "int64", float: "float64"}
+KINDS: dict[Any, str] = {str: "string", int: "int64", float: "float64", tuple[str, ...]: "list"}
 
 
 def write(
@@ -30,7 +30,11 @@ def write(
     folder = Path(path)
     if folder.is_file():
         raise _report_refusals.not_a_folder(folder)
-    schema = pa.schema([(name, pa.type_for_alias(KINDS[kind])) for name, (kind, _) in columns.items()])
+    kinds = {name: KINDS[kind] for name, (kind, _) in columns.items()}
+    types = [
+        (name, pa.list_(pa.string()) if kind == "list" else pa.type_for_alias(kind)) for name, kind in kinds.items()
+    ]
+    schema = pa.schema(types)
     table = pa.table({name: list(values) for name, (_, values) in columns.items()}, schema=schema)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,10 +78,48 @@ def read(
         raise _report_refusals.damaged(
             folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)
         ) from None
+    if found < 3:
+        _complete(columns)
+        for p in (provenance, *provenance.get("runs", ())):
+            beyond = [note for note in p.get("notes", ()) if note.startswith("labels reach")]
+            p |= {"labels_beyond": beyond[0]} if beyond else {}
     lacking = [name for name in names if name not in columns]
     if lacking:
         raise _report_refusals.damaged(folder, ROWS, f"it has no column {lacking[0]!r}")
     return columns, arrays, provenance
+
+
+# The notes of formats 1 and 2 that were read as data, and the flags that say the same.
+FLAGS = {
+    "trivial": "trivial",
+    "no simplex": "no_simplex",
+    "the class means": "coinciding_means",
+    "fewer than": "few_samples",
+    "never vary": "constant",
+    "repeat another": "repeated",
+}
+NAMED = (("layer_choice", "chosen_accuracy"), ("layer_choice", "oracle_accuracy"))  # whose note was a layer
+
+
+def _complete(columns: dict[str, list[Any]]) -> None:
+    """Flags and labels of formats 1 and 2, which had them in their notes."""
+    if "note" not in columns or not {"analyzer", "quantity"} <= columns.keys():
+        return
+    notes = columns["note"]
+    named = [pair in NAMED for pair in zip(columns["analyzer"], columns["quantity"])]
+    columns["label"] = [note if name else "" for note, name in zip(notes, named)]
+    columns["flags"] = [[] if name else _flags(note) for note, name in zip(notes, named)]
+    columns["note"] = ["" if name else note for note, name in zip(notes, named)]
+
+
+def _flags(note: str) -> list[str]:
+    parts = note.split("; ")
+    return [
+        flag
+        for words, flag in FLAGS.items()
+        if any(words in part and (words in ("never vary", "repeat another", "fewer than") or part.startswith(words))
+               for part in parts)
+    ]  # fmt: skip
 
 
 def is_report(path: Path) -> bool:

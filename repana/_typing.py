@@ -14,3 +14,6 @@ Features: TypeAlias = Float[Tensor, "n d"]
 Labels: TypeAlias = Int[Tensor, " n"]
 Means: TypeAlias = Float[Tensor, "c d"]
 PerClass: TypeAlias = Shaped[Tensor, " c"]
+
+
+INPUT = "input"  # the address of what the network is given

@@ -3,7 +3,8 @@
 import numpy as np
 
 from repana import Report
-from repana._results import Estimate, row
+from repana._estimate import Estimate
+from repana._results import row
 
 
 def planted(layers, values, name="nc1", run="run", split="train", analyzer="neural_collapse", **about) -> Report:

@@ -13,7 +13,7 @@ N = 60
 X = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
 Y = np.arange(N) % 3
 NAMES = np.array(["cat", "dog", "eel"])[Y]
-QUICK = {"null": 0, "replicates": 0}
+QUICK = {"permutations": 0, "bootstrap": 0}
 
 
 def nc1(features, labels=Y):
@@ -115,7 +115,7 @@ def test_activations_of_arrays_number_their_samples():
     assert repr(made) == "Activations(60 of 60 samples, 1 layers: l 5)"
     report = repana.profile(made, analyzers="fisher", **QUICK)
     assert {r.analyzer for r in report.rows} == {"fisher"}
-    whole = repana.profile(Activations({"l": X}, Y), null=2, replicates=2)  # K17: every family
+    whole = repana.profile(Activations({"l": X}, Y), permutations=2, bootstrap=2)  # K17: every family
     assert {"neural_collapse", "probing", "dimension", "topology"} <= {r.analyzer for r in whole.rows}
 
 

@@ -397,7 +397,7 @@ def test_a_model_sees_the_ambient_state_of_its_caller():
 @pytest.mark.slow
 def test_profiles_in_inference_mode_and_half_precision_defaults():
     net = mlp()
-    options = {"null": 2, "replicates": 4, "analyzers": ["neural_collapse", "spectrum", "two_nn"]}
+    options = {"permutations": 2, "bootstrap": 4, "analyzers": ["neural_collapse", "spectrum", "two_nn"]}
     x = torch.randn(60, 6)
     y = torch.arange(60) % 3
     options["analyzers"] = ["neural_collapse", "spectrum", "fisher"]

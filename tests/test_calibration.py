@@ -8,7 +8,7 @@ import torch
 
 import repana
 from benchmarks.manifolds import MANIFOLDS
-from repana import Cloud, dimension_profile, gride, mle, two_nn
+from repana import NeighbourGraph, dimension_profile, gride, mle, two_nn
 from repana.dimension import _calibration
 from repana.dimension._calibration import DIMENSIONS, SIZES, ball
 from repana.dimension._profile import _part
@@ -69,7 +69,7 @@ def test_the_ends_of_the_curve_say_so():
     assert 0 < low.calibrated.value == pytest.approx(low.value, rel=0.1)
     nothing = two_nn(torch.ones(40, 3), calibrate=True)
     assert nothing.calibrated.note == "no estimate to calibrate"
-    many = two_nn(torch.rand(21_000, 2, generator=torch.Generator().manual_seed(0)), calibrate=True, most=21_000)
+    many = two_nn(torch.rand(21_000, 2, generator=torch.Generator().manual_seed(0)), calibrate=True, max_samples=21_000)
     assert many.calibrated.note == "by balls of 20000 samples"
 
 
@@ -112,17 +112,17 @@ def test_manifolds_have_the_widths_of_their_papers():
 
 def test_parts_have_the_neighbours_of_a_search():
     x = torch.rand(900, 4, generator=torch.Generator().manual_seed(0))
-    whole = Cloud.of(x)
+    whole = NeighbourGraph.of(x)
     for size in (450, 110, 60, 20):
         rows = torch.randperm(900, generator=torch.Generator().manual_seed(size))[:size].sort().values
-        got, want = _part(whole, rows), Cloud.of(x[rows], k=2)
+        got, want = _part(whole, rows), NeighbourGraph.of(x[rows], k=2)
         torch.testing.assert_close(got.neighbours.distances, want.neighbours.distances, rtol=1e-6, atol=0)
         assert torch.equal(got.neighbours.indices, want.neighbours.indices)
 
 
 def test_decimation_and_gride_agree_at_the_same_scale():
     """The second neighbour of N/m samples is on the scale of the 2m-th of N."""
-    x = repana.Cloud.of(torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)))
+    x = repana.NeighbourGraph.of(torch.rand(4000, 3, generator=torch.Generator().manual_seed(0)))
     profile = dimension_profile(x)
     assert profile.decimation[:, 0].tolist() == [4000, 2000, 1000, 500, 250, 125, 62]
     assert profile.decimation[0, 2] == pytest.approx(float(profile.two_nn_ml), rel=1e-12)

@@ -46,7 +46,7 @@ def test_help_is_instant_and_imports_nothing_heavy():
 def test_unseen_model_from_the_command_line(tmp_path):
     """A dict output, a shared module and an in-place operation: written for this test, profiled from a file."""
     done = repana_command(
-        "profile", f"{HERE}/networks.py:odd", "-d", "digits:held_out", "-o", str(tmp_path), "--null", "2"
+        "profile", f"{HERE}/networks.py:odd", "-d", "digits:held_out", "-o", str(tmp_path), "--permutations", "2"
     )
     assert done.returncode == 0, done.stderr
     report = Report.load(tmp_path / "report")
@@ -60,7 +60,7 @@ def test_unseen_model_from_the_command_line(tmp_path):
         h = second + net.shared(second)
     last = net.shared(second).detach()
     for layer, features in {"act@1": first, "act@2": second, "shared@2": last, "out:in": h}.items():
-        want = repana.neural_collapse(features, y, replicates=0)
+        want = repana.neural_collapse(features, y, bootstrap=0)
         got = {r.layer: r.value for r in report.select("nc1")}[layer]
         assert got == pytest.approx(float(want.nc1), rel=1e-4), layer
     assert (tmp_path / "report.html").is_file()
@@ -206,7 +206,7 @@ def test_quantities_find_their_analyzer(names, found):
 
 @pytest.mark.usefixtures("unpainted")
 def test_the_quantities_that_were_named_are_printed(arrays, tmp_path, capsys, monkeypatch):
-    options = ["--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    options = ["--permutations", "0", "--bootstrap", "0", "-o", str(tmp_path / "out")]
     code, out, err = run(capsys, monkeypatch, "analyze", arrays, "-m", "vci,rho,fisher.quotient", *options)
     assert code == 0, err
     assert {r.analyzer for r in Report.load(tmp_path / "out" / "report").rows} == {
@@ -237,7 +237,7 @@ def test_names_that_are_no_metrics(arrays, capsys, monkeypatch, name, text):
 
 @pytest.mark.usefixtures("unpainted")
 def test_a_quantity_that_was_asked_for_and_is_not_there(arrays, tmp_path, capsys, monkeypatch):
-    options = ["-m", "reinitialised", "--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    options = ["-m", "reinitialised", "--permutations", "0", "--bootstrap", "0", "-o", str(tmp_path / "out")]
     code, _, err = run(capsys, monkeypatch, "analyze", arrays, *options)
     assert code == 3
     assert "not measured: reinitialised (no layer or option for it; see `repana metrics`)" in err
@@ -291,7 +291,7 @@ def test_class_names_and_notes_are_in_the_report(tmp_path, capsys, monkeypatch):
     bert(tmp_path, "BertModel")
     path = table(tmp_path, ["b", "a"] * 6, words=["so " * 20, "good", "bad", "so"] * 3)
     command = ["profile", f"hf:{tmp_path}", "-d", path, "--held-out", path, "--text-column", "words", "-l", "pooler"]
-    options = ["-m", "fisher", "--null", "0", "--replicates", "0", "-o", str(tmp_path / "out")]
+    options = ["-m", "fisher", "--permutations", "0", "--bootstrap", "0", "-o", str(tmp_path / "out")]
     code, _, err = run(capsys, monkeypatch, *command, *options)
     assert code == 0, err
     note = (
@@ -364,7 +364,7 @@ def test_labels_of_an_npz(tmp_path, capsys, monkeypatch):
     x, y = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
     np.savez(tmp_path / "x.npz", features=x)
     np.savez(tmp_path / "y.npz", labels=y, other=x)
-    options = ["-m", "nc1", "-o", str(tmp_path / "out"), "--null", "2", "--replicates", "2"]
+    options = ["-m", "nc1", "-o", str(tmp_path / "out"), "--permutations", "2", "--bootstrap", "2"]
     shared = ["analyze", str(tmp_path / "x.npz"), *options]
     code, _, err = run(capsys, monkeypatch, *shared, "--labels", str(tmp_path / "y.npz"))
     assert code == 0, err

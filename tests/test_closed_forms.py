@@ -72,7 +72,7 @@ def test_deep_linear_network_with_imbalance(counts, layers, lw, lh, diagonal):
     h, y, w, _ = linear_network(counts, layers, lw, lh, bias=False)
     square, n = (w @ w.T).diagonal(), sum(counts)
     np.testing.assert_allclose(square.numpy(), diagonal, atol=2e-5)
-    got = neural_collapse(h, y, weight=w, gof_target=square / (square + n * lh) ** 2, replicates=0)
+    got = neural_collapse(h, y, weight=w, gof_target=square / (square + n * lh) ** 2, bootstrap=0)
     assert float(got.nc1) < 1e-6
     assert float(got.gof_error) < 1e-4
     assert float(got.of_error) > 0.01  # not an orthonormal frame, since classes differ in size
@@ -87,7 +87,7 @@ def test_linear_network_with_a_free_bias_and_imbalance(layers, diagonal):
     h, y, w, b = linear_network(COUNTS, layers, 5e-3, 5e-5, bias=True)
     np.testing.assert_allclose((w @ w.T).diagonal().numpy(), diagonal, atol=2e-5)
     np.testing.assert_allclose(b.numpy(), np.array(COUNTS) / sum(COUNTS), atol=1e-6)
-    got = neural_collapse(h, y, weight=w, bias=b, replicates=0)
+    got = neural_collapse(h, y, weight=w, bias=b, bootstrap=0)
     assert float(got.nc1) < 1e-6
     assert float(got.vci) < 1e-6
     assert float(got.nc4) == float(got.accuracy) == 1
@@ -97,7 +97,7 @@ def test_linear_network_with_a_free_bias_and_imbalance(layers, diagonal):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_balanced_linear_network_with_bias_is_a_simplex(layers):
     h, y, w, b = linear_network((30, 30, 30, 30), layers, 5e-3, 5e-5, bias=True)
-    got = neural_collapse(h, y, weight=w, bias=b, replicates=0)
+    got = neural_collapse(h, y, weight=w, bias=b, bootstrap=0)
     for name in (
         "nc1",
         "etf_error",
@@ -125,7 +125,7 @@ def test_cross_entropy_optimum_is_collapsed(c, n, lw, lh, scale):
         return ce + lw / 2 * w.square().sum() + lh / 2 * h.square().sum()
 
     h, w = optimum(loss, [torch.zeros(c + 2, c * n), torch.zeros(c, c + 2)])
-    got = neural_collapse(h.T, y, weight=w, bias=torch.zeros(c), replicates=0)
+    got = neural_collapse(h.T, y, weight=w, bias=torch.zeros(c), bootstrap=0)
     for name in ("nc1", "cdnv", "vci", "etf_error", "self_duality", "duality_zhu", "classifier_etf_error", "equinorm"):
         assert float(getattr(got, name)) < 1e-5, name
     assert float(got.nc4) == float(got.accuracy) == 1
@@ -152,7 +152,7 @@ def test_multi_label_optimum_has_simplex_means_and_classifier():
     for k, pair in enumerate(sets[c:], start=c):
         torch.testing.assert_close(means[k], 1.794689 * means[list(pair)].mean(0), rtol=1e-4, atol=1e-5)
     single = group < c
-    got = neural_collapse(h.T[single], group[single], weight=w, replicates=0)
+    got = neural_collapse(h.T[single], group[single], weight=w, bootstrap=0)
     for name in ("nc1", "etf_error", "classifier_etf_error", "self_duality"):
         assert float(getattr(got, name)) < 1e-4, name
 

@@ -9,7 +9,7 @@ from reference import collapse as slow
 from torch import Tensor
 
 from repana import InputError, Moments, fisher, neural_collapse
-from repana._results import estimates
+from repana._estimate import estimates
 from repana.collapse import _formulas as formulas
 
 
@@ -38,7 +38,7 @@ def test_equals_the_reference(convention, counts, d):
     x, y = clouds(d=d, counts=counts)
     c = int(y.max()) + 1
     w, b = torch.randn(c, d, dtype=torch.float64), torch.randn(c, dtype=torch.float64)
-    got = neural_collapse(x, y, weight=w, bias=b, convention=convention, replicates=0)
+    got = neural_collapse(x, y, weight=w, bias=b, convention=convention, bootstrap=0)
     a, t = x.numpy(), y.numpy()
     assert float(got.nc1) == pytest.approx(slow.nc1(a, t, convention), rel=1e-8)
     assert float(got.fuzziness) == pytest.approx(slow.nc1(a, t, "he_su"), rel=1e-8)
@@ -57,7 +57,7 @@ def test_equals_the_reference(convention, counts, d):
 def test_conventions_differ_and_are_named():
     """On unbalanced data the published forms differ by large factors, so the result says which it is."""
     x, y = clouds(counts=[200, 100, 50, 20, 5, 1], d=20)
-    values = {c: neural_collapse(x, y, convention=c, replicates=0) for c in formulas.CONVENTIONS}
+    values = {c: neural_collapse(x, y, convention=c, bootstrap=0) for c in formulas.CONVENTIONS}
     numbers = sorted(float(v.nc1) for v in values.values())
     assert numbers[-1] / numbers[0] > 5
     assert {v.settings["convention"] for v in values.values()} == set(formulas.CONVENTIONS)
@@ -124,7 +124,7 @@ def test_one_vs_rest_of_a_polygon_and_a_cross_polytope(c):
 def test_equiangularity_sees_a_square():
     """The signed mean of cosines is -1/(c-1) for any centred equinorm set; the mean absolute deviation is not blind."""
     square = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64).repeat(2, 1)
-    got = neural_collapse(square, [0, 1, 2, 3] * 2, replicates=0)
+    got = neural_collapse(square, [0, 1, 2, 3] * 2, bootstrap=0)
     assert float(got.equiangularity) == pytest.approx(4 / 9)
     assert float(got.cosine_std) == pytest.approx(math.sqrt(2) / 3)
     assert float(got.one_vs_rest) == pytest.approx(1)
@@ -138,13 +138,13 @@ def test_null_of_nc1_and_vci_has_its_closed_form(c, n, d):
     """Without class structure E[NC1] = (n-1)(c-1)/(d-c) for d > c, (n-1)d/(c-d-2) for c > d + 2; VCI 1 - d/(N-1)."""
     expected = (n - 1) * (c - 1) / (d - c) if d > c else (n - 1) * d / (c - d - 2)
     y = torch.arange(c).repeat(n)
-    found = [neural_collapse(torch.randn(c * n, d, dtype=torch.float64), y, replicates=0) for _ in range(20)]
+    found = [neural_collapse(torch.randn(c * n, d, dtype=torch.float64), y, bootstrap=0) for _ in range(20)]
     assert np.mean([float(f.nc1) for f in found]) == pytest.approx(expected, rel=0.1)
     if c - 1 <= d < c * n - 1:
         assert np.mean([float(f.vci) for f in found]) == pytest.approx(1 - d / (c * n - 1), rel=0.02)
         assert found[0].vci.null == pytest.approx(1 - d / (c * n - 1))
     structured = torch.randn(c, d, dtype=torch.float64)[y] * 3 + torch.randn(c * n, d, dtype=torch.float64)
-    shuffled = neural_collapse(structured, y, replicates=0, null=10).nc1
+    shuffled = neural_collapse(structured, y, bootstrap=0, permutations=10).nc1
     assert shuffled.null_low <= shuffled.null <= shuffled.null_high
     assert float(shuffled) < 0.2 * shuffled.null
 
@@ -154,7 +154,7 @@ def test_null_of_nc1_and_vci_has_its_closed_form(c, n, d):
 
 def test_two_classes_are_trivial_and_say_so():
     x, y = clouds(c=2)
-    got = neural_collapse(x, y, replicates=0)
+    got = neural_collapse(x, y, bootstrap=0)
     assert float(got.etf_error) == pytest.approx(0, abs=1e-7)
     assert got.etf_error.note == "trivial: any two centred means are a simplex frame"
 
@@ -163,11 +163,11 @@ def test_absent_classes_are_left_out_and_counted():
     x, y = clouds(c=5)
     keep = y != 3
     w = torch.randn(5, x.shape[1], dtype=torch.float64)
-    got = neural_collapse(x[keep], y[keep], weight=w, replicates=0)
+    got = neural_collapse(x[keep], y[keep], weight=w, bootstrap=0)
     assert got.settings["empty_classes"] == 1
     assert got.classes == (0, 1, 2, 4)
     assert got.etf_error.note == "1 class(es) of the classifier have no samples and are left out"
-    four = neural_collapse(x[keep], torch.unique(y[keep], return_inverse=True)[1], weight=w[[0, 1, 2, 4]], replicates=0)
+    four = neural_collapse(x[keep], torch.unique(y[keep], return_inverse=True)[1], weight=w[[0, 1, 2, 4]], bootstrap=0)
     for name, value in estimates(got).items():
         if not math.isnan(float(value)):
             assert float(value) == pytest.approx(float(getattr(four, name))), name
@@ -175,11 +175,11 @@ def test_absent_classes_are_left_out_and_counted():
 
 def test_a_class_with_one_sample():
     x, y = clouds(counts=[20, 20, 1])
-    got = neural_collapse(x, y, replicates=10)
+    got = neural_collapse(x, y, bootstrap=10)
     assert math.isfinite(float(got.nc1))
     assert got.settings["single_sample_classes"] == 1
     assert got.cdnv.note == "1 class(es) with one sample have no spread"
-    without = neural_collapse(x, y, min_count=2, replicates=0)
+    without = neural_collapse(x, y, min_count=2, bootstrap=0)
     assert without.classes == (0, 1)
     assert without.settings["ignored"] == 1
 
@@ -190,7 +190,7 @@ def test_two_equal_class_means():
     copy = x[y == 0]
     x = torch.cat([x, copy])
     y = torch.cat([y, torch.full((len(copy),), 4)])
-    got = neural_collapse(x, y, replicates=0)
+    got = neural_collapse(x, y, bootstrap=0)
     assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy()), rel=1e-6)
     assert got.nc1.note == "Sb has rank 3, below min(c - 1, d) = 4: class means are linearly dependent"
     assert float(got.cdnv) == float(got.cdnv_max) == math.inf
@@ -199,7 +199,7 @@ def test_two_equal_class_means():
 
 def test_all_class_means_equal():
     block = torch.randn(10, 3, dtype=torch.float64)
-    got = neural_collapse(block.repeat(3, 1), torch.arange(3).repeat_interleave(10), replicates=5)
+    got = neural_collapse(block.repeat(3, 1), torch.arange(3).repeat_interleave(10), bootstrap=5)
     assert float(got.nc1) == float(got.quotient) == math.inf
     assert got.nc1.note == "the class means coincide (Sb = 0)"
     assert math.isnan(float(got.vci))
@@ -209,7 +209,7 @@ def test_all_class_means_equal():
 
 def test_more_classes_than_dimensions():
     x, y = clouds(c=8, d=3)
-    got = neural_collapse(x, y, replicates=0)
+    got = neural_collapse(x, y, bootstrap=0)
     assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy()), rel=1e-8)
     assert got.etf_error.note == "no simplex frame exists for c = 8 > d + 1 = 4: see one_vs_rest"
     assert math.isfinite(float(got.one_vs_rest))
@@ -219,7 +219,7 @@ def test_more_classes_than_dimensions():
 def test_labels_of_any_kind(names):
     x, y = clouds(c=3)
     labels = np.array([names[i] for i in y.tolist()])
-    got, want = neural_collapse(x, labels, replicates=0), neural_collapse(x, y, replicates=0)
+    got, want = neural_collapse(x, labels, bootstrap=0), neural_collapse(x, y, bootstrap=0)
     assert float(got.nc1) == pytest.approx(float(want.nc1))
     assert set(got.classes) == set(names)
 
@@ -229,15 +229,15 @@ def test_ignored_labels():
     marked = y.clone()
     marked[::3] = -100
     kept = marked != -100
-    got = neural_collapse(x, marked, replicates=0)
-    assert float(got.nc1) == pytest.approx(float(neural_collapse(x[kept], y[kept], replicates=0).nc1))
+    got = neural_collapse(x, marked, bootstrap=0)
+    assert float(got.nc1) == pytest.approx(float(neural_collapse(x[kept], y[kept], bootstrap=0).nc1))
     assert got.settings["ignored"] == int((~kept).sum())
 
 
 def test_float32_with_an_offset():
     x, y = clouds(n=600, d=40, sd=1e-3, dtype=torch.float64)
     shifted = (x + 30).float()
-    got, want = neural_collapse(shifted, y, replicates=0), neural_collapse(shifted.double(), y, replicates=0)
+    got, want = neural_collapse(shifted, y, bootstrap=0), neural_collapse(shifted.double(), y, bootstrap=0)
     for name in ("nc1", "quotient", "cdnv", "vci", "etf_error", "fuzziness"):
         assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-4), name
     assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-5)
@@ -252,27 +252,27 @@ def test_ill_conditioned_class_means_in_float32(ratio):
     means = torch.logspace(0, math.log10(ratio), c, dtype=torch.float64)[:, None] * basis
     y = torch.arange(c).repeat(n)
     x = (means[y] + 1e-6 * torch.randn(c * n, d, dtype=torch.float64)).float()
-    got, want = neural_collapse(x, y, replicates=0), neural_collapse(x.double(), y, replicates=0)
+    got, want = neural_collapse(x, y, bootstrap=0), neural_collapse(x.double(), y, bootstrap=0)
     assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-3)
 
 
 def test_nc4_uses_the_bias_and_the_training_means():
     x, y = clouds(c=3, sd=0.1)
     w = Moments.of(x, y).mean
-    plain = neural_collapse(x, y, weight=w, bias=-0.5 * w.square().sum(1), replicates=0)
+    plain = neural_collapse(x, y, weight=w, bias=-0.5 * w.square().sum(1), bootstrap=0)
     assert float(plain.nc4) == 1
     bias = torch.tensor([1000.0, 0, 0], dtype=torch.float64)
-    assert float(neural_collapse(x, y, weight=w, bias=bias, replicates=0).nc4) == pytest.approx(1 / 3)
-    assert float(neural_collapse(x, y, logits=x @ w.T + bias, replicates=0).nc4_mismatch) == pytest.approx(2 / 3)
+    assert float(neural_collapse(x, y, weight=w, bias=bias, bootstrap=0).nc4) == pytest.approx(1 / 3)
+    assert float(neural_collapse(x, y, logits=x @ w.T + bias, bootstrap=0).nc4_mismatch) == pytest.approx(2 / 3)
     swapped = (y + 1) % 3
     reference = Moments.of(x, swapped)
-    assert float(neural_collapse(x, y, reference=reference, replicates=0).ncc_accuracy) == 0
+    assert float(neural_collapse(x, y, reference=reference, bootstrap=0).ncc_accuracy) == 0
 
 
 def test_fuzziness_from_moments_with_scatter_equals_that_from_features():
     x, y = clouds(n=300)
     moments = Moments.of(x, y, scatter=True)
-    got, want = neural_collapse(x, y, moments=moments, replicates=0), neural_collapse(x, y, replicates=0)
+    got, want = neural_collapse(x, y, moments=moments, bootstrap=0), neural_collapse(x, y, bootstrap=0)
     for name in ("nc1", "fuzziness", "quotient", "cdnv"):
         assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-9)
 
@@ -401,8 +401,8 @@ def test_omits_what_is_not_finite():
     broken[3, 2], broken[50, 0] = torch.nan, torch.inf
     rest = torch.tensor([i for i in range(100) if i not in (3, 50)])
     logits = x @ w.T
-    got = neural_collapse(broken, y, logits=logits, nan_policy="omit", replicates=20)
-    want = neural_collapse(x[rest], y[rest], logits=logits[rest], replicates=20)
+    got = neural_collapse(broken, y, logits=logits, nan_policy="omit", bootstrap=20)
+    want = neural_collapse(x[rest], y[rest], logits=logits[rest], bootstrap=20)
     assert estimates(got) == estimates(want)
     assert (got.settings["omitted"], want.settings["omitted"]) == (2, 0)
     assert estimates(fisher(broken, y, nan_policy="omit")) == estimates(fisher(x[rest], y[rest]))
@@ -416,7 +416,7 @@ def test_scatter_around_the_training_means(dtype, far):
     test, labels = clouds(n=90, d=8, sd=0.7, seed=0, dtype=torch.float64)
     x, test = (x + far).to(dtype), (test + far + 0.05).to(dtype)
     train = Moments.of(x, y)
-    got = neural_collapse(test, labels, reference=train, around="reference", replicates=30, null=5)
+    got = neural_collapse(test, labels, reference=train, around="reference", bootstrap=30, permutations=5)
     m = torch.stack([x.double()[y == k].mean(0) for k in range(5)])
     e = test.double() - m[labels]
     mc = m - m.mean(0)
@@ -428,9 +428,9 @@ def test_scatter_around_the_training_means(dtype, far):
     assert float(got.cdnv_grid[0, 1]) == pytest.approx(
         float((v[0] + v[1]) / 2 / (m[0] - m[1]).square().sum()), rel=1e-5
     )
-    assert float(got.etf_error) == pytest.approx(float(neural_collapse(x, y, replicates=0).etf_error), rel=1e-5)
+    assert float(got.etf_error) == pytest.approx(float(neural_collapse(x, y, bootstrap=0).etf_error), rel=1e-5)
     assert got.nc1.low < got.nc1.value < got.nc1.high < got.nc1.null
-    own = neural_collapse(test, labels, reference=train, replicates=0)
+    own = neural_collapse(test, labels, reference=train, bootstrap=0)
     assert float(got.quotient) > float(own.quotient) * 0.9
     assert got.settings["around"] == "reference"
 
@@ -441,8 +441,8 @@ def test_without_the_law_nothing_else_changes(far, convention):
     """NC1 alone needs the diagonal of the projected scatter only, in both ways of forming it."""
     x, y = clouds(counts=[60, 40, 30, 9], d=12)
     x = x + far
-    every = neural_collapse(x, y, convention=convention, replicates=10)
-    some = neural_collapse(x, y, convention=convention, replicates=10, families=("nc1", "nc2"))
+    every = neural_collapse(x, y, convention=convention, bootstrap=10)
+    some = neural_collapse(x, y, convention=convention, bootstrap=10, families=("nc1", "nc2"))
     assert math.isnan(some.fuzziness.value)
     for name in ("nc1", "quotient", "cdnv", "etf_error"):
         a, b = getattr(every, name), getattr(some, name)

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import repana
 from repana import FileError, InputError, Report, compare, profile
-from repana._results import Estimate
+from repana._estimate import Estimate
 from repana.cli import app
 from repana.summaries import resampling
 
@@ -23,7 +23,7 @@ def measured(noise: float, run: str, seed: int = 0, n: int = 300, level: float =
     means = torch.randn(4, 12, generator=torch.Generator().manual_seed(9))
     x = means[y] + noise * torch.randn(n, 12, generator=generator)
     made = repana.Activations({"a": x[:, :6], "b": x}, y, sample=torch.arange(n), seen=n)
-    return profile(made, run=run, null=0, replicates=60, level=level)
+    return profile(made, run=run, permutations=0, bootstrap=60, level=level)
 
 
 def test_paired_intervals_are_narrower_and_cover_the_difference():

@@ -60,7 +60,7 @@ def test_nulls_of_the_two_forms(n, d):
     outside = complexity({"a": x}, z)
     assert float(outside.complexity.mean()) > 0.998 if d == 512 else 0.99
     assert float((outside.complexity > 0.99).double().mean()) >= (0.95 if d == 512 else 0.8)
-    least = complexity({"a": x}, z, strengths=[1e-9])  # least squares, held out
+    least = complexity({"a": x}, z, alphas=[1e-9])  # least squares, held out
     from repana.summaries.held_out import held_out_rows
 
     fold = torch.arange(n) % 5
@@ -200,7 +200,7 @@ def test_a_stream_of_codes_and_of_groups():
 def test_wide_layers_are_projected(monkeypatch):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(300, 200, generator=g) @ torch.diag(torch.linspace(3, 0.01, 200) ** 2)
-    found = complexity({"a": x}, x[:, :3], widest=100)
+    found = complexity({"a": x}, x[:, :3], max_features=100)
     assert found.notes[0] == "a: read through 100 random projections"
     assert float(found.curve.mean()) > 0.7
 
@@ -341,7 +341,7 @@ def test_complexity_against_importance(sign):
     g = torch.Generator().manual_seed(0)
     k = torch.rand(60, generator=g)
     weight = sign * k + 0.3 * torch.randn(60, generator=g)
-    found = complexity_vs_importance(k, weight, resamples=500)
+    found = complexity_vs_importance(k, weight, bootstrap=500)
     assert float(found.rank_correlation) == pytest.approx(float(spearmanr(k, weight).statistic), abs=1e-12)
     assert found.rank_correlation.low < float(found.rank_correlation) < found.rank_correlation.high
     assert sign * found.rank_correlation.low > 0 or sign * found.rank_correlation.high > 0
@@ -352,13 +352,13 @@ def test_complexity_against_importance(sign):
 
 def test_the_plane_leaves_out_what_has_no_complexity():
     k = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5, torch.nan])
-    found = complexity_vs_importance(k, torch.arange(6.0), resamples=20)
+    found = complexity_vs_importance(k, torch.arange(6.0), bootstrap=20)
     assert len(found.complexity) == 5
     with pytest.raises(InputError, match="RA227"):
         complexity_vs_importance(k[:3], torch.arange(3.0))
     with pytest.raises(InputError, match="RA255: complexity is of 6"):
         complexity_vs_importance(k, torch.arange(5.0))
-    same = complexity_vs_importance(torch.ones(6), torch.arange(6.0), resamples=20)
+    same = complexity_vs_importance(torch.ones(6), torch.arange(6.0), bootstrap=20)
     assert np.isnan(float(same.rank_correlation))
     assert "same for all" in same.rank_correlation.note
 
@@ -374,7 +374,7 @@ def test_time_to_decode_and_sedimentation():
     with pytest.raises(InputError, match="RA2"):
         time_to_decode({1: early}, last)
     flat, steep = torch.arange(8.0), -torch.arange(8.0)
-    over = sedimentation({1: found, 2: found}, {1: flat, 2: steep}, top=0.5, resamples=50)
+    over = sedimentation({1: found, 2: found}, {1: flat, 2: steep}, top=0.5, bootstrap=50)
     assert float(over.trend) < 0
     assert over.rho[:, 0].tolist()[0] > 0 > over.rho[:, 0].tolist()[1]
     assert over.steps.tolist() == [1.0, 2.0]

@@ -13,8 +13,8 @@ from scipy import stats
 
 import repana
 from repana import (
-    Cloud,
     InputError,
+    NeighbourGraph,
     Neighbours,
     correlation_dimension,
     ess,
@@ -125,7 +125,7 @@ def torus(d, n, k, seed):
 
 def _cloud(distances, indices):
     n = len(distances)
-    return Cloud(Neighbours(distances, indices, n, 1), torch.arange(n), n, 0)
+    return NeighbourGraph(Neighbours(distances, indices, n, 1), torch.arange(n), n, 0)
 
 
 ESTIMATORS = {
@@ -201,7 +201,7 @@ def test_k_max_averages():
 
 
 def test_bayes_is_the_posterior_mean():
-    r = Cloud.of(SHEET).neighbours.distances
+    r = NeighbourGraph.of(SHEET).neighbours.distances
     total = float((r[:, 1] / r[:, 0]).log().sum())
     got = two_nn(SHEET, method="bayes")
     assert float(got) == pytest.approx((2 + 600) / (5 + total), rel=1e-12)
@@ -282,9 +282,9 @@ def test_noise_falls_away_with_scale():
 
 
 def test_a_large_layer_is_sampled_and_says_so():
-    got = Cloud.of(torch.randn(300, 3), most=100)
+    got = NeighbourGraph.of(torch.randn(300, 3), max_samples=100)
     assert (got.n, got.seen) == (100, 300)
-    assert two_nn(torch.randn(300, 3), most=100).note == "100 of 300 samples"
+    assert two_nn(torch.randn(300, 3), max_samples=100).note == "100 of 300 samples"
 
 
 def test_the_scale_figure_draws_the_curve():
@@ -315,7 +315,7 @@ def test_the_scale_figure_draws_the_curve():
         ),
         (lambda: two_nn(SHEET, discard=1.0), "RA212: `discard` is 1.0; wanted a number from 0 to 0.999."),
         (lambda: ess(SHEET[:50]), "RA233: neighbours 100 were asked for; wanted 3 to 49 with these samples."),
-        (lambda: ess(Cloud.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so wanted 1 to 64."),
+        (lambda: ess(NeighbourGraph.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so wanted 1 to 64."),
         (lambda: two_nn(SHEET[:1]), "RA227: an estimate from neighbours needs at least 2 samples; 1 came."),
     ],
 )

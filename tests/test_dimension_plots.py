@@ -8,7 +8,7 @@ import torch
 
 import repana
 from repana import InputError, ObjectiveDimension, local_dimension, plots
-from repana._results import Estimate
+from repana._estimate import Estimate
 from repana.dimension._objective import Trained
 
 X = torch.randn(600, 5, generator=torch.Generator().manual_seed(0)) @ torch.randn(
@@ -133,7 +133,7 @@ def test_more_estimators_on_request(report):
     more = repana.profile(made, analyzers=["all", "dimension_estimators"])
     whole = {r.quantity for r in report.rows if r.layer}  # of one layer there is no complexity
     assert whole - {"readable", "decoded"} < set(more.quantities)
-    cloud = repana.Cloud.of(X)
+    cloud = repana.NeighbourGraph.of(X)
     for name, want in (
         ("dimension_estimators.danco", repana.danco(cloud)),
         ("dimension_estimators.ess", repana.ess(cloud, k=64)),

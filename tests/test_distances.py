@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import repana
 from repana import InputError, class_divergences, data_complexity, separability
 from repana.separation import _formulas as formulas
-from repana.summaries.pairwise_distances import Pairs, drawn
+from repana.summaries.pairwise_distances import PairwiseDistances, drawn
 
 
 def tensors(x, y):
@@ -49,7 +49,7 @@ DATA = {
 @pytest.mark.parametrize(("load", "want"), [(load_digits, 0.4933647148073444), (load_wine, 0.6449753215024018)])
 def test_dsi_of_the_authors_readme(load, want):
     x, y = tensors(StandardScaler().fit_transform(load().data), load().target)
-    pairs = Pairs.of(x, y)
+    pairs = PairwiseDistances.of(x, y)
     got = formulas.dsi(formulas.Ordered.of(pairs.squared()[0]), pairs.codes, len(pairs.counts)).mean()
     assert float(got) == pytest.approx(want, abs=1e-12)
 
@@ -69,7 +69,7 @@ def test_data_complexity_of_the_peers_tests():
     assert float(against.n3) == pytest.approx(0.0466667, abs=5e-8)
     assert float(unit.n3) == pytest.approx(0.04)  # one flower is as near to another class, which comes later
     assert float(unit.n2) == pytest.approx(0.21094362, abs=5e-8)
-    parts = formulas.n2_of_points(Pairs.of(*tensors(scaled(uci_iris()[0]), y)))
+    parts = formulas.n2_of_points(PairwiseDistances.of(*tensors(scaled(uci_iris()[0]), y)))
     assert float(parts.std()) == pytest.approx(0.1366869, abs=5e-8)
     assert float(unit.lsc) == pytest.approx(0.81791, abs=5e-5)  # pymfe has 0.8164, by another convention
     own = data_complexity(*tensors(*DATA["iris"]))
@@ -128,7 +128,7 @@ def test_regression_values_of_independent_code(name):
     assert float(found.calinski_harabasz) == pytest.approx(ch, rel=1e-8)
     assert float(found.davies_bouldin) == pytest.approx(db, rel=1e-8)
     assert float(found.thornton) == pytest.approx(thornton, rel=1e-8)
-    assert float(repana.neural_collapse(x, y, replicates=0).fuzziness) == pytest.approx(fuzziness, rel=1e-6)
+    assert float(repana.neural_collapse(x, y, bootstrap=0).fuzziness) == pytest.approx(fuzziness, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -240,20 +240,20 @@ def test_two_gaussians():
     fisher = repana.fisher(x, y)
     assert float(fisher.trace_ratio) == pytest.approx(9 / 24, rel=0.05)
     assert float(fisher.quotient) == pytest.approx(9 / 4, rel=0.05)
-    assert float(repana.neural_collapse(x, y, replicates=0).fuzziness) == pytest.approx(4 / 9, rel=0.05)
+    assert float(repana.neural_collapse(x, y, bootstrap=0).fuzziness) == pytest.approx(4 / 9, rel=0.05)
     found = class_divergences(x, y)
     assert found.closest_mahalanobis.low < 3.0 < found.closest_mahalanobis.high
     assert found.closest_bhattacharyya.low < 9 / 8 < found.closest_bhattacharyya.high
     assert float(found.kl[0, 1]) == pytest.approx(4.5, rel=0.05)
     assert float(found.hellinger[0, 1]) ** 2 == pytest.approx(1 - math.exp(-9 / 8), rel=0.03)
-    assert float(data_complexity(x, y, most=4000).f1v) == pytest.approx(1 / 10, rel=0.1)
+    assert float(data_complexity(x, y, max_samples=4000).f1v) == pytest.approx(1 / 10, rel=0.1)
     assert float(found.noise) < 0.01
 
 
 def test_without_structure():
     x = torch.randn(1500, 5, generator=torch.Generator().manual_seed(1))
     y = torch.randint(0, 4, (1500,), generator=torch.Generator().manual_seed(2))
-    found = separability(x, y, null=10)
+    found = separability(x, y, permutations=10)
     for name in ("silhouette", "gdv", "dsi", "knn_purity", "label_cka", "thornton"):
         e = getattr(found, name)
         assert e.low < e.null_high + 1e-3, name
@@ -390,9 +390,12 @@ def test_the_null_is_that_of_permuted_labels():
     x, y = tensors(*cloud(1, n=700, gap=2.0))
     generator = torch.Generator().manual_seed(0)
     orders = [torch.randperm(700, generator=generator) for _ in range(5)]
-    found, complexity = separability(x, y, groups=0, null=5), data_complexity(x, y, groups=0, null=5)
-    others = [separability(x, y[order], groups=0) for order in orders]
-    harder = [data_complexity(x, y[order], groups=0) for order in orders]
+    found, complexity = (
+        separability(x, y, jackknife=0, permutations=5),
+        data_complexity(x, y, jackknife=0, permutations=5),
+    )
+    others = [separability(x, y[order], jackknife=0) for order in orders]
+    harder = [data_complexity(x, y[order], jackknife=0) for order in orders]
     for name in ("silhouette", "davies_bouldin", "gdv", "thornton", "knn_purity", "alignment", "label_cka"):
         want = np.median([float(getattr(one, name)) for one in others])
         assert getattr(found, name).null == pytest.approx(want, rel=1e-9), name
@@ -411,8 +414,8 @@ def test_shrinkage_does_not_hide_what_separates():
         found = class_divergences(x, y)
         hits += [found.mean_mahalanobis.low <= 8**0.5 <= found.mean_mahalanobis.high]
         assert 0.8 < float(found.mean_bhattacharyya) < 1.3
-        got = repana.fisher(x, y, shrinkage="ledoit_wolf", groups=0)
-        assert float(got.quotient) == pytest.approx(float(repana.fisher(x, y, groups=0).quotient), rel=0.1)
+        got = repana.fisher(x, y, shrinkage="ledoit_wolf", jackknife=0)
+        assert float(got.quotient) == pytest.approx(float(repana.fisher(x, y, jackknife=0).quotient), rel=0.1)
     assert sum(hits) >= 6
 
 
@@ -422,7 +425,7 @@ def test_a_draw_holds_every_class_in_its_share():
     assert torch.bincount(codes[rows]).tolist() == [90, 9, 2]
     assert set(drawn(codes, 50, 0).tolist()) < set(rows.tolist())
     x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
-    found = separability(x, codes, most=100)
+    found = separability(x, codes, max_samples=100)
     assert found.silhouette.note == "101 of 1000 samples"
     assert found.silhouette.n == 101
 
@@ -432,7 +435,7 @@ def test_blocks_change_nothing(monkeypatch, block):
     monkeypatch.setattr("repana.summaries.pairwise_distances.BLOCK", block)
     monkeypatch.setattr("repana.separation._formulas.BLOCK", block)
     x, y = tensors(*cloud(5, n=150))
-    found = separability(x, y, null=3)
+    found = separability(x, y, permutations=3)
     assert float(found.silhouette) == pytest.approx(metrics.silhouette_score(x, y), rel=1e-10)
     z = ((x - x.mean(0)) / x.std(0, correction=0) / 2).numpy()
     apart = cdist(z, z)
@@ -517,9 +520,9 @@ def test_noise_says_how_much_the_covariances_add():
     [
         (lambda x, y: separability(x, y * 0), "RA202: `labels` has one class (0) in 60 samples; separability compares"),
         (lambda x, y: separability(x, y, k=0), "RA212: `k` is 0; wanted a whole number of at least 1."),
-        (lambda x, y: separability(x, y, null=-1), "RA212: `null` is -1; wanted a whole number of at least 0."),
-        (lambda x, y: separability(x, y, groups=1.5), "RA212: `groups` is 1.5; wanted a whole number."),
-        (lambda x, y: separability(x, y, most=1), "RA212: `most` is 1; wanted a whole number of at least 2."),
+        (lambda x, y: separability(x, y, permutations=-1), "RA212: `null` is -1; wanted a whole number of at least 0."),
+        (lambda x, y: separability(x, y, jackknife=1.5), "RA212: `groups` is 1.5; wanted a whole number."),
+        (lambda x, y: separability(x, y, max_samples=1), "RA212: `most` is 1; wanted a whole number of at least 2."),
         (lambda x, y: separability(x, y[:9]), "RA201: `labels` has shape (9,) and `features` has 60 rows"),
         (lambda x, y: separability(x, y, normalize="unit"), "RA212: `normalize` is 'unit'; wanted one of 'l2', 'cent"),
         (lambda x, y: data_complexity(x, y, ratio="mean"), "RA212: `ratio` is 'mean'; wanted one of 'points', 'sums'."),

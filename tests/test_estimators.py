@@ -177,7 +177,7 @@ def test_mind_is_that_of_scikit_dimension(k):
 
 
 def test_mind_is_at_the_top_of_its_likelihood():
-    r = repana.Cloud.of(NOISY).neighbours.distances
+    r = repana.NeighbourGraph.of(NOISY).neighbours.distances
     rho = r[:, 0] / r[:, 20]
 
     def likelihood(d):
@@ -245,7 +245,7 @@ def test_angles_of_even_directions():
     """In d dimensions the mean squared cosine of independent directions is 1/d."""
     x = torch.randn(3000, 4, generator=seeded(0))
     hub = torch.cat([torch.zeros(1, 4), x / torch.linalg.vector_norm(x, dim=1, keepdim=True)])  # one centre, one shell
-    cloud = repana.Cloud.of(hub, k=2999)
+    cloud = repana.NeighbourGraph.of(hub, k=2999)
     unit = hub[cloud.neighbours.indices[0]].double()
     squares = (unit @ unit.T).square()
     assert float(squares.mean()) == pytest.approx(1 / 4, rel=0.01)
@@ -419,7 +419,7 @@ def test_separable_data_have_no_dimension():
         (lambda: fisher_s(FLAT[:2]), "RA227: fisher_s needs at least 3 samples; 2 came."),
         (lambda: fisher_s(FLAT, alpha=1.0), "RA212: `alpha` is 1.0; wanted a number from 1e-06 to 0.999999."),
         (
-            lambda: local_pca(repana.Cloud.of(FLAT), k=70),
+            lambda: local_pca(repana.NeighbourGraph.of(FLAT), k=70),
             "RA233: `k` is 70; there are 64 other samples, so wanted 1 to 64.",
         ),
         (lambda: repana.two_nn(FLAT[:2]), "RA227: an estimate from 2 neighbours needs at least 3 samples; 2 came."),

@@ -10,7 +10,7 @@ from planted import planted
 
 import repana
 from repana import FileError, InputError, Report
-from repana._results import Estimate
+from repana._estimate import Estimate
 from repana.report._sinks import key
 from repana.report._tables import tex
 

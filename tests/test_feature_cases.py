@@ -69,7 +69,7 @@ def test_strengths_are_checked():
     x = torch.randn(30, 2)
     for strengths in ([], [0.0], [-1.0, 1.0]):
         with pytest.raises(InputError, match="RA212: `strengths`"):
-            complexity({"a": x}, x, strengths=strengths)
+            complexity({"a": x}, x, alphas=strengths)
 
 
 def test_intervals_stay_in_range():
@@ -88,7 +88,7 @@ def test_in_sample_has_no_intervals_and_says_so():
 
 def test_a_layer_as_wide_as_the_limit_is_not_projected():
     x = torch.randn(200, 16, generator=seeded())
-    assert complexity({"a": x}, x[:, :2], widest=16).notes == ()
+    assert complexity({"a": x}, x[:, :2], max_features=16).notes == ()
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_targets_that_are_no_labels():
 
 def test_one_layer_is_wanted():
     model, x = small(), torch.randn(12, 1, 8, 8)
-    for call in (lambda n: importance(model, x, n), lambda n: sensitivity(model, x, n, draws=2)):
+    for call in (lambda n: importance(model, x, n), lambda n: sensitivity(model, x, n, repeats=2)):
         with pytest.raises(ModelError, match="RA118: '.*' stands for"):
             call("re:[01]")
     with pytest.raises(InputError, match="RA253"):
@@ -210,7 +210,7 @@ def test_layers_that_were_not_recorded_come_in_their_order():
 
 def test_noise_on_what():
     model, x = small(), torch.randn(12, 1, 8, 8)
-    assert sensitivity(model, x, "1", "pca", draws=2, sigmas=0.1).variance.shape[0] == 1
+    assert sensitivity(model, x, "1", "pca", repeats=2, sigmas=0.1).variance.shape[0] == 1
     with pytest.raises(InputError, match="RA205: `sigmas`"):
         sensitivity(model, x, "1", sigmas=())
     with pytest.raises(InputError, match="RA212: `layer` is 'input'"):
@@ -376,7 +376,7 @@ def test_attention_is_a_branch(first):
 
 def test_a_null_of_the_units_that_were_kept():
     x = torch.randn(3000, 3, generator=seeded())
-    found = redundancy(x, x[:, 0], keep=0.25, draws=200)
+    found = redundancy(x, x[:, 0], keep=0.25, repeats=200)
     assert found.mean_redundancy.null == pytest.approx((1 / 3) ** 0.5)
     dead = redundancy(torch.ones(30, 3), x[:30, 0])
     assert dead.mean_redundancy.note
@@ -386,7 +386,7 @@ def test_steps_are_numbers():
     x = torch.randn(60, 6, generator=seeded())
     found = complexity({"a": torch.randn(60, 6, generator=seeded(1)), "b": x}, x)
     rising, falling = torch.arange(6.0), -torch.arange(6.0)
-    over = sedimentation({"2": found, "10": found}, {"2": rising, "10": falling}, resamples=20)
+    over = sedimentation({"2": found, "10": found}, {"2": rising, "10": falling}, bootstrap=20)
     assert over.steps.tolist() == [2.0, 10.0]
     assert over.rho[0, 0] == -over.rho[1, 0]
     with pytest.raises(InputError, match="RA255: step 'last'"):
@@ -394,11 +394,11 @@ def test_steps_are_numbers():
 
 
 def test_features_of_equal_importance():
-    found = complexity_vs_importance(torch.rand(9, generator=seeded()), torch.zeros(9), resamples=20)
+    found = complexity_vs_importance(torch.rand(9, generator=seeded()), torch.zeros(9), bootstrap=20)
     assert np.isnan(float(found.top_complexity))
     assert found.top_complexity.note
-    with pytest.raises(InputError, match="`resamples`"):
-        complexity_vs_importance(torch.rand(9), torch.rand(9), resamples=0)
+    with pytest.raises(InputError, match="`bootstrap`"):
+        complexity_vs_importance(torch.rand(9), torch.rand(9), bootstrap=0)
 
 
 def test_variance_explained_in_closed_form():
@@ -409,7 +409,7 @@ def test_variance_explained_in_closed_form():
     f[:, 4] = f[:, 3]
     phi = f @ torch.randn(5, 7, generator=seeded(1), dtype=torch.float64) + torch.randn(300, 7, generator=seeded(2))
     split = Split.of(None, 300)
-    found = variance_explained(phi, f, split=split, resamples=0)
+    found = variance_explained(phi, f, split=split, bootstrap=0)
     train, report = split.train, split.report
 
     def share(columns):
@@ -428,7 +428,7 @@ def test_variance_explained_in_closed_form():
     assert found.unique[3:].tolist() == pytest.approx([0, 0], abs=1e-6)
     with pytest.raises(InputError, match="RA248"):
         variance_explained(phi, f, split=Split.of(None, 100))
-    assert variance_explained(torch.ones(300, 7), f[:, :2], resamples=0).joint.note == "the layer is constant"
+    assert variance_explained(torch.ones(300, 7), f[:, :2], bootstrap=0).joint.note == "the layer is constant"
 
 
 def test_small_refusals():

@@ -92,7 +92,7 @@ def test_flow_merging_and_sedimentation(reading):
     np.testing.assert_allclose(ax.lines[-1].get_ydata(), merging.agreement_curve[:, 0])
     assert [t.get_text() for t in ax.get_xticklabels()] == ["0", "0.1", "0.5"]
     k = dict.fromkeys((1, 2), reading.complexity)
-    over = repana.sedimentation(k, dict.fromkeys((1, 2), reading.importance), resamples=20)
+    over = repana.sedimentation(k, dict.fromkeys((1, 2), reading.importance), bootstrap=20)
     ax = plots.sedimentation_curve(over)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), over.mean[:, 0])
     np.testing.assert_allclose(ax.lines[1].get_ydata(), over.mean[:, 0] + over.top[:, 0])

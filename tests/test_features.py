@@ -22,7 +22,7 @@ def features(n=4000, seed=0):
 def test_variance_that_two_features_explain(ratio):
     """V17: phi = 3 f1 q1 + f2 q2 of balanced signs: .9 and .1."""
     f, phi = features()
-    found = variance_explained(phi, f, ratio=ratio, resamples=100)
+    found = variance_explained(phi, f, ratio=ratio, bootstrap=100)
     assert found.total.tolist() == pytest.approx([0.9, 0.1], abs=0.01)
     assert found.unique.tolist() == pytest.approx([0.9, 0.1], abs=0.01)
     assert float(found.joint) == pytest.approx(1, abs=1e-9)
@@ -35,7 +35,7 @@ def test_noise_parts_the_two_ratios():
     f = torch.randn(20000, 1, generator=g, dtype=torch.float64).sign()
     q = torch.nn.functional.normalize(torch.randn(1, 8, generator=g, dtype=torch.float64))
     phi = f @ q + 0.7 * torch.randn(20000, 8, generator=g, dtype=torch.float64)
-    sums, examples = (float(variance_explained(phi, f, ratio=r, resamples=0).total) for r in ("sums", "examples"))
+    sums, examples = (float(variance_explained(phi, f, ratio=r, bootstrap=0).total) for r in ("sums", "examples"))
     truth = 1 / (1 + 8 * 0.49)
     assert sums == pytest.approx(truth, abs=0.01)
     assert examples < sums
@@ -45,7 +45,7 @@ def test_features_that_go_together_share_what_they_explain():
     g = torch.Generator().manual_seed(0)
     a = torch.randn(3000, 1, generator=g, dtype=torch.float64)
     b = a + 0.3 * torch.randn(3000, 1, generator=g, dtype=torch.float64)
-    found = variance_explained(torch.cat([a, a + b], 1), torch.cat([a, b], 1), resamples=50)
+    found = variance_explained(torch.cat([a, a + b], 1), torch.cat([a, b], 1), bootstrap=50)
     assert float(found.overlap) > 0.8
     assert found.overlap.low > 0.7
     assert bool((found.unique < found.total).all())
@@ -54,12 +54,12 @@ def test_features_that_go_together_share_what_they_explain():
 def test_intervals_and_reference_of_variance_explained():
     f, phi = features(600)
     noisy = phi + 2 * torch.randn(phi.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = variance_explained(noisy, f, resamples=200)
+    found = variance_explained(noisy, f, bootstrap=200)
     assert bool((found.total_low < found.total).all() & (found.total < found.total_high).all())
     truth = 9 / (10 + 40)
     assert float(found.total_low[0]) < truth < float(found.total_high[0])
     size = float(noisy.square().sum(1).mean())
-    doubled = variance_explained(noisy, f, resamples=0, reference=2 * size)
+    doubled = variance_explained(noisy, f, bootstrap=0, reference=2 * size)
     assert float(doubled.total[0]) > float(found.total[0])
     with pytest.raises(InputError, match="RA251"):
         variance_explained(phi, torch.ones(600))
@@ -84,7 +84,7 @@ def test_parities_are_represented_unequally():
                 optimizer.step()
         with torch.no_grad():
             assert float((net(x).sign() == f).double().mean()) > 0.995
-            found = variance_explained(net[:4](x), f, resamples=0)
+            found = variance_explained(net[:4](x), f, bootstrap=0)
         assert float(found.total[0]) > float(found.total[1:].max())
 
 
@@ -93,7 +93,7 @@ def test_redundancy_says_nothing_on_a_white_layer(local):
     """sqrt(p) for every direction."""
     x = torch.randn(20000, 40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     z = x[:, 0] if local else x.sum(1)
-    found = redundancy(x, z, keep=0.25, draws=400)
+    found = redundancy(x, z, keep=0.25, repeats=400)
     assert float(found.mean_redundancy) == pytest.approx(0.5, abs=0.06)
     assert found.mean_redundancy.null == 0.5
 
@@ -104,7 +104,7 @@ def test_redundancy_against_masks_taken_one_by_one():
     g = torch.Generator().manual_seed(0)
     x = torch.randn(200, 12, generator=g, dtype=torch.float64) @ torch.randn(12, 12, generator=g, dtype=torch.float64)
     z = torch.stack([x[:, 0] + x[:, 3], torch.ones(200, dtype=torch.float64)], 1)
-    found = redundancy(x, z, keep=0.5, draws=30, seed=4)
+    found = redundancy(x, z, keep=0.5, repeats=30, seed=4)
     order = torch.rand(30, 12, generator=torch.Generator().manual_seed(4)).argsort(1)[:, :6]
     want = torch.stack([cka_of(x[:, at], z[:, :1]) / cka_of(x, z[:, :1]) for at in order]).mean()
     assert float(found.redundancy[0]) == pytest.approx(float(want), rel=1e-9)

@@ -7,7 +7,7 @@ import pytest
 from planted import classes, planted
 
 from repana import Report
-from repana._results import Estimate
+from repana._estimate import Estimate, Flag
 from repana.findings import FINDINGS, SEVERITIES, explanations
 
 COUNTS = {"train": {"a": 40, "b": 50}}
@@ -54,7 +54,7 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
     for other, values in more.items():
         analyzer = "probe_baselines" if other in ("reinitialised", "random_projection") else "probing"
         rows += planted(layers, values, name=other, analyzer=analyzer).rows
-    best = planted([""], [Estimate(accuracy[2], accuracy[2] - 0.03, accuracy[2] + 0.03, note="fc")],
+    best = planted([""], [Estimate(accuracy[2], accuracy[2] - 0.03, accuracy[2] + 0.03, label="fc")],
                    name="chosen_accuracy", analyzer="layer_choice")  # fmt: skip
     return Report((*rows, *best.rows), {}, made.provenance)
 
@@ -62,13 +62,14 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
 SIMPLE = Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4)
 
 
-def featured(decoded=(0.1, 0.6, 1.0), rho=SIMPLE, note="") -> Report:
+def featured(decoded=(0.1, 0.6, 1.0), rho=SIMPLE, flags=()) -> Report:
     """Features read from the input and two layers, their complexity and what it has to do with importance."""
     made = planted(["input", "conv", "fc"], list(decoded), name="decoded", analyzer="layer_readings")
     rows = [*made.rows, *planted([""], [rho], name="rank_correlation", analyzer="complexity_vs_importance").rows]
-    mean = Estimate(0.3, 0.2, 0.4, 500, note)
+    mean = Estimate(0.3, 0.2, 0.4, 500, flags=flags)
     rows += planted([""], [mean], name="mean_complexity", analyzer="complexity").rows
-    return Report(tuple(rows), {}, made.provenance)
+    about = {"complexity": {"constant": 2, "units": 9, "twins": [], "widths": {"input": 8, "conv": 200, "fc": 101}}}
+    return Report(tuple(rows), {}, {**made.provenance, "settings": about})
 
 
 RHO = "Spearman's rho of complexity and importance over 24 features is {}"
@@ -112,17 +113,17 @@ CASES = [
     ),
     (
         "RF603",
-        featured(note="conv: 9 rows for 8 features, fewer than 5 a feature; 2 of 9 features never vary: 'a', 'b'"),
+        featured(flags=(Flag.FEW_SAMPLES, Flag.CONSTANT)),
         "tip",
-        "At the classifier's input 2 of 9 features never vary: 'a', 'b'.",
+        "At the classifier's input 2 of 9 units never vary.",
     ),
     ("RF603", featured(), "passed", "No unit of the classifier's input is constant or repeats another."),
     ("RF603", planted(["a"], [1.0]), "not applicable", UNMEASURED),
     (
         "RF604",
-        featured(note="conv: 9 rows for 8 features, fewer than 5 a feature; fc: 9 rows for 8 features, fewer than 5"),
+        featured(flags=(Flag.FEW_SAMPLES,)),
         "tip",
-        "conv: 9 rows for 8 features, fewer than 5 a feature and 1 layers more: complexity is overestimated there.",
+        "Fewer than 5 rows a unit at conv, fc: complexity is overestimated there.",
     ),
     ("RF604", featured(), "passed", "500 rows are at least five for each unit of every layer."),
     ("RF604", planted(["a"], [1.0]), "not applicable", UNMEASURED),
@@ -192,7 +193,7 @@ CASES = [
         "RF102",
         planted(["a"], [1.0]),
         "not applicable",
-        "No values without class structure were computed (no labels, or null=0).",
+        "No values without class structure were computed (no labels, or permutations=0).",
     ),
     ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "2 classes; the smallest, a, has 40 samples."),
     (
@@ -362,7 +363,7 @@ CASES = [
         "RF201",
         planted(["a"], [1.0]),
         "not applicable",
-        "NC1 has no value without class structure to stand against (null=0).",
+        "NC1 has no value without class structure to stand against (permutations=0).",
     ),
     (
         "RF202",
@@ -372,7 +373,7 @@ CASES = [
     ),
     (
         "RF202",
-        planted(["h", "fc"], [Estimate(0.0, note="trivial: any two"), 0.3], name="etf_error"),
+        planted(["h", "fc"], [Estimate(0.0, note=Flag.TRIVIAL.note("trivial: any two")), 0.3], name="etf_error"),
         "not applicable",
         "At h: trivial: any two.",
     ),

@@ -317,7 +317,7 @@ def test_a_profile_from_a_folder(folder, capsys, monkeypatch, tmp_path):
         picture(20 + i).save(folder / "dog" / f"{i}.png")
     monkeypatch.setattr(sys, "argv", [
         "repana", "profile", "timm:test_resnet", "-d", f"imagefolder:{folder}", "--class-names", "none", "-l", "conv1",
-        "-m", "nc1,silhouette", "--null", "0", "--replicates", "0", "-o", str(tmp_path / "out"),
+        "-m", "nc1,silhouette", "--permutations", "0", "--bootstrap", "0", "-o", str(tmp_path / "out"),
     ])  # fmt: skip
     with pytest.raises(SystemExit) as stop:
         main()

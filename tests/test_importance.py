@@ -171,7 +171,7 @@ def test_the_model_is_left_as_it_was():
     before, weights = state(model), copy.deepcopy(model.state_dict())
     importance(model, x, "3", "pca")
     conductance(model, x, ["1"])
-    sensitivity(model, x, "1", draws=2)
+    sensitivity(model, x, "1", repeats=2)
     feature_merging(model, x, betas=[0.1])
     read_features(model, x, folds=2)
     for call in (
@@ -277,19 +277,19 @@ def test_sensitivity_of_a_linear_feature():
     """V21: sigma^2 |w|^2."""
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2)).double(), rows(200)
-    found = sensitivity(model, x, "0", draws=50)
+    found = sensitivity(model, x, "0", repeats=50)
     size = model[0].weight.detach().square().sum(1)
     for sigma, variance in zip(found.sigmas, found.variance):
         torch.testing.assert_close(variance, sigma**2 * size, rtol=0.06, atol=0)
     assert bool((found.low <= found.variance).all() & (found.variance <= found.high).all())
     words = dictionary(record(model, x, ["0"])["0"], "pca", count=2)
-    codes = sensitivity(model, x, "0", words, sigmas=[0.1], draws=50)
+    codes = sensitivity(model, x, "0", words, sigmas=[0.1], repeats=50)
     want = 0.01 * (words.atoms @ model[0].weight.detach()).square().sum(1)
     torch.testing.assert_close(codes.variance[0], want, rtol=0.06, atol=0)
     with pytest.raises(InputError, match="RA2"):
         sensitivity(model, x, "0", sigmas=[0.0])
-    same = sensitivity(model, x, "0", draws=3, seed=5)
-    assert torch.equal(same.variance, sensitivity(model, x, "0", draws=3, seed=5).variance)
+    same = sensitivity(model, x, "0", repeats=3, seed=5)
+    assert torch.equal(same.variance, sensitivity(model, x, "0", repeats=3, seed=5).variance)
 
 
 # --- flow -------------------------------------------------------------------------------------------------------------
@@ -607,5 +607,5 @@ def test_features_on_the_gpu():
     assert all(m.xx.device.type == "cuda" for m in sums.values())
     assert complexity(sums).curve.device.type == "cpu"
     assert float(conductance(model, x, ["2"]).gap["2"]) < 0.05
-    assert float(sensitivity(model, x, "2", draws=2).mean_sensitivity) > 0
+    assert float(sensitivity(model, x, "2", repeats=2).mean_sensitivity) > 0
     assert feature_merging(model, x, betas=[]).model(x[0].cuda()).shape == (450, 10)

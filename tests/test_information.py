@@ -24,7 +24,7 @@ def test_labels_without_meaning_are_not_compressed(probe):
 def test_the_code_in_bits():
     """The first block costs t log2 c, in the unit of all others; uniform and entropy codes are as defined."""
     y = torch.arange(1000) % 4
-    found = mdl(noise(1000, 5), y, orders=1)
+    found = mdl(noise(1000, 5), y, repeats=1)
     first = found.settings["first_block"]
     ends = [*found.curve[:, 0].tolist(), 1000]
     blocks = sum(bits * (stop - start) for bits, start, stop in zip(found.curve[:, 1].tolist(), ends, ends[1:]))
@@ -42,7 +42,7 @@ def test_skewed_labels_are_compressed_by_their_shares_alone():
 
 
 def test_a_constant_label_has_a_finite_code():
-    found = mdl(noise(2000, 10), torch.zeros(2000, dtype=torch.int64), classes=10, orders=1)
+    found = mdl(noise(2000, 10), torch.zeros(2000, dtype=torch.int64), classes=10, repeats=1)
     assert 50 < found.compression.value <= 2000 / found.settings["first_block"]
     with pytest.raises(InputError, match="one class"):
         mdl(noise(2000, 10), torch.zeros(2000, dtype=torch.int64))
@@ -118,7 +118,7 @@ def test_a_probe_remembers_as_many_types_as_it_has_dimensions(types):
 def test_more_types_than_dimensions_are_not_remembered():
     kind = torch.randint(2000, (4000,), generator=torch.Generator().manual_seed(3))
     y = torch.randint(10, (4000,), generator=torch.Generator().manual_seed(4))
-    found = selectivity(noise(2000, 100)[kind], y, kind, distribution="uniform", probe="ridge", strength=1e-6)
+    found = selectivity(noise(2000, 100)[kind], y, kind, distribution="uniform", probe="ridge", C=1e-6)
     assert 0.1 < found.control.value < 0.35
     assert 0.06 < found.unseen.value < 0.14
 

@@ -17,11 +17,12 @@ from planted import classes, planted
 
 import repana
 from repana import Report, profile
-from repana._results import Estimate, row
-from repana.analyzers import ANALYZERS
+from repana._estimate import Estimate
+from repana._quantity import works
+from repana._results import row
+from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.findings import FINDINGS
 from repana.report import bibtex, fragment, number, page
-from repana.report._bibliography import ENTRIES, works
 
 X, Y = torch.randn(60, 3, 8, 8), torch.arange(60) % 5
 HOSTILE = ["<script>alert(1)</script>", "a|b&$_{}", '"><img src=x onerror=alert(1)>']
@@ -32,7 +33,7 @@ def report():
     torch.manual_seed(1)
     shifted = X + Y[:, None, None, None]
     return profile(
-        ResNet().eval(), (shifted, Y), held_out=(shifted[:30] + 0.1, Y[:30]), null=4, replicates=20, run="small"
+        ResNet().eval(), (shifted, Y), held_out=(shifted[:30] + 0.1, Y[:30]), permutations=4, bootstrap=20, run="small"
     )
 
 
@@ -87,7 +88,13 @@ def test_what_the_page_holds(report, text):
         "Methods",
     ):
         assert f"<h2>{needed}</h2>" in text
-    for needed in ("sha256", "held_out", "papyan2020prevalence", "repana.profile(model, data, layers=", "null=4"):
+    for needed in (
+        "sha256",
+        "held_out",
+        "papyan2020prevalence",
+        "repana.profile(model, data, layers=",
+        "permutations=4",
+    ):
         assert needed in text.replace("&#39;", "'")
     assert number(report.select("nc1")[0].value) in text
     for f in report.findings():
@@ -228,15 +235,25 @@ def test_forty_runs_open_as_one_overview():
     assert len(text) < 2e6
 
 
-def test_every_source_has_its_entry():
-    sources = {q.source for a in ANALYZERS.values() for q in a.quantities}
-    for source in sources:
-        for work in works(source):
-            assert work in ENTRIES, work
-    text = bibtex(sorted(sources))
+def test_every_source_has_its_entry(report):
+    named = {
+        work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
+    }
+    assert named == set(SOURCES)
+    text = bibtex(report)
     keys = re.findall(r"^@\w+\{(\w+),$", text, re.M)
     assert len(keys) == len(set(keys)) >= 15
     assert text.count("{") == text.count("}")
+
+
+def test_a_source_without_an_entry_is_named(report):
+    own = {"mine.spread": {"formula": "std", "source": "Nobody 2031; Papyan, Han & Donoho 2020", "title": "Spread"}}
+    rows = (*report.rows, *planted(["fc"], [1.0], name="spread", analyzer="mine").rows)
+    known = {**report.provenance, "quantities": {**report.provenance["quantities"], **own}}
+    made = Report(rows, report.arrays, known)
+    assert "% Nobody 2031" in bibtex(made)
+    assert "papyan2020prevalence" in bibtex(made)
+    assert "Nobody 2031" in page(made)
 
 
 # --- in a browser -----------------------------------------------------------------------------------------------------

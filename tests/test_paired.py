@@ -7,8 +7,9 @@ from scipy import stats
 
 from repana import InputError, Split, best_layer, compare_probes, corrected_difference, linear_probe, nearest_mean
 from repana.probes._layer_selection import _bias, holm, mcnemar
-from repana.probes._scores import balanced_accuracy, resampled
+from repana.probes._scores import balanced_accuracy
 from repana.statistics.intervals import proportion
+from repana.statistics.resampling import resampled
 
 
 def layers(n=1500, seed=0):

@@ -14,7 +14,8 @@ from torch import nn
 import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
-from repana._results import Estimate, closest_pairs, within_null
+from repana._estimate import Estimate
+from repana._results import closest_pairs, within_null
 from repana.plots import _layers, _style, maps, plane
 from repana.plots.trajectory import series_of
 

@@ -406,7 +406,7 @@ def test_layers_without_anything_to_read():
         assert probe(torch.ones(80, 4), y).accuracy.value == pytest.approx(0.5, abs=0.2)
         points = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))[y]
         assert probe(points, y, permutations=0).accuracy.value == 1
-    found = repana.erase(torch.ones(80, 4), y, draws=1)
+    found = repana.erase(torch.ones(80, 4), y, repeats=1)
     assert found.rank == 0
     assert repana.probing(torch.ones(80, 4), y).knn_probe.value == pytest.approx(0.5, abs=0.2)
     assert math.isnan(repana.regression_probe(torch.ones(80, 4), torch.arange(80.0)).correlation.value)

@@ -191,7 +191,7 @@ def test_naive_bayes_needs_fewer_labels_where_its_model_is_true():
     g = torch.Generator().manual_seed(0)
     y = torch.arange(3000) % 2
     x = torch.randn(3000, 60, generator=g) + 0.2 * (2 * y - 1)[:, None]
-    found = sample_efficiency(x, y, [40, 100, 2000], probes=("naive_bayes", "linear"), strength=100.0, repeats=5)
+    found = sample_efficiency(x, y, [40, 100, 2000], probes=("naive_bayes", "linear"), C=100.0, repeats=5)
     gap = (found.curves["naive_bayes"] - found.curves["linear"]).mean(1)
     assert float(gap[0]) > 0.02
     bayes = 0.939  # Phi(.2 sqrt(60))
@@ -529,13 +529,12 @@ def test_baselines_of_tokens_are_split_as_the_layer_is():
 def test_what_the_inputs_of_a_concept_must_be():
     model, x = Half(), noise(300, 4)
     probe = linear_probe(model.body(x).detach(), x[:, 0] > 0, permutations=0)
-    for inputs in ({"x": x}, []):
-        with pytest.raises(InputError, match="RA210: `inputs` is a"):
-            concept_use(model, inputs, "body", probe, 1, 1)
+    with pytest.raises(InputError, match="RA212: `inputs` of `concept_use` is now `data`"):
+        concept_use(model, inputs=x, layer="body", probe=probe, concept=1, target=1)
     with pytest.raises(InputError, match="`target` is 5; the model has 2 outputs"):
         concept_use(model, x, "body", probe, 1, 5)
-    assert concept_use(model, x.double().numpy(), "body", probe, 1, 1).sensitivity.value > 0.9
-    assert concept_use(model, x[:1], "body", probe, 1, 1).sensitivity.note == "one input"
+    assert concept_use(model, x.numpy(), "body", probe, 1, 1).sensitivity.value > 0.9
+    assert concept_use(model, x[:1], "body", probe, 1, 1).sensitivity.note == "one sample"
 
 
 def test_running_statistics_of_a_last_batch_of_one():
@@ -556,6 +555,6 @@ def test_names_where_numbers_are_wanted():
     with pytest.raises(InputError, match="`labels` are names"):
         repana.erase(x, names, weight=noise(2, 4))
     targets = torch.where(torch.arange(300) % 7 == 0, -100, y)
-    assert 0 <= repana.erase(x, names, weight=noise(2, 4), targets=targets, draws=1).head_before.value <= 1
+    assert 0 <= repana.erase(x, names, weight=noise(2, 4), targets=targets, repeats=1).head_before.value <= 1
     with pytest.raises(InputError, match="whose order is open"):
         moment_probe(x, y[:100], [f"s{i // 3}" for i in range(300)])

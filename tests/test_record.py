@@ -25,7 +25,7 @@ def net():
     return ResNet().eval()
 
 
-class Pairs(Dataset):
+class PairwiseDistances(Dataset):
     def __len__(self):
         return N
 
@@ -42,7 +42,7 @@ FORMS = {
     "tensors": lambda: (X, Y),
     "numpy": lambda: (X.numpy(), Y.numpy()),
     "loader": lambda: DataLoader(TensorDataset(X, Y), batch_size=7),
-    "dataset": Pairs,
+    "dataset": PairwiseDistances,
     "iterable dataset": Stream,
     "list of samples": lambda: [(x, int(y)) for x, y in zip(X, Y)],
     "list of batches": lambda: [(X[:9], Y[:9]), (X[9:], Y[9:])],

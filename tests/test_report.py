@@ -13,7 +13,8 @@ from torch import nn
 
 import repana
 from repana import FileError, InputError, Report, fisher, neural_collapse, plots, profile, record
-from repana._results import Estimate, Row, row
+from repana._estimate import Estimate
+from repana._results import Row, row
 from repana.plots import _style
 
 X = torch.randn(60, 3, 8, 8)
@@ -29,7 +30,7 @@ def net():
 
 @pytest.fixture(scope="module")
 def report(net):
-    return profile(net, (X, Y), held_out=(X[:30] + 0.1, Y[:30]), null=4, replicates=20, run="small")
+    return profile(net, (X, Y), held_out=(X[:30] + 0.1, Y[:30]), permutations=4, bootstrap=20, run="small")
 
 
 # --- profile ----------------------------------------------------------------------------------------------------------
@@ -37,7 +38,7 @@ def report(net):
 
 def test_rows_are_what_the_analyzers_give(net, report):
     got = record(net, (X, Y))
-    nc = neural_collapse(got["layer1.0"], Y, logits=got.logits, null=4, replicates=20)
+    nc = neural_collapse(got["layer1.0"], Y, logits=got.logits, permutations=4, bootstrap=20)
     fd = fisher(got["layer1.0"], Y)
     rows = {(r.layer, r.quantity): r for r in report.rows if r.split == "train"}
     assert rows["layer1.0", "nc1"].value == pytest.approx(float(nc.nc1))
@@ -45,14 +46,14 @@ def test_rows_are_what_the_analyzers_give(net, report):
     assert rows["layer1.0", "nc1"].null == pytest.approx(nc.nc1.null)
     assert rows["layer1.0", "nc4"].value == pytest.approx(float(nc.nc4))
     assert rows["layer1.0", "trace_ratio"].value == pytest.approx(float(fd.trace_ratio))
-    head = neural_collapse(got["fc:in"], Y, weight=got.head.weight, bias=got.head.bias, replicates=0)
+    head = neural_collapse(got["fc:in"], Y, weight=got.head.weight, bias=got.head.bias, bootstrap=0)
     assert rows["fc:in", "self_duality"].value == pytest.approx(float(head.self_duality))
     assert ("layer1.0", "self_duality") not in rows
 
 
 def test_held_out_decisions_use_the_training_means(net, report):
     train, held = record(net, (X, Y)), record(net, (X[:30] + 0.1, Y[:30]))
-    want = neural_collapse(held["fc:in"], Y[:30], reference=train.moments["fc:in"], replicates=0)
+    want = neural_collapse(held["fc:in"], Y[:30], reference=train.moments["fc:in"], bootstrap=0)
     found = report.select("ncc_accuracy", split="held_out")
     assert {r.layer: r.value for r in found}["fc:in"] == pytest.approx(float(want.ncc_accuracy))
 
@@ -72,14 +73,14 @@ def test_law_of_separation_is_a_row_of_the_network(report):
 
 def test_activations_in_place_of_a_model(net):
     got = record(net, (X, Y), ["layer1", "fc"])
-    assert profile(got, null=0, replicates=0).layers == ("layer1", "fc")
+    assert profile(got, permutations=0, bootstrap=0).layers == ("layer1", "fc")
     with pytest.raises(InputError, match="RA213: `held_out` is data but there is no model"):
         profile(got, held_out=(X, Y))
 
 
 def test_values_of_a_subset_are_exact_over_all_samples(net):
-    part = profile(net, (X, Y), ["layer1", "fc"], max_samples=25, null=0, replicates=10)
-    whole = profile(net, (X, Y), ["layer1", "fc"], null=0, replicates=0)
+    part = profile(net, (X, Y), ["layer1", "fc"], max_samples=25, permutations=0, bootstrap=10)
+    whole = profile(net, (X, Y), ["layer1", "fc"], permutations=0, bootstrap=0)
     for name in ("nc1", "cdnv", "etf_error", "fisher.quotient", "trace_ratio"):
         for a, b in zip(part.select(name), whole.select(name)):
             assert a.value == pytest.approx(b.value, rel=1e-4), name
@@ -90,7 +91,7 @@ def test_one_layer_that_fails_does_not_stop_the_others(net):
     spoilt = got["layer1"].clone()
     spoilt[3, 0] = math.nan
     broken = repana.Activations({"layer1": spoilt, "fc": got["fc"]}, Y, sample=got.sample, seen=60)
-    report = profile(broken, null=0, replicates=0)
+    report = profile(broken, permutations=0, bootstrap=0)
     assert report.layers == ("fc",)
     assert len(report.failures) == sum(a.default for a in repana.ANALYZERS.values())
     assert report.failures[0].startswith("train, layer1, neural_collapse: RA204: `features` has 1 NaN")
@@ -109,7 +110,7 @@ def test_nothing_measured_is_an_error(net):
 
 
 def test_same_seed_same_numbers(net):
-    a, b = (profile(net, (X, Y), ["fc"], null=3, replicates=10, seed=5) for _ in range(2))
+    a, b = (profile(net, (X, Y), ["fc"], permutations=3, bootstrap=10, seed=5) for _ in range(2))
     assert a.rows == b.rows
 
 
@@ -238,7 +239,7 @@ def test_a_folder_without_permission(report, tmp_path, monkeypatch):
 
 def test_class_names_keep_their_order(tmp_path):
     x, y = torch.randn(60, 4), torch.arange(60) % 12
-    report = profile(repana.Activations({"h": x}, y, sample=torch.arange(60), seen=60), null=0, replicates=0)
+    report = profile(repana.Activations({"h": x}, y, sample=torch.arange(60), seen=60), permutations=0, bootstrap=0)
     assert Report.load(report.save(tmp_path)).classes() == tuple(map(str, range(12)))
 
 
@@ -258,7 +259,7 @@ def test_concat_renames_and_refuses(report, net, tmp_path):
 
 
 def test_reports_of_many_checkpoints_add(net, report, tmp_path):
-    other = profile(net, (X, Y), null=0, replicates=0, run="later")
+    other = profile(net, (X, Y), permutations=0, bootstrap=0, run="later")
     both = report + other
     assert both.runs == ("small", "later")
     same(both, Report.load(both.save(tmp_path / "both")))
@@ -342,7 +343,7 @@ def test_every_object_shows_itself_in_a_notebook():
     setup = """import torch, repana
 net = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.ReLU(), torch.nn.Linear(6, 3))
 data = torch.randn(60, 8), torch.arange(60) % 3
-report = repana.profile(net, data, null=2, replicates=5)"""
+report = repana.profile(net, data, permutations=2, bootstrap=5)"""
     cells = [
         setup,
         "report",
@@ -371,7 +372,7 @@ def test_row_and_estimate_have_the_same_fields():
 
 def test_a_plain_network_is_profiled():
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 5))
-    assert profile(net, (X, Y), null=0, replicates=0).layers == ("input", "3:in", "3")
+    assert profile(net, (X, Y), permutations=0, bootstrap=0).layers == ("input", "3:in", "3")
 
 
 # --- what a review found ----------------------------------------------------------------------------------------------
@@ -433,7 +434,7 @@ def test_ignored_training_labels_are_no_class_of_the_held_out_rule():
     marked = torch.where(torch.arange(60) < 30, -100, y)
     train = repana.Activations({"h": x}, marked, sample=torch.arange(60), seen=60)
     held = repana.Activations({"h": x}, y, sample=torch.arange(60), seen=60)
-    report = profile(train, held_out=held, null=0, replicates=0)
+    report = profile(train, held_out=held, permutations=0, bootstrap=0)
     assert report.select("ncc_accuracy", split="held_out")[0].value == 1.0
 
 
@@ -441,7 +442,9 @@ def test_class_names_from_arrays_and_numbers_as_they_are():
     from repana._activations import from_arrays
 
     x = torch.randn(30, 4).numpy()
-    named = profile(from_arrays({"h": x, "labels": np.array(["dog", "cat", "eel"] * 10)}, "f"), null=0, replicates=0)
+    named = profile(
+        from_arrays({"h": x, "labels": np.array(["dog", "cat", "eel"] * 10)}, "f"), permutations=0, bootstrap=0
+    )
     assert named.classes() == ("cat", "dog", "eel")
     numbers = from_arrays({"h": x, "labels": np.arange(30) % 3 + 1}, "f")
     assert [t.get_text() for t in plots.layer_map(numbers).texts] == ["1", "2", "3"]
@@ -459,7 +462,7 @@ def test_names_do_not_number_the_rows_of_a_classifier():
 
 
 def test_replicates_of_a_subset_lie_around_the_value_of_all(net):
-    part = profile(net, (X, Y), ["layer1"], max_samples=25, null=0, replicates=40)
+    part = profile(net, (X, Y), ["layer1"], max_samples=25, permutations=0, bootstrap=40)
     row_ = part.select("cdnv")[0]
     stored = part.array("neural_collapse.bootstrap.cdnv", "layer1")
     assert np.exp(np.log(stored).mean()) == pytest.approx(row_.value, rel=1e-4)

@@ -15,7 +15,8 @@ from torch import nn
 
 from repana import Discriminant, InputError, ModelError, Moments, fisher, neural_collapse, plan, profile, record
 from repana import separation_law as law
-from repana._results import Estimate, Report, row
+from repana._estimate import Estimate
+from repana._results import Report, row
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
@@ -35,7 +36,7 @@ def test_a_dead_layer_has_values_or_reasons_and_stops_nothing():
         def forward(self, x):
             return self.c(torch.relu(self.b(self.a(x) * 0)) + self.a(x))
 
-    report = profile(Dead(), (torch.randn(60, 6), y), "?", null=2, replicates=5)
+    report = profile(Dead(), (torch.randn(60, 6), y), "?", permutations=2, bootstrap=5)
     assert {r.layer for r in report.select("trace_ratio")} == {"a@1", "a@2", "b", "c"}
 
 
@@ -43,8 +44,8 @@ def test_nulls_of_a_subset_are_on_the_scale_of_its_values():
     y = torch.arange(8000) % 5
     x = torch.randn(8000, 20, dtype=torch.float64)
     part = torch.randperm(8000)[:800]
-    whole = neural_collapse(x, y, null=10, replicates=0)
-    some = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), null=10, replicates=5)
+    whole = neural_collapse(x, y, permutations=10, bootstrap=0)
+    some = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), permutations=10, bootstrap=5)
     for name in ("nc1", "cdnv", "quotient", "fuzziness"):
         assert getattr(some, name).null == pytest.approx(getattr(whole, name).null, rel=0.25), name
 
@@ -53,7 +54,7 @@ def test_nearest_means_of_a_subset_are_those_of_all_samples():
     y = torch.arange(8000) % 10
     x = torch.randn(8000, 40, dtype=torch.float64)
     part = slice(0, 100)
-    got = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), replicates=0)
+    got = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), bootstrap=0)
     assert float(got.ncc_accuracy) < 0.5
 
 
@@ -63,8 +64,8 @@ def test_nulls_count_the_rank_not_the_columns(c, live, dead, n):
     found = []
     for _ in range(15):
         x = torch.cat([torch.randn(n, live, dtype=torch.float64), torch.zeros(n, dead, dtype=torch.float64)], 1)
-        found.append((neural_collapse(x, y, families=("vci",), replicates=0), fisher(x, y, groups=0)))
-    assert Discriminant.of(x, y, groups=0).rank == live
+        found.append((neural_collapse(x, y, families=("vci",), bootstrap=0), fisher(x, y, jackknife=0)))
+    assert Discriminant.of(x, y, jackknife=0).rank == live
     vci, bounded = ([float(getattr(f[i], q)) for f in found] for i, q in ((0, "vci"), (1, "bounded")))
     assert found[0][0].vci.null == pytest.approx(np.mean(vci), rel=0.02)
     assert found[0][1].bounded.null == pytest.approx(np.mean(bounded), rel=0.1)
@@ -76,11 +77,11 @@ def test_all_rows_of_the_classifier_decide():
     w = Moments.of(x, y).mean
     b = -0.5 * w.square().sum(1)
     three = y != 3
-    got = neural_collapse(x[three], y[three], weight=w, bias=b, reference=Moments.of(x, y), replicates=0)
+    got = neural_collapse(x[three], y[three], weight=w, bias=b, reference=Moments.of(x, y), bootstrap=0)
     assert float(got.accuracy) == float(got.nc4) == 1
     lifted = b.clone()
     lifted[3] = 1000
-    assert float(neural_collapse(x[three], y[three], weight=w, bias=lifted, replicates=0).accuracy) == 0
+    assert float(neural_collapse(x[three], y[three], weight=w, bias=lifted, bootstrap=0).accuracy) == 0
 
 
 @pytest.mark.parametrize(("offset", "sd", "others"), [(30.0, 1e-3, 10.0), (60.0, 0.05, 1.0)])
@@ -91,15 +92,15 @@ def test_one_narrow_feature_far_from_the_origin(offset, sd, others):
     x = others * torch.randn(n, d, dtype=torch.float64)
     x[:, 0] = offset + sd * (torch.randn(n, dtype=torch.float64) + y)
     x = x.float()
-    got, want = fisher(x, y, groups=0), fisher(x.double(), y, groups=0)
+    got, want = fisher(x, y, jackknife=0), fisher(x.double(), y, jackknife=0)
     assert float(got.per_feature[0]) == pytest.approx(float(want.per_feature[0]), rel=1e-5)
     assert float(got.quotient) == pytest.approx(float(want.quotient), rel=1e-4)
 
 
 def test_vci_of_collapsed_classes_with_a_duplicate_feature():
     x, y = clouds(n=400, d=8, c=4, sd=1e-3)
-    plain = float(neural_collapse(x, y, replicates=0).vci)
-    twice = float(neural_collapse(torch.cat([x, x[:, :1]], 1), y, replicates=0).vci)
+    plain = float(neural_collapse(x, y, bootstrap=0).vci)
+    twice = float(neural_collapse(torch.cat([x, x[:, :1]], 1), y, bootstrap=0).vci)
     assert twice == pytest.approx(plain, rel=1e-4)
 
 
@@ -107,11 +108,11 @@ def test_equal_means_in_float32():
     block = torch.randn(200, 6)
     orders = [torch.randperm(200) for _ in range(3)]
     x, y = torch.cat([block[o] for o in orders]), torch.arange(3).repeat_interleave(200)
-    got = neural_collapse(x, y, replicates=0)
+    got = neural_collapse(x, y, bootstrap=0)
     assert float(got.nc1) == float(got.cdnv) == math.inf
     assert math.isnan(float(got.etf_error))
     fourth = torch.cat([x, torch.randn(200, 6) + 3])
-    two = neural_collapse(fourth, torch.cat([y, torch.full((200,), 3)]), replicates=0)
+    two = neural_collapse(fourth, torch.cat([y, torch.full((200,), 3)]), bootstrap=0)
     assert float(two.nc1) < 100
     assert "linearly dependent" in two.nc1.note
 
@@ -119,7 +120,7 @@ def test_equal_means_in_float32():
 def test_samples_between_two_equal_means_are_left_out():
     x, y = clouds(n=60, c=3, sd=0.1)
     x, y = torch.cat([x, x[y == 0]]), torch.cat([y, torch.full((20,), 3)])
-    got = neural_collapse(x, y, replicates=0)
+    got = neural_collapse(x, y, bootstrap=0)
     assert float(got.ncc_accuracy) == 1
     assert got.ncc_accuracy.n == 40
     assert got.ncc_accuracy.note == "40 samples left out: their nearest class mean is that of two classes"
@@ -127,7 +128,7 @@ def test_samples_between_two_equal_means_are_left_out():
 
 def test_one_vs_rest_of_a_zero_row():
     x, y = clouds(c=8, d=3)
-    assert math.isnan(float(neural_collapse(x, y, weight=torch.zeros(8, 3), replicates=0).one_vs_rest))
+    assert math.isnan(float(neural_collapse(x, y, weight=torch.zeros(8, 3), bootstrap=0).one_vs_rest))
 
 
 def test_the_law_keeps_its_layers_in_place():
@@ -138,15 +139,15 @@ def test_the_law_keeps_its_layers_in_place():
 
 def test_trivial_geometry_is_said_only_where_it_is_trivial():
     x, y = clouds(counts=[50, 10])
-    assert "trivial" in neural_collapse(x, y, replicates=0).uniformity.note
-    got = neural_collapse(x, y, convention="he_su", replicates=0)
+    assert "trivial" in neural_collapse(x, y, bootstrap=0).uniformity.note
+    got = neural_collapse(x, y, convention="he_su", bootstrap=0)
     assert float(got.etf_error) > 0.1
     assert got.etf_error.note == ""
 
 
 def test_class_weighted_scatter_reads_the_rows_beside_a_pooled_scatter():
     x, y = clouds(counts=[60, 30, 10])
-    got = neural_collapse(x, y, convention="galanti", moments=Moments.of(x, y, scatter=True), replicates=0)
+    got = neural_collapse(x, y, convention="galanti", moments=Moments.of(x, y, scatter=True), bootstrap=0)
     assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy(), "galanti"), rel=1e-8)
 
 
@@ -161,7 +162,7 @@ def test_fisher_leaves_ignored_samples_out():
 def test_median_of_an_even_number_of_pairs():
     x, y = clouds(c=4)
     grid = slow.cdnv_grid(x.numpy(), y.numpy())
-    assert float(neural_collapse(x, y, replicates=0).cdnv_median) == pytest.approx(
+    assert float(neural_collapse(x, y, bootstrap=0).cdnv_median) == pytest.approx(
         np.median(grid[np.triu_indices(4, 1)])
     )
 
@@ -170,7 +171,7 @@ def test_a_huge_value_late_in_the_data():
     x, y = clouds(n=400, c=4)
     x[300] = 1e25
     single = x.float()
-    got, want = neural_collapse(single, y, replicates=0), neural_collapse(single.double(), y, replicates=0)
+    got, want = neural_collapse(single, y, bootstrap=0), neural_collapse(single.double(), y, bootstrap=0)
     assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-4)
 
 
@@ -178,8 +179,8 @@ def test_a_huge_value_late_in_the_data():
 def test_scales_at_the_edges_of_float32(scale):
     x, y = clouds(n=200, c=4)
     w = Moments.of(x, y).mean
-    want = neural_collapse(x, y, weight=w, replicates=0)
-    got = neural_collapse((x * scale).float(), y, weight=w, replicates=0)
+    want = neural_collapse(x, y, weight=w, bootstrap=0)
+    got = neural_collapse((x * scale).float(), y, weight=w, bootstrap=0)
     for name in ("nc1", "quotient", "cdnv", "etf_error", "vci", "fuzziness", "self_duality", "ncc_accuracy"):
         assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-4), name
 
@@ -252,7 +253,7 @@ def test_poolings_by_pattern_and_of_no_layer():
     ("options", "text"),
     [
         ({"convention": "zhang"}, "RA212: `convention` is 'zhang'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'."),
-        ({"null": -1}, "RA212: `null` is -1; wanted 0 or more."),
+        ({"permutations": -1}, "RA212: `permutations` is -1; wanted 0 or more."),
         ({"level": 95.0}, "RA212: `level` is 95.0; wanted a number between 0 and 1, such as 0.95."),
         (
             {"max_samples": 0},
@@ -304,7 +305,7 @@ def test_labels_as_text_in_batches(form):
 def test_class_names_number_labels_and_name_the_page(tmp_path):
     names = ["ant", "bee", "cat", "dog", "emu"]
     text = [(X, [names[i] for i in Y.tolist()])]
-    options = {"null": 0, "replicates": 0, "class_names": names}
+    options = {"permutations": 0, "bootstrap": 0, "class_names": names}
     report = profile(ResNet().eval(), text, ["fc:in"], **options)
     assert report.classes() == tuple(names)
     numbered = profile(ResNet().eval(), (X, Y), ["fc:in"], **options)
@@ -327,7 +328,7 @@ def test_labels_off_by_one_are_an_issue():
             z = self.net(x)
             return {"logits": z, "embedding": z[:, :3]}
 
-    report = profile(Two().eval(), (X, Y + 1), ["net.fc:in"], null=0, replicates=0)
+    report = profile(Two().eval(), (X, Y + 1), ["net.fc:in"], permutations=0, bootstrap=0)
     first = report.findings()[0]
     assert (first.code, first.severity) == ("RF101", "issue")
     assert first.evidence == (
@@ -371,7 +372,7 @@ def test_padding_is_settled_from_the_command_line(tmp_path):
 
 
 def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):
-    report = profile(ResNet().eval(), (X, Y), null=0, replicates=0)
+    report = profile(ResNet().eval(), (X, Y), permutations=0, bootstrap=0)
     with pytest.raises(InputError) as error:
         report.plot("separation_law.rho")
     assert str(error.value) == (

@@ -52,7 +52,7 @@ def test_two_classes_give_the_mahalanobis_distance():
 @pytest.mark.parametrize(("n", "d", "c"), [(1000, 200, 10), (400, 5, 3)])
 def test_null_has_its_closed_form(n, d, c):
     y = torch.arange(n) % c
-    found = [fisher(torch.randn(n, d, dtype=torch.float64), y, groups=0) for _ in range(20)]
+    found = [fisher(torch.randn(n, d, dtype=torch.float64), y, jackknife=0) for _ in range(20)]
     for name, expected in (
         ("quotient", d * (c - 1) / (n - c - d - 1)),
         ("trace_ratio", (c - 1) / (n - c)),
@@ -151,7 +151,7 @@ def test_isotropic_two_class_value():
     y = torch.arange(20_000) % 2
     x = torch.randn(20_000, 20, dtype=torch.float64)
     x[:, 0] += 3 * y
-    assert float(neural_collapse(x, y, replicates=0).fuzziness) == pytest.approx(4 / 9, rel=0.05)
+    assert float(neural_collapse(x, y, bootstrap=0).fuzziness) == pytest.approx(4 / 9, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -189,11 +189,11 @@ def test_permutations_stand_beside_what_has_no_closed_form():
     """N = 1000, d = 100, no structure: the permuted quotient is the closed form, and the value lies in its range."""
     x = torch.randn(1000, 100, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = torch.arange(1000) % 10
-    plain, permuted = fisher(x, y, groups=0), fisher(x, y, groups=0, null=20)
+    plain, permuted = fisher(x, y, jackknife=0), fisher(x, y, jackknife=0, permutations=20)
     assert permuted.quotient.null == pytest.approx(plain.quotient.null, rel=0.05)
     assert permuted.quotient.null_low < float(permuted.quotient) < permuted.quotient.null_high
     assert plain.quotient.null == pytest.approx(100 * 9 / (1000 - 10 - 100 - 1))
-    shrunk = fisher(x, y, groups=0, shrinkage="ledoit_wolf", null=10)
-    assert math.isnan(fisher(x, y, groups=0, shrinkage="ledoit_wolf").quotient.null)
+    shrunk = fisher(x, y, jackknife=0, shrinkage="ledoit_wolf", permutations=10)
+    assert math.isnan(fisher(x, y, jackknife=0, shrinkage="ledoit_wolf").quotient.null)
     assert shrunk.quotient.null_low <= float(shrunk.quotient) <= shrunk.quotient.null_high * 1.1
     assert permuted.max_eigenvalue.null > 0

@@ -10,11 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_collapse import clouds
 
-from repana import ANALYZERS, Estimate
-from repana._results import estimates
-from repana.analyzers import ACROSS_LAYERS
-from repana.summaries.discriminant import Discriminant
-from repana.summaries.pairwise_distances import Pairs
+from repana import Estimate, Flag
+from repana._estimate import estimates
+from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
 EVERY = [(a, q) for a in ANALYZERS.values() for q in a.quantities]
 IDS = [f"{a.name}.{q.name}" for a, q in EVERY]
@@ -29,14 +27,11 @@ def data(seed):
 
 
 def measured(analyzer, x, y, w, **options):
-    if analyzer.head:
+    taken = inspect.signature(analyzer.function).parameters
+    if "weight" in taken:
         options |= {"weight": w, "bias": torch.zeros(C, dtype=w.dtype)}
-    if analyzer.arrays:
-        options["replicates"] = 0
-    elif Discriminant in analyzer.reads or Pairs in analyzer.reads:
-        options["groups"] = 0
-    if "permutations" in inspect.signature(analyzer.function).parameters:
-        options["permutations"] = 2  # nulls are not compared
+    options |= {name: 0 for name in ("bootstrap", "jackknife") if name in taken}  # intervals are not compared,
+    options |= {"permutations": 2} if "permutations" in taken else {}  # nor nulls
     return {name: float(e) for name, e in estimates(call(analyzer, x, y, **options)).items()}
 
 
@@ -159,9 +154,13 @@ def test_cuda_agrees_with_cpu(analyzer):
 def test_every_interval_contains_its_value():
     x, y, w = data(6)
     for analyzer in ANALYZERS.values():
-        options = {"weight": w, "bias": torch.zeros(C, dtype=w.dtype)} if analyzer.head else {}
+        options = (
+            {"weight": w, "bias": torch.zeros(C, dtype=w.dtype)}
+            if "weight" in inspect.signature(analyzer.function).parameters
+            else {}
+        )
         for name, e in estimates(call(analyzer, x, y, **options)).items():
             if not math.isnan(e.low):
                 assert e.low <= e.value <= e.high, name
-            elif not math.isnan(e.value) and e.note != "not applicable":
+            elif not math.isnan(e.value) and Flag.NOT_APPLICABLE not in e.flags:
                 raise AssertionError(f"{name} has no interval")

@@ -34,7 +34,16 @@ def test_profile_of_a_pretrained_encoder_from_the_command_line(path, tmp_path, c
     texts, labels = docstrings(PACKAGES, per_package=24)
     frame = pd.DataFrame({"text": texts, "package": [PACKAGES[i] for i in labels]})
     frame.to_parquet(tmp_path / "text.parquet")
-    arguments = ["--text-column", "text", "--label-column", "package", "-o", str(tmp_path / "out"), "--null", "5"]
+    arguments = [
+        "--text-column",
+        "text",
+        "--label-column",
+        "package",
+        "-o",
+        str(tmp_path / "out"),
+        "--permutations",
+        "5",
+    ]
     monkeypatch.setattr(
         sys, "argv", ["repana", "profile", f"hf:{path}", "-d", str(tmp_path / "text.parquet"), *arguments]
     )

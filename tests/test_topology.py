@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 import repana
 from repana import InputError, Persistence, diagram_distance, h0_separability, persistence, rtd
-from repana.summaries.subsample import Sketch
+from repana.summaries.subsample import Subsample
 from repana.topology._persistence import rips_cost
 
 
@@ -97,7 +97,7 @@ def correlation(c, d, normalize, statistic):
         for delta in range(0, 15, 2):
             x, y = blobs(delta, c, d, 100 * seed + delta)
             scores.append(float(h0_separability(x, normalize=normalize)[statistic]))
-            ratios.append(float(repana.fisher(x, y, groups=0).trace_ratio))
+            ratios.append(float(repana.fisher(x, y, jackknife=0).trace_ratio))
         found.append(spearmanr(scores, ratios)[0])
     return float(np.median(found))
 
@@ -128,7 +128,7 @@ def test_it_follows_a_training_with_layernorm():
             with torch.no_grad():
                 z = body(x[1197:])
             scores.append(float(h0_separability(z).h0_entropy))
-            ratios.append(float(repana.fisher(z, y[1197:], groups=0).trace_ratio))
+            ratios.append(float(repana.fisher(z, y[1197:], jackknife=0).trace_ratio))
             for at in torch.randperm(1197).split(64):
                 optimizer.zero_grad()
                 torch.nn.functional.cross_entropy(head(body(x[at])), y[at]).backward()
@@ -185,18 +185,18 @@ def test_labels_are_not_read():
     reports = []
     for labels in (y, np.random.default_rng(0).permutation(y)):
         made = repana.Activations({"a": x}, torch.from_numpy(labels), sample=torch.arange(120), seen=120)
-        reports.append(repana.profile(made, analyzers=["topology"], null=0, replicates=0))
+        reports.append(repana.profile(made, analyzers=["topology"], permutations=0, bootstrap=0))
     a, b = ([(r.quantity, r.value, r.low, r.high) for r in report.rows] for report in reports)
     assert a == b
 
 
 def test_the_subset_follows_from_the_seed_alone():
     x = torch.randn(500, 6, generator=seeded(0))
-    a, b = Sketch.of(x, most=100), Sketch.of(x * 2 + 1, most=100)
+    a, b = Subsample.of(x, max_samples=100), Subsample.of(x * 2 + 1, max_samples=100)
     assert a.rows.tolist() == b.rows.tolist()
-    found = h0_separability(x, most=100)
+    found = h0_separability(x, max_samples=100)
     assert found.h0_entropy.note == "100 of 500 samples"
-    assert float(found.h0_entropy) != float(h0_separability(x, most=100, seed=1).h0_entropy)
+    assert float(found.h0_entropy) != float(h0_separability(x, max_samples=100, seed=1).h0_entropy)
 
 
 def test_intervals_hold_the_mean_over_samples():
@@ -252,7 +252,7 @@ def test_a_sphere_has_a_void():
 
 def test_farthest_points_keep_the_hole():
     x = circle(2000) + 0.01 * torch.randn(2000, 2, generator=seeded(0), dtype=torch.float64)
-    found = persistence(x, most=80, choose="farthest")
+    found = persistence(x, max_samples=80, choose="farthest")
     assert found.settings["samples"] == 80
     assert np.diff(found.diagram(1), axis=1)[0, 0] > 1.4
 
@@ -322,10 +322,10 @@ def test_too_large_a_request_is_refused_before_it_starts():
     assert needed > 2**34
     assert seconds > 600
     with pytest.raises(InputError) as error:
-        persistence(torch.randn(20_000, 2), most=20_000)
+        persistence(torch.randn(20_000, 2), max_samples=20_000)
     assert str(error.value) == (
         "RA246: persistent homology of 20000 samples needs about 19.4 GB and 1115 s, and `memory` is 2.0 GB; take "
-        "`most=` fewer samples, or raise `memory=`."
+        "`max_samples=` fewer samples, or raise `memory=`."
     )
 
 
@@ -338,7 +338,10 @@ def test_too_large_a_request_is_refused_before_it_starts():
         (lambda x: persistence(x, choose="first"), "RA212: `choose` is 'first'; wanted one of 'random', 'farthest'."),
         (lambda x: persistence(x, dimension=-1), "RA212: `dimension` is -1; wanted a whole number of at least 0."),
         (lambda x: persistence(x).diagram(2), "RA212: `dimension` is 2; this persistence has 0, 1."),
-        (lambda x: h0_separability(x, most=2), "RA212: `most` is 2; wanted a whole number of at least 3."),
+        (
+            lambda x: h0_separability(x, max_samples=2),
+            "RA212: `max_samples` is 2; wanted a whole number of at least 3.",
+        ),
         (
             lambda x: rtd(x, x, rows=[[0, 1, 2, 99]]),
             "RA212: `rows` must hold batches of at least 4 places from 0 to 29, ",

@@ -14,7 +14,7 @@ Y = torch.arange(180) // 60
 @pytest.fixture(scope="module")
 def report():
     made = repana.Activations({"a": X, "b": X[:, :2] * 9}, Y, sample=torch.arange(180), seen=180)
-    return repana.profile(made, null=0, replicates=0)
+    return repana.profile(made, permutations=0, bootstrap=0)
 
 
 def test_betti_curves_are_counts_of_components(report):

@@ -22,14 +22,14 @@ def noise(n, d, seed=0):
 
 @pytest.mark.parametrize(("n", "d"), [(500, 50), (500, 200)])
 def test_the_h_score_of_noise_is_its_null(n, d):
-    found = transferability(noise(n, d), torch.arange(n) % 10, groups=0, episodes=2)
+    found = transferability(noise(n, d), torch.arange(n) % 10, jackknife=0, repeats=2)
     assert found.h_score.value == pytest.approx(d * 9 / (n - 1), abs=0.15)
     assert found.h_score.null == pytest.approx(d * 9 / (n - 1))
     assert abs(found.h_score_corrected.value) < 0.05
 
 
 def test_the_h_score_of_few_rows_means_nothing():
-    found = transferability(noise(100, 200), torch.arange(100) % 10, groups=0, episodes=2)
+    found = transferability(noise(100, 200), torch.arange(100) % 10, jackknife=0, repeats=2)
     assert found.h_score.value == pytest.approx(9)
     assert "whatever the labels" in found.h_score.note
     assert math.isnan(found.h_score_corrected.value)
@@ -39,8 +39,8 @@ def test_the_h_score_of_few_rows_means_nothing():
 def test_the_h_score_is_invariant_to_linear_maps():
     x, y = noise(300, 10), torch.arange(300) % 3
     x[:, 0] += y
-    a = transferability(x.double(), y, groups=0, episodes=2).h_score.value
-    b = transferability(x.double() @ noise(10, 10, 4).double() + 3, y, groups=0, episodes=2).h_score.value
+    a = transferability(x.double(), y, jackknife=0, repeats=2).h_score.value
+    b = transferability(x.double() @ noise(10, 10, 4).double() + 3, y, jackknife=0, repeats=2).h_score.value
     assert a == pytest.approx(b, rel=1e-8)
 
 
@@ -59,9 +59,9 @@ def test_log_me_is_the_largest_evidence(n, d):
 
         best = minimize(negative, [3, 2], method="Nelder-Mead", options={"xatol": 1e-7, "fatol": 1e-9, "maxiter": 500})
         wanted.append(-best.fun / n)
-    found = transferability(x, y, groups=0, episodes=2).log_me.value
+    found = transferability(x, y, jackknife=0, repeats=2).log_me.value
     assert found == pytest.approx(float(np.mean(wanted)), abs=1e-6)
-    assert found == pytest.approx(transferability(37 * x, y, groups=0, episodes=2).log_me.value, abs=1e-9)
+    assert found == pytest.approx(transferability(37 * x, y, jackknife=0, repeats=2).log_me.value, abs=1e-9)
 
 
 def test_an_exact_fit_has_no_bound():
@@ -69,7 +69,7 @@ def test_an_exact_fit_has_no_bound():
     value, exact = log_evidence(torch.eye(2, dtype=torch.float64)[y], y, 2)
     assert exact
     assert math.isfinite(value)
-    found = transferability(torch.eye(2)[y] + 1e-9 * noise(40, 2), y, groups=0, episodes=2)
+    found = transferability(torch.eye(2)[y] + 1e-9 * noise(40, 2), y, jackknife=0, repeats=2)
     assert "no bound" in found.log_me.note
 
 
@@ -88,7 +88,7 @@ def test_leep_is_never_above_nce_plus_rounding():
     x = noise(400, 6)
     y = (x[:, 0] > 0).long() + (x[:, 1] > 0).long()
     theta = torch.softmax(x @ noise(6, 8, 3), 1)
-    found = transferability(x, y, theta, episodes=2)
+    found = transferability(x, y, theta, repeats=2)
     assert found.leep.value >= found.nce.value + float(theta.amax(1).log().mean())
     assert found.leep.low <= found.leep.value <= 0
     with pytest.raises(InputError, match="RA250: "):
@@ -98,10 +98,10 @@ def test_leep_is_never_above_nce_plus_rounding():
 def test_the_few_shot_bound_holds_where_it_says_something():
     y = torch.arange(600) % 3
     collapsed = 10 * torch.eye(3)[y] + 0.3 * noise(600, 3)
-    found = transferability(collapsed, y, groups=0)
+    found = transferability(collapsed, y, jackknife=0)
     assert found.few_shot_bound.value < 1
     assert found.few_shot_error.value <= found.few_shot_bound.value
-    loose = transferability(torch.eye(3)[y] + noise(600, 3), y, groups=0)
+    loose = transferability(torch.eye(3)[y] + noise(600, 3), y, jackknife=0)
     assert 0.1 < loose.few_shot_error.value < 0.6 < loose.few_shot_bound.value
 
 
@@ -137,7 +137,7 @@ def test_leace_moves_less_than_any_other_projection_that_guards():
     x = noise(2000, 8).double() @ noise(8, 8, 2).double()
     y = (x[:, 0] + x[:, 1] > 0).long()
     at = found_split(y).train
-    maps = [erase(x, y, method=method, draws=1) for method in ("leace", "mean_projection")]
+    maps = [erase(x, y, method=method, repeats=1) for method in ("leace", "mean_projection")]
     moved = [float((x[at] - m(x[at])).square().sum(1).mean()) for m in maps]
     assert moved[0] <= moved[1] * (1 + 1e-9)
     for m in maps:
@@ -147,7 +147,7 @@ def test_leace_moves_less_than_any_other_projection_that_guards():
 
 def test_numbers_of_classes_are_no_quantity():
     x, y = torch.tensor(DIGITS[0]), torch.tensor(DIGITS[1])
-    assert erase(x, y, draws=1).rank == 9  # an integer label taken as a scalar concept would give 1
+    assert erase(x, y, repeats=1).rank == 9  # an integer label taken as a scalar concept would give 1
 
 
 def test_what_the_head_loses():
@@ -168,7 +168,7 @@ def test_what_the_head_loses():
 def test_shrinkage_of_the_covariance_for_few_rows():
     x = noise(60, 100)
     y = torch.arange(60) % 2
-    found = erase(x, y, shrinkage=0.3, draws=1)
+    found = erase(x, y, shrinkage=0.3, repeats=1)
     assert math.isfinite(found.moved.value)
     with pytest.raises(InputError, match="a number from 0 to 1 here"):
         erase(x, y, shrinkage="ledoit_wolf")
@@ -176,4 +176,4 @@ def test_shrinkage_of_the_covariance_for_few_rows():
 
 def test_erased_features_keep_their_precision():
     x = noise(200, 5).half()
-    assert erase(x, torch.arange(200) % 2, draws=1)(x).dtype == torch.float16
+    assert erase(x, torch.arange(200) % 2, repeats=1)(x).dtype == torch.float16

@@ -82,7 +82,7 @@ def test_intervals_hold_the_mean_over_clouds(d, least):
 
 def test_it_varies_less_than_two_neighbours_do():
     """Table of the specification, n = 510: standard deviation 0.4 to 0.7 of that of TwoNN, mean 4.5 on the 5-cube."""
-    clouds = [repana.Cloud.of(cube(510, 5, seed)) for seed in range(12)]
+    clouds = [repana.NeighbourGraph.of(cube(510, 5, seed)) for seed in range(12)]
     trees = np.array([float(ph_dimension(c)) for c in clouds])
     pairs = np.array([float(repana.two_nn(c, method="ml")) for c in clouds])
     assert trees.std() < 0.9 * pairs.std()

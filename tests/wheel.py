@@ -23,7 +23,7 @@ import sys; sys.path.insert(0, {str(target)!r})
 import repana, torch
 assert repana.__file__.startswith({str(target)!r}), repana.__file__
 net = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.ReLU(), torch.nn.Linear(5, 3))
-report = repana.profile(net, (torch.randn(30, 4), torch.arange(30) % 3), null=0, replicates=0)
+report = repana.profile(net, (torch.randn(30, 4), torch.arange(30) % 3), permutations=0, bootstrap=0)
 report.to_html({str(tmp_path / "page.html")!r})
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)

@@ -9,5 +9,5 @@ from _digits import activations
 
 from repana import persistence, plots
 
-found = persistence(activations()["classifier:in"], most=400)
+found = persistence(activations()["classifier:in"], max_samples=400)
 figure = plots.figure_of(plots.persistence_diagram(found, title="classifier:in"))

@@ -10,6 +10,7 @@ import typer
 from repana.cli._options import (
     POOLS,
     Baselines,
+    Bootstrap,
     Data,
     Device,
     HeldOut,
@@ -19,10 +20,9 @@ from repana.cli._options import (
     MaxSamples,
     MaybeData,
     Metrics,
-    Null,
     Output,
+    Permutations,
     Pool,
-    Replicates,
     Runs,
     Seed,
     Source,
@@ -64,8 +64,8 @@ def profile(
     output: Output = Path("repana-report"),
     max_samples: MaxSamples = None,
     device: Device = None,
-    null: Null = 20,
-    replicates: Replicates = 100,
+    permutations: Permutations = 20,
+    bootstrap: Bootstrap = 100,
     baselines: Baselines = 0,
     seed: Seed = 0,
     as_json: Json = False,
@@ -85,7 +85,7 @@ def profile(
     report = repana.profile(
         network, first, layers or "auto", analyzers or "all", held_out=second,
         run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool,
-        max_samples=max_samples, batch_size=source.batch_size, device=device, null=null, replicates=replicates,
+        max_samples=max_samples, batch_size=source.batch_size, device=device, permutations=permutations, bootstrap=bootstrap,
         baselines=baselines, seed=seed, **source.reading(),
         **({} if names is None else {"class_names": names}), **others,
     )  # fmt: skip
@@ -100,8 +100,8 @@ def analyze(
     labels: Annotated[Path | None, typer.Option(help="labels .npy; without any, what needs none is measured")] = None,
     metrics: Metrics = None,
     output: Output = Path("repana-report"),
-    null: Null = 20,
-    replicates: Replicates = 100,
+    permutations: Permutations = 20,
+    bootstrap: Bootstrap = 100,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -118,8 +118,8 @@ def analyze(
     for name in activations.provenance["skipped"]:
         typer.echo(f"skipped {name}: {getattr(arrays[name], 'ndim', 0)}-dimensional; layers are (n, d)", err=True)
     report = repana.profile(
-        activations, analyzers=analyzers or "all", run=file.stem, split="all", null=null,
-        replicates=replicates, seed=seed,
+        activations, analyzers=analyzers or "all", run=file.stem, split="all", permutations=permutations,
+        bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     finish(report, output, as_json, [], quantities)
 

@@ -8,23 +8,13 @@ import typer
 
 OK, USAGE, PARTIAL, UNSAFE = 0, 2, 3, 4
 
-# Quantities of the whole network, and the analyzer of layers that they are read from.
-READ_FROM = {
-    "separation_law": "neural_collapse",
-    "layer_choice": "probing",
-    "layer_differences": "probing",
-    "probe_baselines": "probing",
-    "complexity": "complexity",
-    "layer_readings": "complexity",
-}
-
 
 def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
     """The analyzers that names of analyzers and quantities stand for, and the quantities that were named."""
     from repana import _report_refusals
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
-    table = {**ANALYZERS, **{name: ACROSS_LAYERS[name] for name in READ_FROM}}
+    table = {**ANALYZERS, **ACROSS_LAYERS}
     owners: dict[str, list[str]] = {}
     for analyzer in table.values():
         for q in analyzer.quantities:
@@ -40,8 +30,17 @@ def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
                 raise _report_refusals.ambiguous_quantity(name, owners[name])
             quantities.append(name)
             name = owners[name][0]
-        chosen.append(READ_FROM.get(name, name))
+        chosen.append(_read_from(name))
     return list(dict.fromkeys(chosen)), quantities
+
+
+def _read_from(name: str) -> str:
+    """The name to ask for: of what is read across layers, the analyzer whose results it needs."""
+    from repana.analyzers import ACROSS_LAYERS
+
+    while name in ACROSS_LAYERS and ACROSS_LAYERS[name].needs:
+        name = ACROSS_LAYERS[name].needs[0]
+    return name
 
 
 def finish(report: Any, output: Path, as_json: bool, notes: list[str], quantities: list[str]) -> None:
@@ -67,11 +66,10 @@ def finish(report: Any, output: Path, as_json: bool, notes: list[str], quantitie
 
 def short(report: Any, quantities: list[str] = []) -> str:  # noqa: B006  (read only)
     """The quantities that were named, else the headline ones, by layer, for a terminal."""
-    from repana._results import span
-    from repana.plots.depth import headline
+    from repana._estimate import span
 
     by_layer = {q for r in report.rows if r.layer for q in (r.quantity, f"{r.analyzer}.{r.quantity}")}
-    names = [q for q in quantities if q in by_layer] or headline(report)
+    names = [q for q in quantities if q in by_layer] or report.headline
     tables = []
     for split in report.splits:
         shown = report.table(*names, split=split).map(lambda v: f"{v:.4g}")

@@ -2,4 +2,8 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_neural_collapse": ["NeuralCollapse", "neural_collapse"],
+    "_separation_law": ["SeparationLaw", "separation_law"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from repana._estimate import Flag
 from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, null, value
 from repana._numbers import number
 from repana._results import closest_pairs
@@ -14,6 +15,7 @@ CLOSE = 0.1  # distance of normalised Gram matrices, or of W and M, at or below 
 AGREES = 0.99  # share of decisions
 WORSE = 2.0  # held-out NC1 over training NC1, above which collapse does not carry over
 PREFIX = "neural_collapse."
+NO_GEOMETRY = {Flag.TRIVIAL, Flag.NO_SIMPLEX, Flag.COINCIDING_MEANS}
 
 
 def variability(view: View) -> Finding:
@@ -23,8 +25,8 @@ def variability(view: View) -> Finding:
     """
     rows = [r for r in view.rows(PREFIX + "nc1") if math.isfinite(r.null)]
     if not rows:
-        why = "NC1 has no value without class structure to stand against (null=0)." if view.rows(PREFIX + "nc1") else ""
-        return Finding(ABSENT, why or "NC1 was not measured.")
+        alone = "NC1 has no value without class structure to stand against (permutations=0)."
+        return Finding(ABSENT, alone if view.rows(PREFIX + "nc1") else "NC1 was not measured.")
     done = tuple(r.layer for r in rows if _top(r) <= COLLAPSED * r.null)
     last = next((r for r in rows if r.layer == view.last), rows[-1])
     text = f"NC1 at {last.layer} is {value(last)} against {null(last)} without class structure"
@@ -44,7 +46,7 @@ def simplex(view: View) -> Finding:
     row = view.at(PREFIX + "etf_error")
     if row is None:
         return Finding(ABSENT, "The geometry of class means was not measured.")
-    if row.note.startswith(("trivial", "no simplex", "the class means")):
+    if not NO_GEOMETRY.isdisjoint(row.flags):
         return Finding(ABSENT, f"At {row.layer}: {row.note}.")
     against = f", {null(row)} without class structure" if math.isfinite(row.null) else ""
     text = f"The ETF error of class means at {row.layer} is {value(row)}{against} (0: a simplex, 2: opposite)."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repana._results import NAN
+from repana._estimate import NAN
 from repana.collapse import _formulas as formulas
 from repana.summaries.resampling import Sample
 

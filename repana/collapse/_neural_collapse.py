@@ -10,18 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
-from repana._typing import Array
+from repana._activations import Classifier
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._measure import Logits, Reference
+from repana._renamed import renamed
+from repana._typing import Array, Features, Labels
 from repana.collapse import _formulas as formulas
 from repana.collapse._inputs import centres_of, per_class, prepare
 from repana.collapse._measures import Setting, measure
 from repana.statistics.intervals import from_jackknife, from_replicates, proportion
 from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
-from repana.summaries.resampling import Sample, affordable, bootstrap, permuted
+from repana.summaries.resampling import Sample, affordable, bootstrapped, permuted
 
 FAMILIES = ("nc1", "law", "nc2", "nc3", "nc4", "vci")
-ABSENT = Estimate(NAN, note="not applicable")
+ABSENT = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("not applicable"))
 BOUNDS = {
     "etf_error": (0.0, 2.0),
     "of_error": (0.0, 2.0),
@@ -79,6 +82,7 @@ class NeuralCollapse:
         return as_table(self)
 
 
+@renamed(replicates="bootstrap", null="permutations")
 def neural_collapse(
     features: Array,
     labels: Array,
@@ -99,8 +103,8 @@ def neural_collapse(
     ignore_index: int | None = -100,
     min_count: int = 1,
     nan_policy: str = "raise",
-    replicates: int = 100,
-    null: int = 0,
+    bootstrap: int = 100,
+    permutations: int = 0,
     level: float = 0.95,
     seed: int = 0,
 ) -> NeuralCollapse:
@@ -145,11 +149,11 @@ def neural_collapse(
     samples around the training means (the stronger sense of Hui, Belkin & Nakkiran 2022, arXiv:2202.08384); with "own",
     the default, they are not. `vci` always takes the samples' own.
 
-    `null` label permutations give each quantity of the features its median without class structure (`vci` has it in
-    closed form). Intervals: bootstrap within classes (`replicates`, fewer where the layer is large), Wilson for shares,
-    delete-a-group jackknife for `vci`; `level` is their confidence.
-    Samples labelled `ignore_index` are left out, classes with fewer than `min_count` samples too, and with
-    `nan_policy="omit"` samples with NaN or infinite features; `settings` has their numbers.
+    `permutations` label permutations give each quantity of the features its median without class structure (`vci` has
+    it in closed form). Intervals: bootstrap within classes (`bootstrap`, fewer where the layer is large), Wilson for
+    shares, delete-a-group jackknife for `vci`; `level` is their confidence. Samples labelled `ignore_index` are left
+    out, classes with fewer than `min_count` samples too, and with `nan_policy="omit"` samples with NaN or infinite
+    features; `settings` has their numbers.
 
     Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
     with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for
@@ -170,7 +174,7 @@ def neural_collapse(
     >>> float(result.nc1), round(float(result.etf_error), 6)
     (0.0, 0.0)
     """
-    _check_options(convention, kernel, families, level, null, replicates)
+    _check_options(convention, kernel, families, level, permutations, bootstrap)
     given = prepare(
         features, labels, weight, bias, logits, moments,
         ignore_index=ignore_index, min_count=min_count, nan_policy=nan_policy,
@@ -187,12 +191,12 @@ def neural_collapse(
     geometry = formulas.geometry_of(sample.mean, sample.trace, sample.count)
     values = measure(sample, setting, geometry)
     rank = int(values.pop("rank", -1))
-    afford = affordable(replicates, len(x), moments.d, len(moments.classes))
+    afford = affordable(bootstrap, len(x), moments.d, len(moments.classes))
     generator = torch.Generator().manual_seed(seed)
     own = Moments.of(x, given.codes).to(x.device) if subset else moments
-    boots = [measure(s, setting) for s in bootstrap(x, slot, own, afford, generator, centres)] if replicates else []
+    boots = [measure(s, setting) for s in bootstrapped(x, slot, own, afford, generator, centres)] if bootstrap else []
     nulls = []
-    for shuffled, at in permuted(x, slot, null, generator, centres):
+    for shuffled, at in permuted(x, slot, permutations, generator, centres):
         measured = measure(shuffled, setting)
         guess = formulas.nearest_mean(x, shuffled.mean)
         chance = NAN if subset or reference is not None else _share(guess, at)
@@ -215,7 +219,7 @@ def neural_collapse(
     }
     deleted: list[float] = []
     if "vci" in families:
-        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, replicates > 0, level, seed)
+        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, bootstrap > 0, level, seed)
     if "nc4" in families:
         shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
         found |= _decisions(x, given.codes, given.decision, reference or moments, shuffled_accuracy, level)
@@ -236,8 +240,8 @@ def neural_collapse(
             "around": around,
             "equinorm_ddof": ddof,
             "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
-            "replicates": len(boots),
-            "null": len(nulls),
+            "bootstrap": len(boots),
+            "permutations": len(nulls),
             "level": level,
             "seed": seed,
             "ignored": given.ignored,
@@ -246,6 +250,30 @@ def neural_collapse(
             "single_sample_classes": int((moments.count == 1).sum()),
         },
     )
+
+
+def of_layer(
+    features: Features,
+    labels: Labels,
+    moments: Moments,
+    discriminant: Discriminant,
+    logits: Logits | None,
+    classifier: Classifier | None,
+    reference: Reference | None,
+    *,
+    convention: str,
+    permutations: int,
+    bootstrap: int,
+    level: float,
+    seed: int,
+) -> NeuralCollapse:
+    """`neural_collapse` of what was recorded of a layer, with the classifier at its input."""
+    weight, bias = (None, None) if classifier is None else (classifier.weight, classifier.bias)
+    return neural_collapse(
+        features, labels, weight=weight, bias=bias, logits=logits, reference=reference, moments=moments,
+        discriminant=discriminant, convention=convention, permutations=permutations, bootstrap=bootstrap, level=level,
+        seed=seed,
+    )  # fmt: skip
 
 
 def _check_options(
@@ -281,7 +309,11 @@ def _decisions(
     tied = formulas.equal_means(reference.mean)[at]
     nearest, truth, clear = reference.classes[at], codes.to(x.device), ~tied
     n, decided = len(truth), int(clear.sum())
-    note = f"{n - decided} samples left out: their nearest class mean is that of two classes" if decided < n else ""
+    note = (
+        Flag.TIES.note(f"{n - decided} samples left out: their nearest class mean is that of two classes")
+        if decided < n
+        else ""
+    )
     by_chance = math.fsum(null) / len(null) if null else NAN
     hits = int((nearest == truth)[clear].sum())
     found = {"ncc_accuracy": proportion(hits, decided, level=level, note=note, null=by_chance)}
@@ -306,7 +338,7 @@ def _vci(
 ) -> tuple[Estimate, list[float]]:
     """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes, and its jackknife values."""
     if discriminant is None:
-        discriminant = Discriminant.of(x, codes, groups=20 if interval else 0, seed=seed)
+        discriminant = Discriminant.of(x, codes, jackknife=20 if interval else 0, seed=seed)
     n, c = discriminant.n, len(moments.classes)
 
     def index(canonical: Tensor) -> float:
@@ -316,9 +348,9 @@ def _vci(
     value = index(discriminant.canonical)
     note = ""
     if math.isnan(value):
-        note = discriminant.reason or "the class means coincide: rank(Sb) = 0"
+        note = discriminant.reason or Flag.COINCIDING_MEANS.note("the class means coincide: rank(Sb) = 0")
     elif n - 1 <= discriminant.rank:
-        note = f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0"
+        note = Flag.TRIVIAL.note(f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0")
     null = [1 - max(c - 1, discriminant.rank) / (n - 1)] if 0 < discriminant.rank < n - 1 else []
     deleted = [index(part.canonical) for part in discriminant.deleted]
     return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null), deleted
@@ -330,18 +362,24 @@ def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank
     notes: dict[str, str] = {}
     geometry = ("equinorm", "equiangularity", "cosine_std", "etf_error", "uniformity", "uniformity_variance")
     if c == 2 and (setting.convention.centre == "class" or int(moments.count[0]) == int(moments.count[1])):
-        notes |= dict.fromkeys(geometry, "trivial: any two centred means are a simplex frame")
+        notes |= dict.fromkeys(geometry, Flag.TRIVIAL.note("trivial: any two centred means are a simplex frame"))
     if c > d + 1:
-        notes |= dict.fromkeys(geometry, f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
+        notes |= dict.fromkeys(
+            geometry, Flag.NO_SIMPLEX.note(f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
+        )
     if values.get("nc1") == math.inf:
-        notes |= dict.fromkeys(("nc1", "quotient", "fuzziness"), "the class means coincide (Sb = 0)")
-        notes |= dict.fromkeys(geometry, "the class means coincide (Sb = 0)")
+        notes |= dict.fromkeys(
+            ("nc1", "quotient", "fuzziness"), Flag.COINCIDING_MEANS.note("the class means coincide (Sb = 0)")
+        )
+        notes |= dict.fromkeys(geometry, Flag.COINCIDING_MEANS.note("the class means coincide (Sb = 0)"))
     elif values.get("nc1") is not None:
         if rank < min(c - 1, d):
             text = f"Sb has rank {rank}, below min(c - 1, d) = {min(c - 1, d)}: class means are linearly dependent"
             notes |= dict.fromkeys(("nc1", "fuzziness"), text)
         if math.isnan(values["nc1"]):
-            notes |= dict.fromkeys(("nc1", "fuzziness"), "needs the features, or moments with scatter")
+            notes |= dict.fromkeys(
+                ("nc1", "fuzziness"), Flag.MISSING_INPUT.note("needs the features, or moments with scatter")
+            )
     singles = int((moments.count == 1).sum())
     if singles:
         text = f"{singles} class(es) with one sample have no spread"
@@ -349,7 +387,9 @@ def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank
             notes.setdefault(name, text)
     if empty:
         for name in (*geometry, "nc1"):
-            notes.setdefault(name, f"{empty} class(es) of the classifier have no samples and are left out")
+            notes.setdefault(
+                name, Flag.MISSING_CLASSES.note(f"{empty} class(es) of the classifier have no samples and are left out")
+            )
     return notes
 
 

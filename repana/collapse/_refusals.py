@@ -17,3 +17,7 @@ def reference_classes(missing: Sequence[Any]) -> InputError:
     return InputError(
         "RA203", f"`labels` has class(es) {listed(missing)} that `reference` has no mean of; leave their samples out."
     )
+
+
+def not_positive(what: str, layers: Sequence[str]) -> InputError:
+    return InputError("RA219", f"{what} must be positive and finite; it is not at {listed(layers)}. Leave those out.")

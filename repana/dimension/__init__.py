@@ -2,4 +2,16 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_angles": ["abid", "danco", "mind_ml", "tle"],
+    "_binary": ["binary_dimension"],
+    "_distance_ratios": ["gride", "mle", "two_nn"],
+    "_estimators": ["DimensionEstimators", "dimension_estimators"],
+    "_linear": ["fisher_s", "local_pca", "spectral_rank"],
+    "_local": ["correlation_dimension", "ess", "local_dimension", "mada", "mom"],
+    "_objective": ["ObjectiveDimension", "Subspace", "objective_dimension"],
+    "_ph_dimension": ["ph_dimension", "ph_dimensions"],
+    "_profile": ["DimensionProfile", "dimension_profile"],
+    "_texts": ["TextDimension", "text_dimension"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -1,27 +1,289 @@
-from ._angles import abid as abid
-from ._angles import danco as danco
-from ._angles import mind_ml as mind_ml
-from ._angles import tle as tle
+from collections.abc import Sequence
+from typing import Any
+from torch import Tensor
+from .._estimate import Estimate
+
 from ._binary import binary_dimension as binary_dimension
-from ._distance_ratios import gride as gride
-from ._distance_ratios import mle as mle
-from ._distance_ratios import two_nn as two_nn
 from ._estimators import DimensionEstimators as DimensionEstimators
-from ._estimators import dimension_estimators as dimension_estimators
-from ._linear import fisher_s as fisher_s
-from ._linear import local_pca as local_pca
-from ._linear import spectral_rank as spectral_rank
-from ._local import correlation_dimension as correlation_dimension
-from ._local import ess as ess
-from ._local import local_dimension as local_dimension
-from ._local import mada as mada
-from ._local import mom as mom
 from ._objective import ObjectiveDimension as ObjectiveDimension
 from ._objective import Subspace as Subspace
 from ._objective import objective_dimension as objective_dimension
-from ._ph_dimension import ph_dimension as ph_dimension
-from ._ph_dimension import ph_dimensions as ph_dimensions
 from ._profile import DimensionProfile as DimensionProfile
-from ._profile import dimension_profile as dimension_profile
 from ._texts import TextDimension as TextDimension
 from ._texts import text_dimension as text_dimension
+
+def abid(
+    features: Any,
+    *,
+    k: int = 64,
+    diagonal: bool = True,
+    average: str = 'inverse',
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Angle-based intrinsic dimension."""
+
+def danco(
+    features: Any,
+    *,
+    k: int = 10,
+    integer: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Dimension from angle and norm concentration."""
+
+def mind_ml(
+    features: Any,
+    *,
+    k: int = 20,
+    integer: bool = False,
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension from the ratio of the first to the (k + 1)-th distance."""
+
+def tle(
+    features: Any,
+    *,
+    k: int = 20,
+    average: str = 'inverse',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Tight local intrinsic dimension: also distances between neighbours."""
+
+def gride(
+    features: Any,
+    *,
+    n1: int = 2,
+    n2: int | None = None,
+    error: str = 'sandwich',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension from the ratio of the distances to two neighbours."""
+
+def mle(
+    features: Any,
+    *,
+    k: int = 20,
+    k_max: int | None = None,
+    average: str = 'inverse',
+    normalizer: str = 'k-1',
+    error: str = 'sandwich',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension by maximum likelihood from k neighbours."""
+
+def two_nn(
+    features: Any,
+    *,
+    method: str = 'linear',
+    discard: float | None = None,
+    error: str = 'sandwich',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension from the ratio of every sample's two nearest distances."""
+
+def dimension_estimators(
+    features: Any,
+    *,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> DimensionEstimators:
+    """Intrinsic dimension by ten more estimators, from one neighbour search."""
+
+def fisher_s(
+    features: Any,
+    *,
+    alpha: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Dimension from how many samples a hyperplane does not separate from others."""
+
+def local_pca(
+    features: Any,
+    *,
+    k: int = 64,
+    rule: str = 'fukunaga_olsen',
+    share: float = 0.95,
+    neighbourhoods: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Mean over samples of the components that a rule keeps of their k neighbours."""
+
+def spectral_rank(
+    features: Any,
+    *,
+    rule: str = 'marchenko_pastur',
+    share: float = 0.95,
+    level: float = 0.95,
+    seed: int = 0,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """How many principal components a rule keeps."""
+
+def correlation_dimension(
+    features: Any,
+    *,
+    k1: int = 10,
+    k2: int = 20,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Correlation dimension between two radii."""
+
+def ess(
+    features: Any,
+    *,
+    k: int | None = 100,
+    neighbourhoods: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Expected simplex skewness: dimension from the angles in neighbourhoods."""
+
+def local_dimension(
+    features: Any,
+    *,
+    k: int = 20,
+    smooth: bool = False,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Tensor:
+    """Intrinsic dimension around every sample."""
+
+def mada(
+    features: Any,
+    *,
+    k: int = 20,
+    average: str = 'inverse',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours."""
+
+def mom(
+    features: Any,
+    *,
+    k: int = 64,
+    average: str = 'inverse',
+    calibrate: bool = False,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Intrinsic dimension from the mean distance of k neighbours."""
+
+def ph_dimension(
+    features: Any,
+    *,
+    alpha: float = 1.0,
+    smallest: int | None = None,
+    largest: int | None = None,
+    steps: int = 8,
+    repeats: int = 7,
+    seed: int = 0,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> Estimate:
+    """Persistent-homology dimension of degree 0, from minimum spanning trees."""
+
+def ph_dimensions(
+    features: Any,
+    *,
+    alphas: Sequence[float] = (0.5, 1.0, 2.0),
+    smallest: int | None = None,
+    largest: int | None = None,
+    steps: int = 8,
+    repeats: int = 7,
+    seed: int = 0,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> tuple[Estimate, ...]:
+    """`ph_dimension` for several alphas from the same trees, one estimate for each."""
+
+def dimension_profile(
+    features: Any,
+    *,
+    level: float = 0.95,
+    duplicates: str = 'drop',
+    max_samples: int = 20000,
+    seed: int = 0,
+    memory: int = 536870912,
+    nan_policy: str = 'raise',
+) -> DimensionProfile:
+    """Estimated dimension at several scales, from one neighbour search."""
+

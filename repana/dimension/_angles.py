@@ -12,22 +12,14 @@ from scipy.interpolate import CubicSpline, PchipInterpolator
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate
 from repana.dimension import _refusals
 from repana.dimension._calibration import DIMENSIONS, beside, curve, said
-from repana.dimension._terms import (
-    GROUPS,
-    averaged,
-    dealt,
-    graph_error,
-    noted,
-    origin,
-    usable,
-)
+from repana.dimension._terms import GROUPS, averaged, dealt, graph_error, origin, usable
 from repana.statistics.intervals import from_error, from_jackknife
-from repana.summaries.neighbour_graph import Cloud
-from repana.summaries.neighbours import power_of_two
+from repana.summaries._linalg import power_of_two
+from repana.summaries.neighbour_graph import NeighbourGraph
 
 AVERAGES = ("inverse", "mean", "median")
 BLOCK = 2**26  # bytes of neighbourhoods at a time
@@ -54,9 +46,9 @@ def _likeliest(rho: Float[Tensor, " n"], k: int) -> tuple[float, Float[Tensor, "
     return d, (1 / d + terms(d)) / information
 
 
-@reads(Cloud, labels=False)
+@reads
 def mind_ml(
-    cloud: Cloud, *, k: int = 20, integer: bool = False, calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph, *, k: int = 20, integer: bool = False, calibrate: bool = False, level: float = 0.95
 ) -> Estimate:
     """Intrinsic dimension from the ratio of the first to the (k + 1)-th distance. Call as `mind_ml(features)`.
 
@@ -77,17 +69,17 @@ def mind_ml(
     2
     """
     if calibrate:
-        return beside(mind_ml, cloud, level=level, k=k, integer=bool(integer))
-    _refusals.neighbours_between(k, k + 1, 2, cloud.n - 1)
-    r, keep, note = usable(cloud, k + 1)
+        return beside(mind_ml, graph, level=level, k=k, integer=bool(integer))
+    _refusals.neighbours_between(k, k + 1, 2, graph.n - 1)
+    r, keep, note = usable(graph, k + 1)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     apart = r[:, 0] < r[:, k]
     rho, keep = (r[:, 0] / r[:, k])[apart], keep[apart]
     if not len(rho):
-        return Estimate(NAN, n=len(r), note=noted(note, "all distances are equal"))
+        return Estimate(NAN, n=len(r), note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     d, psi = _likeliest(rho, k)
-    found = from_error(d, graph_error(psi, cloud, keep, k + 1, d), n=len(rho), level=level, note=note)
+    found = from_error(d, graph_error(psi, graph, keep, k + 1, d), n=len(rho), level=level, note=note)
     if integer:
         below = float(max(1, math.floor(d)))
         whole = max((below, below + 1), key=lambda m: _log_likelihood(m, rho, k))
@@ -100,19 +92,19 @@ def _log_likelihood(d: float, rho: Float[Tensor, " n"], k: int) -> float:
     return len(rho) * math.log(k * d) + float(((d - 1) * log + (k - 1) * torch.log(-torch.expm1(d * log))).sum())
 
 
-def _around(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Tensor, "b k d"]]:
+def _around(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Tensor, "b k d"]]:
     """The k neighbours of samples less the sample, in float64, blocks at a time."""
-    x = cloud.features
+    x = graph.features
     assert x is not None
     scale = power_of_two(x)
-    for part in keep.split(_together(cloud, k)):
-        near = x[cloud.neighbours.indices[part, :k]].double()
+    for part in keep.split(_together(graph, k)):
+        near = x[graph.neighbours.indices[part, :k]].double()
         yield near.sub_(x[part][:, None]) / scale
 
 
-def _together(cloud: Cloud, k: int) -> int:
+def _together(graph: NeighbourGraph, k: int) -> int:
     """How many neighbourhoods are taken at a time."""
-    return max(1, BLOCK // (k * (k + cloud.neighbours.d) * 8))
+    return max(1, BLOCK // (k * (k + graph.neighbours.d) * 8))
 
 
 def _cosines(near: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
@@ -120,9 +112,9 @@ def _cosines(near: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
     return (unit @ unit.mT).clamp_(-1, 1)
 
 
-@reads(Cloud, labels=False)
+@reads
 def abid(
-    cloud: Cloud, *, k: int = 64, diagonal: bool = True, average: str = "inverse", level: float = 0.95
+    graph: NeighbourGraph, *, k: int = 64, diagonal: bool = True, average: str = "inverse", level: float = 0.95
 ) -> Estimate:
     """Angle-based intrinsic dimension. Call as `abid(features)`.
 
@@ -143,17 +135,17 @@ def abid(
     3
     """
     _check.choice(average, "average", AVERAGES)
-    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
-    r, keep, note = usable(cloud, k)
+    _refusals.neighbours_between(k, k, 2, graph.n - 1)
+    r, keep, note = usable(graph, k)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
-    group = dealt(cloud.n, r)
-    near = cloud.neighbours.indices[keep, :k]
-    parts = zip(_around(cloud, keep, k), group[near].split(_together(cloud, k)))
+        return Estimate(NAN, n=graph.n, note=note)
+    group = dealt(graph.n, r)
+    near = graph.neighbours.indices[keep, :k]
+    parts = zip(_around(graph, keep, k), group[near].split(_together(graph, k)))
     squares, count = (torch.cat(found) for found in zip(*(_squares(_cosines(x), g) for x, g in parts)))
     s = squares / count**2 if diagonal else (squares - count) / (count * (count - 1))
     if float(s[:, 0].sum()) <= 0:
-        return Estimate(NAN, n=len(s), note=noted(note, "all directions are at right angles"))
+        return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all directions are at right angles")))
     values = [averaged(s[:, 0], 1, average)[0]]
     values += [averaged(s[group[keep] != g, g + 1], 1, average)[0] for g in range(GROUPS)]
     return said(from_jackknife(values[0], values[1:], n=len(s), level=level, note=note, corrected=False))
@@ -171,9 +163,9 @@ def _squares(
     return torch.cat([rows.sum(1, keepdim=True), left], 1), torch.cat([first, k - inside.sum(1)], 1)
 
 
-@reads(Cloud, labels=False)
+@reads
 def tle(
-    cloud: Cloud, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
 ) -> Estimate:
     """Tight local intrinsic dimension: also distances between neighbours. Call as `tle(features)`.
 
@@ -197,17 +189,17 @@ def tle(
     2
     """
     if calibrate:
-        return beside(tle, cloud, level=level, k=k, average=average)
+        return beside(tle, graph, level=level, k=k, average=average)
     _check.choice(average, "average", AVERAGES)
-    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
-    r, keep, note = usable(cloud, k)
+    _refusals.neighbours_between(k, k, 3, graph.n - 1)
+    r, keep, note = usable(graph, k)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
-    s = torch.cat([_tight(near) for near in _around(cloud, keep, k)])
+        return Estimate(NAN, n=graph.n, note=note)
+    s = torch.cat([_tight(near) for near in _around(graph, keep, k)])
     if not float(s.sum()) > 0:
-        return Estimate(NAN, n=len(s), note=noted(note, "all distances are equal"))
+        return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     d, psi = averaged(s, 1, average)
-    error = graph_error(psi, cloud, keep, k, d)
+    error = graph_error(psi, graph, keep, k, d)
     return said(from_error(d, error, n=len(s), level=level, note=note), tle, k=k, average=average)
 
 
@@ -233,8 +225,8 @@ def _tight(near: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
     return -(both + own) / (2 * (kept.sum((1, 2)) + k))
 
 
-@reads(Cloud, labels=False)
-def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.95) -> Estimate:
+@reads
+def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: float = 0.95) -> Estimate:
     """Dimension from angle and norm concentration. Call as `danco(features)`.
 
     Three statistics of the data, d_hat of `mind_ml(k)` and the means over samples of the von Mises location nu and
@@ -255,17 +247,17 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
     >>> round(float(danco(torch.rand(1000, 5, generator=torch.Generator().manual_seed(0)))))
     5
     """
-    _refusals.neighbours_between(k, k + 1, 3, cloud.n - 1)
-    r, keep, note = usable(cloud, k + 1)
+    _refusals.neighbours_between(k, k + 1, 3, graph.n - 1)
+    r, keep, note = usable(graph, k + 1)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     apart = r[:, 0] < r[:, k]
     if not bool(apart.all()):
         r, keep = r[apart], keep[apart]
     if not len(r):
-        return Estimate(NAN, n=cloud.n, note=noted(note, "all distances are equal"))
-    found, psi = _concentration(cloud, keep, r, k)
-    balls = curve(f"danco k={k}", lambda drawn: on_ball(drawn, k), Cloud.needed({"k": k + 1}), len(r))
+        return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
+    found, psi = _concentration(graph, keep, r, k)
+    balls = curve(f"danco k={k}", lambda drawn: on_ball(drawn, k), NeighbourGraph.needed({"k": k + 1}), len(r))
     means = balls.mean.copy()
     means[0, 2] = 0.0  # on a line angles are 0 or 180 degrees; the authors' concentration there is 1
     whole = PchipInterpolator(np.log(DIMENSIONS), means)(np.log(np.arange(1, DIMENSIONS[-1] + 1)))
@@ -278,26 +270,26 @@ def danco(cloud: Cloud, *, k: int = 10, integer: bool = False, level: float = 0.
         slopes.append((ends[1] - ends[0]) / (2 * step))
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
-    e = from_error(d, graph_error(influence, cloud, keep, k + 1, d), n=len(r), level=level)
-    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(cloud), end))
+    e = from_error(d, graph_error(influence, graph, keep, k + 1, d), n=len(r), level=level)
+    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(graph), end))
 
 
-def on_ball(cloud: Cloud, k: int) -> list[float]:
+def on_ball(graph: NeighbourGraph, k: int) -> list[float]:
     """log d_hat, nu and log tau of samples from a ball."""
-    r, keep, _ = usable(cloud, k + 1)
+    r, keep, _ = usable(graph, k + 1)
     assert r is not None
-    d, nu, tau = _concentration(cloud, keep, r, k)[0]
+    d, nu, tau = _concentration(graph, keep, r, k)[0]
     return [math.log(d), nu, math.log(tau)]
 
 
 def _concentration(
-    cloud: Cloud, keep: Int[Tensor, " m"], r: Float[Tensor, "m _"], k: int
+    graph: NeighbourGraph, keep: Int[Tensor, " m"], r: Float[Tensor, "m _"], k: int
 ) -> tuple[list[float], Float[Tensor, "m 3"]]:
     """d_hat, mean nu and mean tau, and the influence of every sample on them."""
     d, psi = _likeliest(r[:, 0] / r[:, k], k)
     pairs = torch.ones(k, k, dtype=torch.bool, device=r.device).triu(1)
     places = []
-    for near in _around(cloud, keep, k):
+    for near in _around(graph, keep, k):
         cosine = _cosines(near)[:, pairs]
         c, s = cosine.mean(1), (1 - cosine.square()).sqrt().mean(1)
         eta = torch.hypot(c, s)

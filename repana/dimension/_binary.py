@@ -11,7 +11,7 @@ from scipy import optimize, special
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate
+from repana._estimate import NAN, Estimate, Flag
 from repana._typing import Array
 from repana.statistics.intervals import from_jackknife
 
@@ -59,9 +59,15 @@ def binary_dimension(
     if value is None:
         if int((total > 0).sum()) == 1 and float(total[0]) > 0:
             return Estimate(
-                NAN, n=n, note=f"all samples have one pattern: no feature crosses the threshold {threshold:g}"
+                NAN,
+                n=n,
+                note=Flag.CONSTANT.note(
+                    f"all samples have one pattern: no feature crosses the threshold {threshold:g}"
+                ),
             )
-        return Estimate(NAN, n=n, note=f"fewer than {LEAST} distances below the quantile {quantile:g}")
+        return Estimate(
+            NAN, n=n, note=Flag.FEW_SAMPLES.note(f"fewer than {LEAST} distances below the quantile {quantile:g}")
+        )
     within = _inside(x > threshold)
     found = [_smallest_divergence(total - counts[g] + within[g], quantile, width) for g in range(GROUPS)]
     e = from_jackknife(value, [one or NAN for one in found], n=n, level=level, corrected=False)

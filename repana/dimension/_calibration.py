@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from scipy.interpolate import PchipInterpolator
 
-from repana._results import NAN, Estimate
-from repana.dimension._terms import noted
-from repana.summaries.neighbour_graph import Cloud
+from repana._estimate import NAN, Estimate, Flag, noted
+from repana.summaries.neighbour_graph import NeighbourGraph
 
 TABLE = Path(__file__).parent / "_balls.npz"
 DIMENSIONS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 32, 40, 50, 64, 80, 100, 130, 170, 230, 300, 500, 1000)
@@ -51,17 +50,17 @@ def ball(n: int, d: int, seed: int) -> torch.Tensor:
     return (x * (radius / torch.linalg.vector_norm(x, dim=1, keepdim=True))).float()
 
 
-def simulated(statistics: Callable[[Cloud], list[float]], k: int, n: int) -> Curve:
-    """The curve at one size; `statistics` reads a cloud with k neighbours."""
+def simulated(statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
+    """The curve at one size; `statistics` reads a graph with k neighbours."""
     found = []
     for d in DIMENSIONS:
         seeds = range(SEED, SEED + draws(n))
-        found.append([statistics(Cloud.of(ball(n, d, s), k=min(k, n - 1))) for s in seeds])
+        found.append([statistics(NeighbourGraph.of(ball(n, d, s), k=min(k, n - 1))) for s in seeds])
     values = np.asarray(found)
     return Curve(values.mean(1), values.std(1, ddof=1) / math.sqrt(values.shape[1]), n)
 
 
-def curve(name: str, statistics: Callable[[Cloud], list[float]], k: int, n: int) -> Curve:
+def curve(name: str, statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
     """The curve of a statistic for n samples: the shipped one between two sizes, or a simulated one."""
     shipped = _shipped().get(name)
     if shipped is None:
@@ -85,7 +84,7 @@ def _interpolated(mean: np.ndarray, error: np.ndarray, n: int) -> Curve:
 _SIMULATED: dict[tuple[str, int], Curve] = {}
 
 
-def _once(name: str, statistics: Callable[[Cloud], list[float]], k: int, n: int) -> Curve:
+def _once(name: str, statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
     if (name, n) not in _SIMULATED:
         _SIMULATED[name, n] = simulated(statistics, k, n)
     return _SIMULATED[name, n]
@@ -105,18 +104,18 @@ def named(function: Callable[..., Estimate], options: Mapping[str, Any]) -> str:
 
 
 def beside(
-    function: Callable[..., Estimate], cloud: Cloud, *, error: str | None = None, level: float, **options: Any
+    function: Callable[..., Estimate], graph: NeighbourGraph, *, error: str | None = None, level: float, **options: Any
 ) -> Estimate:
     """The estimate with the calibrated one beside it. The interval of that is the estimate's, widened by the error of
     the curve and carried through it."""
-    raw = function(cloud, level=level, **options, **({} if error is None else {"error": error}))
+    raw = function(graph, level=level, **options, **({} if error is None else {"error": error}))
 
-    def statistics(drawn: Cloud) -> list[float]:
+    def statistics(drawn: NeighbourGraph) -> list[float]:
         return [math.log(max(function(drawn, **options).value, 1e-3))]
 
     if not raw.value > 0:
-        return replace(raw, calibrated=Estimate(NAN, n=raw.n, note="no estimate to calibrate"))
-    k = Cloud.needed(options)
+        return replace(raw, calibrated=Estimate(NAN, n=raw.n, note=Flag.MISSING_INPUT.note("no estimate to calibrate")))
+    k = NeighbourGraph.needed(options)
     found = curve(named(function, options), statistics, k, raw.n)
     return replace(raw, calibrated=_inverted(raw, found, level))
 
@@ -126,7 +125,7 @@ def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
     log, at = found.mean[:, 0], np.log(DIMENSIONS)
     inverse = PchipInterpolator(log, at, extrapolate=False)
     if raw.n < found.n:
-        return Estimate(NAN, n=raw.n, note=f"{raw.n} samples; curves begin at {found.n}")
+        return Estimate(NAN, n=raw.n, note=Flag.OUT_OF_RANGE.note(f"{raw.n} samples; curves begin at {found.n}"))
     far = "" if abs(math.log(raw.n / found.n)) < 0.01 else f"by balls of {found.n} samples"
 
     def dimension(value: float) -> float:
@@ -134,7 +133,9 @@ def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
         return math.exp(x - log[0]) if x < log[0] else math.exp(float(inverse(x))) if x <= log[-1] else math.inf
 
     if dimension(raw.value) == math.inf:
-        return Estimate(NAN, n=raw.n, note=f"above what balls of {DIMENSIONS[-1]} dimensions give")
+        return Estimate(
+            NAN, n=raw.n, note=Flag.OUT_OF_RANGE.note(f"above what balls of {DIMENSIONS[-1]} dimensions give")
+        )
     z = NormalDist().inv_cdf(0.5 + level / 2)
     blur = z * float(np.interp(math.log(raw.value), log, found.error[:, 0]))
     low, high = (

@@ -14,13 +14,13 @@ from scipy import optimize, stats
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate
 from repana.dimension import _refusals
 from repana.dimension._calibration import beside, said
-from repana.dimension._terms import FEWEST, averaged, graph_error, log_ratios, noted, usable
+from repana.dimension._terms import FEWEST, averaged, graph_error, log_ratios, usable
 from repana.statistics.intervals import from_error
-from repana.summaries.neighbour_graph import Cloud
+from repana.summaries.neighbour_graph import NeighbourGraph
 
 EULER = 0.57721566490153286
 ERRORS = ("sandwich", "fisher")
@@ -29,9 +29,9 @@ PRIOR = (2.0, 5.0)  # shape and rate of the Gamma prior
 BRACKET = (1e-3, 1e4)  # of dimensions in a search for a root
 
 
-@reads(Cloud, labels=False)
+@reads
 def two_nn(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     method: str = "linear",
     discard: float | None = None,
@@ -79,16 +79,18 @@ def two_nn(
     discard = (0.1 if method == "linear" else 0.0) if discard is None else discard
     _check.in_range(discard, "discard", 0.0, 0.999)
     if calibrate:
-        return beside(two_nn, cloud, error=error, level=level, method=method, discard=float(discard))
-    r, keep, note = usable(cloud, 2)
+        return beside(two_nn, graph, error=error, level=level, method=method, discard=float(discard))
+    r, keep, note = usable(graph, 2)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     log, n = (r[:, 1] / r[:, 0]).log(), len(r)
     left = n - int(discard * n) if method in ("linear", "ml") else n
     if left < FEWEST:
-        return Estimate(NAN, n=n, note=noted(note, f"{left} samples are left; {FEWEST} are needed"))
+        return Estimate(
+            NAN, n=n, note=noted(note, Flag.FEW_SAMPLES.note(f"{left} samples are left; {FEWEST} are needed"))
+        )
     if float(log.sum()) <= 0:
-        return Estimate(NAN, n=n, note=noted(note, "every ratio of distances is 1"))
+        return Estimate(NAN, n=n, note=noted(note, Flag.UNDEFINED.note("every ratio of distances is 1")))
     if method == "linear":
         d, psi = _linear(log, discard)
     elif method == "log_moment":
@@ -107,7 +109,7 @@ def two_nn(
             return said(Estimate(shape / rate, low, high, n, note))
         psi = (inside - d * cut) / float(cut.sum())
     fisher = d / math.sqrt(left)
-    se = fisher if error == "fisher" else graph_error(psi, cloud, keep, 2, d)
+    se = fisher if error == "fisher" else graph_error(psi, graph, keep, 2, d)
     return said(from_error(d, se, n=n, level=level, note=note))
 
 
@@ -137,9 +139,9 @@ def _linear(log: Float[Tensor, " n"], discard: float) -> tuple[float, Float[Tens
     return d, out
 
 
-@reads(Cloud, labels=False)
+@reads
 def mle(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     k: int = 20,
     k_max: int | None = None,
@@ -179,28 +181,28 @@ def mle(
     _check.choice(error, "error", ERRORS)
     last = k if k_max is None else k_max
     if calibrate:
-        return beside(mle, cloud, error=error, level=level, k=k, k_max=last, average=average, normalizer=normalizer)
-    _refusals.neighbours_between(k, last, 3 if normalizer == "k-2" or average != "inverse" else 2, cloud.n - 1)
-    r, keep, note = usable(cloud, last)
+        return beside(mle, graph, error=error, level=level, k=k, k_max=last, average=average, normalizer=normalizer)
+    _refusals.neighbours_between(k, last, 3 if normalizer == "k-2" or average != "inverse" else 2, graph.n - 1)
+    r, keep, note = usable(graph, last)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     n, values, terms = len(r), [], torch.zeros(len(r), dtype=r.dtype, device=r.device)
     for each in range(k, last + 1):
         s = log_ratios(r, each)
         if float(s.sum()) <= 0:
-            return Estimate(NAN, n=n, note="all distances are equal")
+            return Estimate(NAN, n=n, note=Flag.UNDEFINED.note("all distances are equal"))
         d, psi = averaged(s, each - (1 if normalizer == "k-1" else 2), average)
         values.append(d)
         terms += psi / (last - k + 1)
     d = sum(values) / len(values)
-    se = d / math.sqrt(n * (k - 1)) if error == "fisher" else graph_error(terms, cloud, keep, last, d)
+    se = d / math.sqrt(n * (k - 1)) if error == "fisher" else graph_error(terms, graph, keep, last, d)
     shape = {"k": k, "k_max": last, "average": average, "normalizer": normalizer}
     return said(from_error(d, se, n=n, level=level, note=note), mle, **shape)
 
 
-@reads(Cloud, labels=False)
+@reads
 def gride(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     n1: int = 2,
     n2: int | None = None,
@@ -230,17 +232,19 @@ def gride(
     _check.choice(error, "error", ERRORS)
     second = 2 * n1 if n2 is None else n2
     if calibrate:
-        return beside(gride, cloud, error=error, level=level, n1=n1, n2=second)
-    _refusals.neighbours_between(n1, second - 1, 1, cloud.n - 2)
-    r, keep, note = usable(cloud, second)
+        return beside(gride, graph, error=error, level=level, n1=n1, n2=second)
+    _refusals.neighbours_between(n1, second - 1, 1, graph.n - 2)
+    r, keep, note = usable(graph, second)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     log, n, free = (r[:, second - 1] / r[:, n1 - 1]).log(), len(r), second - n1 - 1
     log = log[log > 0] if free else log
     keep = keep[(r[:, second - 1] > r[:, n1 - 1])] if free else keep
     n = len(log)
     if n < FEWEST or float(log.sum()) <= 0:
-        return Estimate(NAN, n=n, note=f"{n} samples have distances that differ; {FEWEST} are needed")
+        return Estimate(
+            NAN, n=n, note=Flag.FEW_SAMPLES.note(f"{n} samples have distances that differ; {FEWEST} are needed")
+        )
 
     def score(d: float) -> float:
         pulled = float((log / -torch.expm1(-d * log)).sum()) if free else 0.0
@@ -250,5 +254,5 @@ def gride(
     d = float(found.root)
     information = n / d**2 + free * float((log / (2 * torch.sinh((d * log / 2).clamp_max(300)))).square().sum())
     each = 1 / d + free * (log / -torch.expm1(-d * log) if free else 0.0) - (second - 1) * log
-    se = information**-0.5 if error == "fisher" else graph_error(each / information, cloud, keep, second, d)
+    se = information**-0.5 if error == "fisher" else graph_error(each / information, graph, keep, second, d)
     return said(from_error(d, se, n=n, level=level, note=note), gride, n1=n1, n2=second)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import optimize
 from torch import Tensor
 
-from repana._results import NAN, Estimate
+from repana._estimate import NAN, Estimate, Flag
 from repana.summaries.covariance import Covariance
 
 RULES = ("fukunaga_olsen", "ratio", "max_gap", "kaiser", "broken_stick", "marchenko_pastur", "gavish_donoho")
@@ -119,9 +119,13 @@ def ranked(covariance: Covariance, rule: str, *, share: float = 0.95, level: flo
     count, rank = float(kept[0]), len(covariance.eigenvalues)
     if bool(bare[0]):
         what = "an infinite gap" if rule == "max_gap" else "no noise floor"
-        return Estimate(count, n=n, note=f"{what}: the covariance has rank {rank}, which is given")
+        return Estimate(count, n=n, note=Flag.AT_BOUND.note(f"{what}: the covariance has rank {rank}, which is given"))
     if rule == "max_gap" or covariance.coordinates is None:
-        return Estimate(count, n=n, note=UNKNOWN if covariance.coordinates is None else "no interval for a gap")
+        return Estimate(
+            count,
+            n=n,
+            note=UNKNOWN if covariance.coordinates is None else Flag.NO_INTERVAL.note("no interval for a gap"),
+        )
     surplus = _surplus(values, samples, width, rule, share)[0]
     squares = torch.zeros_like(surplus)
     for influence in _influences(covariance, n, d, rule):

@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from repana._estimate import NAN, Estimate, as_table
 from repana._reads import reads
-from repana._results import NAN, Estimate, as_table
 from repana.dimension._angles import abid, danco, mind_ml, tle
 from repana.dimension._linear import local_pca
 from repana.dimension._local import correlation_dimension, ess, mada, mom
 from repana.dimension._ph_dimension import ph_dimension
 from repana.errors import InputError
-from repana.summaries.neighbour_graph import SHARED, Cloud
+from repana.summaries.neighbour_graph import SHARED, NeighbourGraph
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class DimensionEstimators:
         return as_table(self)
 
 
-@reads(Cloud, labels=False)
-def dimension_estimators(cloud: Cloud, *, level: float = 0.95) -> DimensionEstimators:
+@reads
+def dimension_estimators(graph: NeighbourGraph, *, level: float = 0.95) -> DimensionEstimators:
     """Intrinsic dimension by ten more estimators, from one neighbour search. Call as `dimension_estimators(features)`.
 
     `mind_ml`, `tle`, `mada` with k = 20, `danco` with 10, `correlation` between the neighbours 10 and 20; `abid`,
@@ -53,13 +53,13 @@ def dimension_estimators(cloud: Cloud, *, level: float = 0.95) -> DimensionEstim
     >>> round(float(dimension_estimators(torch.rand(500, 2, generator=torch.Generator().manual_seed(0))).tle))
     2
     """
-    k = min(SHARED, cloud.neighbours.k)
+    k = min(SHARED, graph.neighbours.k)
 
     def one(function: Callable[..., Estimate], **options: Any) -> Estimate:
         try:
-            return function(cloud, level=level, **options)
+            return function(graph, level=level, **options)
         except InputError as error:
-            return Estimate(NAN, n=cloud.n, note=str(error))
+            return Estimate(NAN, n=graph.n, note=str(error))
 
     return DimensionEstimators(
         mind_ml=one(mind_ml),
@@ -72,5 +72,5 @@ def dimension_estimators(cloud: Cloud, *, level: float = 0.95) -> DimensionEstim
         mada=one(mada),
         correlation=one(correlation_dimension),
         ph=one(ph_dimension),
-        settings={"k": k, "samples": cloud.n, "duplicates": cloud.duplicates, "level": level},
+        settings={"k": k, "samples": graph.n, "duplicates": graph.duplicates, "level": level},
     )

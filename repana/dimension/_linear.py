@@ -9,15 +9,15 @@ from scipy import special
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate
 from repana.dimension import _refusals
 from repana.dimension._eigenvalue_rules import MOSTLY_SIGNAL, NOISE, RULES, ranked, retained
-from repana.dimension._terms import FEWEST, GROUPS, dealt, noted, origin, spread_over
+from repana.dimension._terms import FEWEST, GROUPS, dealt, origin, spread_over
 from repana.statistics.intervals import from_error, from_jackknife
+from repana.summaries._linalg import power_of_two
 from repana.summaries.covariance import Covariance
-from repana.summaries.neighbour_graph import Cloud, some
-from repana.summaries.neighbours import power_of_two
+from repana.summaries.neighbour_graph import NeighbourGraph, some
 
 BLOCK = 2**26  # bytes of neighbourhoods, or of products, at a time
 ALPHAS = tuple(round(0.6 + 0.02 * i, 2) for i in range(20))
@@ -25,7 +25,7 @@ REPEATED = 500  # neighbourhoods of the jackknife
 CONDITION = 10.0  # components down to this part of the first are kept
 
 
-@reads(Covariance, labels=False)
+@reads
 def spectral_rank(
     covariance: Covariance, *, rule: str = "marchenko_pastur", share: float = 0.95, level: float = 0.95
 ) -> Estimate:
@@ -70,9 +70,9 @@ def spectral_rank(
     return ranked(covariance, rule, share=share, level=level)
 
 
-@reads(Cloud, labels=False)
+@reads
 def local_pca(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     k: int = 64,
     rule: str = "fukunaga_olsen",
@@ -100,23 +100,25 @@ def local_pca(
     """
     _check.choice(rule, "rule", RULES)
     _check.in_range(share, "share", 1e-9, 1.0)
-    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
-    if k > cloud.neighbours.k:
-        raise _check.too_many_neighbours(k, cloud.neighbours.k)
+    _refusals.neighbours_between(k, k, 3, graph.n - 1)
+    if k > graph.neighbours.k:
+        raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = some(cloud.n, neighbourhoods, seed).to(cloud.neighbours.indices.device)
-    group = dealt(cloud.n, chosen)
-    local, bare = _kept(cloud, chosen, k, rule, share)
+    chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
+    group = dealt(graph.n, chosen)
+    local, bare = _kept(graph, chosen, k, rule, share)
     known = local.isfinite()
     found = int(known.sum())
     if found < FEWEST:
-        return Estimate(NAN, n=found, note=f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+        return Estimate(
+            NAN, n=found, note=Flag.FEW_SAMPLES.note(f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+        )
     value, places = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
     base, fewer, deleted = float(local[places].mean()), chosen[places], []
     for g in range(GROUPS):
         left = fewer[group[fewer] != g]
-        deleted.append(value / base * float(_kept(cloud, left, k, rule, share, gone=group == g)[0].nanmean()))
-    note = noted(origin(cloud), *_about(value, float(bare[known].double().mean()), k, cloud.neighbours.d, rule))
+        deleted.append(value / base * float(_kept(graph, left, k, rule, share, gone=group == g)[0].nanmean()))
+    note = noted(origin(graph), *_about(value, float(bare[known].double().mean()), k, graph.neighbours.d, rule))
     return from_jackknife(value, deleted, n=found, level=level, note=note, corrected=False)
 
 
@@ -125,24 +127,29 @@ def _about(value: float, bare: float, k: int, width: int, rule: str) -> list[str
     ceiling = min(k - 1, width)
     notes = []
     if bare > 0.5 and rule in NOISE:
-        notes.append("no noise floor in most neighbourhoods: their rank is given")
+        notes.append(Flag.AT_BOUND.note("no noise floor in most neighbourhoods: their rank is given"))
     elif rule in NOISE and value > ceiling / 2:
         notes.append(MOSTLY_SIGNAL)
     if value > 0.5 * (k - 1):
-        notes.append(f"near the {k - 1} that {k} neighbours can show: a lower bound")
+        notes.append(Flag.AT_BOUND.note(f"near the {k - 1} that {k} neighbours can show: a lower bound"))
     return notes
 
 
 def _kept(
-    cloud: Cloud, chosen: Int[Tensor, " m"], k: int, rule: str, share: float, gone: Bool[Tensor, " n"] | None = None
+    graph: NeighbourGraph,
+    chosen: Int[Tensor, " m"],
+    k: int,
+    rule: str,
+    share: float,
+    gone: Bool[Tensor, " n"] | None = None,
 ) -> tuple[Float[Tensor, " m"], Bool[Tensor, " m"]]:
     """How many components the rule keeps of every neighbourhood, without the samples that are gone; NaN for a point."""
-    x = cloud.features
+    x = graph.features
     assert x is not None
     scale, d = power_of_two(x), x.shape[1]
     counts, bares = [], []
     for part in chosen.split(max(1, BLOCK // (k * (min(k, d) + d) * 8))):
-        places = cloud.neighbours.indices[part, :k]
+        places = graph.neighbours.indices[part, :k]
         here = torch.ones_like(places, dtype=torch.float64) if gone is None else (~gone[places]).double()
         near, n = x[places].double() / scale, here.sum(1).clamp_min(1)
         near = (near - (near * here[:, :, None]).sum(1, keepdim=True) / n[:, None, None]) * here[:, :, None]
@@ -158,7 +165,7 @@ def _kept(
     return torch.cat(counts), torch.cat(bares)
 
 
-@reads(Covariance, labels=False)
+@reads
 def fisher_s(covariance: Covariance, *, alpha: float | None = None, level: float = 0.95) -> Estimate:
     """Dimension from how many samples a hyperplane does not separate from others. Call as `fisher_s(features)`.
 
@@ -196,7 +203,13 @@ def fisher_s(covariance: Covariance, *, alpha: float | None = None, level: float
     p = _inseparable(white / norms.clamp_min(1e-300), at)  # (n, alphas)
     mean = p.mean(0)
     if not bool((mean > 0).any()):
-        return Estimate(NAN, n=n, note=f"no two samples have a cosine above {at[0]:g}: the dimension is too high for n")
+        return Estimate(
+            NAN,
+            n=n,
+            note=Flag.OUT_OF_RANGE.note(
+                f"no two samples have a cosine above {at[0]:g}: the dimension is too high for n"
+            ),
+        )
     largest = max(a for a, m in zip(at, mean.tolist()) if m > 0)
     j = int(np.argmin([abs(a - 0.9 * largest) if m > 0 else math.inf for a, m in zip(at, mean.tolist())]))
     share, error = float(mean[j]), 2 * float(p[:, j].std()) / math.sqrt(n)

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate
 from repana.dimension import _refusals
 from repana.dimension._calibration import beside, said
 from repana.dimension._terms import (
@@ -19,23 +19,23 @@ from repana.dimension._terms import (
     dealt,
     graph_error,
     log_ratios,
-    noted,
     origin,
     spread_over,
     usable,
 )
 from repana.statistics.intervals import from_error, from_jackknife
-from repana.summaries.neighbour_graph import Cloud, some
-from repana.summaries.neighbours import Neighbours, power_of_two
+from repana.summaries._linalg import power_of_two
+from repana.summaries.neighbour_graph import NeighbourGraph, some
+from repana.summaries.neighbours import Neighbours
 
 BLOCK = 2**27  # bytes of neighbourhoods at a time
 REPEATED = 500  # neighbourhoods of the jackknife
 LARGEST = 5_000  # dimension up to which a skewness is inverted
 
 
-@reads(Cloud, labels=False)
+@reads
 def mom(
-    cloud: Cloud, *, k: int = 64, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph, *, k: int = 64, average: str = "inverse", calibrate: bool = False, level: float = 0.95
 ) -> Estimate:
     """Intrinsic dimension from the mean distance of k neighbours. Call as `mom(features)`.
 
@@ -58,23 +58,23 @@ def mom(
     """
     _check.choice(average, "average", ("inverse", "mean"))
     if calibrate:
-        return beside(mom, cloud, level=level, k=k, average=average)
-    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
-    r, keep, note = usable(cloud, k)
+        return beside(mom, graph, level=level, k=k, average=average)
+    _refusals.neighbours_between(k, k, 2, graph.n - 1)
+    r, keep, note = usable(graph, k)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     m = r[:, :k].mean(1)
     s = (r[:, k - 1] - m) / m  # 1/d_i
     if float(s.sum()) <= 0:
-        return Estimate(NAN, n=len(r), note="all distances are equal")
+        return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
-    error = graph_error(psi, cloud, keep, k, d)
+    error = graph_error(psi, graph, keep, k, d)
     return said(from_error(d, error, n=len(r), level=level, note=note), mom, k=k, average=average)
 
 
-@reads(Cloud, labels=False)
+@reads
 def mada(
-    cloud: Cloud, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
 ) -> Estimate:
     """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours. Call as `mada(features)`.
 
@@ -95,21 +95,21 @@ def mada(
     """
     _check.choice(average, "average", ("inverse", "mean", "median"))
     if calibrate:
-        return beside(mada, cloud, level=level, k=k, average=average)
-    _refusals.neighbours_between(k, k, 2, cloud.n - 1)
-    r, keep, note = usable(cloud, k)
+        return beside(mada, graph, level=level, k=k, average=average)
+    _refusals.neighbours_between(k, k, 2, graph.n - 1)
+    r, keep, note = usable(graph, k)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
+        return Estimate(NAN, n=graph.n, note=note)
     s = (r[:, k - 1] / r[:, k // 2 - 1]).log() / math.log(2)
     if float(s.sum()) <= 0:
-        return Estimate(NAN, n=len(r), note="all distances are equal")
+        return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
-    error = graph_error(psi, cloud, keep, k, d)
+    error = graph_error(psi, graph, keep, k, d)
     return said(from_error(d, error, n=len(r), level=level, note=note), mada, k=k, average=average)
 
 
-@reads(Cloud, labels=False)
-def correlation_dimension(cloud: Cloud, *, k1: int = 10, k2: int = 20, level: float = 0.95) -> Estimate:
+@reads
+def correlation_dimension(graph: NeighbourGraph, *, k1: int = 10, k2: int = 20, level: float = 0.95) -> Estimate:
     """Correlation dimension between two radii. Call as `correlation_dimension(features)`.
 
     (log C(b) - log C(a))/log(b/a), C(r) the share of pairs nearer than r, a and b the medians over samples of the
@@ -129,35 +129,35 @@ def correlation_dimension(cloud: Cloud, *, k1: int = 10, k2: int = 20, level: fl
     >>> round(float(correlation_dimension(sheet)), 1)
     2.0
     """
-    _refusals.neighbours_between(k1, k2 - 1, 1, cloud.n - 2)
-    r, _, note = usable(cloud, k2)
+    _refusals.neighbours_between(k1, k2 - 1, 1, graph.n - 2)
+    r, _, note = usable(graph, k2)
     if r is None:
-        return Estimate(NAN, n=cloud.n, note=note)
-    every = cloud.neighbours.distances
+        return Estimate(NAN, n=graph.n, note=note)
+    every = graph.neighbours.distances
     a, b = (float(np.median(every[:, k - 1].cpu().numpy())) for k in (k1, k2))
     if not a < b:
-        return Estimate(NAN, n=cloud.n, note=noted(note, "both radii are equal"))
-    inner, outer = (_within(cloud, radius) for radius in (a, b))
+        return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("both radii are equal")))
+    inner, outer = (_within(graph, radius) for radius in (a, b))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
-    psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / cloud.n
-    return said(from_error(d, float(psi.square().sum().sqrt()), n=cloud.n, level=level, note=note))
+    psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / graph.n
+    return said(from_error(d, float(psi.square().sum().sqrt()), n=graph.n, level=level, note=note))
 
 
-def _within(cloud: Cloud, radius: float) -> Float[Tensor, " n"]:
+def _within(graph: NeighbourGraph, radius: float) -> Float[Tensor, " n"]:
     """How many others each sample has nearer than the radius."""
-    r, x = cloud.neighbours.distances, cloud.features
+    r, x = graph.neighbours.distances, graph.features
     counts, k = (r < radius).sum(1).double(), r.shape[1]
-    while k < cloud.n - 1 and bool((counts >= k).any()):
+    while k < graph.n - 1 and bool((counts >= k).any()):
         assert x is not None
-        full, k = (counts >= k).nonzero()[:, 0], min(4 * k, cloud.n - 1)
+        full, k = (counts >= k).nonzero()[:, 0], min(4 * k, graph.n - 1)
         more = Neighbours.of(x[full], k=k + 1, bank=x)  # each finds itself too
         counts[full] = (more.distances < radius).sum(1).double() - 1
     return counts
 
 
-@reads(Cloud, labels=False)
+@reads
 def ess(
-    cloud: Cloud, *, k: int | None = 100, neighbourhoods: int = 2_000, seed: int = 0, level: float = 0.95
+    graph: NeighbourGraph, *, k: int | None = 100, neighbourhoods: int = 2_000, seed: int = 0, level: float = 0.95
 ) -> Estimate:
     """Expected simplex skewness: dimension from the angles in neighbourhoods. Call as `ess(features)`.
 
@@ -178,23 +178,25 @@ def ess(
     >>> round(float(ess(torch.randn(500, 6, generator=torch.Generator().manual_seed(0)))))
     6
     """
-    x = cloud.features
+    x = graph.features
     assert x is not None
     x = x.double() / power_of_two(x)
     if k is None:
-        return Estimate(float(_inverted(_skewness(x[None]))[0]), n=cloud.n)
-    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
-    if k > cloud.neighbours.k:
-        raise _check.too_many_neighbours(k, cloud.neighbours.k)
+        return Estimate(float(_inverted(_skewness(x[None]))[0]), n=graph.n)
+    _refusals.neighbours_between(k, k, 3, graph.n - 1)
+    if k > graph.neighbours.k:
+        raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = some(cloud.n, neighbourhoods, seed).to(cloud.neighbours.indices.device)
-    group = dealt(cloud.n, chosen)
-    places, block = cloud.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
+    chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
+    group = dealt(graph.n, chosen)
+    places, block = graph.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
     local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
     known = local.isfinite()
     found = int(known.sum())
     if found < FEWEST:
-        return Estimate(NAN, n=found, note=f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+        return Estimate(
+            NAN, n=found, note=Flag.FEW_SAMPLES.note(f"{found} neighbourhoods have a spread; {FEWEST} are needed")
+        )
     value, few = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
     fewer, shares = chosen[few], []
     for part in fewer.split(block):
@@ -203,7 +205,7 @@ def ess(
     without = torch.cat(shares, 1)
     base = float(local[few].mean())
     deleted = [value / base * float(without[g, group[fewer] != g].nanmean()) for g in range(GROUPS)]
-    return from_jackknife(value, deleted, n=found, level=level, note=origin(cloud), corrected=False)
+    return from_jackknife(value, deleted, n=found, level=level, note=origin(graph), corrected=False)
 
 
 def _gram(points: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:
@@ -241,8 +243,8 @@ def _inverted(skewness: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
     return at + (skewness - low) / (high - low)
 
 
-@reads(Cloud, labels=False)
-def local_dimension(cloud: Cloud, *, k: int = 20, smooth: bool = False) -> Float[Tensor, " n"]:
+@reads
+def local_dimension(graph: NeighbourGraph, *, k: int = 20, smooth: bool = False) -> Float[Tensor, " n"]:
     """Intrinsic dimension around every sample. Call as `local_dimension(features)`; gives (n,), NaN for duplicates.
 
     (k - 2)/sum_{j<k} log(r_k/r_j), unbiased. With `smooth`, the inverse of the mean over the sample and its k
@@ -257,13 +259,13 @@ def local_dimension(cloud: Cloud, *, k: int = 20, smooth: bool = False) -> Float
     >>> local_dimension(torch.rand(100, 2)).shape
     torch.Size([100])
     """
-    _refusals.neighbours_between(k, k, 3, cloud.n - 1)
-    r = cloud.neighbours.distances[:, :k]
+    _refusals.neighbours_between(k, k, 3, graph.n - 1)
+    r = graph.neighbours.distances[:, :k]
     s = torch.where(r[:, 0] > 0, log_ratios(r.clamp_min(1e-300), k), torch.nan)
     found = (k - 2) / s
     if smooth:
-        around = torch.cat([s[:, None], s[cloud.neighbours.indices[:, :k]]], 1)
+        around = torch.cat([s[:, None], s[graph.neighbours.indices[:, :k]]], 1)
         found = (k - 1) / around.nanmean(1)
-    out = torch.full((cloud.seen,), torch.nan, dtype=torch.float64)
-    out[cloud.rows.cpu()] = found.cpu()
+    out = torch.full((graph.seen,), torch.nan, dtype=torch.float64)
+    out[graph.rows.cpu()] = found.cpu()
     return out

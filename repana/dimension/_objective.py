@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from repana import _check
-from repana._results import NAN, Estimate
+from repana._estimate import NAN, Estimate, Flag
 from repana.dimension import _refusals
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _takes_two(train: Callable[..., None]) -> bool:
 def _mean(values: Sequence[float], level: float) -> Estimate:
     x = np.asarray(values, float)
     if len(x) < 2:
-        return Estimate(float(x.mean()), n=len(x), note="one seed")
+        return Estimate(float(x.mean()), n=len(x), note=Flag.NO_INTERVAL.note("one seed"))
     half = float(stats.t.ppf(0.5 + level / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x)))
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, len(x))
 
@@ -343,7 +343,11 @@ def _over_seeds(ends: Sequence[tuple[int, int | None]], level: float, total: int
     reached = [(low, high) for low, high in ends if high is not None]
     if len(reached) < len(ends):
         missed = len(ends) - len(reached)
-        return Estimate(NAN, n=len(ends), note=f"{missed} of {len(ends)} seeds miss the target up to d = {total}")
+        return Estimate(
+            NAN,
+            n=len(ends),
+            note=Flag.OUT_OF_RANGE.note(f"{missed} of {len(ends)} seeds miss the target up to d = {total}"),
+        )
     least, log = (_mean([math.log(d) for d in side], level) for side in zip(*((a + 1, b) for a, b in reached)))
     return Estimate(math.exp(log.value), math.exp(least.low), math.exp(log.high), len(ends), log.note)
 

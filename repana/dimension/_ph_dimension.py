@@ -10,15 +10,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate
 from repana.dimension import _refusals
 from repana.dimension._calibration import said
-from repana.dimension._terms import noted, origin
+from repana.dimension._terms import origin
 from repana.statistics.intervals import from_error
+from repana.summaries._linalg import power_of_two
 from repana.summaries.forest import distances, spanning_edges
-from repana.summaries.neighbour_graph import Cloud
-from repana.summaries.neighbours import power_of_two
+from repana.summaries.neighbour_graph import NeighbourGraph
 
 LARGEST, STEPS, SUBSAMPLES = 512, 8, 7
 FEWEST = 24  # samples
@@ -28,28 +28,28 @@ GROUPS = 10  # of the jackknife
 POOL = 2_048  # samples that subsets are drawn from, unless they are larger
 
 
-@reads(Cloud, labels=False)
+@reads
 def ph_dimension(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     alpha: float = 1.0,
     smallest: int | None = None,
     largest: int | None = None,
     steps: int = STEPS,
-    subsamples: int = SUBSAMPLES,
+    repeats: int = SUBSAMPLES,
     seed: int = 0,
     level: float = 0.95,
 ) -> Estimate:
     """Persistent-homology dimension of degree 0, from minimum spanning trees. Call as `ph_dimension(features)`.
 
     E(n) = sum of edge^alpha over the minimum spanning tree (the finite bars of H0) of n samples grows as
-    n^((d - alpha)/d); the estimate is alpha/(1 - m), m the least-squares slope of log E on log n over `subsamples`
+    n^((d - alpha)/d); the estimate is alpha/(1 - m), m the least-squares slope of log E on log n over `repeats`
     subsets of each of `steps` sizes from `smallest` to `largest`, evenly on a log scale. By default up to 512 samples
     and from an eighth of that. `alpha` below the dimension; a small one weighs short edges more. Varies less than
     `two_nn` in small clouds, with the same fall in high dimensions. Unit: dimensions, above `alpha`. Interval: delete
     one of 10 groups of samples from every subset, and take the trees again. Duplicates as in `two_nn`.
 
-    NaN with the reason where m is 1 or more: the cloud has no dimension at this scale. Raises InputError for NaN or
+    NaN with the reason where m is 1 or more: the graph has no dimension at this scale. Raises InputError for NaN or
     infinite features, fewer than 24 samples, alpha not above 0, or sizes that the samples do not hold.
 
     Sources: Schweinhart 2020, doi:10.1016/j.aim.2020.107291, theorem 3; Birdal et al. 2021, arXiv:2111.13171;
@@ -62,43 +62,43 @@ def ph_dimension(
     2
     """
     found = ph_dimensions(
-        cloud,
+        graph,
         alphas=(alpha,),
         smallest=smallest,
         largest=largest,
         steps=steps,
-        subsamples=subsamples,
+        repeats=repeats,
         seed=seed,
         level=level,
     )
     return found[0]
 
 
-@reads(Cloud, labels=False)
+@reads
 def ph_dimensions(
-    cloud: Cloud,
+    graph: NeighbourGraph,
     *,
     alphas: Sequence[float] = (0.5, 1.0, 2.0),
     smallest: int | None = None,
     largest: int | None = None,
     steps: int = STEPS,
-    subsamples: int = SUBSAMPLES,
+    repeats: int = SUBSAMPLES,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[Estimate, ...]:
     """`ph_dimension` for several alphas from the same trees, one estimate for each."""
-    assert cloud.features is not None
-    plan = forest(cloud.n, smallest, largest, steps, subsamples)
-    slopes = grown([cloud.features], [plan], alphas, seed)[0]
+    assert graph.features is not None
+    plan = forest(graph.n, smallest, largest, steps, repeats)
+    slopes = grown([graph.features], [plan], alphas, seed)[0]
     return tuple(
-        said(from_slopes(slopes[:, a].tolist(), alpha, n=cloud.n, level=level, note=origin(cloud)))
+        said(from_slopes(slopes[:, a].tolist(), alpha, n=graph.n, level=level, note=origin(graph)))
         for a, alpha in enumerate(alphas)
     )
 
 
 @dataclass(frozen=True)
 class Forest:
-    """Which trees to take of a cloud of n samples."""
+    """Which trees to take of a graph of n samples."""
 
     n: int
     sizes: tuple[int, ...]
@@ -136,7 +136,7 @@ def forest(
 def grown(
     clouds: Sequence[Float[Tensor, "_ _"]], plans: Sequence[Forest], alphas: Sequence[float], seed: int
 ) -> list[Float[Tensor, "g a"]]:
-    """For every cloud the slopes of log E on log n, one column an alpha, one row all samples or without a group."""
+    """For every graph the slopes of log E on log n, one column an alpha, one row all samples or without a group."""
     for alpha in alphas:
         _check.in_range(alpha, "alpha", 1e-6, 1e6)
     device, longest = clouds[0].device, max(plan.sizes[-1] for plan in plans)
@@ -184,7 +184,13 @@ def _slopes(x: Float[Tensor, "g b"], y: Float[Tensor, "g b a"]) -> Float[Tensor,
 def from_slopes(slopes: list[float], alpha: float, *, n: int, level: float, note: str) -> Estimate:
     """alpha/(1 - m) from the slope of all samples, with the error from those without a group."""
     if not slopes[0] < 1:
-        return Estimate(NAN, n=n, note=noted(note, f"trees grow as n^{slopes[0]:.2f}; n^1 is too fast for a dimension"))
+        return Estimate(
+            NAN,
+            n=n,
+            note=noted(
+                note, Flag.OUT_OF_RANGE.note(f"trees grow as n^{slopes[0]:.2f}; n^1 is too fast for a dimension")
+            ),
+        )
     value, *deleted = (alpha / (1 - min(m, 1 - 1e-9)) for m in slopes)
     error = value * math.sqrt(GROUPS - 1) * float(np.log(deleted).std())
     e = from_error(value, error, n=n, level=level)

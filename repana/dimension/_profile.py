@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repana._estimate import NAN, Estimate, Flag, as_table, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate, as_table
 from repana.dimension._distance_ratios import gride, mle, two_nn
-from repana.dimension._terms import noted
-from repana.summaries.neighbour_graph import Cloud
+from repana.summaries.neighbour_graph import NeighbourGraph
 from repana.summaries.neighbours import Neighbours
 
 GRIDE = (1, 2, 4, 8, 16, 32)
@@ -46,8 +45,8 @@ class DimensionProfile:
         return as_table(self)
 
 
-@reads(Cloud, labels=False)
-def dimension_profile(cloud: Cloud, *, level: float = 0.95) -> DimensionProfile:
+@reads
+def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> DimensionProfile:
     """Estimated dimension at several scales, from one neighbour search. Call as `dimension_profile(features)`.
 
     - `two_nn`, `two_nn_ml`: `two_nn` with "linear" and "ml": the scale of the second neighbour.
@@ -78,27 +77,27 @@ def dimension_profile(cloud: Cloud, *, level: float = 0.95) -> DimensionProfile:
     >>> round(float(dimension_profile(torch.rand(2000, 2)).mle))
     2
     """
-    short = Estimate(NAN, n=cloud.n, note=f"{cloud.n} samples are too few")
-    widest = cloud.neighbours.k
-    grides = {n1: gride(cloud, n1=n1, level=level) if 2 * n1 <= widest else short for n1 in GRIDE}
-    r = cloud.neighbours.distances
+    short = Estimate(NAN, n=graph.n, note=Flag.FEW_SAMPLES.note(f"{graph.n} samples are too few"))
+    widest = graph.neighbours.k
+    grides = {n1: gride(graph, n1=n1, level=level) if 2 * n1 <= widest else short for n1 in GRIDE}
+    r = graph.neighbours.distances
     scale = [
         [n1, float((r[:, n1 - 1] + r[:, 2 * n1 - 1]).mean() / 2), e.value, e.low, e.high]
         for n1, e in grides.items()
         if 2 * n1 <= widest
     ]
-    likely = two_nn(cloud, method="ml", calibrate=True, level=level) if widest >= 2 else short
-    nearby = mle(cloud, level=level) if widest >= 20 else short
+    likely = two_nn(graph, method="ml", calibrate=True, level=level) if widest >= 2 else short
+    nearby = mle(graph, level=level) if widest >= 20 else short
     return DimensionProfile(
-        two_nn=two_nn(cloud, level=level) if widest >= 2 else short,
+        two_nn=two_nn(graph, level=level) if widest >= 2 else short,
         two_nn_ml=replace(likely, calibrated=None),
         two_nn_calibrated=likely.calibrated or short,
         mle=nearby,
         **{f"gride_{n1}": e for n1, e in grides.items() if n1 > 1},
         gride_plateau=_plateau(list(grides.values()), likely, nearby),
         scale=torch.tensor(scale, dtype=torch.float64).reshape(-1, 5),
-        decimation=_decimated(cloud, likely, level),
-        settings={"k": widest, "samples": cloud.n, "duplicates": cloud.duplicates, "error": "sandwich", "level": level},
+        decimation=_decimated(graph, likely, level),
+        settings={"k": widest, "samples": graph.n, "duplicates": graph.duplicates, "error": "sandwich", "level": level},
     )
 
 
@@ -124,17 +123,17 @@ def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimat
     return Estimate(value, min(e.low for e in best), max(e.high for e in best), n, noted(where, apart))
 
 
-def _decimated(cloud: Cloud, whole: Estimate, level: float) -> Float[Tensor, "f 5"]:
+def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Tensor, "f 5"]:
     """TwoNN of ever smaller parts of the samples."""
-    if cloud.neighbours.k < 2 or cloud.n < 2 * THINNEST or cloud.features is None:
+    if graph.neighbours.k < 2 or graph.n < 2 * THINNEST or graph.features is None:
         return torch.empty(0, 5, dtype=torch.float64)
-    r = cloud.neighbours.distances
-    rows = [[cloud.n, float((r[:, 0] + r[:, 1]).mean() / 2), whole.value, whole.low, whole.high]]
-    order = torch.randperm(cloud.n, generator=torch.Generator().manual_seed(0)).to(r.device)
+    r = graph.neighbours.distances
+    rows = [[graph.n, float((r[:, 0] + r[:, 1]).mean() / 2), whole.value, whole.low, whole.high]]
+    order = torch.randperm(graph.n, generator=torch.Generator().manual_seed(0)).to(r.device)
     z, parts = NormalDist().inv_cdf(0.5 + level / 2), 2
-    while cloud.n // parts >= THINNEST:
-        size = cloud.n // parts
-        thin = [_part(cloud, part.sort().values) for part in order.split(size)[: min(parts, SUBSETS)]]
+    while graph.n // parts >= THINNEST:
+        size = graph.n // parts
+        thin = [_part(graph, part.sort().values) for part in order.split(size)[: min(parts, SUBSETS)]]
         found = [e for e in (two_nn(part, method="ml", level=level) for part in thin) if e.low > 0]
         if found:
             logs = [math.log(e.value) for e in found]
@@ -147,19 +146,19 @@ def _decimated(cloud: Cloud, whole: Estimate, level: float) -> Float[Tensor, "f 
     return torch.tensor(rows, dtype=torch.float64)
 
 
-def _part(cloud: Cloud, rows: Int[Tensor, " m"]) -> Cloud:
+def _part(graph: NeighbourGraph, rows: Int[Tensor, " m"]) -> NeighbourGraph:
     """Some samples with their two nearest among them: from the graph, and a search for those it does not hold."""
-    x, graph, m = cloud.features, cloud.neighbours, len(rows)
+    x, whole, m = graph.features, graph.neighbours, len(rows)
     assert x is not None
-    place = torch.full((cloud.n,), -1, dtype=torch.int64, device=rows.device)
+    place = torch.full((graph.n,), -1, dtype=torch.int64, device=rows.device)
     place[rows] = torch.arange(m, device=rows.device)
-    there = place[graph.indices[rows]]
+    there = place[whole.indices[rows]]
     first = torch.argsort((there < 0).int(), dim=1, stable=True)[:, :2]
-    indices, distances = there.gather(1, first), graph.distances[rows].gather(1, first)
+    indices, distances = there.gather(1, first), whole.distances[rows].gather(1, first)
     lacking = (indices < 0).any(1).nonzero()[:, 0]
     if len(lacking):
         near = Neighbours.of(x[rows[lacking]], k=min(3, m), bank=x[rows])
         own = near.indices == lacking[:, None]
         first = torch.argsort(own.int(), dim=1, stable=True)[:, :2]
         indices[lacking], distances[lacking] = near.indices.gather(1, first), near.distances.gather(1, first)
-    return Cloud(Neighbours(distances, indices, m, graph.d), torch.arange(m), m, 0)
+    return NeighbourGraph(Neighbours(distances, indices, m, whole.d), torch.arange(m), m, 0)

@@ -7,7 +7,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana.summaries.neighbour_graph import Cloud
+from repana._estimate import Flag, noted
+from repana.summaries.neighbour_graph import NeighbourGraph
 
 GROUPS = 10  # of the jackknife
 FEWEST = 10  # usable samples, below which there is no estimate
@@ -15,41 +16,44 @@ CURVE = 1.5  # dimensions, below which balls that overlap are far in neighbours
 TIES = 0.01  # share of samples with r1 = r2, above which it is said
 
 
-def usable(cloud: Cloud, k: int) -> tuple[Float[Tensor, "m k"] | None, Int[Tensor, " m"], str]:
+def usable(graph: NeighbourGraph, k: int) -> tuple[Float[Tensor, "m k"] | None, Int[Tensor, " m"], str]:
     """Distances to k neighbours of the samples whose nearest is not at 0, their places, and what to say of them."""
-    r = cloud.neighbours.distances
-    if k >= cloud.n:
-        raise _check.too_few_samples(f"an estimate from {k} neighbours", cloud.n, k + 1)
+    r = graph.neighbours.distances
+    if k >= graph.n:
+        raise _check.too_few_samples(f"an estimate from {k} neighbours", graph.n, k + 1)
     if k > r.shape[1]:
         raise _check.too_many_neighbours(k, r.shape[1])
     r = r[:, :k]
     keep = (r[:, 0] > 0).nonzero()[:, 0]
     if len(keep) < FEWEST:
-        return None, keep, noted(origin(cloud), f"{len(keep)} usable samples; {FEWEST} are needed")
+        return (
+            None,
+            keep,
+            noted(origin(graph), Flag.FEW_SAMPLES.note(f"{len(keep)} usable samples; {FEWEST} are needed")),
+        )
     r = r[keep]
     ties = int((r[:, 0] == r[:, 1]).sum()) if k > 1 else 0
-    many = f"{ties} ties of the two nearest: quantised features?" if ties > TIES * len(r) else ""
-    return r, keep, noted(origin(cloud), many)
+    many = Flag.TIES.note(f"{ties} ties of the two nearest: quantised features?") if ties > TIES * len(r) else ""
+    return r, keep, noted(origin(graph), many)
 
 
-def origin(cloud: Cloud) -> str:
+def origin(graph: NeighbourGraph) -> str:
     """What became of duplicates, and of samples beyond those that are searched."""
-    kept = bool((cloud.neighbours.distances[:, 0] == 0).any())
-    repeated = f"{cloud.duplicates} duplicates {'kept' if kept else 'dropped'}" if cloud.duplicates else ""
-    part = f"{cloud.n} of {cloud.seen} samples" if cloud.n + cloud.duplicates < cloud.seen else ""
+    kept = bool((graph.neighbours.distances[:, 0] == 0).any())
+    repeated = (
+        Flag.DUPLICATES.note(f"{graph.duplicates} duplicates {'kept' if kept else 'dropped'}")
+        if graph.duplicates
+        else ""
+    )
+    part = Flag.SUBSET.note(f"{graph.n} of {graph.seen} samples") if graph.n + graph.duplicates < graph.seen else ""
     return noted(repeated, part)
 
 
-def noted(*parts: str) -> str:
-    """Remarks as one note, without the empty ones."""
-    return "; ".join(part for part in parts if part)
-
-
-def graph(cloud: Cloud, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
+def edges_of(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
     """The edges of the symmetric k-nearest-neighbour graph among the samples kept, each once."""
-    place = torch.full((cloud.n,), -1, dtype=torch.int64, device=keep.device)
+    place = torch.full((graph.n,), -1, dtype=torch.int64, device=keep.device)
     place[keep] = torch.arange(len(keep), device=keep.device)
-    there = place[cloud.neighbours.indices[keep, :k]]
+    there = place[graph.neighbours.indices[keep, :k]]
     here = torch.arange(len(keep), device=keep.device)[:, None].expand_as(there)
     low, high = torch.minimum(here, there), torch.maximum(here, there)
     coded = torch.unique((low * len(keep) + high)[(there >= 0) & (here != there)])
@@ -62,7 +66,7 @@ def spread_over(rows: Int[Tensor, " m"], most: int) -> Int[Tensor, " p"]:
 
 
 def dealt(n: int, like: Tensor) -> Int[Tensor, " n"]:
-    """The group of the jackknife that every sample of a cloud is in, drawn once and for all."""
+    """The group of the jackknife that every sample of a graph is in, drawn once and for all."""
     return (torch.randperm(n, generator=torch.Generator().manual_seed(0)) % GROUPS).to(like.device)
 
 
@@ -72,14 +76,14 @@ def sandwich(psi: Float[Tensor, " n"], edges: Int[Tensor, "e 2"]) -> float:
     return math.sqrt(max(alone + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum()), alone / 16))
 
 
-def graph_error(psi: Float[Tensor, " m"], cloud: Cloud, keep: Int[Tensor, " m"], k: int, d: float) -> float:
+def graph_error(psi: Float[Tensor, " m"], graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int, d: float) -> float:
     """The sandwich error of a quantity of k neighbours. On a curve the terms of samples depend on each other as far as
     their balls overlap, which is to the 2k-th neighbour; in higher dimensions next to all of it is within the k-th.
     """
-    error = sandwich(psi, graph(cloud, keep, k))
+    error = sandwich(psi, edges_of(graph, keep, k))
     if not d < CURVE:
         return error
-    return max(error, sandwich(psi, graph(cloud, keep, min(2 * k, cloud.neighbours.k))))
+    return max(error, sandwich(psi, edges_of(graph, keep, min(2 * k, graph.neighbours.k))))
 
 
 def log_ratios(r: Float[Tensor, "n k"], k: int) -> Float[Tensor, " n"]:

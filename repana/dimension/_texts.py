@@ -12,14 +12,14 @@ from torch import Tensor
 
 from repana import _check
 from repana._activations import Activations
+from repana._estimate import NAN, Estimate, Flag
 from repana._reads import checked
-from repana._results import NAN, Estimate
 from repana._typing import Array
 from repana.dimension import _refusals
 from repana.dimension._calibration import said
 from repana.dimension._distance_ratios import mle, two_nn
 from repana.dimension._ph_dimension import FEWEST, Forest, forest, from_slopes, grown, ph_dimension
-from repana.summaries.neighbour_graph import Cloud, distinct
+from repana.summaries.neighbour_graph import NeighbourGraph, distinct
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +118,7 @@ def text_dimension(
     level: float = 0.95,
     **options: Any,
 ) -> TextDimension:
-    """Intrinsic dimension of single texts, each the cloud of its tokens. Call on what `record(pool="tokens")` gives.
+    """Intrinsic dimension of single texts, each the graph of its tokens. Call on what `record(pool="tokens")` gives.
 
     Record with `mask="content"`, so that special tokens (the batch's "special_tokens_mask") and padding are no points:
 
@@ -181,7 +181,7 @@ def text_dimension(
 def _known(method: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the estimator does not have."""
     own = set(inspect.signature({"ph": ph_dimension, "mle": mle, "two_nn": two_nn}[method]).parameters)
-    own -= {"cloud", "seed", "level", "calibrate"}
+    own -= {"graph", "seed", "level", "calibrate"}
     if not own >= options.keys():
         raise _check.unknown_options(f"the method {method!r}", sorted(options.keys() - own), sorted(own))
 
@@ -189,16 +189,16 @@ def _known(method: str, options: Mapping[str, Any]) -> None:
 def _each(clouds: Iterator[Tensor], method: str, level: float, options: Mapping[str, Any]) -> Iterator[Estimate]:
     """One text after the other by an estimator from neighbours."""
     function = {"mle": mle, "two_nn": two_nn}[method]
-    needed = Cloud.needed({"k": 20, **options}) if method == "mle" else 2
+    needed = NeighbourGraph.needed({"k": 20, **options}) if method == "mle" else 2
     least = max(int(options.get("k_max") or options.get("k") or 20), 10) if method == "mle" else 10
     for x in clouds:
         if len(x) <= least:
-            yield Estimate(NAN, n=len(x), note=f"{len(x)} tokens; {least + 1} are needed")
+            yield Estimate(NAN, n=len(x), note=Flag.FEW_SAMPLES.note(f"{len(x)} tokens; {least + 1} are needed"))
             continue
-        cloud = Cloud.of(x, k=needed)
-        short = cloud.n <= least
-        note = f"{cloud.n} tokens that differ; {least + 1} are needed"
-        yield Estimate(NAN, n=cloud.n, note=note) if short else function(cloud, level=level, **options)
+        graph = NeighbourGraph.of(x, k=needed)
+        short = graph.n <= least
+        note = Flag.FEW_SAMPLES.note(f"{graph.n} tokens that differ; {least + 1} are needed")
+        yield Estimate(NAN, n=graph.n, note=note) if short else function(graph, level=level, **options)
 
 
 def _by_trees(
@@ -224,8 +224,8 @@ def _felled(
     grows = [(x, plan) for x, plan, _ in waiting if plan is not None]
     slopes = iter(grown([x for x, _ in grows], [plan for _, plan in grows], [alpha], seed) if grows else [])
     for x, plan, dropped in waiting:
-        note = f"{dropped} duplicates dropped" if dropped else ""
+        note = Flag.DUPLICATES.note(f"{dropped} duplicates dropped") if dropped else ""
         if plan is None:
-            yield Estimate(NAN, n=len(x), note=f"{len(x)} tokens; {needed} are needed")
+            yield Estimate(NAN, n=len(x), note=Flag.FEW_SAMPLES.note(f"{len(x)} tokens; {needed} are needed"))
         else:
             yield said(from_slopes(next(slopes)[:, 0].tolist(), alpha, n=len(x), level=level, note=note))

@@ -13,6 +13,7 @@ from repana.extraction import _attribution_refusals, _refusals
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._plan import Plan, Planned
+from repana.extraction._pooling import MEANS
 from repana.extraction._record import Options, planned_of
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import arguments, at, is_empty, leaves, mapped
@@ -139,8 +140,8 @@ def reading(
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     if planned.facts["logits"] is None:
-        odd = [note for note in planned.notes if note.startswith("labels reach")]
-        raise _attribution_refusals.labels_beyond(odd[0]) if odd else _check.no_classes("no (n, classes) tensor")
+        beyond = planned.facts["labels_beyond"]
+        raise _attribution_refusals.labels_beyond(beyond) if beyond else _check.no_classes("no (n, classes) tensor")
     for p in planned.layers:
         if p.calls > 1:
             raise _attribution_refusals.used_again(p.address, p.calls)
@@ -207,6 +208,25 @@ def derivatives(value: Tensor, tensors: Sequence[Tensor], names: Sequence[str]) 
         if slope is None:
             raise _attribution_refusals.no_path(name, "the logits do not depend on it")
     return tuple(slope for slope in found if slope is not None)
+
+
+def along_features(planned: Planned, slope: Tensor, batch: Batch) -> Tensor:
+    """Derivatives (b, d) as the pooled features move, from those of the layer's tensor.
+
+    Pooling is linear, features = A x, and x moves by A'(AA')^-1 v where the features move by v: under a mean every
+    position by v, under one token that token. Refuses poolings that have no such move.
+    """
+    p, address = planned.pooling, planned.address
+    if p.kind != "vector" and p.method in ("max", "tokens", "grid"):
+        raise _attribution_refusals.no_path(address, f"its features are pooled by {p.method!r}; record it with 'mean'")
+    pooled = p(slope, batch.masks, batch.size, address)
+    if p.kind == "vector" or p.method not in MEANS:
+        return pooled
+    count = torch.ones(batch.size, device=pooled.device, dtype=pooled.dtype)
+    for axis in p.layout.positions:
+        mask = batch.masks[p.masks[axis]] if axis in p.masks else None
+        count = count * (slope.shape[axis] if mask is None else mask.sum(1).to(count))
+    return pooled * count[:, None]
 
 
 @contextmanager

@@ -289,7 +289,10 @@ def planned_of(
         wants = head is None or last >= trace.calls[head.module][-1].start - 1
     found = leaf is not None and bool(wants)
     notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
-    notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch), *_logits_notes(leaf, trace)]
+    notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch)]
+    beyond = _labels_beyond(leaf, trace)
+    facts["labels_beyond"] = beyond
+    notes += [beyond] if beyond else []
     facts["logits"] = leaf.path if leaf is not None and found else None
     read = None if head is None else _head_input(head, trace, planned)
     if found and head is not None and read is None:
@@ -344,15 +347,16 @@ def _labels_notes(planned: Sequence[Planned], batch: Batch) -> list[str]:
     return []
 
 
-def _logits_notes(leaf: Any, trace: Trace) -> list[str]:
+def _labels_beyond(leaf: Any, trace: Trace) -> str:
+    """What is said where labels number more classes than any output has columns."""
     labels = trace.labels
     if leaf is not None or labels is None or labels.ndim != 1 or labels.is_floating_point():
-        return []
+        return ""
     columns = [out.shape[1] for out in trace.outputs if len(out.shape) == 2 and trace.layout(out).sample == 0]
     top = int(labels.max()) if len(labels) else -1
     if columns and max(columns) <= top:
-        return [f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits"]
-    return []
+        return f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits"
+    return ""
 
 
 def _one_module(name: str, modules: Mapping[str, nn.Module]) -> str:

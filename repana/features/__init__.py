@@ -2,4 +2,20 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_complexity": ["Complexity", "LayerReading", "complexity", "layer_readings"],
+    "_complexity_importance": ["ComplexityImportance", "complexity_vs_importance"],
+    "_conductance": ["Conductance", "conductance"],
+    "_dictionary": ["Dictionary", "dictionary"],
+    "_flow": ["Flow", "flow"],
+    "_head_importance": ["head_importance"],
+    "_importance": ["Importance", "importance"],
+    "_merging": ["FeatureMerging", "feature_merging"],
+    "_read_features": ["FeatureReading", "read_features"],
+    "_redundancy": ["Redundancy", "redundancy"],
+    "_sedimentation": ["Sedimentation", "sedimentation", "time_to_decode"],
+    "_sensitivity": ["Sensitivity", "sensitivity"],
+    "_superposition": ["Superposition", "hoyer", "superposition"],
+    "_variance_explained": ["VarianceExplained", "variance_explained"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

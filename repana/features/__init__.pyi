@@ -24,9 +24,7 @@ from ._sedimentation import sedimentation as sedimentation
 from ._sedimentation import time_to_decode as time_to_decode
 from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
-from ._superposition import CodingRate as CodingRate
 from ._superposition import Superposition as Superposition
-from ._superposition import coding_rate as coding_rate
 from ._superposition import hoyer as hoyer
 from ._superposition import superposition as superposition
 from ._variance_explained import VarianceExplained as VarianceExplained

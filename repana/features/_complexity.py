@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table, noted
+from repana._renamed import renamed
+from repana._typing import INPUT
 from repana.features import _refusals
 from repana.features._readouts import WIDEST, FeatureReads, from_rows, from_sums
 from repana.statistics.intervals import mean_of, proportion
@@ -17,7 +19,6 @@ from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import GRID
 
 FORMS = ("held_out", "in_sample")
-INPUT = "input"  # the address of what the network is given
 ROWS_A_UNIT = 5
 NEARLY = 0.999  # R^2, from which a weaker strength would add nothing
 
@@ -99,6 +100,7 @@ def layer_readings(found: Complexity) -> dict[str, LayerReading]:
     }
 
 
+@renamed(strengths="alphas", widest="max_features")
 def complexity(
     layers: Any,
     targets: Any = None,
@@ -109,8 +111,8 @@ def complexity(
     standardise: bool = True,
     folds: int = 5,
     groups: Any = None,
-    strengths: Sequence[float] = GRID,
-    widest: int = WIDEST,
+    alphas: Sequence[float] = GRID,
+    max_features: int = WIDEST,
     level: float = 0.95,
     seed: int = 0,
 ) -> Complexity:
@@ -130,7 +132,7 @@ def complexity(
 
     - `curve` (l, t): max(0, R^2) on rows held out in `folds` folds, R^2 = 1 - sum |z - fit|^2/sum |z - mean|^2 where
       fit and mean are of the other folds. Ridge, whose strength is by feature the one of least held-out error among
-      `strengths`, in units of tr(X'X)/d; that choice adds less than .002 to the R^2 of a feature of nothing (512 units,
+      `alphas`, in units of tr(X'X)/d; that choice adds less than .002 to the R^2 of a feature of nothing (512 units,
       500 rows and more). `low`, `high`: by Student's t over folds of the ratio's linear part.
     - `complexity` (t,) with `complexity_low` and `complexity_high`; `hidden` (t,) is that of all layers but "input".
     - `onset` (t,): the first layer with R^2 >= `threshold`, its place in `layers`; -1 where there is none.
@@ -145,9 +147,9 @@ def complexity(
 
     `standardise=False` keeps Var(z) R^2, whose K has no lower end. `form="in_sample"` is least squares without penalty
     or held-out rows, as published (as far as is known): a feature of nothing has R^2 = d/(n - 1) there, which grows
-    with width. A layer of more than `widest` units, in more rows than that, is read through `widest` random projections
-    (Gaussian, by the seed), which tell no more than all units do. `groups` (n,): rows of one group stay in one fold
-    (patches of an image, tokens of a sentence).
+    with width. A layer of more than `max_features` units, in more rows than that, is read through `max_features` random
+    projections (Gaussian, by the seed), which tell no more than all units do. `groups` (n,): rows of one group stay in
+    one fold (patches of an image, tokens of a sentence).
 
     R^2 in [0, 1]. Raises InputError for layers or targets of other lengths, NaN or infinite values, fewer rows
     than two a fold, strengths that are not positive, or targets none of which varies.
@@ -164,15 +166,15 @@ def complexity(
     _check.level_of(level)
     _check.choice(form, "form", FORMS)
     _check.in_range(threshold, "threshold", 0.0, 1.0)
-    _refusals.strengths_of(strengths)
+    _refusals.alphas_of(alphas)
     found = _check.layers_of(layers, "complexity")
     streamed = [isinstance(layers[name], FoldMoments) for name in found]
     if any(streamed):
         if not all(streamed):
             raise _refusals.rows_and_moments(found[streamed.index(False)])
-        given = from_sums(layers, targets, form, strengths)
+        given = from_sums(layers, targets, form, alphas)
     else:
-        given = from_rows(layers, targets, form, strengths, folds, groups, widest, seed)
+        given = from_rows(layers, targets, form, alphas, folds, groups, max_features, seed)
     t = given.explained.shape[1] - given.noise
     names = _refusals.feature_names(names, t, given.named)
     raw, noise = given.explained[:, :t], given.explained[:, t:].clamp_min(0)
@@ -195,10 +197,10 @@ def complexity(
     late = onset[alive & (onset >= 0)].double()
     dead = tuple(names[j] for j in constant.nonzero()[:, 0].tolist())
     twins = tuple(tuple(names[j] for j in group) for group in given.twins if not bool(constant[list(group)].any()))
-    notes = _notes(found, given, raw, form, widest, dead, twins)
+    notes = _notes(found, given, raw, form, max_features, dead, twins)
     most = unit if standardise else torch.full_like(unit, torch.inf)
     return Complexity(
-        mean_complexity=replace(_mean(k[alive], influence.mean(1)[:, alive], n, level), note="; ".join(notes)),
+        mean_complexity=replace(_mean(k[alive], influence.mean(1)[:, alive], n, level), note=noted(*notes)),
         mean_hidden=_mean(h[alive], influence[:, hidden].mean(1)[:, alive], n, level),
         mean_onset=_of_features(late, level),
         never=proportion(int((onset[alive] < 0).sum()), count, level=level),
@@ -224,8 +226,10 @@ def complexity(
             "threshold": threshold,
             "standardise": standardise,
             "folds": influence.shape[0],
-            "strengths": [float(s) for s in strengths],
+            "alphas": [float(s) for s in alphas],
             "rows": n,
+            "units": raw.shape[1],
+            "widths": dict(zip(found, given.widths)),
             "level": level,
             "seed": seed,
         },
@@ -237,31 +241,34 @@ def _notes(
     given: FeatureReads,
     raw: Float[Tensor, "l t"],
     form: str,
-    widest: int,
+    max_features: int,
     dead: tuple[str, ...],
     twins: tuple[tuple[str, ...], ...],
 ) -> tuple[str, ...]:
     """What to beware of."""
     t, n = raw.shape[1], given.n
-    notes = [f"{name}: read through {widest} random projections" for name in given.projected]
+    notes: list[str] = [
+        Flag.APPROXIMATED.note(f"{name}: read through {max_features} random projections") for name in given.projected
+    ]
     stuck = (given.falling[:, :t] & (raw < NEARLY)).sum(1).tolist()
     notes += [
-        f"{name}: no strength was weak enough for {k} features, bring its units to one scale"
+        Flag.AT_BOUND.note(f"{name}: no strength was weak enough for {k} features, bring its units to one scale")
         for name, k in zip(layers, stuck)
         if k
     ]
     notes += [
-        f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature"
+        Flag.FEW_SAMPLES.note(f"{name}: {n} rows for {d} features, fewer than {ROWS_A_UNIT} a feature")
         for name, d in zip(layers, given.widths)
         if n < ROWS_A_UNIT * d
     ]
     if form == "in_sample":
-        notes.append("no intervals in sample")
+        notes.append(Flag.NO_INTERVAL.note("no intervals in sample"))
     if dead:
-        notes.append(f"{len(dead)} of {t} features never vary: {_check.listed(dead)}")
+        notes.append(Flag.CONSTANT.note(f"{len(dead)} of {t} features never vary: {_check.listed(dead)}"))
     if twins:
         more = sum(len(group) - 1 for group in twins)
-        notes.append(f"{more} of {t} features repeat another: {_check.listed(' = '.join(g) for g in twins)}")
+        copies = _check.listed(" = ".join(g) for g in twins)
+        notes.append(Flag.REPEATED.note(f"{more} of {t} features repeat another: {copies}"))
     return tuple(notes)
 
 
@@ -295,14 +302,18 @@ def _row(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], level: fl
 def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:
     t = len(values)
     if t < 2:
-        return Estimate(float(values.mean()) if t else NAN, n=t, note="" if t else "no feature is ever readable")
+        return Estimate(
+            float(values.mean()) if t else NAN,
+            n=t,
+            note="" if t else Flag.UNDEFINED.note("no feature is ever readable"),
+        )
     mean, low, high = (float(v) for v in mean_of(values, level))
     return Estimate(mean, max(low, 0.0), high, t)
 
 
 def _floor(noise: Float[Tensor, "l q"], level: float) -> Estimate:
     if not noise.shape[1]:
-        return Estimate(NAN, note="fold moments carry no noise")
+        return Estimate(NAN, note=Flag.MISSING_INPUT.note("fold moments carry no noise"))
     mean = noise.mean(0)
     low, high = torch.quantile(mean, torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=mean.dtype)).tolist()
     return Estimate(float(mean.mean()), low, high, noise.shape[1])

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana.features import _refusals
-from repana.probes._scores import percentiles
+from repana.statistics.resampling import percentiles
 
 RESAMPLES = 2000
 FEWEST = 5  # features that a rank correlation is read from
@@ -35,13 +36,14 @@ class ComplexityImportance:
         return as_table(self)
 
 
+@renamed(resamples="bootstrap")
 def complexity_vs_importance(
     complexity: Any,
     importance: Any,
     *,
     signed: bool = False,
     top: float = TOP,
-    resamples: int = RESAMPLES,
+    bootstrap: int = RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
 ) -> ComplexityImportance:
@@ -53,7 +55,7 @@ def complexity_vs_importance(
     - `rank_correlation`: Spearman's rho, in [-1, 1]; its interval from resampled features, its null the central `level`
       of permutations. Negative where the important features are the simple ones. Features share inputs and units, so
       that the interval speaks of which features were looked at, not of other networks.
-    - `p_value` of no relation, (1 + #{|permuted| >= |rho|})/(1 + `resamples`).
+    - `p_value` of no relation, (1 + #{|permuted| >= |rho|})/(1 + `bootstrap`).
     - `top_complexity`: mean complexity of the `top` share of features by importance, less that of all.
     - `support`: share of all importance in features of more than median complexity.
 
@@ -70,7 +72,7 @@ def complexity_vs_importance(
     """
     _check.level_of(level)
     _check.in_range(top, "top", 0.0, 1.0)
-    _check.at_least(resamples, "resamples", 1)
+    _check.at_least(bootstrap, "bootstrap", 1)
     k = _values(complexity, "complexity")
     weight = _values(importance, "signed" if signed else "absolute")
     if len(k) != len(weight):
@@ -82,13 +84,13 @@ def complexity_vs_importance(
         raise _check.too_few_samples("a rank correlation of features", t, FEWEST)
     random = np.random.default_rng(seed)
     rho = _spearman(k, weight)
-    drawn = random.integers(t, size=(resamples, t))
+    drawn = random.integers(t, size=(bootstrap, t))
     boot = np.array([_spearman(k[at], weight[at]) for at in drawn])
-    chance = np.array([_spearman(k, random.permutation(weight)) for _ in range(resamples)])
+    chance = np.array([_spearman(k, random.permutation(weight)) for _ in range(bootstrap)])
     low, high = _within(boot, level)
     null_low, null_high = _within(chance, level)
-    note = "" if np.isfinite(rho) else "complexity or importance is the same for all features"
-    p = (1 + int((np.abs(chance) >= abs(rho) - 1e-12).sum())) / (1 + resamples) if np.isfinite(rho) else NAN
+    note = "" if np.isfinite(rho) else Flag.CONSTANT.note("complexity or importance is the same for all features")
+    p = (1 + int((np.abs(chance) >= abs(rho) - 1e-12).sum())) / (1 + bootstrap) if np.isfinite(rho) else NAN
     difference = _top(k, weight, top)
     spread = _within([_top(k[at], weight[at], top) for at in drawn], level)
     share = _support(k, weight)
@@ -100,7 +102,7 @@ def complexity_vs_importance(
         support=Estimate(share, *shares, t, note if np.isnan(share) else ""),
         complexity=torch.from_numpy(k),
         importance=torch.from_numpy(weight),
-        settings={"signed": signed, "top": top, "resamples": resamples, "level": level, "seed": seed},
+        settings={"signed": signed, "top": top, "bootstrap": bootstrap, "level": level, "seed": seed},
     )
 
 

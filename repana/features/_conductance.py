@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._results import NAN, Estimate
+from repana._estimate import NAN, Estimate
 from repana.extraction._attribution import Places, Reader, along_path, columns_of, reading, target_of
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned

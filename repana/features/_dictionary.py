@@ -11,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN
+from repana._estimate import NAN
 from repana._typing import Features
 from repana.features import _refusals
-from repana.summaries.folds import gram
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision, gram
 from repana.summaries.nnls import non_negative
 
 KINDS = ("units", "classes", "pca", "nmf")

@@ -2,7 +2,9 @@
 
 import math
 
-from repana._finding import ABSENT, PASSED, TIP, Finding, View, value
+from repana._estimate import Flag
+from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+from repana.features._complexity import ROWS_A_UNIT
 
 MOST = 0.5  # of the features, whose onset is looked for
 NONE_MEASURED = "The complexity of features was not measured."
@@ -41,9 +43,12 @@ def duplicates(view: View) -> Finding:
     row = view.at("complexity.mean_complexity", "")
     if row is None:
         return Finding(ABSENT, NONE_MEASURED)
-    parts = [part for part in row.note.split("; ") if "never vary" in part or "repeat another" in part]
-    if parts:
-        return Finding(TIP, f"At the classifier's input {' and '.join(parts)}.")
+    of = view.report.about(view.run).get("settings", {}).get("complexity", {})
+    constant, copies = of.get("constant", 0), sum(len(group) - 1 for group in of.get("twins", ()))
+    said = [f"{constant} of {of['units']} units never vary"] if Flag.CONSTANT in row.flags else []
+    said += [f"{copies} repeat another"] if Flag.REPEATED in row.flags else []
+    if said:
+        return Finding(TIP, f"At the classifier's input {' and '.join(said)}.")
     return Finding(PASSED, "No unit of the classifier's input is constant or repeats another.")
 
 
@@ -54,8 +59,11 @@ def rows(view: View) -> Finding:
     row = view.at("complexity.mean_complexity", "")
     if row is None:
         return Finding(ABSENT, NONE_MEASURED)
-    short = [part for part in row.note.split("; ") if "fewer than" in part]
-    if short:
-        more = f" and {len(short) - 1} layers more" if len(short) > 1 else ""
-        return Finding(TIP, f"{short[0]}{more}: complexity is overestimated there.")
+    if Flag.FEW_SAMPLES in row.flags:
+        of = view.report.about(view.run).get("settings", {}).get("complexity", {})
+        short = [layer for layer, d in of.get("widths", {}).items() if row.n < ROWS_A_UNIT * d]
+        where = f" at {listed(short)}" if short else ""
+        return Finding(
+            TIP, f"Fewer than {ROWS_A_UNIT} rows a unit{where}: complexity is overestimated there.", tuple(short)
+        )
     return Finding(PASSED, f"{row.n} rows are at least five for each unit of every layer.")

@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana._typing import Features
 from repana.features import _refusals
 from repana.features._complexity import complexity
 from repana.statistics.intervals import mean_of
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision
 
 MEASURES = ("r2", "cka")
 
@@ -97,7 +97,7 @@ def flow(
     return Flow(
         carried=Estimate(mean, max(bottom, 0.0), min(top, 1.0), len(more))
         if len(more)
-        else Estimate(NAN, note="no feature, or no path, varies"),
+        else Estimate(NAN, note=Flag.CONSTANT.note("no feature, or no path, varies")),
         skip=value[skip],
         skip_low=low[skip],
         skip_high=high[skip],

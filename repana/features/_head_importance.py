@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision
 
 
 def head_importance(features: Any, weight: Any, logits: Any = None) -> Float[Tensor, "n d"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana.extraction._attribution import (
     Places,
     Reader,
@@ -140,7 +140,7 @@ def importance(
         top_share=Estimate(float(absolute.topk(count).values.sum()) / total if total else NAN, n=t),
         inhibitors=Estimate(float((high < 0).double().mean()), n=t)
         if rows > 1
-        else Estimate(NAN, n=t, note="one sample"),
+        else Estimate(NAN, n=t, note=Flag.NO_INTERVAL.note("one sample")),
         represented=Estimate(variance.share(), n=rows),
         gap=Estimate(float(left / size) if size else NAN, n=rows),
         signed=signed,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana.extraction._auto import logits_leaf
 from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._channels import Channels, called_with, channels
@@ -134,7 +134,7 @@ def feature_merging(
     n = len(original)
     agreement = [proportion(int((guess == original).sum()), n, level=level) for guess in rest]
     known = None if labels is None else labels >= 0
-    missing = Estimate(NAN, note="no labels")
+    missing = Estimate(NAN, note=Flag.MISSING_INPUT.note("no labels"))
 
     def accuracy(guess: Tensor) -> Estimate:
         if labels is None or known is None:

@@ -3,24 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from torch import nn
 
 from repana._activations import Activations
 from repana._ambient import settled
-from repana._results import Row, estimates, row
-from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.features import _refusals
-from repana.features._complexity import Complexity, complexity, layer_readings
-from repana.features._complexity_importance import FEWEST, ComplexityImportance, complexity_vs_importance
+from repana.features._complexity import Complexity, complexity
+from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
 from repana.features._dictionary import Dictionary, dictionary
-from repana.features._head_importance import head_importance
 from repana.features._importance import Importance, importance
-
-FEW_ROWS = 20
-WIDEST = 1024  # units that a profile reads features from; wider layers through random projections
 
 
 @dataclass(frozen=True)
@@ -86,43 +78,3 @@ def upto(activations: Activations, layer: str) -> Activations:
     """The layers before this one and itself: what comes after is made of it."""
     names = list(activations.layers)
     return activations.select(*names[: names.index(layer) + 1])
-
-
-def across_features(
-    activations: Activations, run: str, split: str, level: float, seed: int, failures: list[str]
-) -> tuple[list[Row], dict[str, np.ndarray], dict[str, Any]]:
-    """Rows, arrays and settings of the units that the classifier reads, or of the last layer where there is no
-    classifier; nothing of one layer alone, of few rows, or where that layer has values that are not finite.
-    """
-    head = activations.head
-    layer = head.layer if head is not None and head.layer in activations else activations.layers[-1]
-    some = upto(activations, layer)
-    some = some.select(*(name for name in some.layers if bool(torch.isfinite(some[name]).all())))
-    n = len(some.sample)
-    if layer not in some or len(some.layers) < 2 or n < FEW_ROWS:
-        return [], {}, {}
-    depths = {name: depth for depth, name in enumerate(activations.layers)}
-    groups = some.sample if int(some.sample.unique().numel()) < n else None
-    try:
-        found = complexity(some, widest=WIDEST, groups=groups, level=level, seed=seed)
-    except RepanaError as error:
-        failures.append(f"{split}, {layer}, complexity: {error}")
-        return [], {}, {}
-    rows = [row(run, split, "", -1, "complexity", q, e) for q, e in estimates(found).items()]
-    for name, reading in layer_readings(found).items():
-        rows += [row(run, split, name, depths[name], "layer_readings", q, e) for q, e in estimates(reading).items()]
-    prefix = f"{split}/{layer}/complexity"
-    arrays = {
-        f"{prefix}.{name}": getattr(found, name).numpy() for name in ("curve", "low", "high", "complexity", "onset")
-    }
-    settings = {"complexity": {**found.settings, "layers": list(found.layers), "features": layer}}
-    settings["complexity"] |= {"constant": len(found.constant), "twins": [list(g) for g in found.twins]}
-    known = torch.isfinite(found.complexity)
-    if head is not None and head.layer == layer and int(known.sum()) >= FEWEST:
-        values = head_importance(some[layer], head.weight, activations.logits)
-        signed, absolute = values.mean(0).cpu(), values.abs().mean(0).cpu()
-        plane = complexity_vs_importance(found, absolute, level=level, seed=seed)
-        rows += [row(run, split, "", -1, "complexity_vs_importance", q, e) for q, e in estimates(plane).items()]
-        arrays |= {f"{prefix}.signed": signed.numpy(), f"{prefix}.absolute": absolute.numpy()}
-        settings["complexity_vs_importance"] = dict(plane.settings)
-    return rows, arrays, settings

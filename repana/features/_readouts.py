@@ -47,7 +47,7 @@ def from_rows(
     strengths: Sequence[float],
     folds: int,
     groups: Any,
-    widest: int,
+    max_features: int,
     seed: int,
 ) -> FeatureReads:
     xs = {name: _check.features_of(layers[name]) for name in layers}
@@ -77,9 +77,9 @@ def from_rows(
     unit = torch.where(constant, 0.0, z - z.mean(0)) / torch.where(constant, 1.0, spread)
     both = torch.cat([unit, nothing], 1)
     reads = []
-    projected = tuple(name for name, x in xs.items() if min(x.shape) > widest)
+    projected = tuple(name for name, x in xs.items() if min(x.shape) > max_features)
     for k, name in enumerate(projected):
-        xs[name] = _projected(xs[name], widest, seed + k)
+        xs[name] = _projected(xs[name], max_features, seed + k)
     for x in xs.values():
         here, place = both.to(x.device), fold.to(x.device)
         if form == "in_sample":

@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, as_table
+from repana._renamed import renamed
 from repana.features import _refusals
 from repana.statistics.intervals import mean_of
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision
 
 DRAWS = 100
 
@@ -32,21 +33,22 @@ class Redundancy:
         return as_table(self)
 
 
+@renamed(draws="repeats")
 def redundancy(
     features: Any,
     targets: Any,
     *,
     keep: float = 0.25,
-    draws: int = DRAWS,
+    repeats: int = DRAWS,
     names: Sequence[str] | None = None,
     level: float = 0.95,
     seed: int = 0,
 ) -> Redundancy:
     """E_m[CKA(x*m, z)/CKA(x, z)] over masks m that keep a share of the units, by feature z.
 
-    `features` (n, d), `targets` (n, t). Each of `draws` masks keeps round(`keep` d) units, at least one. For one value
-    a row, CKA = |X'z|^2/(|X'X|_F z'z), so that all masks are read off X'X and X'z. `redundancy` (t,) with the interval
-    of the mean over masks; `mean_redundancy` over features, its null sqrt(units kept/d).
+    `features` (n, d), `targets` (n, t). Each of `repeats` masks keeps round(`keep` d) units, at least one. For one
+    value a row, CKA = |X'z|^2/(|X'X|_F z'z), so that all masks are read off X'X and X'z. `redundancy` (t,) with the
+    interval of the mean over masks; `mean_redundancy` over features, its null sqrt(units kept/d).
 
     On a layer whose units are uncorrelated and of equal variance the expectation is sqrt(keep) for every feature,
     local or spread out: only correlations between units move it, and it says nothing of the feature there.
@@ -63,7 +65,7 @@ def redundancy(
     """
     _check.level_of(level)
     _check.in_range(keep, "keep", 0.0, 1.0)
-    _check.at_least(draws, "draws", 2)
+    _check.at_least(repeats, "repeats", 2)
     x = _check.features_of(features).double().cpu()
     z = _check.values_of(targets, "targets", len(x)).double().cpu()
     names = _refusals.feature_names(names, z.shape[1])
@@ -71,8 +73,8 @@ def redundancy(
     d = x.shape[1]
     count = max(1, round(keep * d))
     generator = torch.Generator().manual_seed(seed)
-    order = torch.rand(draws, d, generator=generator).argsort(1)[:, :count]
-    mask = torch.zeros(draws, d, dtype=torch.float64).scatter_(1, order, 1.0)
+    order = torch.rand(repeats, d, generator=generator).argsort(1)[:, :count]
+    mask = torch.zeros(repeats, d, dtype=torch.float64).scatter_(1, order, 1.0)
     with full_precision():
         squared = (x.T @ x).square()
         across = (x.T @ z).square()
@@ -96,5 +98,5 @@ def redundancy(
         low=low,
         high=high,
         features=names,
-        settings={"keep": count / d, "draws": draws, "level": level, "seed": seed},
+        settings={"keep": count / d, "repeats": repeats, "level": level, "seed": seed},
     )

@@ -59,10 +59,10 @@ def feature_counts(first: int, second: int) -> InputError:
     )
 
 
-def strengths_of(strengths: Sequence[float]) -> None:
-    wrong = [s for s in strengths if not s > 0]
-    if wrong or not len(strengths):
-        raise InputError("RA212", f"`strengths` has {listed(wrong)}; wanted at least one, all positive.")
+def alphas_of(alphas: Sequence[float]) -> None:
+    wrong = [a for a in alphas if not a > 0]
+    if wrong or not len(alphas):
+        raise InputError("RA212", f"`alphas` has {listed(wrong)}; wanted at least one, all positive.")
 
 
 def rows_and_moments(layer: str) -> InputError:

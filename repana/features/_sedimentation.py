@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, as_table
 from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, as_table
+from repana._renamed import renamed
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
 from repana.features import _refusals
@@ -37,6 +38,7 @@ class Sensitivity:
         return as_table(self)
 
 
+@renamed(draws="repeats")
 @settled()
 def sensitivity(
     model: nn.Module,
@@ -45,7 +47,7 @@ def sensitivity(
     dictionary: Any = None,
     *,
     sigmas: Any = SIGMAS,
-    draws: int = DRAWS,
+    repeats: int = DRAWS,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
@@ -56,7 +58,7 @@ def sensitivity(
 ) -> Sensitivity:
     """Var of a feature under noise N(0, sigma^2) on every entry of the input, mean over samples.
 
-    Of the pooled features of `layer`, or of their codes in `dictionary` (as in `importance`); `draws` of noise a
+    Of the pooled features of `layer`, or of their codes in `dictionary` (as in `importance`); `repeats` of noise a
     sample, the unbiased variance over them. For z linear in the input, z = w . x, it is sigma^2 |w|^2.
 
     `variance` (sigmas, t), in squared units of the feature, with the interval of the mean over samples;
@@ -67,7 +69,7 @@ def sensitivity(
     Source: Fel et al. 2024, arXiv:2407.06076 (100 draws; sigma .01, .1 and .5).
     """
     _check.level_of(level)
-    _check.at_least(draws, "draws", 2)
+    _check.at_least(repeats, "repeats", 2)
     sigmas = [sigmas] if isinstance(sigmas, (int, float)) else list(sigmas)
     if not sigmas:
         raise _refusals.no_sigmas()
@@ -92,7 +94,7 @@ def sensitivity(
             found = []
             for sigma in sigmas:
                 first, second = torch.zeros_like(still), torch.zeros_like(still)
-                for _ in range(draws):
+                for _ in range(repeats):
 
                     def shaken(x: Tensor, sigma: float = sigma) -> Tensor:
                         return x + sigma * torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
@@ -101,7 +103,7 @@ def sensitivity(
                         moved = codes() - still
                     first += moved
                     second += moved.square()
-                found.append((second - first.square() / draws) / (draws - 1))
+                found.append((second - first.square() / repeats) / (repeats - 1))
             parts.append(torch.stack(found, 1).cpu())
     values = torch.cat(parts)
     variance, low, high = mean_of(values, level)
@@ -115,5 +117,5 @@ def sensitivity(
         high=high,
         sigmas=tuple(float(s) for s in sigmas),
         features=units if words is None else words.names,
-        settings={"layer": layer, "draws": draws, "level": level, "seed": seed},
+        settings={"layer": layer, "repeats": repeats, "level": level, "seed": seed},
     )

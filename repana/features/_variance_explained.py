@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana.features import _refusals
 from repana.statistics.splits import Split, split_of
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision
 
 RATIOS = ("sums", "examples")
 RESAMPLES = 500
@@ -39,6 +40,7 @@ class VarianceExplained:
         return as_table(self)
 
 
+@renamed(resamples="bootstrap")
 def variance_explained(
     features: Any,
     targets: Any,
@@ -48,7 +50,7 @@ def variance_explained(
     reference: float | None = None,
     groups: Any = None,
     split: Split | None = None,
-    resamples: int = RESAMPLES,
+    bootstrap: int = RESAMPLES,
     level: float = 0.95,
     seed: int = 0,
 ) -> VarianceExplained:
@@ -102,7 +104,7 @@ def variance_explained(
     blocks = _blocks(split)
     generator = np.random.default_rng(seed)
     drawn = []
-    for _ in range(resamples):
+    for _ in range(bootstrap):
         rows = torch.cat([blocks[k] for k in generator.integers(len(blocks), size=len(blocks))])
         drawn.append(_shares(left[rows], size[rows], ratio, reference))
     quantiles = torch.tensor([0.5 - level / 2, 0.5 + level / 2], dtype=torch.float64)
@@ -114,7 +116,7 @@ def variance_explained(
     overlap = many[:, :t].sum(1) - many[:, t]
     overlap_low, overlap_high = torch.quantile(overlap, quantiles).tolist()
     n = len(report)
-    note = "" if float(size.sum()) > 0 else "the layer is constant"
+    note = "" if float(size.sum()) > 0 else Flag.CONSTANT.note("the layer is constant")
     return VarianceExplained(
         joint=Estimate(float(shares[t]), joint_low, joint_high, n, note),
         overlap=Estimate(float(shares[:t].sum() - shares[t]), overlap_low, overlap_high, n),
@@ -125,7 +127,7 @@ def variance_explained(
         unique_low=unique_low,
         unique_high=unique_high,
         features=names,
-        settings={"ratio": ratio, "resamples": resamples, "level": level, "seed": seed},
+        settings={"ratio": ratio, "bootstrap": bootstrap, "level": level, "seed": seed},
     )
 
 

@@ -2,9 +2,9 @@
 
 import math
 
-from repana._finding import ABSENT, ISSUE, PASSED, TIP, Finding, View, listed, title
+from repana._estimate import Flag
+from repana._finding import ABSENT, ISSUE, PASSED, TIP, Finding, View, listed
 from repana._results import within_null
-from repana.analyzers import ANALYZERS
 
 FEW = 10  # samples of a class below which intervals are rough
 UNEVEN = 1.5  # largest class over smallest, above which the conventions of neural collapse differ visibly
@@ -14,10 +14,10 @@ def measured(view: View) -> Finding:
     """Whether every analyzer worked on every layer. An issue lists what failed and why; the other values stand."""
     about = view.report.about(view.run)
     failures = about.get("failures", ())
-    high = [note for note in about.get("notes", ()) if note.startswith("labels reach")]
-    if high:
+    beyond = about.get("labels_beyond", "")
+    if beyond:
         return Finding(
-            ISSUE, f"{high[0][0].upper()}{high[0][1:]}. What reads the classifier was left out; renumber them."
+            ISSUE, f"{beyond[0].upper()}{beyond[1:]}. What reads the classifier was left out; renumber them."
         )
     if failures:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
@@ -32,16 +32,15 @@ def clear_of_null(view: View) -> Finding:
     """Whether the headline values differ from what the same features give under labels without meaning. A value whose
     interval overlaps that range (20 label permutations by default, or a closed form) shows no class structure.
     """
-    names = [f"{a.name}.{q.name}" for a in ANALYZERS.values() for q in a.quantities if q.headline]
-    rows = [r for name in names for r in view.rows(name) if math.isfinite(r.null)]
+    rows = [r for name in view.report.headline for r in view.rows(name) if math.isfinite(r.null)]
     if not rows:
-        return Finding(ABSENT, "No values without class structure were computed (no labels, or null=0).")
+        return Finding(ABSENT, "No values without class structure were computed (no labels, or permutations=0).")
     inside = [r for r in rows if within_null(r)]
     if not inside:
         return Finding(PASSED, f"None of {len(rows)} headline values overlaps its range without class structure.")
     by_title: dict[str, list[str]] = {}
     for r in inside:
-        by_title.setdefault(title(r), []).append(r.layer)
+        by_title.setdefault(view.title(r), []).append(r.layer)
     text = "; ".join(f"{name} at {listed(layers)}" for name, layers in by_title.items())
     return Finding(TIP, f"Do not read these as structure: {text}.", tuple(dict.fromkeys(r.layer for r in inside)))
 
@@ -118,7 +117,7 @@ def width(view: View) -> Finding:
     if not quotient and not vci:
         return Finding(ABSENT, "Neither Fisher's quotient nor VCI was measured.")
     wide = [r.layer for r in quotient if math.isnan(r.value)]
-    trivial = [r.layer for r in vci if r.note.startswith("trivial")]
+    trivial = [r.layer for r in vci if Flag.TRIVIAL in r.flags]
     if not wide and not trivial:
         return Finding(PASSED, "The within-class scatter can be inverted at every layer.")
     n, ranks = max(r.n for r in (*quotient, *vci)), {r.layer: r.value for r in view.rows("spectrum.components_99")}

@@ -1,8 +1,10 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
-from repana.plots._class_grids import cdnv_grid, class_distances, class_gram
+from repana.plots import collapse, dimension, features, probes, spectra, topology
+from repana.plots._panels import Panel
 from repana.plots._style import figure_of, style
 from repana.plots.classifier_plane import Mixed, classifier_plane
+from repana.plots.collapse import cdnv_grid, class_gram, mean_spectrum
 from repana.plots.depth import depth_profile
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.features import (
@@ -21,12 +23,24 @@ from repana.plots.objective import subspace_curve
 from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
 from repana.plots.runs import run_summary
-from repana.plots.spectra import mean_spectrum, spectrum
+from repana.plots.separation import class_distances
+from repana.plots.spectra import spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
 from repana.plots.trajectory import is_training, trajectory
 
+PANELS = (
+    *collapse.PANELS,
+    *probes.PANELS,
+    *features.PANELS,
+    *topology.PANELS,
+    *dimension.PANELS,
+    *spectra.PANELS,
+)  # of the page, in its order
+
 __all__ = [
+    "PANELS",
     "Mixed",
+    "Panel",
     "barcode",
     "betti_curves",
     "cdnv_grid",

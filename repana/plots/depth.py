@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from repana import _report_refusals
+from repana._quantity import Quantity
 from repana._results import Report, Row
-from repana.analyzers import Quantity, quantity
 from repana.plots import _layers, _style
 from repana.plots._curves import MOST_MARKERS
 
@@ -40,7 +40,7 @@ def depth_profile(
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
-    names = quantities or headline(report)
+    names = quantities or report.headline
     rows = {name: _curves(report, name, runs, splits) for name in names}
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
@@ -51,18 +51,11 @@ def depth_profile(
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         for panel, name in zip(axes, names):
-            _panel(panel, rows[name], report.layers)
+            _panel(panel, report.quantity(*report.qualified(name).split(".")), rows[name], report.layers)
         _legend(axes)
         if ax is None:
             _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8 * scale)
     return axes
-
-
-def headline(report: Report) -> tuple[str, ...]:
-    """The quantities of the report that the table of analyzers puts first."""
-    seen = dict.fromkeys((r.analyzer, r.quantity) for r in report.rows if r.layer)
-    named = [(a, q) for a, q in seen if quantity(a, q).headline]
-    return tuple(f"{a}.{q}" for a, q in named) or tuple(f"{a}.{q}" for a, q in list(seen)[:6])
 
 
 def _curves(
@@ -78,12 +71,10 @@ def _curves(
     return {(run, split): report.select(full, run=run, split=split) for run, split in wanted}
 
 
-def _panel(ax: Axes, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tuple[str, ...]) -> None:
+def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tuple[str, ...]) -> None:
     place = {layer: i for i, layer in enumerate(layers)}
-    first = next(iter(curves.values()))[0]
-    line = quantity(first.analyzer, first.quantity)
     runs = list(dict.fromkeys(run for run, _ in curves))
-    log = wants_log([r for rows in curves.values() for r in rows])
+    log = wants_log([r for rows in curves.values() for r in rows], line)
     for i, ((run, split), rows) in enumerate(curves.items()):
         x = np.array([place[r.layer] for r in rows], float)
         value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
@@ -155,11 +146,11 @@ def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any, name: str) 
     ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
 
 
-def wants_log(rows: Sequence[Row]) -> bool:
+def wants_log(rows: Sequence[Row], line: Quantity) -> bool:
     """Whether a quantity is positive, no share, and spans more than 1.3 decades."""
     values = [v for r in rows for v in (r.value, r.null) if math.isfinite(v)]
     positive = [v for v in values if v > 0]
-    bounded = all(v <= 1 for v in values) and quantity(rows[0].analyzer, rows[0].quantity).unit == "share"
+    bounded = all(v <= 1 for v in values) and line.unit == "share"
     if len(positive) < max(1, len(values)) or bounded:
         return False
     return math.log10(max(positive) / min(positive)) > DECADES

@@ -8,9 +8,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from repana import _report_refusals
 from repana._results import Report
-from repana.analyzers import quantity
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, MOST_MARKERS, finished, layered, opened, spread
+from repana.plots._panels import Panel
 
 MOST_DECIMATED = 2  # layers with marks of decimation, unless it is asked for
 ESTIMATORS = ("two_nn", "two_nn_calibrated", "mle", "gride_16")
@@ -36,7 +36,7 @@ def dimension_depth(
         ax, own = opened(ax, width)
         for i, name in enumerate(chosen):
             rows = report.select(name, run=run or report.runs[0], split=split or report.splits[0])
-            known = quantity(rows[0].analyzer, rows[0].quantity)
+            known = report.quantity(rows[0].analyzer, rows[0].quantity)
             if known.unit != "dimensions":
                 raise _report_refusals.not_dimensions(name, known.unit)
             x = np.array([place[r.layer] for r in rows], float)
@@ -123,3 +123,20 @@ def dimension_scale(
         ax.set_title(f"GRIDE{' and decimation' if both else ''}{_style.which(report, run, split)}")
         finished(ax, own, width)
     return ax
+
+
+PANELS = (
+    Panel(
+        "Estimators of dimension",
+        dimension_depth,
+        "Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, "
+        "and the finest also less the bias of a sample of this size. Where they part there is no single "
+        "number.",
+    ),
+    Panel(
+        "Dimension over scales",
+        dimension_scale,
+        "Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
+        "dimension; where it slopes, a number needs its scale beside it.",
+    ),
+)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from repana import _check, _report_refusals
-from repana._results import Estimate, Report
+from repana._estimate import Estimate
+from repana._results import Report
 from repana.features._complexity import Complexity
 from repana.features._complexity_importance import ComplexityImportance
 from repana.features._flow import Flow
@@ -18,6 +19,7 @@ from repana.features._read_features import FeatureReading
 from repana.features._sedimentation import Sedimentation
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, finished, layered, opened
+from repana.plots._panels import Panel
 
 NAMED = 2  # of the simplest, and of the most complex features
 ALPHA = 60  # curves of full strength; of more each is fainter
@@ -367,3 +369,24 @@ def _pictures(images: Any, n: int) -> np.ndarray:
     low, high = flat.min(1), flat.max(1)
     shape = (-1,) + (1,) * (x.ndim - 1)
     return (x - low.reshape(shape)) / np.where(high > low, high - low, 1.0).reshape(shape)
+
+
+PANELS = (
+    Panel(
+        "Readable features",
+        feature_fan,
+        "From which layer of {run}, {split}, on each unit of the classifier's input can be read linearly: "
+        "R² on held-out rows, a line a unit, the two simplest and the two most complex in colour.",
+    ),
+    Panel(
+        "Complexity and importance",
+        complexity_plane,
+        "How complex each unit of the classifier's input is in {run}, {split}, against how much of the "
+        "predicted class's logit is owed to it.",
+    ),
+    Panel(
+        "Feature onsets",
+        onset_histogram,
+        "How many units of the classifier's input of {run}, {split}, become readable at each layer.",
+    ),
+)

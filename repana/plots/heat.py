@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from repana._numbers import short
+from repana._quantity import Quantity
 from repana._results import Report, Row, within_null
-from repana.analyzers import quantity
 from repana.plots import _layers, _style
-from repana.plots.depth import headline, wants_log
+from repana.plots.depth import wants_log
 
 MOST_VALUES = 12  # layers whose cells have room for a number
 CELL = 0.42  # inches that a number needs
@@ -39,14 +39,15 @@ def heat_map(
     if not quantities:
         run = run or report.runs[0]
         split = split or next((r.split for r in report.rows if r.run == run and r.layer), None)
-    names = quantities or _all(report, run, split) or headline(report)
+    names = quantities or _all(report, run, split) or report.headline
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
     with _style.drawing() as scale:
         longest = max(map(len, _layers.short_names(layers, _layers.MOST_LETTERS)))
         ax = _style.one(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 7 / 72)
         wide = _style.figure_of(ax).get_figwidth() > _style.COLUMN * scale + 1
-        labels, ranges = [_label(found[0]) for found in rows], [_range(found) for found in rows]
+        lines = [report.quantity(found[0].analyzer, found[0].quantity) for found in rows]
+        labels, ranges = [_label(line) for line in lines], [_range(found, line) for found, line in zip(rows, lines)]
         letter = _layers.LETTER * mpl.rcParams["ytick.labelsize"] / 72
         beside = max(map(len, labels)) + (max(map(len, ranges)) if wide else 0)
         room = max(0.5, _style.figure_of(ax).get_figwidth() - beside * letter - 0.4)
@@ -57,7 +58,7 @@ def heat_map(
         colours = dark.with_extremes(bad="white")
         for i, found in enumerate(rows):
             at = {r.layer: r for r in found}
-            shade = shades_of(found)
+            shade = shades_of(found, lines[i])
             for j, layer in enumerate(layers):
                 if layer in at:
                     shades[i, j] = shade[layer]
@@ -77,25 +78,24 @@ def heat_map(
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel("layer, input to output")
-        sided = any(quantity(found[0].analyzer, found[0].quantity).better for found in rows)
+        sided = any(line.better for line in lines)
         told = f"darker is {'better' if sided else 'higher'}" + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
         )
         marks = ["\u2022 within its range without class structure"] if any(map(within_null, everything)) else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
-        lines = [told + _style.which(report, run, split), *marks]
+        said = [told + _style.which(report, run, split), *marks]
         free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3
         size = mpl.rcParams["axes.titlesize"]
-        fits = len("    ".join(lines)) * _layers.LETTER * size / 72 <= free
-        ax.set_title(("    " if wide and fits else "\n").join(lines), loc="left" if wide else "right")
+        fits = len("    ".join(said)) * _layers.LETTER * size / 72 <= free
+        ax.set_title(("    " if wide and fits else "\n").join(said), loc="left" if wide else "right")
     return ax
 
 
-def shades_of(rows: Sequence[Row]) -> dict[str, float]:
+def shades_of(rows: Sequence[Row], line: Quantity) -> dict[str, float]:
     """0 for the worst, 1 for the best value of a quantity; NaN where it is not finite, or where all are alike."""
-    line = quantity(rows[0].analyzer, rows[0].quantity)
     finite = [r.value for r in rows if math.isfinite(r.value)]
-    log = wants_log(rows)
+    log = wants_log(rows, line)
     scaled = {r.layer: (math.log(r.value) if log else r.value) if math.isfinite(r.value) else math.nan for r in rows}
     if not finite:
         return scaled
@@ -129,20 +129,19 @@ def _ink(shade: float) -> str:
     return "white" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "black"
 
 
-def _label(row: Row) -> str:
-    line = quantity(row.analyzer, row.quantity)
+def _label(line: Quantity) -> str:
     arrow = {"lower": " \u2193", "higher": " \u2191"}.get(line.better, "")
     return line.label + arrow
 
 
-def _range(rows: Sequence[Row]) -> str:
+def _range(rows: Sequence[Row], line: Quantity) -> str:
     values = [r.value for r in rows if math.isfinite(r.value)]
     if not values:
         return "not finite"
     ends = (min(values), max(values))
     if ends[0] == ends[1]:
         return short(ends[0])
-    if quantity(rows[0].analyzer, rows[0].quantity).better == "lower":
+    if line.better == "lower":
         ends = ends[::-1]
     return f"{short(ends[0])} \u2192 {short(ends[1])}"
 

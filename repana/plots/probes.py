@@ -9,11 +9,11 @@ from matplotlib.ticker import FuncFormatter
 
 from repana import _report_refusals
 from repana._results import Report, Row, penultimate
-from repana.analyzers import quantity
 from repana.errors import InputError
 from repana.plots import _layers, _style
 from repana.plots._class_grids import colour_bar, name_classes
 from repana.plots._curves import MOST_MARKERS, finished, layered, opened
+from repana.plots._panels import Panel
 from repana.probes._controls import Selectivity
 from repana.probes._protocol import Probe
 
@@ -45,7 +45,7 @@ def probe_depth(
         _baselines(ax, report, run, split, place)
         for i, name in enumerate(chosen):
             rows = report.select(name, run=run, split=split)
-            known = quantity(rows[0].analyzer, rows[0].quantity)
+            known = report.quantity(rows[0].analyzer, rows[0].quantity)
             if known.unit != "share":
                 raise _report_refusals.not_shares(name, known.unit)
             colour = _style.colour(i, len(chosen))
@@ -241,4 +241,26 @@ def _rows(report: Report, name: str, run: str, split: str) -> list[Row]:
 
 def _chosen(report: Report, run: str, split: str) -> str:
     rows = _rows(report, "layer_choice.chosen_accuracy", run, split)
-    return rows[0].note if rows else ""
+    return rows[0].label if rows else ""
+
+
+PANELS = (
+    Panel(
+        "Probes",
+        probe_depth,
+        "Accuracy of probes of {run}, {split}, on rows that nothing was fitted or chosen on, from input "
+        "to output, with what needs no training in grey.",
+    ),
+    Panel(
+        "Layers compared",
+        layer_strip,
+        "Linear probes of {run}, {split}, against the layer chosen on the validation rows: paired "
+        "differences on the same rows.",
+    ),
+    Panel(
+        "Confusion",
+        confusion,
+        "What the linear probe of {run}, {split}, takes for what, at the input of the classifier.",
+        one_layer=True,
+    ),
+)

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from repana import _report_refusals
+from repana._quantity import Quantity
 from repana._results import Report, Row, penultimate
-from repana.analyzers import quantity
 from repana.plots import _layers, _style
-from repana.plots.depth import NULL, headline, say_empty, wants_log
+from repana.plots.depth import NULL, say_empty, wants_log
 
 
 def run_summary(
@@ -26,7 +26,7 @@ def run_summary(
     `layer`: by default the input of the classifier, each run's own. Splits have their own colour and marker, the value
     without class structure is an upright tick. Returns the Axes, one per quantity.
     """
-    names = quantities or headline(report)
+    names = quantities or report.headline
     runs = report.runs
     with _style.drawing():
         own = [] if ax is not None else _grid(len(names), len(runs), width)
@@ -35,7 +35,7 @@ def run_summary(
             found = _points(report, name, layer)
             if not found:
                 raise _report_refusals.no_array(name, layer or "", "", "", [], report.layers)
-            _panel(panel, found, runs, report.splits)
+            _panel(panel, report.quantity(*report.qualified(name).split(".")), found, runs, report.splits)
             panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
         if own:
             read = {layer or penultimate(report, run) for run in runs}
@@ -67,9 +67,9 @@ def _points(report: Report, name: str, layer: str | None) -> dict[tuple[str, str
     return found
 
 
-def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], splits: Sequence[str]) -> None:
-    first = next(iter(found.values()))
-    line = quantity(first.analyzer, first.quantity)
+def _panel(
+    ax: Axes, line: Quantity, found: dict[tuple[str, str], Row], runs: Sequence[str], splits: Sequence[str]
+) -> None:
     for i, split in enumerate(splits):
         rows = [(y, found[run, split]) for y, run in enumerate(runs) if (run, split) in found]
         rows = [(y, r) for y, r in rows if math.isfinite(r.value)]
@@ -84,7 +84,7 @@ def _panel(ax: Axes, found: dict[tuple[str, str], Row], runs: Sequence[str], spl
             ax.plot([], [], "|", color=_style.GREY, label=NULL)
     if not any(math.isfinite(r.value) for r in found.values()):
         say_empty(ax, list(found.values()), across=True)
-    elif wants_log([r for r in found.values() if math.isfinite(r.value)]):
+    elif wants_log([r for r in found.values() if math.isfinite(r.value)], line):
         ax.set_xscale("log")
         _style.decades(ax.xaxis)
     ax.set_ylim(len(runs) - 0.5, -0.5)

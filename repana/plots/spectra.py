@@ -2,12 +2,12 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator
 
-from repana import _report_refusals
 from repana._results import Report
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, opened, spread
+from repana.plots._panels import Panel
 
 MOST_FITS = 4  # layers whose power laws are drawn, unless it is asked for
 MOST_MARKED = 20  # values of a curve, above which it has no markers
@@ -62,46 +62,11 @@ def spectrum(
     return ax
 
 
-def mean_spectrum(
-    report: Report,
-    *layers: str,
-    ax: Axes | None = None,
-    run: str | None = None,
-    split: str | None = None,
-    width: float = _style.COLUMN,
-) -> Axes:
-    """Draw the singular values of centred class means over their largest; one curve a layer, by default all up to ten.
-
-    A simplex frame has c - 1 equal ones (the dashed line), means in a plane have two.
-    Returns the Axes, with one line a layer.
-    """
-    chosen = layers or spread(report, "neural_collapse.mean_spectrum", run, split)
-    with _style.drawing():
-        ax, own = opened(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
-        longest = 1
-        for i, layer in enumerate(chosen):
-            values = report.array("neural_collapse.mean_spectrum", layer, run=run, split=split)
-            if not len(values):
-                raise _report_refusals.no_array(
-                    "mean_spectrum", layer, run or report.runs[0], split or "", [], report.layers
-                )
-            longest = max(longest, len(values))
-            ax.plot(
-                np.arange(1, len(values) + 1),
-                values / values[0],
-                color=_style.depth_colour(i, len(chosen)),
-                marker=_style.MARKERS[i % len(_style.MARKERS)] if len(values) <= MOST_MARKED else None,
-                linestyle="-" if len(values) <= MOST_MARKED else _style.LINES[i % len(_style.LINES)],
-                label=_style.legend_name(names[i]),
-            )
-        ax.axhline(1, color=_style.GREY, linestyle="--", linewidth=_style.thin(), zorder=0, label="simplex")
-        ax.set_yscale("log")
-        _style.decades(ax.yaxis)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.set_xlabel("singular value, by rank")
-        ax.set_ylabel("size over the largest")
-        ax.set_title(f"centred class means{_style.which(report, run, split)}")
-        ax.set_xlim(0.7, longest + 0.3)
-        below(ax, own, width)
-    return ax
+PANELS = (
+    Panel(
+        "Spectrum",
+        spectrum,
+        "Share of the variance of {run}, {split}, in each principal component, by rank; dotted, the power "
+        "law fitted over its window.",
+    ),
+)

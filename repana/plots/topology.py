@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from repana._results import Report
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, below, finished, opened, spread
+from repana.plots._panels import Panel
 from repana.topology._persistence import Persistence
 
 MOST_BARS = 60  # of one dimension in a barcode, the longest
@@ -143,3 +144,19 @@ def edge_lengths(
 def _titled(found: Persistence, title: str) -> str:
     about = f"n = {found.settings['samples']}"
     return f"{_style.literal(_style.shortened(title, 20))}, {about}" if title else f"persistent homology, {about}"
+
+
+PANELS = (
+    Panel(
+        "Betti curves",
+        betti_curves,
+        "Components that samples of {run}, {split}, form within a distance, over the layer's median "
+        "distance. Clusters that have come apart are steps that stay; labels are not read.",
+    ),
+    Panel(
+        "Spanning trees",
+        edge_lengths,
+        "Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. "
+        "Clustered layers have most of them near 0 and a few near 1.",
+    ),
+)

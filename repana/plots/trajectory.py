@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from repana import _report_refusals
+from repana._quantity import Quantity
 from repana._results import Report, Row
-from repana.analyzers import quantity
 from repana.errors import RepanaError
 from repana.plots import _layers, _style
-from repana.plots.depth import headline, say_empty, wants_log
+from repana.plots.depth import say_empty, wants_log
 
 LETTERS = 20  # of a layer in the legend
 TICK = 0.4  # inches between ticks of the steps
@@ -38,7 +38,7 @@ def trajectory(
 
     Raises InputError where fewer than two runs have a step.
     """
-    names = quantities or headline(report)
+    names = quantities or report.headline
     series = series_of(report)
     chosen = tuple(layers or report.layers)
     with _style.drawing() as scale:
@@ -53,7 +53,7 @@ def trajectory(
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
                 raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
-            _share_scale(row, drawn)
+            _share_scale(row, drawn, report.quantity(*report.qualified(name).split(".")))
         if ax is None:
             figure = _style.figure_of(axes)
             shown_split = f", {(split or report.splits[0]).replace('_', ' ')}" if len(report.splits) > 1 else ""
@@ -120,10 +120,9 @@ def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) 
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _share_scale(row: Sequence[Axes], rows: Sequence[Row]) -> None:
-    line = quantity(rows[0].analyzer, rows[0].quantity)
+def _share_scale(row: Sequence[Axes], rows: Sequence[Row], line: Quantity) -> None:
     finite = [r.value for r in rows if math.isfinite(r.value)]
-    log = wants_log([r for r in rows if math.isfinite(r.value)] or rows)
+    log = wants_log([r for r in rows if math.isfinite(r.value)] or rows, line)
     ends = [
         v for r in rows if math.isfinite(r.value) for v in (r.low, r.high) if math.isfinite(v) and (v > 0 or not log)
     ]

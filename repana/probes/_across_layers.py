@@ -1,95 +1,72 @@
-"""Rows that read the probes of all layers together, and the probes of networks that have learnt nothing."""
+"""What the probes of all layers say together: the layer to choose, and what needs no training."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-from torch import nn
 
 from repana._activations import Activations
-from repana._results import Row, estimates, row
+from repana._table import Context, Outcome
+from repana._typing import INPUT
 from repana.errors import RepanaError
-from repana.extraction._record import record
-from repana.extraction._reinitialised import reinitialised
 from repana.probes._controls import probe_baselines
-from repana.probes._layer_selection import best_layer, layer_differences
-from repana.probes._suite import Probing
+from repana.probes._layer_selection import best_layer
+from repana.probes._layer_selection import layer_differences as differences
+from repana.probes._protocol import Probe
+from repana.statistics.splits import Split
 
-INPUT = "input"  # the address of what the network is given
 
-
-def across_probes(
-    probings: Mapping[str, Probing], run: str, split: str, depths: Mapping[str, int], level: float, seed: int
-) -> Iterator[Row]:
-    """The layer chosen on the select rows, and every layer against it. The input is no layer of the network."""
-    probes = {layer: p.probes["linear"] for layer, p in probings.items() if layer != INPUT}
+def layer_choice(context: Context) -> Outcome | None:
+    """The layer chosen on the validation rows. The input is no layer of the network."""
+    probes = _linear(context)
     if len(probes) < 2:
-        return
-    choice = best_layer(probes, level=level, seed=seed)
-    notes = {"chosen_accuracy": choice.layer, "oracle_accuracy": choice.oracle}
-    for name, e in estimates(choice).items():
-        made = row(run, split, "", -1, "layer_choice", name, e)
-        yield Row(**{**vars(made), "note": notes.get(name, made.note)})
-    for layer, found in layer_differences(probes, choice, level=level, seed=seed).items():
-        for name, e in estimates(found).items():
-            yield row(run, split, layer, depths[layer], "layer_differences", name, e)
+        return None
+    return Outcome({"": best_layer(probes, level=context.settings["level"], seed=context.settings["seed"])})
 
 
-def untrained(
-    model: nn.Module,
-    data: Any,
-    activations: Activations,
-    probings: Mapping[str, Probing],
-    run: str,
-    split: str,
-    copies: int,
-    factory: Callable[[], nn.Module] | None,
-    recording: Mapping[str, Any],
-    level: float,
-    seed: int,
-    failures: list[str],
-) -> Iterator[Row]:
+def layer_differences(context: Context) -> Outcome | None:
+    """Every layer against the chosen one."""
+    choice = context.found["layer_choice"].results[""]
+    level, seed = context.settings["level"], context.settings["seed"]
+    return Outcome(differences(_linear(context), choice, level=level, seed=seed))
+
+
+def _linear(context: Context) -> dict[str, Probe]:
+    return {layer: found.probes["linear"] for layer, found in context.of("probing").items() if layer != INPUT}
+
+
+def baselines(context: Context) -> Outcome | None:
     """Linear probes of every layer of copies with new random weights, and of random projections of the input."""
-    options = {k: v for k, v in recording.items() if k in ("forward", "batch_size")}
-    layers = list(activations.layers)
-    recorded = []
-    for k in range(copies):
-        try:
-            fresh = reinitialised(model, data, seed=seed + k, factory=factory, **options)
-            recorded.append(record(fresh, data, layers, seed=seed, **recording))
-        except RepanaError as error:
-            failures.append(f"{split}, re-initialised copy {k}: {error}")
-            break
-    try:
-        inputs = activations if INPUT in activations else record(model, data, [INPUT], seed=seed, **recording)
-        raw = inputs[INPUT]
-    except RepanaError:
-        raw = None  # token numbers are no features
-    for depth, layer in enumerate(layers):
-        if layer == INPUT or not recorded:
-            continue
-        width = activations[layer].shape[1]
-        labels = recorded[0].labels
-        if labels is None:
-            return
+    copies = context.untrained()
+    if not copies or copies[0].labels is None:
+        return None
+    raw, labels, found = context.inputs(), copies[0].labels, {}
+    probings = context.of("probing")
+    for layer in _hidden(context.activations):
         same = raw is not None and len(raw) == len(labels)
+        split: Split | None = None
+        if layer in probings and context.activations.labels is not None:
+            split = probings[layer].probes["linear"].split if _equal(context.activations.labels, labels) else None
+        sample = copies[0].sample
+        several = int(sample.unique().numel()) < len(sample)
         try:
-            sample, split_of_layer = recorded[0].sample, None
-            if layer in probings and activations.labels is not None and torch.equal(activations.labels, labels):
-                split_of_layer = probings[layer].probes["linear"].split
-            several = int(sample.unique().numel()) < len(sample)
-            found = probe_baselines(
-                [a[layer] for a in recorded],
+            found[layer] = probe_baselines(
+                [copy[layer] for copy in copies],
                 labels,
                 raw if same else None,
-                width=width,
-                groups=sample if several and split_of_layer is None else None,
-                split=split_of_layer,
-                level=level,
-                seed=seed,
+                width=context.activations[layer].shape[1],
+                groups=sample if several and split is None else None,
+                split=split,
+                level=context.settings["level"],
+                seed=context.settings["seed"],
             )
         except RepanaError as error:
-            failures.append(f"{split}, {layer}, probe_baselines: {error}")
-            continue
-        for name, e in estimates(found).items():
-            yield row(run, split, layer, depth, "probe_baselines", name, e)
+            context.fail(context.split, layer, "probe_baselines", error)
+    return Outcome(found)
+
+
+def _hidden(activations: Activations) -> Iterable[str]:
+    return (layer for layer in activations.layers if layer != INPUT)
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
+    return torch.equal(a.cpu(), b.cpu())

@@ -10,12 +10,13 @@ from jaxtyping import Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
-from repana.probes import _refusals
-from repana.probes import _scores as s
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._renamed import renamed
+from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, REPORT, TRAIN, head_named
 from repana.probes._data import Labelled, Rows, standardised
 from repana.probes._protocol import chosen, probed
+from repana.statistics import resampling
 from repana.statistics.splits import SHARES, Split, parted
 
 
@@ -82,7 +83,10 @@ def probe_baselines(
     _check.level_of(level)
     given = [*reinitialised, *([] if inputs is None else [inputs])]
     if not given:
-        return ProbeBaselines(Estimate(NAN, note="no re-initialised copies"), Estimate(NAN, note="no raw inputs"))
+        return ProbeBaselines(
+            Estimate(NAN, note=Flag.MISSING_INPUT.note("no re-initialised copies")),
+            Estimate(NAN, note=Flag.MISSING_INPUT.note("no raw inputs")),
+        )
     first = Rows.of(given[0], labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
     keep = Labelled.of(given[0], labels, "probe_baselines").keep
 
@@ -101,21 +105,26 @@ def probe_baselines(
             b = torch.randn(width, generator=generator, dtype=torch.float64).to(x)
             projections.append(torch.relu(x @ r + b).float())
     return ProbeBaselines(
-        reinitialised=s.range_of([read(f) for f in reinitialised], "seeds", "no re-initialised copies"),
-        random_projection=s.range_of([read(f) for f in projections], "seeds", "no raw inputs"),
+        reinitialised=resampling.range_of(
+            [read(f) for f in reinitialised], "seeds", Flag.MISSING_INPUT.note("no re-initialised copies")
+        ),
+        random_projection=resampling.range_of(
+            [read(f) for f in projections], "seeds", Flag.MISSING_INPUT.note("no raw inputs")
+        ),
         settings={"copies": len(reinitialised), "width": width, "level": level, "seed": seed},
     )
 
 
+@renamed(draws="repeats", strength="C")
 def selectivity(
     features: Any,
     labels: Any,
     types: Any,
     *,
     probe: str = "linear",
-    strength: float | None = None,
+    C: float | None = None,
     distribution: str = "empirical",
-    draws: int = 3,
+    repeats: int = 3,
     held_out: float = 0.2,
     scale: str = "standard",
     level: float = 0.95,
@@ -129,7 +138,7 @@ def selectivity(
     (C of the logistic probe).
 
     - `task` and `control`: accuracy on report rows whose type was fitted on; `selectivity` their difference, the mean
-      over `draws` controls. A probe that remembers types has a control near 1, and what it reads on the task says
+      over `repeats` controls. A probe that remembers types has a control near 1, and what it reads on the task says
       little of the features.
     - `unseen`: the control on rows of types that were held out (`held_out` of the types): chance, whatever the probe.
       `task_unseen`: the task there.
@@ -153,7 +162,7 @@ def selectivity(
     _check.choice(probe, "probe", AFFINE)
     _check.choice(distribution, "distribution", ("empirical", "uniform"))
     _check.level_of(level)
-    _check.at_least(draws, "draws", 1)
+    _check.at_least(repeats, "repeats", 1)
     _check.in_range(held_out, "held_out", 0.0, 0.8)
     given = Labelled.of(features, labels, "selectivity")
     x, y, values = given.x, given.codes, given.values
@@ -168,11 +177,11 @@ def selectivity(
     split = _split(y, kind, away, random)
     rows = Rows.prepared(x, y, values, (), split, scale)
     shares = torch.bincount(y, minlength=c).double().numpy() if distribution == "empirical" else np.ones(c)
-    controls = [torch.from_numpy(random.choice(c, t, p=shares / shares.sum()))[kind] for _ in range(draws)]
+    controls = [torch.from_numpy(random.choice(c, t, p=shares / shares.sum()))[kind] for _ in range(repeats)]
     head = head_named(probe)
-    if strength is not None:
-        _check.positive(strength, "strength")
-        head = replace(head, strengths=(strength,), factor=0.0)
+    if C is not None:
+        _check.positive(C, "C")
+        head = replace(head, strengths=(C,), factor=0.0)
     choice = chosen(head, rows)
     sets = torch.stack([y, *controls], 1).to(rows.x.device)
     fitted = head.fit(rows, sets, TRAIN, torch.tensor([choice.strength], dtype=torch.float64))
@@ -180,7 +189,10 @@ def selectivity(
     truth, known = sets[rows.at(REPORT)], sets[rows.at(TRAIN)]
     right = (report.argmax(1) == truth).double().cpu()
     losses = torch.stack(
-        [s.losses(s.log_probabilities(report[:, :, k], len(known)), truth[:, k]).cpu() for k in range(sets.shape[1])],
+        [
+            _scores.losses(_scores.log_probabilities(report[:, :, k], len(known)), truth[:, k]).cpu()
+            for k in range(sets.shape[1])
+        ],
         1,
     )
     group = kind[split.report]
@@ -190,8 +202,8 @@ def selectivity(
 
     def over(values: Tensor, where: Tensor) -> Estimate:
         if not bool(where.any()):
-            return Estimate(NAN, note="no such types")
-        return s.resampled(values[where][:, None], None, group[where], level=level, seed=seed)
+            return Estimate(NAN, note=Flag.MISSING_INPUT.note("no such types"))
+        return resampling.resampled(values[where][:, None], None, group[where], level=level, seed=seed)
 
     gap = right[:, 0] - right[:, 1:].mean(1)
     capacity = (train.argmax(1)[:, 1:] == known[:, 1:]).double().mean(0)
@@ -202,14 +214,14 @@ def selectivity(
         control=replace(over(right[:, 1:].mean(1), old), null=chance),
         unseen=replace(over(right[:, 1:].mean(1), new), null=chance),
         task_unseen=over(right[:, 0], new),
-        selectivity_bits=s.bits(over(losses[:, 1:].mean(1) - losses[:, 0], old)),
+        selectivity_bits=_scores.bits(over(losses[:, 1:].mean(1) - losses[:, 0], old)),
         capacity=Estimate(float(capacity.mean()), float(capacity.min()), float(capacity.max()), len(known), "range"),
         settings={
             "probe": probe,
-            head.strength_name or "strength": choice.strength,
+            head.strength_name or "C": choice.strength,
             "types": t,
             "held_out_types": int(away.sum()),
-            "draws": draws,
+            "repeats": repeats,
             "distribution": distribution,
             "scale": scale,
             "split": split.fingerprint,

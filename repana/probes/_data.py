@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import Flag
 from repana._typing import IGNORED, Features
 from repana.statistics.splits import Split, split_of
+from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.folds import FoldMoments, Normal, one_hot
-from repana.summaries.neighbours import power_of_two, scaled
 
 SCALES = ("standard", "centre", "none", "unit")
 CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is constant
@@ -95,9 +96,11 @@ class Rows:
         notes = list(split.notes)
         doubles = split.straddling(moved)
         if doubles:
-            notes.append(f"{doubles} report rows have a near-duplicate among the others: give `groups=`")
+            notes.append(
+                Flag.DUPLICATES.note(f"{doubles} report rows have a near-duplicate among the others: give `groups=`")
+            )
         if dead:
-            notes.append(f"{dead} of {x.shape[1]} features are constant in the fit rows")
+            notes.append(Flag.CONSTANT.note(f"{dead} of {x.shape[1]} features are constant in the fit rows"))
         shown = tuple(names[int(v)] for v in values) if names else tuple(str(int(v)) for v in values)
         return cls(moved, codes.to(x.device), values, shown, split, scale, mean, spread, dead, tuple(notes))
 

@@ -9,14 +9,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana._typing import IGNORED, Features
 from repana.errors import InputError
-from repana.probes import _refusals
-from repana.probes import _scores as s
+from repana.probes import _refusals, _scores
 from repana.probes._classifiers import head_named
 from repana.probes._data import Labelled, Rows
 from repana.probes._protocol import probed
+from repana.statistics import resampling
 from repana.statistics.splits import Split, split_of
 from repana.summaries.folds import FoldMoments, Normal, one_hot
 
@@ -56,6 +57,7 @@ class Erasure:
         return as_table(self)
 
 
+@renamed(draws="repeats")
 def erase(
     features: Any,
     labels: Any,
@@ -67,7 +69,7 @@ def erase(
     groups: Any = None,
     split: Split | None = None,
     shrinkage: float | str = 0.0,
-    draws: int = 3,
+    repeats: int = 3,
     level: float = 0.95,
     seed: int = 0,
 ) -> Erasure:
@@ -82,7 +84,7 @@ def erase(
     Fitted on the fit and select rows (`fit`), measured on the report rows:
 
     - `read_before`, `read_after`: accuracy of a linear probe, fitted anew to erased features; `read_random` after
-      erasing as many random directions, the mean of `draws`. The guarantee is for the rows fitted on and for linear
+      erasing as many random directions, the mean of `repeats`. The guarantee is for the rows fitted on and for linear
       readers: on new rows `read_after` can fall below the most frequent class (the means are over-corrected), and
       `neighbours_after`, a kNN probe, shows what stays for other readers.
     - With `weight` (k, d), `bias` (k,) of the network's own head, and its `targets` (n,) where they are not the labels:
@@ -107,7 +109,7 @@ def erase(
     """
     _check.choice(method, "method", METHODS)
     _check.level_of(level)
-    _check.at_least(draws, "draws", 1)
+    _check.at_least(repeats, "repeats", 1)
     shrunk = _check.shrinkage_of(shrinkage)
     if isinstance(shrunk, str):
         raise _refusals.shrinkage_number(shrunk)
@@ -123,7 +125,7 @@ def erase(
     still = (known == known[0]).all(0)  # constant features have nothing to erase; rounding would give them something
     left[still], right[:, still] = 0.0, 0.0
     rank = left.shape[1]
-    controls = [random_directions(known, y[at], c, 0.0, generator, rank) for _ in range(draws)]
+    controls = [random_directions(known, y[at], c, 0.0, generator, rank) for _ in range(repeats)]
     versions = [x, *(_settled(erased(x, a, b, mean), x, at) for a, b in ((left, right), *controls))]
     scales = {"linear": "standard", "knn": "centre"}
 
@@ -132,7 +134,7 @@ def erase(
         return probed(head_named(name), rows, permutations=0, level=level, seed=seed).accuracy
 
     after = [read(v, "linear") for v in versions]
-    heads = [Estimate(NAN, note="no `weight` of a head")] * len(versions)
+    heads = [Estimate(NAN, note=Flag.MISSING_INPUT.note("no `weight` of a head"))] * len(versions)
     if weight is not None:
         if targets is None and names:
             raise _check.names_without_numbers(names, "weight")
@@ -140,7 +142,9 @@ def erase(
     report = split.report.to(x.device)
     shift = (versions[0][report] - versions[1][report]).square().sum(1)
     spread = float((versions[0][report] - mean).square().sum(1).mean())
-    moved = s.resampled((shift / (spread or 1.0))[:, None], y[report].cpu(), split.report_group, level=level, seed=seed)
+    moved = resampling.resampled(
+        (shift / (spread or 1.0))[:, None], y[report].cpu(), split.report_group, level=level, seed=seed
+    )
     return Erasure(
         read_before=after[0],
         read_after=after[1],
@@ -158,7 +162,7 @@ def erase(
             "method": method,
             "rank": rank,
             "shrinkage": shrunk,
-            "draws": draws,
+            "repeats": repeats,
             "split": split.fingerprint,
             "level": level,
             "seed": seed,
@@ -254,7 +258,7 @@ def _heads(
     found = []
     for version in versions:
         guess = (version[at.to(version.device)] @ w.T + b).argmax(1).cpu()
-        found.append(s.accuracy(guess == truth, group, level=level, seed=seed))
+        found.append(_scores.accuracy(guess == truth, group, level=level, seed=seed))
     return found
 
 

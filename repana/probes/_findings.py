@@ -22,8 +22,8 @@ def earliest(view: View) -> Finding:
     best = max(r.value for r in shown)
     first = next(r for r in shown if r.value >= best - POINT)
     text = f"{first.layer} is the earliest layer within one point of the best linear probe on the select rows; the one "
-    text += f"chosen there, {chosen.note}, reads {value(chosen)} of the report rows."
-    return Finding(PASSED, text, tuple(dict.fromkeys((first.layer, chosen.note))))
+    text += f"chosen there, {chosen.label}, reads {value(chosen)} of the report rows."
+    return Finding(PASSED, text, tuple(dict.fromkeys((first.layer, chosen.label))))
 
 
 def memory(view: View) -> Finding:
@@ -71,8 +71,8 @@ def raw(view: View) -> Finding:
     chosen = view.at("layer_choice.chosen_accuracy", "")
     if given is None or chosen is None:
         return Finding(ABSENT, "The raw input was not among the layers.")
-    text = f"A linear probe reads {value(given)} from the raw input and {value(chosen)} from {chosen.note}."
-    return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.note,))
+    text = f"A linear probe reads {value(given)} from the raw input and {value(chosen)} from {chosen.label}."
+    return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.label,))
 
 
 def readers(view: View) -> Finding:

@@ -12,12 +12,14 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana._typing import Features
-from repana.probes import _scores as s
+from repana.probes import _scores
 from repana.probes._classifiers import AFFINE, FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
 from repana.probes._data import Labelled, Rows
 from repana.probes._protocol import chosen, permuted
+from repana.statistics import resampling
 from repana.statistics.splits import Split
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
@@ -71,13 +73,14 @@ class Pareto:
         return as_table(self)
 
 
+@renamed(orders="repeats")
 def mdl(
     features: Any,
     labels: Any,
     *,
     probe: str = "linear",
     classes: int | None = None,
-    orders: int = 3,
+    repeats: int = 3,
     scale: str = "standard",
     level: float = 0.95,
     seed: int = 0,
@@ -90,7 +93,7 @@ def mdl(
     25, 50 and 100 % of the rows, from 8 rows and two a class on. Probabilities are mixed with 1/(t + c) of the uniform
     ones, so that a class not seen yet has a code.
 
-    - `codelength`: bits, mean over `orders` orders, with Student's interval over these (none for one order).
+    - `codelength`: bits, mean over `repeats` orders, with Student's interval over these (none for one order).
     - `compression` = n log2 c/codelength, above 1 where the features say something; at most 1 on labels without
       meaning, but for luck. `compression_entropy` = n H(y)/codelength, H the entropy of the class shares: above 1 only
       where the features say more than the shares do.
@@ -112,7 +115,7 @@ def mdl(
     """
     _check.choice(probe, "probe", AFFINE)
     _check.level_of(level)
-    _check.at_least(orders, "orders", 1)
+    _check.at_least(repeats, "repeats", 1)
     x, codes, c = _coded(features, labels, classes)
     n = len(x)
     ends = _ends(n, c)
@@ -120,7 +123,7 @@ def mdl(
     share = torch.bincount(codes, minlength=c).double() / n
     entropy = n * float(-(share[share > 0] * share[share > 0].log2()).sum())
     lengths, curves = [], []
-    for order in range(orders):
+    for order in range(repeats):
         generator = torch.Generator().manual_seed(seed + order)
         at = torch.randperm(n, generator=generator).to(x.device)
         blocks = _online(head_named(probe), x[at], codes[at.cpu()], c, ends, scale)
@@ -138,7 +141,7 @@ def mdl(
         settings={
             "probe": probe,
             "classes": c,
-            "orders": orders,
+            "repeats": repeats,
             "first_block": ends[0],
             "scale": scale,
             "level": level,
@@ -202,21 +205,21 @@ def usable_information(
         for split in splits:
             seen = y[split.train]
             share = torch.bincount(seen, minlength=len(values)).double().log()
-            log_p = s.log_probabilities(share[None].expand(len(split.report), -1), len(seen))
-            without[split.report] = s.losses(log_p, y[split.report])
+            log_p = _scores.log_probabilities(share[None].expand(len(split.report), -1), len(seen))
+            without[split.report] = _scores.losses(log_p, y[split.report])
     else:
         without, _ = _crossfitted(head_named(probe), less, y, values, splits, scale)
     group_of = splits[0].group
-    nats = s.resampled((without - loss)[:, None], y, group_of, level=level, seed=seed)
+    nats = resampling.resampled((without - loss)[:, None], y, group_of, level=level, seed=seed)
     base = float(without.mean())
     share = Estimate(nats.value / base, nats.low / base, nats.high / base, nats.n) if base > 0 else Estimate(math.nan)
     pointwise = torch.full((n,), math.nan, dtype=torch.float64)
-    pointwise[keep] = s.in_bits(without - loss)
+    pointwise[keep] = _scores.in_bits(without - loss)
     return UsableInformation(
-        bits=s.bits(nats),
+        bits=_scores.bits(nats),
         nats=nats,
         share=share,
-        accuracy=s.accuracy(right, group_of, level=level, seed=seed),
+        accuracy=_scores.accuracy(right, group_of, level=level, seed=seed),
         pointwise=pointwise,
         settings={
             "probe": probe,
@@ -279,8 +282,10 @@ def pareto(
     learnt = fitted.scores(TRAIN)[:, :, r:].argmax(1).view(len(seen), permutations, r)
     capacity = (learnt == codes[seen, 1:, None]).double().mean((0, 1)) if permutations else torch.full((r,), math.nan)
     first = ridge_head().fit(rows, rows.codes[:, None], FIT, strengths).scores(SELECT)
-    heat = s.temperature(first, rows.codes[rows.at(SELECT)])
-    losses = [s.losses(s.log_probabilities(report[:, :, k] * heat[k], len(seen)), y).mean() for k in range(r)]
+    heat = _scores.temperature(first, rows.codes[rows.at(SELECT)])
+    losses = [
+        _scores.losses(_scores.log_probabilities(report[:, :, k] * heat[k], len(seen)), y).mean() for k in range(r)
+    ]
     effective = fitted.known["effective"][:r].cpu()
     d = max(rows.d - rows.dead, 1)
     chance = float(torch.bincount(rows.codes[seen]).max()) / len(seen)
@@ -301,7 +306,7 @@ def pareto(
         def of_sums(t: Tensor) -> Tensor:
             return function(t[..., :-1] / t[..., -1:])
 
-        return s.resampled(columns, y.cpu(), group, level=level, seed=seed, statistic=of_sums)
+        return resampling.resampled(columns, y.cpu(), group, level=level, seed=seed, statistic=of_sums)
 
     better = torch.cat([torch.ones(1, dtype=torch.bool), accuracy[1:] > torch.cummax(accuracy, 0).values[:-1]])
     return Pareto(
@@ -346,7 +351,7 @@ def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: lis
         everything = torch.arange(stop)
         split = Split(everything[:half], everything[half:start], everything[start:])
         rows = Rows.few(x[:stop], codes[:stop].to(x.device), torch.arange(c), split, scale)
-        found.append(s.in_bits(float(_read(head, rows)[0].sum())))
+        found.append(_scores.in_bits(float(_read(head, rows)[0].sum())))
     return found
 
 
@@ -355,8 +360,8 @@ def _read(head: Head, rows: Rows) -> tuple[Float[Tensor, " m"], Tensor]:
     choice = chosen(head, rows)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     z = head.fit(rows, rows.codes[:, None], TRAIN, strength).scores(REPORT)[:, :, 0] * choice.temperature
-    log_p, y = s.log_probabilities(z, len(rows.split.train)), rows.codes[rows.at(REPORT)]
-    return s.losses(log_p, y).cpu(), (log_p.argmax(1) == y).cpu()
+    log_p, y = _scores.log_probabilities(z, len(rows.split.train)), rows.codes[rows.at(REPORT)]
+    return _scores.losses(log_p, y).cpu(), (log_p.argmax(1) == y).cpu()
 
 
 def _crossfitted(
@@ -373,7 +378,7 @@ def _crossfitted(
 def _over_orders(lengths: list[float], n: int, level: float) -> Estimate:
     mean, k = float(np.mean(lengths)), len(lengths)
     if k < 2:
-        return Estimate(mean, n=n, note="one order")
+        return Estimate(mean, n=n, note=Flag.NO_INTERVAL.note("one order"))
     half = float(stats.t.ppf(0.5 + level / 2, k - 1) * np.std(lengths, ddof=1) / math.sqrt(k))
     return Estimate(mean, max(mean - half, 0.0), mean + half, n)
 

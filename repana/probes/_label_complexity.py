@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
-from repana.features._complexity import INPUT
+from repana._estimate import Estimate, as_table
+from repana._typing import INPUT
 from repana.probes._information import usable_information
 from repana.statistics.intervals import columns
 

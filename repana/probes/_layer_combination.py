@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, as_table
 from repana._typing import Features
 from repana.probes import _refusals
 from repana.probes._classifiers import AFFINE, head_named, logistic_head

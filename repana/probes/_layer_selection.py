@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,10 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana.probes import _refusals
 from repana.probes._protocol import Probe
-from repana.probes._scores import bootstrap_weights, percentiles, resampled
+from repana.statistics.resampling import bootstrap_weights, percentiles, resampled
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,9 @@ def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95
     only_a, only_b = int((a.correct & ~b.correct).sum()), int((~a.correct & b.correct).sum())
     p = Estimate(mcnemar(only_a, only_b, mid=mid), n=len(rows))
     if group is not None:
-        p = Estimate(NAN, n=len(rows), note="rows of one group depend on each other; read the interval")
+        p = Estimate(
+            NAN, n=len(rows), note=Flag.DEPENDENT.note("rows of one group depend on each other; read the interval")
+        )
     return PairedProbes(
         accuracy=resampled(difference, y, group, level=level, seed=seed),
         log_loss=resampled(loss, y, group, level=level, seed=seed),
@@ -130,9 +132,9 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     p_values = {names[i]: NAN if grouped else compare_p(found[at], found[i]) for i in against}
     return LayerChoice(
         layer=names[at],
-        chosen_accuracy=found[at].accuracy,
+        chosen_accuracy=replace(found[at].accuracy, label=names[at]),
         oracle=names[top],
-        oracle_accuracy=found[top].accuracy,
+        oracle_accuracy=replace(found[top].accuracy, label=names[top]),
         oracle_bias=_bias(correct, found[0].split.report_group, seed, level),
         earliest=names[earliest],
         p_values=p_values,
@@ -249,7 +251,7 @@ def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: 
         apart.append(largest - share[torch.arange(len(best)), best])
     drawn = torch.cat(apart).numpy()
     if not len(drawn):
-        return Estimate(NAN, n=len(correct), note="no draw leaves a row out")
+        return Estimate(NAN, n=len(correct), note=Flag.FEW_SAMPLES.note("no draw leaves a row out"))
     return Estimate(float(drawn.mean()), *percentiles(drawn, level), len(correct))
 
 

@@ -9,13 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana._typing import IGNORED
-from repana.probes import _refusals
-from repana.probes import _scores as s
+from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, head_named
 from repana.probes._data import Rows
 from repana.probes._protocol import PERMUTATIONS, Probe, probed
+from repana.statistics import resampling
 from repana.statistics.splits import Split
 
 SMALLEST = 10  # rows of a subgroup
@@ -101,14 +101,14 @@ def ood_probe(
     for name, (x, y) in others.items():
         z, own, kept[name] = _labelled(x, y, numbers, rows, name, bool(named))
         lost, lengths[name] = int((own < 0).sum()), len(y)
-        log_p = s.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
+        log_p = _scores.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
-        note = f"{lost} rows of classes without fit rows" if lost else ""
-        by_name[name] = s.accuracy(correct[name], None, level=level, seed=seed, note=note)
+        note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without fit rows") if lost else ""
+        by_name[name] = _scores.accuracy(correct[name], None, level=level, seed=seed, note=note)
         known = own >= 0
         if bool(known.any()):
-            losses[name] = s.resampled(
-                s.losses(log_p[known], own[known])[:, None], own[known], None, level=level, seed=seed
+            losses[name] = resampling.resampled(
+                _scores.losses(log_p[known], own[known])[:, None], own[known], None, level=level, seed=seed
             )
     worst = min(by_name, key=lambda name: by_name[name].value)
     mean = _mean(list(by_name.values()))
@@ -119,9 +119,9 @@ def ood_probe(
     return OODProbe(
         accuracy=home.accuracy,
         ood_accuracy=mean,
-        worst_distribution=replace(by_name[worst], note=worst),
+        worst_distribution=replace(by_name[worst], label=worst),
         gap=_difference(home.accuracy, mean),
-        worst_group=replace(by_group[lowest], note=lowest) if by_group else Estimate(NAN),
+        worst_group=replace(by_group[lowest], label=lowest) if by_group else Estimate(NAN),
         by_distribution=by_name,
         log_loss=losses,
         by_group=by_group,
@@ -176,7 +176,9 @@ def _by_group(
                     found.setdefault(f"{rows.names[c]}, {label}", []).append(correct[name][at])
     together = {name: torch.cat(parts) for name, parts in found.items()}
     return {
-        name: s.accuracy(right, None, level=level, seed=0) for name, right in together.items() if len(right) >= SMALLEST
+        name: _scores.accuracy(right, None, level=level, seed=0)
+        for name, right in together.items()
+        if len(right) >= SMALLEST
     }
 
 

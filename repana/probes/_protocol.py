@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._results import Estimate, as_table
-from repana.probes import _scores as s
+from repana._estimate import Estimate, Flag, as_table, noted
+from repana.probes import _scores
 from repana.probes._classifiers import FIT, REPORT, SELECT, TRAIN, Fitted, Head, ridge_head, unit_of
 from repana.probes._data import Rows
+from repana.statistics import resampling
 from repana.statistics.splits import Split
 from repana.summaries.folds import RidgePath, one_hot
 from repana.summaries.logistic import WIDTH
@@ -102,21 +103,23 @@ def probed(
     report, train = fitted.scores(REPORT), fitted.scores(TRAIN)
     at, seen = rows.at(REPORT), rows.at(TRAIN)
     y, known = rows.codes[at].cpu(), rows.codes[seen]
-    log_p = s.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
+    log_p = _scores.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
     guess = log_p.argmax(1)
     correct, group = guess == y, rows.split.report_group
-    note = "; ".join([*(n for n in rows.notes if "constant" not in n), *_warnings(head, choice, fitted)])
+    note = noted(
+        *(n for n in rows.notes if Flag.CONSTANT not in getattr(n, "flags", ())), *_warnings(head, choice, fitted)
+    )
     by_chance = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
     trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
-    accuracy = s.accuracy(correct, group, level=level, seed=seed, note=note)
-    accuracy = s.against(accuracy, by_chance)
-    losses = s.losses(log_p, y)
+    accuracy = _scores.accuracy(correct, group, level=level, seed=seed, note=note)
+    accuracy = resampling.against(accuracy, by_chance)
+    losses = _scores.losses(log_p, y)
     prior = torch.bincount(known.cpu(), minlength=rows.classes).double()
-    base = s.losses(s.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
-    log_loss = s.resampled(losses[:, None], y, group, level=level, seed=seed, note=note)
+    base = _scores.losses(_scores.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
+    log_loss = resampling.resampled(losses[:, None], y, group, level=level, seed=seed, note=note)
     log_loss = replace(log_loss, null=float(base.mean()))
     most = int(prior.argmax())
-    chance = s.accuracy(y == most, group, level=level, seed=seed)
+    chance = _scores.accuracy(y == most, group, level=level, seed=seed)
     count = torch.bincount(y, minlength=rows.classes)
     confusion = torch.bincount(y * rows.classes + guess, minlength=rows.classes**2).view(rows.classes, rows.classes)
     hits = confusion.diagonal().double()
@@ -125,11 +128,11 @@ def probed(
         weight, bias = rows.original(fitted.weight[:, :, 0], fitted.bias[:, 0])
     return Probe(
         accuracy=accuracy,
-        balanced_accuracy=s.balanced_accuracy(correct, y, rows.classes, group, level=level, seed=seed, note=note),
+        balanced_accuracy=_scores.balanced_accuracy(correct, y, rows.classes, group, level=level, seed=seed, note=note),
         log_loss=log_loss,
-        log_loss_bits=s.bits(log_loss),
+        log_loss_bits=_scores.bits(log_loss),
         chance=chance,
-        capacity=s.range_of(trained[1:], "permutations", "no permutations", len(seen)),
+        capacity=resampling.range_of(trained[1:], "permutations", "no permutations", len(seen)),
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
         predictions=rows.values.cpu()[guess],
         log_probabilities=log_p,
@@ -160,11 +163,11 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
     def attempt(strengths: list[float]) -> None:
         fitted = head.fit(rows, rows.codes[:, None], FIT, torch.tensor(strengths, dtype=torch.float64))
         z = fitted.scores(SELECT)
-        t = z.new_ones(len(strengths)).double() if head.calibrated else s.temperature(z, y)
+        t = z.new_ones(len(strengths)).double() if head.calibrated else _scores.temperature(z, y)
         for k, strength in enumerate(strengths):
-            log_p = s.log_probabilities(z[:, :, k] * t[k], len(rows.split.fit))
+            log_p = _scores.log_probabilities(z[:, :, k] * t[k], len(rows.split.fit))
             hit = float((log_p.argmax(1) == y).double().mean())
-            tried[strength] = (float(s.losses(log_p, y).mean()), hit, float(t[k]))
+            tried[strength] = (float(_scores.losses(log_p, y).mean()), hit, float(t[k]))
 
     def lowest() -> float:
         by = (lambda k: (-tried[k][1], tried[k][0])) if select == "accuracy" else (lambda k: tried[k][0])
@@ -220,7 +223,7 @@ def left_out(rows: Rows) -> Choice:
         hits += (found.argmax(1) == rows.codes[at][part][:, None]).sum(0).double().cpu()
     best = int(error.nan_to_num(torch.inf).argmin())
     first = head.fit(rows, rows.codes[:, None], FIT, strengths[best : best + 1])
-    heat = s.temperature(first.scores(SELECT), rows.codes[rows.at(SELECT)])
+    heat = _scores.temperature(first.scores(SELECT), rows.codes[rows.at(SELECT)])
     curve = torch.stack([strengths, error, hits / len(at)], 1)
     return Choice(float(strengths[best]), float(heat[0]), best in (0, len(strengths) - 1), curve)
 
@@ -255,11 +258,11 @@ def _warnings(head: Head, choice: Choice, fitted: Fitted) -> list[str]:
     """What of the fit a reader must know."""
     found = []
     if head.factor and choice.at_edge:
-        found.append(f"{head.strength_name} = {choice.strength:.1g} is at the edge of what was tried")
+        text = f"{head.strength_name} = {choice.strength:.1g} is at the edge of what was tried"
+        found.append(Flag.AT_BOUND.note(text))
     if "certified" in fitted.known and not bool(fitted.known["certified"][0]):
-        found.append(
-            f"not converged: the objective may be {float(fitted.known['gap'][0]):.1g} of the part explained off"
-        )
+        text = f"not converged: the objective may be {float(fitted.known['gap'][0]):.1g} of the part explained off"
+        found.append(Flag.NOT_CONVERGED.note(text))
     return found
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from repana._check import _tensor, groups_of, listed, matrix, nearest
-from repana.errors import InputError, ModelError
+from repana._check import _tensor, groups_of, listed, matrix
+from repana.errors import InputError
 
 
 def attribute_of(values: Any, n: int) -> tuple[list[str], np.ndarray]:
@@ -95,10 +95,6 @@ def labels_differ_inside(sample: int) -> InputError:
     )
 
 
-def no_module(layer: str, names: Sequence[str]) -> ModelError:
-    return ModelError("RA101", f"{layer!r} is no module of this model; nearest: {listed(nearest(layer, names))}.")
-
-
 def no_weights(probe: str) -> InputError:
     return InputError(
         "RA252", f"a {probe} probe of these features has no direction; take a linear, ridge, LDA or nearest-mean probe."
@@ -150,7 +146,3 @@ def named_samples() -> InputError:
     return InputError(
         "RA201", "`sample` has names, whose order is open, and `labels` one value a sample; give one label per token."
     )
-
-
-def inputs_not_understood(kind: str) -> InputError:
-    return InputError("RA210", f"`inputs` is a {kind}; wanted a tensor or array with at least one sample.")

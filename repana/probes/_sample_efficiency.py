@@ -11,7 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana.probes import _refusals
 from repana.probes._classifiers import FIT, REPORT, Head, head_named, knn_head
 from repana.probes._data import Rows
@@ -45,13 +46,14 @@ class SampleEfficiency:
         return as_table(self)
 
 
+@renamed(strength="C")
 def sample_efficiency(
     features: Any,
     labels: Any,
     sizes: Iterable[int] | None = None,
     *,
     probes: Iterable[str] = READERS,
-    strength: float = 1.0,
+    C: float = 1.0,
     repeats: int = 10,
     groups: Any = None,
     split: Split | None = None,
@@ -63,7 +65,7 @@ def sample_efficiency(
 
     For every size m in `sizes` (20, 50, 100, ... as far as the fit and select rows go) and each of `repeats` draws, m
     rows are drawn with at least one of every class; they are all that mean, scale and reader see. With so few there is
-    nothing to choose on: C of the logistic reader is `strength`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
+    nothing to choose on: C of the logistic reader is `C`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
     is Euclidean. The draws of all readers are the same rows, and larger ones hold the smaller.
 
     `curves[name]` (s, r): accuracy by size and draw; `mean(name)` their mean and interval. `crossing`: the number of
@@ -83,7 +85,7 @@ def sample_efficiency(
     """
     _check.level_of(level)
     _check.at_least(repeats, "repeats", 2)
-    _check.positive(float(strength), "strength")
+    _check.positive(float(C), "C")
     names = list(probes)
     for name in names:
         _check.choice(name, "probes", READERS)
@@ -98,7 +100,7 @@ def sample_efficiency(
     )
     if not given or min(given) < c or max(given) > len(train):
         raise _refusals.bad_sizes(given, c, len(train))
-    heads = {name: _head(name, strength) for name in names}
+    heads = {name: _head(name, C) for name in names}
     found = {name: torch.zeros(len(given), repeats, dtype=torch.float64) for name in names}
     nothing = torch.empty(0, dtype=torch.int64)
     for r in range(repeats):
@@ -119,7 +121,7 @@ def sample_efficiency(
         sizes=torch.tensor(given),
         curves=found,
         settings={
-            "strength": strength,
+            "C": C,
             "repeats": repeats,
             "scale": scale,
             "reported": len(rows.split.report),
@@ -149,18 +151,20 @@ def _balanced_order(codes: Int[Tensor, " t"], generator: torch.Generator) -> Int
 
 def _crossing(sizes: list[int], curves: Mapping[str, Tensor], level: float, seed: int) -> Estimate:
     if not {"naive_bayes", "linear"} <= set(curves) or len(sizes) < 2:
-        return Estimate(NAN, note="needs naive_bayes and linear at two sizes")
+        return Estimate(NAN, note=Flag.MISSING_INPUT.note("needs naive_bayes and linear at two sizes"))
     gap = curves["linear"] - curves["naive_bayes"]
     value = _zero(sizes, gap.mean(1))
     if math.isnan(value):
         ahead = "the logistic reader" if float(gap.mean()) > 0 else "naive Bayes"
-        return Estimate(NAN, note=f"no crossing in {sizes[0]} to {sizes[-1]} labels; {ahead} is ahead")
+        return Estimate(
+            NAN, note=Flag.OUT_OF_RANGE.note(f"no crossing in {sizes[0]} to {sizes[-1]} labels; {ahead} is ahead")
+        )
     generator = torch.Generator().manual_seed(seed)
     r = gap.shape[1]
     drawn = [_zero(sizes, gap[:, torch.randint(r, (r,), generator=generator)].mean(1)) for _ in range(500)]
     missing = sum(map(math.isnan, drawn))
     low, high = np.nanpercentile([*drawn, value], [50 * (1 - level), 50 * (1 + level)])
-    note = f"{missing} of {len(drawn)} draws do not cross in these sizes" if missing else ""
+    note = Flag.OUT_OF_RANGE.note(f"{missing} of {len(drawn)} draws do not cross in these sizes") if missing else ""
     return Estimate(value, float(low), float(high), r, note)
 
 

@@ -9,13 +9,14 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana.errors import InputError
-from repana.probes import _scores as s
+from repana.probes import _scores
 from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, within
 from repana.probes._data import Rows
 from repana.probes._information import FEW, mdl
 from repana.probes._protocol import PERMUTATIONS, Probe, probed
+from repana.statistics import resampling
 from repana.statistics.intervals import proportion
 from repana.statistics.splits import Split
 
@@ -104,7 +105,7 @@ def probing(
         return found[name].accuracy if name in found else Estimate(NAN, note=reasons[name])
 
     gained = (linear.log_loss.null - linear.losses)[:, None]
-    information = s.resampled(gained, linear.targets, rows.split.report_group, level=level, seed=seed)
+    information = resampling.resampled(gained, linear.targets, rows.split.report_group, level=level, seed=seed)
     selected = len(rows.split.select)
     return Probing(
         linear_probe=accuracy("linear"),
@@ -115,7 +116,7 @@ def probing(
         knn_probe=accuracy("knn"),
         balanced_accuracy=linear.balanced_accuracy,
         log_loss=linear.log_loss_bits,
-        usable_information=s.bits(information),
+        usable_information=_scores.bits(information),
         compression=_compression(rows, level, seed),
         chance=linear.chance,
         capacity=linear.capacity,
@@ -133,5 +134,5 @@ def probing(
 
 def _compression(rows: Rows, level: float, seed: int) -> Estimate:
     if rows.n < FEW:
-        return Estimate(NAN, n=rows.n, note=f"an online code needs {FEW} rows")
+        return Estimate(NAN, n=rows.n, note=Flag.FEW_SAMPLES.note(f"an online code needs {FEW} rows"))
     return mdl(rows.x, rows.codes, probe="lda", level=level, seed=seed).compression

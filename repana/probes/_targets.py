@@ -10,12 +10,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._results import Estimate, as_table
+from repana._estimate import Estimate, as_table
 from repana._typing import Features
-from repana.probes import _refusals
-from repana.probes import _scores as s
+from repana.probes import _refusals, _scores
 from repana.probes._classifiers import unit_of
 from repana.probes._data import reduced, standardised
+from repana.statistics import resampling
 from repana.statistics.splits import Split, split_of
 from repana.summaries.folds import FoldMoments, RidgePath
 from repana.summaries.logistic import logistic
@@ -113,7 +113,7 @@ def multilabel_probe(
     best = (-own.mean(0)).argmin(1)
     c = strengths[best]
     refit = logistic(z[train], y[train], 1 / (c * len(train)), 2)
-    log_p = s.log_probabilities(refit.scores(z[report]), len(train)).cpu()
+    log_p = _scores.log_probabilities(refit.scores(z[report]), len(train)).cpu()
     truth, group = y[report].cpu(), split.report_group
     loss = -log_p.gather(1, truth[:, None])[:, 0]
     right = (log_p.argmax(1) == truth).double()
@@ -122,20 +122,22 @@ def multilabel_probe(
     by_chance = (truth == common).double().mean(1)
 
     def over(values: Tensor) -> Estimate:
-        return s.resampled(values[:, None], None, group, level=level, seed=seed)
+        return resampling.resampled(values[:, None], None, group, level=level, seed=seed)
 
-    weights = list(s.bootstrap_weights(len(truth), None, group, seed))
+    weights = list(resampling.bootstrap_weights(len(truth), None, group, seed))
     weight = torch.cat(weights)[:500]
     precision = _average_precision(p, truth, torch.ones(1, len(truth), dtype=torch.float64))[0]
     drawn = _average_precision(p, truth, weight).nanmean(1)
     log_loss = over(loss.mean(1))
     return MultilabelProbe(
         accuracy=over(right.mean(1)),
-        exact=s.accuracy(right.all(1), group, level=level, seed=seed),
+        exact=_scores.accuracy(right.all(1), group, level=level, seed=seed),
         balanced_accuracy=_balanced(right, truth, group, level, seed),
-        average_precision=s.around(float(precision.nanmean()), drawn[~drawn.isnan()].numpy(), len(truth), level),
+        average_precision=resampling.around(
+            float(precision.nanmean()), drawn[~drawn.isnan()].numpy(), len(truth), level
+        ),
         log_loss=log_loss,
-        log_loss_bits=s.bits(log_loss),
+        log_loss_bits=_scores.bits(log_loss),
         chance=over(by_chance),
         per_label=torch.stack([right.mean(0), precision, loss.mean(0), c.double().cpu()], 1),
         probabilities=p,
@@ -223,14 +225,16 @@ def regression_probe(
     sums = torch.cat([rest, total, truth, guess, truth**2, guess**2, truth * guess, torch.ones(len(rest), 1)], 1)
 
     def over(function: Any) -> Estimate:
-        return s.resampled(sums, None, group, level=level, seed=seed, statistic=lambda a: function(a, t).mean(-1))
+        return resampling.resampled(
+            sums, None, group, level=level, seed=seed, statistic=lambda a: function(a, t).mean(-1)
+        )
 
     def permuted(rows: Tensor) -> list[float]:
         """The mean R^2 over targets of every permutation."""
         left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
         return (1 - left / all_of).view(permutations, t).mean(1).tolist()
 
-    r2 = s.against(over(_r2), permuted(report))
+    r2 = resampling.against(over(_r2), permuted(report))
     information = over(_information)
     w = path.weight[:, columns[:t], best]
     w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]
@@ -241,8 +245,8 @@ def regression_probe(
         mse=over(lambda a, k: a[..., :k] / a[..., -1:]),
         correlation=over(_correlation),
         information=information,
-        information_bits=s.bits(information),
-        capacity=s.range_of(permuted(train), "permutations", "no permutations", len(train)),
+        information_bits=_scores.bits(information),
+        capacity=resampling.range_of(permuted(train), "permutations", "no permutations", len(train)),
         per_target=per,
         predictions=guess + offset.cpu(),
         weight=w,
@@ -298,7 +302,7 @@ def _balanced(right: Tensor, truth: Tensor, group: Tensor | None, level: float, 
         known = torch.stack([b > 0, d > 0], -1)
         return sides.where(known, torch.nan).nanmean(-1).nanmean(-1)
 
-    return s.resampled(columns, None, group, level=level, seed=seed, statistic=both)
+    return resampling.resampled(columns, None, group, level=level, seed=seed, statistic=both)
 
 
 def _average_precision(p: Float[Tensor, "m t"], truth: Tensor, weight: Float[Tensor, "b m"]) -> Float[Tensor, "b t"]:

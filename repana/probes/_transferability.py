@@ -10,7 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._results import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._renamed import renamed
 from repana._typing import Features
 from repana.probes import _refusals
 from repana.probes._data import Labelled, class_sums, reduced
@@ -43,14 +44,15 @@ class Transferability:
         return as_table(self)
 
 
+@renamed(episodes="repeats", groups="jackknife")
 def transferability(
     features: Any,
     labels: Any,
     source: Any = None,
     *,
     shots: int = SHOTS,
-    episodes: int = EPISODES,
-    groups: int = GROUPS,
+    repeats: int = EPISODES,
+    jackknife: int = GROUPS,
     level: float = 0.95,
     seed: int = 0,
 ) -> Transferability:
@@ -68,13 +70,13 @@ def transferability(
     - `leep` (nats, at most 0), of `source` (n, z), the probabilities that the network gives its own classes:
       mean log sum_z P(y|z) source_z, P(y|z) the empirical conditional. `nce` = -H(y|z), z the likeliest source class.
       Both NaN without `source`.
-    - `few_shot_error`: how often the nearest of the class means of `shots` samples is wrong, over `episodes` draws, on
+    - `few_shot_error`: how often the nearest of the class means of `shots` samples is wrong, over `repeats` draws, on
       the samples not drawn; with Student's interval over episodes. `few_shot_bound` = 12 (c - 1)(1 + 1/(2 shots)) CDNV
       bounds it: the nearest mean errs only if 2|x - m_i| + |e_i| + |e_j| >= |m_i - m_j|, e the errors of the means,
       so by Markov with probability at most 3 E(4|x - m_i|^2 + |e_i|^2 + |e_j|^2)/|m_i - m_j|^2. It says something where
       features are collapsed, and is above 1 elsewhere.
 
-    Intervals of the first four and of LEEP and NCE: delete-a-group jackknife with `groups` groups of samples.
+    Intervals of the first four and of LEEP and NCE: delete-a-group jackknife with `jackknife` groups of samples.
 
     Raises InputError for one class, NaN or infinite values, `source` of another length or that is no probabilities.
 
@@ -90,13 +92,13 @@ def transferability(
     True
     """
     _check.level_of(level)
-    for name, value, least in (("shots", shots, 1), ("episodes", episodes, 2), ("groups", groups, 0)):
+    for name, value, least in (("shots", shots, 1), ("repeats", repeats, 2), ("jackknife", jackknife, 0)):
         _check.at_least(value, name, least)
     given = Labelled.of(features, labels, "transferability")
     theta = None if source is None else _refusals.probabilities(source, "source", len(given.given))
     theta = None if theta is None else theta[given.keep.to(theta.device)].double().cpu()
     x, y, c, n = given.x.double(), given.codes, len(given.values), len(given.keep)
-    group = within_class_groups(y, groups, seed) if groups > 1 else torch.full_like(y, -1)
+    group = within_class_groups(y, jackknife, seed) if jackknife > 1 else torch.full_like(y, -1)
     every = torch.ones(n, dtype=torch.bool)
 
     def measure(rows: Tensor) -> dict[str, float]:
@@ -108,7 +110,7 @@ def transferability(
         return found
 
     whole = measure(every)
-    deleted = [measure(group != g) for g in range(groups)] if groups > 1 else []
+    deleted = [measure(group != g) for g in range(jackknife)] if jackknife > 1 else []
     signed = (-math.inf, math.inf)
     bounds = {"h_score": (0.0, float(min(c - 1, x.shape[1]))), "leep": (-math.inf, 0.0), "nce": (-math.inf, 0.0)}
     found = {
@@ -122,13 +124,15 @@ def transferability(
     null = rank * (c - 1) / (n - 1)
     found["h_score"] = replace(found["h_score"], null=null)
     if n <= x.shape[1]:
-        note = f"n = {n} is at most d = {x.shape[1]}: c - 1 whatever the labels"
+        note = Flag.TRIVIAL.note(f"n = {n} is at most d = {x.shape[1]}: c - 1 whatever the labels")
         found["h_score"] = replace(found["h_score"], note=note)
     if whole["exact"]:
-        found["log_me"] = replace(found["log_me"], note="a class is fitted exactly; its evidence has no bound")
-    absent = Estimate(NAN, note="no `source` probabilities")
+        found["log_me"] = replace(
+            found["log_me"], note=Flag.UNDEFINED.note("a class is fitted exactly; its evidence has no bound")
+        )
+    absent = Estimate(NAN, note=Flag.MISSING_INPUT.note("no `source` probabilities"))
     means = class_sums(x, y.to(x.device), c) / torch.bincount(y, minlength=c)[:, None].to(x.device)
-    error, bound = few_shot(x, y, means, shots, episodes, level, seed)
+    error, bound = few_shot(x, y, means, shots, repeats, level, seed)
     return Transferability(
         **{name: found.get(name, absent) for name in ("h_score", "h_score_corrected", "h_score_shrunk", "log_me")},
         leep=found.get("leep", absent),
@@ -139,8 +143,8 @@ def transferability(
             "samples": n,
             "rank": rank,
             "shots": shots,
-            "episodes": episodes,
-            "groups": groups,
+            "repeats": repeats,
+            "jackknife": jackknife,
             "level": level,
             "seed": seed,
         },
@@ -238,7 +242,9 @@ def few_shot(
     bound = Estimate(12 * (c - 1) * (1 + 1 / (2 * shots)) * cdnv, n=n)
     short = int((count <= shots).sum())
     if short:
-        return Estimate(NAN, n=n, note=f"{short} class(es) have no more than {shots} samples"), bound
+        return Estimate(
+            NAN, n=n, note=Flag.FEW_SAMPLES.note(f"{short} class(es) have no more than {shots} samples")
+        ), bound
     generator, wrong = torch.Generator().manual_seed(seed), []
     for _ in range(episodes):
         order = torch.randperm(n, generator=generator)

@@ -7,7 +7,6 @@ from pathlib import Path
 from repana import _report_refusals, plots
 from repana._numbers import number
 from repana._results import Report, Row
-from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
 from repana.report._page import CURVES, page
 from repana.report._pictures import svg
@@ -36,7 +35,7 @@ def fragment(report: Report) -> str:
 
     Of many runs the trajectory or the summary: a depth profile has room for ten.
     """
-    names = headline(report)
+    names = report.headline
     if not names:
         return f"<p>{html.escape(repr(report))}</p>"
     parts = [f"<p>{html.escape(repr(report))}</p>"]

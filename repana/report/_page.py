@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -12,13 +12,12 @@ import numpy as np
 from repana import plots
 from repana._finding import listed
 from repana._numbers import number
+from repana._quantity import Quantity
 from repana._results import Report, Row, penultimate
 from repana._version import __version__
-from repana.analyzers import ACROSS_LAYERS, ANALYZERS, quantity
 from repana.errors import RepanaError
 from repana.findings import SEVERITIES, Finding, explanations, find
 from repana.plots._style import SEQUENTIAL, SIGNED
-from repana.plots.depth import headline
 from repana.report._bibliography import bibtex
 from repana.report._pictures import pixels, svg
 from repana.report._tables import interval, table
@@ -30,15 +29,14 @@ EXAMPLES = 3  # runs named beside a finding that many share
 
 def page(report: Report) -> str:
     """The page as text. Names from the model are escaped by the template engine."""
-    names = headline(report)
+    names = report.headline
     text = resources.files("repana").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": number, "interval": interval}
-    used = {r.analyzer for r in report.rows}
-    methods = [a for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) if a.name in used]
-    shown = {(r.analyzer, r.quantity) for r in report.rows}
+    methods = _methods(report)
+    measured = {(r.analyzer, r.quantity) for r in report.rows}
     few = len(report.runs) <= FEW
     pairs = [(run, split) for run in report.runs for split in report.splits]
     tables = [t for t in (table(report, names, run, split) for run, split in pairs if few) if t.body]
@@ -53,19 +51,26 @@ def page(report: Report) -> str:
         tables=tables,
         drawers=list(_layers(report)) if few else [],
         overview=[] if few else [(run, table(report, names, run, report.splits[0])) for run in report.runs],
-        network=[(r, quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
+        network=[(r, report.quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
         methods=methods,
-        shown=shown,
-        shared={q for _, q in shown if sum(q == other for _, other in shown) > 1},
-        settings={a.name: _settings(report, a.name) for a in methods},
+        shared={q for _, q in measured if sum(q == other for _, other in measured) > 1},
+        settings={name: _settings(report, name) for name in methods},
         confidence=report.confidence,
-        bibtex=bibtex(q.source for a in methods for q in a.quantities if (a.name, q.name) in shown),
+        bibtex=bibtex(report),
         notes=_notes(report) if few else [],
         failures=report.failures,
         csv=base64.b64encode(report.frame().to_csv(index=False).encode()).decode(),
         rows=len(report.rows),
         version=__version__,
     )
+
+
+def _methods(report: Report) -> dict[str, list[Quantity]]:
+    """The quantities of every analyzer that the report has rows of."""
+    found: dict[str, list[Quantity]] = {}
+    for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in report.rows):
+        found.setdefault(analyzer, []).append(report.quantity(analyzer, name))
+    return found
 
 
 def _title(report: Report) -> str:
@@ -108,92 +113,13 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         drawn = plots.heat_map(report, run=run, split=split)
         yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
     layer = penultimate(report, run)
-    for heading, draw, caption in (
-        (
-            "Class means",
-            plots.class_gram,
-            f"Cosines between centred class means of {run}, {split}, at the input of the classifier.",
-        ),
-        (
-            "Class pairs",
-            plots.cdnv_grid,
-            f"How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
-        ),
-        (
-            "Probes",
-            _of_layers(plots.probe_depth),
-            f"Accuracy of probes of {run}, {split}, on rows that nothing was fitted or chosen on, from input to "
-            "output, with what needs no training in grey.",
-        ),
-        (
-            "Layers compared",
-            _of_layers(plots.layer_strip),
-            f"Linear probes of {run}, {split}, against the layer chosen on the select rows: paired differences on the "
-            "same rows.",
-        ),
-        (
-            "Confusion",
-            plots.confusion,
-            f"What the linear probe of {run}, {split}, takes for what, at the input of the classifier.",
-        ),
-        (
-            "Readable features",
-            _of_layers(plots.feature_fan),
-            f"From which layer of {run}, {split}, on each unit of the classifier's input can be read linearly: R² on "
-            "held-out rows, a line a unit, the two simplest and the two most complex in colour.",
-        ),
-        (
-            "Complexity and importance",
-            _of_layers(plots.complexity_plane),
-            f"How complex each unit of the classifier's input is in {run}, {split}, against how much of the predicted "
-            "class's logit is owed to it.",
-        ),
-        (
-            "Feature onsets",
-            _of_layers(plots.onset_histogram),
-            f"How many units of the classifier's input of {run}, {split}, become readable at each layer.",
-        ),
-        (
-            "Betti curves",
-            _of_layers(plots.betti_curves),
-            f"Components that samples of {run}, {split}, form within a distance, over the layer's median distance. "
-            "Clusters that have come apart are steps that stay; labels are not read.",
-        ),
-        (
-            "Spanning trees",
-            _of_layers(plots.edge_lengths),
-            f"Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. Clustered "
-            "layers have most of them near 0 and a few near 1.",
-        ),
-        (
-            "Estimators of dimension",
-            _of_layers(plots.dimension_depth),
-            f"Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, and the "
-            "finest also less the bias of a sample of this size. Where they part there is no single number.",
-        ),
-        (
-            "Dimension over scales",
-            _of_layers(plots.dimension_scale),
-            f"Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
-            "dimension; where it slopes, a number needs its scale beside it.",
-        ),
-        (
-            "Spectrum",
-            _of_layers(plots.spectrum),
-            f"Share of the variance of {run}, {split}, in each principal component, by rank; dotted, the power law "
-            "fitted over its window.",
-        ),
-    ):
+    for panel in plots.PANELS:
         try:
-            drawn = draw(report, layer, run=run, split=split)
+            drawn = panel.drawn(report, layer, run, split)
         except RepanaError:
             continue
-        yield heading, svg(drawn, f"{heading} of {run}", heading.split()[-1]), caption
-
-
-def _of_layers(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """A figure of all layers, called as one of a single layer is."""
-    return lambda report, _, **which: draw(report, **which)
+        caption = panel.caption.format(run=run, split=split)
+        yield panel.heading, svg(drawn, f"{panel.heading} of {run}", panel.heading.split()[-1]), caption
 
 
 def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, str]]]]:
@@ -308,7 +234,7 @@ def _notes(report: Report) -> list[tuple[str, list[str]]]:
     """Notes on values, each with where it applies."""
     found: dict[str, list[str]] = {}
     for r in report.rows:
-        if r.note and not r.note.startswith("feature "):
+        if r.note:
             found.setdefault(r.note, []).append(f"{r.split} {r.layer or 'network'} {r.quantity}")
     recorded = [(note, []) for note in report.about().get("notes", ())]
     return [*recorded, *found.items()]

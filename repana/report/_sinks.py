@@ -12,7 +12,6 @@ from typing import Any
 
 from repana import _report_refusals, plots
 from repana._results import Report, Row
-from repana.plots.depth import headline
 
 NAME = re.compile(r"[^A-Za-z0-9_\-. :/]")  # what MLflow does not take
 
@@ -60,7 +59,7 @@ def _tensorboard(sink: Any, scalars: dict[str, float], report: Report, step: int
         sink.add_scalar(name, value, step)
     for name, figure in _figures(report):
         sink.add_figure(f"repana/{name}", figure, step, close=False)
-    names = headline(report)
+    names = report.headline
     if names:
         sink.add_text("repana/table", report.to_markdown(*names), step)
 
@@ -87,7 +86,7 @@ def _mlflow(sink: Any, scalars: dict[str, float], report: Report, step: int) -> 
 
 
 def _figures(report: Report) -> Iterator[tuple[str, Any]]:
-    names = headline(report)
+    names = report.headline
     if names:
         yield "depth_profile", plots.figure_of(plots.depth_profile(report, *names))
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repana._estimate import span
 from repana._numbers import SIGNIFICANT, number
-from repana._results import Report, Row, span
-from repana.analyzers import Quantity, quantity
-from repana.plots.depth import headline
+from repana._quantity import Quantity
+from repana._results import Report, Row
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
     body = [(layer, tuple(cells.get((layer, name)) for name in full)) for layer in report.layers]
     counts = [r.n for r in cells.values()]
     caption = f"{run}, {split.replace('_', ' ')}" + (f", n = {max(counts)}" if counts else "")
-    lines = tuple(quantity(*name.split(".")) for name in full)
+    lines = tuple(report.quantity(*name.split(".")) for name in full)
     return Table(caption, lines, tuple((layer, row) for layer, row in body if any(row)), tuple(full))
 
 
@@ -41,7 +41,7 @@ def interval(row: Row) -> str:
 
 
 def _chosen(report: Report, names: Sequence[str], run: str | None, split: str | None) -> Table:
-    names, run = names or headline(report), run or report.runs[0]
+    names, run = names or report.headline, run or report.runs[0]
     split = split or report.select(names[0], run=run)[0].split
     for name in names:
         report.select(name, run=run, split=split)  # refuses what is not there

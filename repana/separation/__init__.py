@@ -2,4 +2,9 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_class_divergences": ["ClassDivergences", "class_divergences"],
+    "_fisher": ["Fisher", "fisher"],
+    "_separability": ["DataComplexity", "Separability", "data_complexity", "separability"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

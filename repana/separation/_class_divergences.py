@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, as_table
 from repana._reads import checked
-from repana._results import NAN, Estimate, as_table
 from repana._typing import IGNORED, Array
 from repana.separation import _refusals
 from repana.statistics.intervals import from_jackknife
@@ -105,7 +105,7 @@ def class_divergences(
         raise _refusals.covariances_too_large(len(values), x.shape[1], 8 * len(values) * x.shape[1] ** 2)
     y = y.to(x.device)
     if bool((x.amax(0) == x.amin(0)).all()):
-        nothing = Estimate(NAN, n=len(x), note="every feature is constant")
+        nothing = Estimate(NAN, n=len(x), note=Flag.CONSTANT.note("every feature is constant"))
         return ClassDivergences(nothing, nothing, nothing, nothing, nothing)
     found = _Gaussians.of(x, y, len(values), shrinkage).divergences()
     halves = _halves(x, y, len(values), shrinkage, seed)
@@ -118,7 +118,7 @@ def class_divergences(
         for g in range(GROUPS):
             part = group != g
             deleted.append(_read(_Gaussians.of(x[part], y[part], c, shrinkage).divergences()))
-    note = reason or ("" if deleted else "no interval: too many pairs and features")
+    note = reason or ("" if deleted else Flag.NO_INTERVAL.note("no interval: too many pairs and features"))
     estimates = {
         name: from_jackknife(value, [one[name] for one in deleted], n=n, level=level, note=note, corrected=False)
         for name, value in _read(found).items()
@@ -129,7 +129,7 @@ def class_divergences(
         **estimates,
         noise=Estimate(float(known.mean()), float(known.min()), float(known.max()), n, "range over classes")
         if len(known)
-        else Estimate(NAN, n=n, note="no class has samples for two halves"),
+        else Estimate(NAN, n=n, note=Flag.FEW_SAMPLES.note("no class has samples for two halves")),
         **matrices,
         split_half=halves.cpu(),
         shrinkage=found["shrinkage"].cpu(),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana.summaries.forest import squared
-from repana.summaries.pairwise_distances import BLOCK, Pairs
+from repana.summaries.pairwise_distances import BLOCK, PairwiseDistances
 
 NAN = float("nan")
 TIED = 1e-9  # distances closer than this, relatively, are equal
@@ -18,7 +18,7 @@ TIED = 1e-9  # distances closer than this, relatively, are equal
 # --- distances of every sample ----------------------------------------------------------------------------------------
 
 
-def silhouettes(pairs: Pairs) -> Float[Tensor, " n"]:
+def silhouettes(pairs: PairwiseDistances) -> Float[Tensor, " n"]:
     """(b - a)/max(a, b) of every sample; 0 for the only one of its class, and where both are 0."""
     own = pairs.counts[pairs.codes]
     mine = torch.nn.functional.one_hot(pairs.codes, len(pairs.counts)).bool()
@@ -29,28 +29,28 @@ def silhouettes(pairs: Pairs) -> Float[Tensor, " n"]:
     return torch.where((own > 1) & found.isfinite(), found, 0.0)
 
 
-def by_class(values: Float[Tensor, " n"], pairs: Pairs) -> Float[Tensor, " c"]:
+def by_class(values: Float[Tensor, " n"], pairs: PairwiseDistances) -> Float[Tensor, " c"]:
     """Means of the classes that have samples."""
     totals = torch.zeros(len(pairs.counts), dtype=values.dtype, device=values.device)
     totals.scatter_add_(0, pairs.codes, values)
     return (totals / pairs.counts)[pairs.counts > 0]
 
 
-def nearest_is_own(pairs: Pairs, ties: str = "first") -> Bool[Tensor, " n"]:
+def nearest_is_own(pairs: PairwiseDistances, ties: str = "first") -> Bool[Tensor, " n"]:
     """Whether the nearest other sample is of the own class; of two as near the one with the lower index, or neither."""
     tied = (pairs.own - pairs.enemy).abs() <= TIED * pairs.enemy
     nearer = (pairs.own < pairs.enemy) & ~tied
     return (pairs.own_at >= 0) & (nearer | (tied & (pairs.own_at < pairs.enemy_at) & (ties == "first")))
 
 
-def n2_of_points(pairs: Pairs) -> Float[Tensor, " m"]:
+def n2_of_points(pairs: PairwiseDistances) -> Float[Tensor, " m"]:
     """own/(own + enemy) of every sample that has both; 1/2 where both are 0."""
     known = (pairs.own_at >= 0) & (pairs.enemy_at >= 0)
     own, enemy = pairs.own[known], pairs.enemy[known]
     return torch.where(own + enemy > 0, own / (own + enemy), 0.5)
 
 
-def purity(pairs: Pairs) -> float:
+def purity(pairs: PairwiseDistances) -> float:
     """The share of neighbours of the own class over chance: 1 for pure, 0 without class structure."""
     share = float((pairs.same / pairs.k).mean())
     n = pairs.n

@@ -12,13 +12,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import Estimate, Flag, as_table, noted
 from repana._reads import reads
-from repana._results import Estimate, as_table
-from repana.dimension._terms import noted
 from repana.separation import _formulas as f
 from repana.statistics.intervals import from_error, from_jackknife, proportion
 from repana.summaries.discriminant import within_class_groups
-from repana.summaries.pairwise_distances import Pairs, drawn
+from repana.summaries.pairwise_distances import PairwiseDistances, drawn
 
 GROUPS = 10  # of the jackknife
 FEW = 600  # samples of the jackknife and of the permutations
@@ -73,16 +72,16 @@ class DataComplexity:
         return as_table(self)
 
 
-@reads(Pairs)
+@reads
 def separability(
-    pairs: Pairs,
+    pairs: PairwiseDistances,
     *,
     normalize: str = "l2",
     tolerance_over: str = "class",
     unbiased: bool = True,
     drop_constant: bool = False,
-    groups: int = GROUPS,
-    null: int = 0,
+    jackknife: int = GROUPS,
+    permutations: int = 0,
     level: float = 0.95,
 ) -> Separability:
     """Class separability from the distances between samples. Call as `separability(features, labels)`.
@@ -112,9 +111,9 @@ def separability(
       below 0), or with unbiased=False as Cortes et al. wrote it.
 
     Options of the pass: `k` = 10, `most` = 5000 samples (more are drawn by `seed`, every class in its share), which are
-    the same for every layer. `null`: so many permutations of labels. Intervals: delete one of `groups` drawn within
-    classes (0 for none, which is ten times as fast), on up to 600 samples, the error carried to n by sqrt(600/n); of
-    `sample_uniformity` that of a U-statistic. Unitless.
+    the same for every layer. `permutations`: so many permutations of labels. Intervals: delete one of `jackknife` drawn
+    within classes (0 for none, which is ten times as fast), on up to 600 samples, the error carried to n by
+    sqrt(600/n); of `sample_uniformity` that of a U-statistic. Unitless.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -127,11 +126,11 @@ def separability(
     >>> float(separability([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).thornton)
     1.0
     """
-    _counts(groups, null)
+    _counts(jackknife, permutations)
     _check.choice(normalize, "normalize", NORMALIZE)
     _check.choice(tolerance_over, "tolerance_over", ("class", "all"))
 
-    def measure(p: Pairs) -> dict[str, float]:
+    def measure(p: PairwiseDistances) -> dict[str, float]:
         c, silhouettes = len(p.counts), f.silhouettes(p)
         u = f.directions(p.x, normalize)
         alignment, dots, share = f.alignment(u, p.codes, c)
@@ -153,7 +152,7 @@ def separability(
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
     few = _Few.of(pairs)
-    estimate = _measured(pairs, few, measure, groups, null, level, bounds, passes)
+    estimate = _measured(pairs, few, measure, jackknife, permutations, level, bounds, passes)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
@@ -162,19 +161,19 @@ def separability(
         **estimate,
         class_silhouette=f.by_class(f.silhouettes(pairs), pairs),
         class_dsi=f.dsi(few.ordered, few.pairs.codes, len(pairs.counts)),
-        settings=_settings(pairs, level, null) | {"normalize": normalize, "unbiased": unbiased},
+        settings=_settings(pairs, level, permutations) | {"normalize": normalize, "unbiased": unbiased},
     )
 
 
-@reads(Pairs)
+@reads
 def data_complexity(
-    pairs: Pairs,
+    pairs: PairwiseDistances,
     *,
     ratio: str = "points",
     vertices: bool = True,
     ties: str = "first",
-    groups: int = GROUPS,
-    null: int = 0,
+    jackknife: int = GROUPS,
+    permutations: int = 0,
     level: float = 0.95,
 ) -> DataComplexity:
     """Measures of the complexity of a classification problem, for any number of classes; lower is easier. Call as
@@ -198,7 +197,7 @@ def data_complexity(
     Features are taken as they are, as in ECoL; pymfe scales each to [0, 1] first: give (x - min)/(max - min) for its
     values. problexity differs (F1 doubled, N1 halved and of labels 0 and 1 alone, the second nearest of another class
     in N2), and is not followed. Options of the pass and intervals as in `separability`; `n1` with the error of a mean
-    over a graph, its tree. `null` does not reach f1v, f2 and f3. Unitless.
+    over a graph, its tree. `permutations` does not reach f1v, f2 and f3. Unitless.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -209,11 +208,11 @@ def data_complexity(
     >>> float(data_complexity([[0.0], [1.0], [8.0], [9.0]], [0, 0, 1, 1]).n1)
     0.5
     """
-    _counts(groups, null)
+    _counts(jackknife, permutations)
     _check.choice(ratio, "ratio", ("points", "sums"))
     _check.choice(ties, "ties", ("first", "against"))
 
-    def measure(p: Pairs) -> dict[str, float]:
+    def measure(p: PairwiseDistances) -> dict[str, float]:
         ratios = 1 / (1 + f.feature_ratios(p.x, p.codes, len(p.counts)))
         parts = f.n2_of_points(p)
         known = (p.own_at >= 0) & (p.enemy_at >= 0)
@@ -227,26 +226,26 @@ def data_complexity(
         }
 
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
-    estimate = _measured(pairs, _Few.of(pairs), measure, groups, null, level, bounds)
+    estimate = _measured(pairs, _Few.of(pairs), measure, jackknife, permutations, level, bounds)
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
     functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
     table = torch.stack([f.over_pairs(function, pairs.x, pairs.codes, c) for function in functions.values()], 1)
     return DataComplexity(
         **{
-            name: _of_pairs(pairs, functions[name], table[:, j], work[name], groups, level)
+            name: _of_pairs(pairs, functions[name], table[:, j], work[name], jackknife, level)
             for j, name in enumerate(functions)
         },
-        n1=_crossing(pairs, vertices, null, level),
+        n1=_crossing(pairs, vertices, permutations, level),
         **estimate,
         per_feature=1 / (1 + f.feature_ratios(pairs.x, pairs.codes, c)),
         per_pair=table,
-        settings=_settings(pairs, level, null) | {"ratio": ratio, "vertices": vertices},
+        settings=_settings(pairs, level, permutations) | {"ratio": ratio, "vertices": vertices},
     )
 
 
 def _of_pairs(
-    pairs: Pairs,
+    pairs: PairwiseDistances,
     function: Callable[[Tensor, Tensor], float],
     values: Float[Tensor, " p"],
     work: float,
@@ -256,7 +255,7 @@ def _of_pairs(
     """The mean over pairs of classes, with the jackknife's error where that is a matter of seconds."""
     value, missing = float(values.nanmean()), int(values.isnan().sum())
     lack = "a singular covariance" if function is f.directional else "no feature with a range"
-    note = f"{missing} of {len(values)} pairs of classes have {lack}" if missing else ""
+    note = Flag.MISSING_CLASSES.note(f"{missing} of {len(values)} pairs of classes have {lack}") if missing else ""
     if math.isnan(value) or groups * len(values) * (work + CALL) > AFFORDABLE:
         slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
         return Estimate(value, n=pairs.n, note=noted(note, slow, _part(pairs)))
@@ -268,7 +267,7 @@ def _of_pairs(
     return from_jackknife(value, deleted, n=pairs.n, level=level, bounds=SHARE, note=note, corrected=False)
 
 
-def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate:
+def _crossing(pairs: PairwiseDistances, vertices: bool, null: int, level: float) -> Estimate:
     """N1: indicators of samples depend on each other along the tree, so its variance is psi' A psi over it."""
     edges, n = pairs.tree.edges, pairs.n
 
@@ -291,9 +290,9 @@ def _crossing(pairs: Pairs, vertices: bool, null: int, level: float) -> Estimate
 
 
 def _measured(
-    pairs: Pairs,
+    pairs: PairwiseDistances,
     few: "_Few",
-    measure: Callable[[Pairs], dict[str, float]],
+    measure: Callable[[PairwiseDistances], dict[str, float]],
     groups: int,
     null: int,
     level: float,
@@ -352,12 +351,12 @@ def _dsi(pairs: f.Ordered, codes: Int[Tensor, " n"], classes: int) -> float:
 class _Few:
     """The samples of the jackknife, their squared distances, and the rounding of these."""
 
-    pairs: Pairs
+    pairs: PairwiseDistances
     squared: Float[Tensor, "m m"]
     tie: Float[Tensor, "m m"]
 
     @classmethod
-    def of(cls, pairs: Pairs) -> "_Few":
+    def of(cls, pairs: PairwiseDistances) -> "_Few":
         if pairs.n <= FEW:
             return cls(pairs, *pairs.squared())
         few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
@@ -367,13 +366,13 @@ class _Few:
     def ordered(self) -> f.Ordered:
         return f.Ordered.of(self.squared)
 
-    def part(self, left: Bool[Tensor, " m"]) -> Pairs:
+    def part(self, left: Bool[Tensor, " m"]) -> PairwiseDistances:
         """Some of them."""
         p, square, tie = self.pairs, self.squared[left][:, left], self.tie[left][:, left]
-        return Pairs.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
+        return PairwiseDistances.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
 
 
-def _without(pairs: Pairs, groups: int) -> list[Bool[Tensor, " n"]]:
+def _without(pairs: PairwiseDistances, groups: int) -> list[Bool[Tensor, " n"]]:
     """The samples that stay when one group after the other is left out; none for fewer than two groups."""
     if groups < 2:
         return []
@@ -391,12 +390,12 @@ def _orders(n: int, count: int, seed: int, like: Int[Tensor, " n"]) -> list[Int[
     return [torch.randperm(n, generator=generator).to(like.device) for _ in range(count)]
 
 
-def _part(pairs: Pairs) -> str:
+def _part(pairs: PairwiseDistances) -> str:
     part = f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
     single = int((pairs.counts == 1).sum())
     alone = f"{single} class(es) of one sample have no spread and no neighbour of their own" if single else ""
     return noted(part, alone)
 
 
-def _settings(pairs: Pairs, level: float, null: int) -> dict[str, Any]:
+def _settings(pairs: PairwiseDistances, level: float, null: int) -> dict[str, Any]:
     return {"k": pairs.k, "samples": pairs.n, "permutations": null, "level": level, "seed": pairs.seed}

@@ -2,4 +2,8 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_coding_rate": ["CodingRate", "coding_rate"],
+    "_spectrum": ["Spectrum", "spectrum"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -1,2 +1,16 @@
+from typing import Any
+
+from ._coding_rate import CodingRate as CodingRate
+from ._coding_rate import coding_rate as coding_rate
 from ._spectrum import Spectrum as Spectrum
-from ._spectrum import spectrum as spectrum
+
+def spectrum(
+    features: Any,
+    *,
+    window: tuple[int, int] | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+    nan_policy: str = 'raise',
+) -> Spectrum:
+    """Linear dimensions of a layer, from the eigenvalues of its covariance."""
+

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, as_table, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate, as_table
 from repana.spectra import _refusals
 from repana.statistics.intervals import from_error, from_jackknife, quantile_of
 from repana.summaries.covariance import Covariance
@@ -50,7 +50,7 @@ class Spectrum:
 NAMES = tuple(f.name for f in fields(Spectrum) if f.type in (Estimate, "Estimate"))
 
 
-@reads(Covariance, labels=False)
+@reads
 def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, level: float = 0.95) -> Spectrum:
     """Linear dimensions of a layer, from the eigenvalues of its covariance. Call as `spectrum(features)`.
 
@@ -186,13 +186,13 @@ class _Side:
         if self.coordinates is None:
             return Estimate(found, n=self.n, note=note or UNKNOWN)
         if math.isnan(found):
-            return Estimate(found, n=self.n, note="fewer than three eigenvalues in the window")
+            return Estimate(found, n=self.n, note=Flag.FEW_SAMPLES.note("fewer than three eigenvalues in the window"))
         bounds = (0.0, top) if top < math.inf else (lowest, math.inf)
         half = [float(function(v)) for v in self.halves]
         bias = sum(half) / len(half) - found if half else 0.0
         if math.isnan(bias):
             return Estimate(
-                found, n=self.n, note=f"{note}; no interval: half the samples lack ranks".removeprefix("; ")
+                found, n=self.n, note=noted(note, Flag.NO_INTERVAL.note("no interval: half the samples lack ranks"))
             )
         error = self._error(gradient)
         return from_error(found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note)
@@ -233,7 +233,9 @@ def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
     if z is None:
         return {
             "participation_ratio": Estimate(naive, n=n, note=UNKNOWN),
-            "participation_ratio_unbiased": Estimate(NAN, n=n, note="needs the features of all samples"),
+            "participation_ratio_unbiased": Estimate(
+                NAN, n=n, note=Flag.MISSING_INPUT.note("needs the features of all samples")
+            ),
         }
     s = z.square().sum(1)  # |x_i - m|^2
     t1, t2, fourth = v.sum() * n / (n - 1), v.square().sum() * (n / (n - 1)) ** 2, s.square().sum()
@@ -248,11 +250,11 @@ def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
         moved = fourth + 4 * e * third + 2 * e**2 * s * s.sum() + 4 * e**2 * (n - 1) * along + n * (e**2 * s) ** 2
         others = t1_i**2 / t2_i
         others_unbiased = _unbiased(t1_i, t2_i, moved - s.square() * (1 + e) ** 4, n - 1)
-    value, note = NAN, "needs 4 samples"
+    value, note = NAN, Flag.FEW_SAMPLES.note("needs 4 samples")
     if n >= 4:
         value, note = float(_unbiased(t1, t2, fourth, n)), ""
         if not 0 < value < math.inf:
-            value, note = NAN, f"n = {n} is too few to tell it from infinity"
+            value, note = NAN, Flag.FEW_SAMPLES.note(f"n = {n} is too few to tell it from infinity")
     return {
         "participation_ratio": from_jackknife(naive, others.tolist(), n=n, level=level),
         "participation_ratio_unbiased": from_jackknife(value, others_unbiased.tolist(), n=n, level=level, note=note),

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import stats
 from torch import Tensor
 
-from repana._results import NAN, Estimate
+from repana._estimate import NAN, Estimate
 
 
 def from_replicates(

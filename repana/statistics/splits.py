@@ -12,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import Flag
 from repana._typing import Features
 from repana.statistics import _refusals
 from repana.summaries.neighbours import Neighbours
@@ -63,7 +64,7 @@ class Split:
             for name, at in zip(PARTS, rows):
                 missing = len(known) - len(np.unique(strata[at.numpy()]))
                 if missing:
-                    notes.append(f"{missing} of {len(known)} classes have no {name} row")
+                    notes.append(Flag.MISSING_CLASSES.note(f"{missing} of {len(known)} classes have no {name} row"))
         numbers = None if group is None else torch.from_numpy(group)
         return cls(rows[0], rows[1], rows[2], numbers, seed, tuple(notes))
 

@@ -5,21 +5,23 @@ largest eigenvalue is 1e7 times the smallest is lost in float32. Eigenvalues bel
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from repana._typing import Features
+from repana.summaries._linalg import power_of_two, scaled
+from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
-from repana.summaries.neighbours import power_of_two, scaled
 
 CONSTANT = "every feature is constant"
 WIDEST = 4096  # the smaller side; a float64 decomposition above this takes minutes and gigabytes
 
 
 @dataclass(frozen=True)
-class Covariance:
+class Covariance(Summary):
     """The spectrum of one layer.
 
     `eigenvalues`: the positive ones of S = 1/n sum_i (x_i - m)(x_i - m)', descending; `uncentred`: of 1/n sum x_i x_i'.
@@ -28,6 +30,8 @@ class Covariance:
     no eigenvalues. `varying` counts the features that are not constant. Features whose squares float64 does not hold
     are divided by the power of two `unit`, which is 1 for all others: then everything here is of features/unit.
     """
+
+    labelled: ClassVar[bool] = False
 
     eigenvalues: Float[Tensor, " r"]
     uncentred: Float[Tensor, " u"]
@@ -40,6 +44,12 @@ class Covariance:
     reason: str = ""
     varying: int = 0
     unit: float = 1.0
+
+    @classmethod
+    def of_layer(cls, layer: Layer) -> "Covariance":
+        if layer.subset:
+            return cls.from_moments(layer.moments)
+        return cls.of(layer.features, seed=layer.settings.get("seed", 0))
 
     @classmethod
     def of(cls, features: Features, *, seed: int = 0) -> "Covariance":

@@ -10,6 +10,7 @@ subtract, so leaving a group out costs one factorisation and no further read of 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features, Labels
+from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
@@ -25,12 +27,14 @@ SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter from products of that pr
 
 
 @dataclass(frozen=True)
-class Discriminant:
+class Discriminant(Summary):
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
     `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all
     of these for each group left out, `permuted` for labels in random orders; `reason` says why values are NaN.
     """
+
+    labelled: ClassVar[bool] = True
 
     quotient: Float[Tensor, " r"]
     canonical: Float[Tensor, " r"]
@@ -46,25 +50,34 @@ class Discriminant:
     permuted: tuple["Discriminant", ...] = ()
 
     @classmethod
+    def of_layer(cls, layer: Layer) -> "Discriminant":
+        if layer.subset:
+            return cls.from_moments(layer.moments)
+        jackknife = GROUPS if layer.settings.get("bootstrap", GROUPS) else 0
+        return cls.of(layer.features, layer.labels, jackknife=jackknife, seed=layer.settings.get("seed", 0))
+
+    @classmethod
     def of(
         cls,
         features: Features,
         labels: Labels,
         *,
-        groups: int = GROUPS,
+        jackknife: int = GROUPS,
         shrinkage: float | str = 0.0,
-        null: int = 0,
+        permutations: int = 0,
         seed: int = 0,
     ) -> "Discriminant":
-        """From arrays, with `groups` leave-one-group-out values and `null` permutations of labels (0 for none)."""
+        """From arrays, with `jackknife` leave-one-group-out values and `permutations` permutations of labels (0 for
+        none).
+        """
         shrinkage = _check.shrinkage_of(shrinkage)
         shrinkage = _share_of_diagonal(features, labels) if isinstance(shrinkage, str) else shrinkage
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
-        parts = leave_out(features, labels, total, groups, seed) if groups > 1 else ()
+        parts = leave_out(features, labels, total, jackknife, seed) if jackknife > 1 else ()
         generator = torch.Generator().manual_seed(seed)
-        orders = (torch.randperm(len(labels), generator=generator).to(labels.device) for _ in range(null))
+        orders = (torch.randperm(len(labels), generator=generator).to(labels.device) for _ in range(permutations))
         mixed = (Moments.of(features, labels[order], scatter=total.scatter is not None) for order in orders)
         deleted, permuted = (
             tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in some)

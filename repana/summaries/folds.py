@@ -14,10 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision, gram
 
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
-HALVED = 128  # rows of X'X at a time
 PILOT = 256  # rows whose mean is the shift
 LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
 
@@ -192,17 +191,6 @@ class RidgePath:
         for part, found in self.left_out(features, targets):
             total += found.sub_(targets[part][:, :, None]).square_().sum(0)
         return total / len(features)
-
-
-def gram(x: Features) -> Float[Tensor, "d d"]:
-    """X'X of which the lower half alone is multiplied."""
-    d = x.shape[1]
-    found = x.new_empty(d, d)
-    with full_precision():
-        for start in range(0, d, HALVED):
-            stop = min(start + HALVED, d)
-            found[start:stop, :stop] = x[:, start:stop].T @ x[:, :stop]
-    return found.tril() + found.tril(-1).T
 
 
 def _moved(features: Features, shift: Float[Tensor, " d"]) -> Features:

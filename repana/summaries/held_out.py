@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana._typing import Features
-from repana.summaries.folds import HALVED, FoldMoments, Normal
+from repana.summaries._linalg import HALVED
+from repana.summaries.folds import FoldMoments, Normal
 
 # of tr(X'X)/d: from nearly none, also for a unit that varies a million times less, to far above the largest eigenvalue
 GRID = tuple(10.0**k for k in (-12, -10, -8, *range(-6, 7)))

@@ -21,8 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features
-from repana.summaries.folds import gram
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision, gram
 
 MEMORY = 10  # pairs of L-BFGS
 WIDTH = 512  # columns (classes x problems) of one product on a CPU; wider ones are no faster

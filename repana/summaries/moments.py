@@ -9,12 +9,14 @@ gives the same value.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features, Labels
+from repana.summaries._summary import Layer, Summary
 
 CHUNK_BYTES = 2**20  # a chunk and its two buffers stay in a core's second-level cache
 MOST_ROWS = 512  # that are summed in float32 before the float64 totals take them, or 4 per class where that is more
@@ -27,12 +29,14 @@ FAR = 1e3  # the same for the means that were found, above which one array is su
 
 
 @dataclass(frozen=True)
-class Moments:
+class Moments(Summary):
     """First and second moments of features, per class, exact in float64.
 
     `trace[c]` is the sum of squared distances of class c to its mean; `spread[f]` the sum over all samples of squared
     deviations of feature f from the class mean; `scatter` the (d, d) matrix of which `spread` is the diagonal.
     """
+
+    labelled: ClassVar[bool] = True
 
     classes: Int[Tensor, " c"]
     count: Int[Tensor, " c"]
@@ -40,6 +44,10 @@ class Moments:
     trace: Float[Tensor, " c"]
     spread: Float[Tensor, " d"] | None = None
     scatter: Float[Tensor, "d d"] | None = None
+
+    @classmethod
+    def of_layer(cls, layer: Layer) -> "Moments":
+        return layer.moments if layer.moments is not None else cls.of(layer.features, layer.labels)
 
     @classmethod
     def of(

@@ -1,8 +1,9 @@
 """The distinct samples of a layer and their nearest neighbours, from one search for all that reads distances."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -11,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._typing import Features, Labels
 from repana.summaries import _refusals
+from repana.summaries._summary import Layer, Summary
 from repana.summaries.neighbours import MEMORY, Neighbours
 
 POLICIES = ("drop", "keep", "raise")
@@ -19,11 +21,13 @@ MOST = 20_000  # samples of a layer that are searched, unless more are asked for
 
 
 @dataclass(frozen=True)
-class Cloud:
+class NeighbourGraph(Summary):
     """`neighbours` among the samples `rows`; `duplicates` were dropped (or kept), `seen` samples were given.
 
     `features` are those of `rows`, for what reads directions or searches further.
     """
+
+    labelled: ClassVar[bool] = False
 
     neighbours: Neighbours
     rows: Int[Tensor, " m"]
@@ -43,6 +47,18 @@ class Cloud:
         return SHARED if most < SHARED else most + 1  # some read one beyond
 
     @classmethod
+    def of_layer(cls, layer: Layer) -> "NeighbourGraph":
+        return cls.of(layer.features, layer.labels_or_none, seed=layer.settings.get("seed", 0))
+
+    @classmethod
+    def options(cls) -> dict[str, inspect.Parameter]:
+        return {name: p for name, p in super().options().items() if name != "k"}  # each quantity has a `k` of its own
+
+    @classmethod
+    def asked(cls, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {**super().asked(options), "k": cls.needed(options)}
+
+    @classmethod
     def of(
         cls,
         features: Features,
@@ -50,17 +66,18 @@ class Cloud:
         *,
         k: int = SHARED,
         duplicates: str = "drop",
-        most: int = MOST,
+        max_samples: int = MOST,
         seed: int = 0,
         memory: int = MEMORY,
-    ) -> "Cloud":
-        """Up to `k` neighbours, fewer where there are not so many samples; of at most `most` samples drawn by `seed`.
+    ) -> "NeighbourGraph":
+        """Up to `k` neighbours, fewer where there are not so many samples; of at most `max_samples` samples drawn by
+        `seed`.
 
         `duplicates`: of samples that are equal in every feature, "drop" keeps the first, "keep" all, "raise" refuses.
         `labels` make the search of collapsed features faster and change no value.
         """
         _check.choice(duplicates, "duplicates", POLICIES)
-        rows = some(len(features), most, seed).to(features.device)
+        rows = some(len(features), max_samples, seed).to(features.device)
         x = features if len(rows) == len(features) else features[rows]
         codes = None if labels is None else labels[rows.to(labels.device)]
         if len(rows) < 2:

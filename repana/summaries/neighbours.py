@@ -19,6 +19,7 @@ from torch import Tensor
 from repana import _check
 from repana._typing import Array, Features, Labels
 from repana.summaries import _refusals
+from repana.summaries._linalg import full_precision, power_of_two, scaled
 
 METRICS = ("euclidean", "cosine", "inner")
 MARGIN = 28.0  # c: twice the largest error seen, and the rounding of centred features
@@ -249,31 +250,6 @@ class _Step:
         inside = torch.gather(grouped, 1, best[:, :, None].expand(-1, -1, GROUP)).flatten(1)
         values, at = torch.topk(inside, m, largest=False, sorted=False)
         return values, torch.gather(best, 1, at // GROUP) * GROUP + at % GROUP
-
-
-class full_precision:
-    """TF32 and its like off for a product, and back to what it was."""
-
-    def __enter__(self) -> None:
-        self._before = torch.get_float32_matmul_precision()
-        if self._before != "highest":
-            torch.set_float32_matmul_precision("highest")
-
-    def __exit__(self, *_: object) -> None:
-        if self._before != "highest":
-            torch.set_float32_matmul_precision(self._before)
-
-
-def power_of_two(*arrays: Tensor) -> float:
-    """2^e with the largest absolute value in [2^e, 2^(e+1)): dividing by it changes no digit."""
-    largest = max(float(x.abs().amax()) for x in arrays)
-    return 2.0 ** math.floor(math.log2(largest)) if largest > 0 else 1.0
-
-
-def scaled(x: Tensor, scale: float) -> Tensor:
-    """x over a power of two, in two steps: the inverse of a subnormal scale is infinite."""
-    half = 2.0 ** (math.frexp(scale)[1] // 2)
-    return x * (1 / half) * (half / scale)
 
 
 def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repana.summaries.neighbours import full_precision
+from repana.summaries._linalg import full_precision
 
 STEPS, ROUNDS = 4000, 30
 ROUGH = 40  # steps before rows are solved exactly

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features, Labels
+from repana.summaries._linalg import power_of_two, scaled
+from repana.summaries._summary import Layer, Summary
 from repana.summaries.forest import squared
-from repana.summaries.neighbours import power_of_two, scaled
 from repana.summaries.tree import Tree
 
 MOST = 5_000  # samples, unless more are asked for
@@ -27,7 +29,7 @@ BLOCK = 2**26  # bytes of distances at a time
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairwiseDistances(Summary):
     """Labelled samples and what their distances tell. `x` in float64, divided by a power of two; codes from 0 on.
 
     `sums` (n, c): the sum of distances to the samples of each class. `own`, `enemy`: the distance to the nearest other
@@ -36,6 +38,8 @@ class Pairs:
     tied at the k-th place counted in part. `near` and `reach`: the nearest neighbours and their distances. `seen`
     samples were given, of which these were drawn.
     """
+
+    labelled: ClassVar[bool] = True
 
     x: Float[Tensor, "n d"]
     codes: Int[Tensor, " n"]
@@ -63,12 +67,18 @@ class Pairs:
         return Tree.of(self.x)
 
     @classmethod
-    def of(cls, features: Features, labels: Labels, *, k: int = NEAREST, most: int = MOST, seed: int = 0) -> "Pairs":
-        """Of all samples, or of `most` of them drawn by `seed`, every class in its share."""
+    def of_layer(cls, layer: Layer) -> "PairwiseDistances":
+        return cls.of(layer.features, layer.labels, seed=layer.settings.get("seed", 0))
+
+    @classmethod
+    def of(
+        cls, features: Features, labels: Labels, *, k: int = NEAREST, max_samples: int = MOST, seed: int = 0
+    ) -> "PairwiseDistances":
+        """Of all samples, or of `max_samples` of them drawn by `seed`, every class in its share."""
         seen = len(features)
-        k, most = _check.at_least(k, "k", 1), _check.at_least(most, "most", 2)
+        k, max_samples = _check.at_least(k, "k", 1), _check.at_least(max_samples, "max_samples", 2)
         values, codes = torch.unique(labels.to(features.device), return_inverse=True)
-        rows = drawn(codes, most, seed)
+        rows = drawn(codes, max_samples, seed)
         x, codes = features[rows].double(), codes[rows]
         if len(codes) < 2:
             raise _check.too_few_samples("separability", len(codes), 2)
@@ -84,7 +94,7 @@ class Pairs:
         squared: Float[Tensor, "n n"],
         tie: Float[Tensor, "n n"],
         k: int,
-    ) -> "Pairs":
+    ) -> "PairwiseDistances":
         """From squared distances that are known, with their rounding."""
         rows = torch.arange(len(x), device=x.device)
         return cls._read(x, codes, classes, iter([(rows, squared.clone(), tie)]), k, len(x), 0)
@@ -99,7 +109,7 @@ class Pairs:
         k: int,
         seen: int,
         seed: int,
-    ) -> "Pairs":
+    ) -> "PairwiseDistances":
         n = len(x)
         member = torch.nn.functional.one_hot(codes, classes).to(x)
         counts = member.sum(0).long()
@@ -132,7 +142,7 @@ class Pairs:
         parts = list(_blocks(self.x))
         return torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
 
-    def relabelled(self, orders: Sequence[Int[Tensor, " n"]]) -> "list[Pairs]":
+    def relabelled(self, orders: Sequence[Int[Tensor, " n"]]) -> "list[PairwiseDistances]":
         """The same samples with their labels in other orders: one more pass for all, the rest from the kept lists."""
         c, several = len(self.counts), [self.codes[order] for order in orders]
         if not several:
@@ -143,7 +153,7 @@ class Pairs:
             sums[rows] = square.sqrt_() @ members
         return [self._with(codes, sums[:, i * c : (i + 1) * c]) for i, codes in enumerate(several)]
 
-    def _with(self, codes: Int[Tensor, " n"], sums: Float[Tensor, "n c"]) -> "Pairs":
+    def _with(self, codes: Int[Tensor, " n"], sums: Float[Tensor, "n c"]) -> "PairwiseDistances":
         alike = codes[self.near] == codes[:, None]
         own_at, own, _ = self._first(alike)
         enemy_at, enemy, inside = self._first(~alike)
@@ -174,12 +184,12 @@ class Pairs:
         place = torch.where(known, self.near.gather(1, at)[:, 0], -1)
         return place, torch.where(known, self.reach.gather(1, at)[:, 0], math.inf), at[:, 0].to(self.x)
 
-    def part(self, rows: Int[Tensor, " m"]) -> "tuple[Pairs, Float[Tensor, 'm m'], Float[Tensor, 'm m']]":
+    def part(self, rows: Int[Tensor, " m"]) -> "tuple[PairwiseDistances, Float[Tensor, 'm m'], Float[Tensor, 'm m']]":
         """Some of the samples, their squared distances, and the rounding of these."""
         x = self.x[rows]
         parts = list(_blocks(x))
         square, tie = torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
-        return Pairs.of_matrix(x, self.codes[rows], len(self.counts), square, tie, self.k), square, tie
+        return PairwiseDistances.of_matrix(x, self.codes[rows], len(self.counts), square, tie, self.k), square, tie
 
 
 def _blocks(

@@ -140,7 +140,7 @@ def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:
         total[start:stop, :stop] += z[start:stop] @ z[:stop].T
 
 
-def bootstrap(
+def bootstrapped(
     features: Features,
     slot: Labels,
     moments: Moments,

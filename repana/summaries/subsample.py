@@ -1,6 +1,7 @@
 """A fixed subset of a layer's samples, the same for every layer and checkpoint: what topology is read from."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -8,16 +9,19 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Features, Labels
+from repana.summaries._linalg import power_of_two, scaled
+from repana.summaries._summary import Layer, Summary
 from repana.summaries.neighbour_graph import some
-from repana.summaries.neighbours import power_of_two, scaled
 
 MOST = 2_000
 NORMALIZE = ("center+l2", "center", "l2", "none")
 
 
 @dataclass(frozen=True)
-class Sketch:
+class Subsample(Summary):
     """`x` in float64, of at most `most` of `seen` samples at `rows`, divided by `scale`, a power of two."""
+
+    labelled: ClassVar[bool] = False
 
     x: Float[Tensor, "m d"]
     rows: Int[Tensor, " m"]
@@ -30,12 +34,18 @@ class Sketch:
         return len(self.rows)
 
     @classmethod
-    def of(cls, features: Features, labels: Labels | None = None, *, most: int = MOST, seed: int = 0) -> "Sketch":
+    def of_layer(cls, layer: Layer) -> "Subsample":
+        return cls.of(layer.features, seed=layer.settings.get("seed", 0))
+
+    @classmethod
+    def of(
+        cls, features: Features, labels: Labels | None = None, *, max_samples: int = MOST, seed: int = 0
+    ) -> "Subsample":
         """Drawn by `seed` from the number of samples alone: labels and features change nothing."""
-        n, most = len(features), _check.at_least(most, "most", 3)
+        n, max_samples = len(features), _check.at_least(max_samples, "max_samples", 3)
         if n < 3:
             raise _check.too_few_samples("topology", n, 3)
-        rows = some(n, most, seed).to(features.device)
+        rows = some(n, max_samples, seed).to(features.device)
         x = features[rows].double()
         scale = power_of_two(x)
         return cls(scaled(x, scale), rows, n, scale, seed)

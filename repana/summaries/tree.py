@@ -21,7 +21,8 @@ from torch import Tensor
 
 from repana import _check
 from repana._typing import Array, Features
-from repana.summaries.neighbours import MEMORY, Neighbours, full_precision, power_of_two, scaled
+from repana.summaries._linalg import full_precision, power_of_two, scaled
+from repana.summaries.neighbours import MEMORY, Neighbours
 
 ROWS = 1024  # of a block of distances
 SEEDED = 8  # neighbours that Boruvka's algorithm starts from

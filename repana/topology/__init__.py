@@ -2,4 +2,7 @@
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
+EXPORTS = {
+    "_persistence": ["H0Separability", "Persistence", "diagram_distance", "h0_separability", "persistence", "rtd"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -12,12 +12,12 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
+from repana._estimate import NAN, Estimate, Flag, as_table, noted
 from repana._reads import reads
-from repana._results import NAN, Estimate, as_table
+from repana._renamed import renamed
 from repana._typing import Array
-from repana.dimension._terms import noted
 from repana.summaries.forest import distances, spanning_edges
-from repana.summaries.subsample import Sketch
+from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
 from repana.topology import _refusals
 
@@ -51,9 +51,9 @@ class H0Separability:
         return as_table(self)
 
 
-@reads(Sketch, labels=False)
+@reads
 def h0_separability(
-    sketch: Sketch, *, normalize: str = "center+l2", tau: float = 0.5, level: float = 0.95
+    subsample: Subsample, *, normalize: str = "center+l2", tau: float = 0.5, level: float = 0.95
 ) -> H0Separability:
     """Separability without labels, from H0 persistence. Call as `h0_separability(features)`; higher is more clustered.
 
@@ -91,21 +91,21 @@ def h0_separability(
     0.9697
     """
     _check.in_range(tau, "tau", 1e-6, 1 - 1e-6)
-    x, dead = sketch.normalized(normalize)
-    n, deaths = sketch.n, Tree.of(x).lengths
-    note = f"{dead} samples of zeros have no direction" if dead else ""
-    note = noted(note, f"{n} of {sketch.seen} samples" if n < sketch.seen else "")
-    settings = {"normalize": normalize, "samples": n, "tau": tau, "level": level, "seed": sketch.seed}
+    x, dead = subsample.normalized(normalize)
+    n, deaths = subsample.n, Tree.of(x).lengths
+    note = Flag.CONSTANT.note(f"{dead} samples of zeros have no direction") if dead else ""
+    note = noted(note, Flag.SUBSET.note(f"{n} of {subsample.seen} samples") if n < subsample.seen else "")
+    settings = {"normalize": normalize, "samples": n, "tau": tau, "level": level, "seed": subsample.seed}
     if not float(deaths[-1]) > 0:
-        nothing = Estimate(NAN, n=n, note="all samples are equal")
+        nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("all samples are equal"))
         return H0Separability(nothing, nothing, nothing, nothing, nothing, deaths.cpu(), settings=settings)
     between = distances(x)
-    values, halves = statistics(deaths, tau), _halves(between, tau, sketch.seed)
+    values, halves = statistics(deaths, tau), _halves(between, tau, subsample.seed)
     low, high = torch.triu_indices(n, n, 1, device=between.device)
     median = float(between[low, high].median()) or float(between[low, high].mean())
     scales = torch.tensor(SCALES, dtype=torch.float64)
     counts = 1 + (deaths.cpu()[None] > scales[:, None] * median * (1 + 1e-12)).sum(1)
-    unit = sketch.scale if not normalize.endswith("l2") else 1.0
+    unit = subsample.scale if not normalize.endswith("l2") else 1.0
     found = {
         name: _over_halves(value, [h[name] for h in halves], name, n, level, note) for name, value in values.items()
     }
@@ -200,11 +200,12 @@ class Persistence:
         return f"Persistence({parts}; {self.settings['samples']} samples)"
 
 
+@renamed(most="max_samples")
 def persistence(
     features: Array,
     *,
     dimension: int = 1,
-    most: int = HOMOLOGY_MOST,
+    max_samples: int = HOMOLOGY_MOST,
     choose: str = "random",
     normalize: str = "none",
     seed: int = 0,
@@ -219,7 +220,7 @@ def persistence(
       `total[k]` the sum of lengths. `betti[k]` the number of bars alive at `scales` = 0, 0.025, ..., 1.5 times the
       `median` distance, so that layers can be laid side by side.
 
-    `most` samples, by `choose`: "random", drawn by `seed` alone, the same for every layer and checkpoint, or
+    `max_samples` samples, by `choose`: "random", drawn by `seed` alone, the same for every layer and checkpoint, or
     "farthest", each the farthest from those before it, which keeps holes and outliers. `normalize` as in
     `h0_separability`. Work grows as n^2.6 for H1 and far faster above: what would take more than `memory` bytes is
     refused with the estimate before it starts.
@@ -236,18 +237,18 @@ def persistence(
     [[0.1047, 1.7321]]
     """
     _check.choice(choose, "choose", ("random", "farthest"))
-    dimension, most = _check.at_least(dimension, "dimension", 0), _check.at_least(most, "most", 3)
+    dimension, max_samples = _check.at_least(dimension, "dimension", 0), _check.at_least(max_samples, "max_samples", 3)
     x = _check.features_of(features)
-    sketch = Sketch.of(x, most=most if choose == "random" else len(x), seed=seed)
-    n = min(most, sketch.n)
+    subsample = Subsample.of(x, max_samples=max_samples if choose == "random" else len(x), seed=seed)
+    n = min(max_samples, subsample.n)
     if dimension > 0:
         needed, seconds = rips_cost(n, dimension)
         if needed > memory:
             raise _refusals.homology_too_large(n, needed, memory, seconds)
-    points, _ = sketch.normalized(normalize)
+    points, _ = subsample.normalized(normalize)
     if n < len(points):
         points = points[_farthest(points, n)]
-    unit = sketch.scale if not normalize.endswith("l2") else 1.0
+    unit = subsample.scale if not normalize.endswith("l2") else 1.0
     between = distances(points)
     tree, _ = spanning_edges([between], torch.zeros(1, dtype=torch.int64, device=x.device),
                              torch.arange(n, device=x.device)[None])  # fmt: skip
@@ -263,7 +264,7 @@ def persistence(
         betti={k: _alive(d, scales) + (k == 0) for k, d in found.items()},
         scales=np.asarray(SCALES),
         median=median * unit,
-        settings={"samples": n, "seen": sketch.seen, "choose": choose, "normalize": normalize, "seed": seed},
+        settings={"samples": n, "seen": subsample.seen, "choose": choose, "normalize": normalize, "seed": seed},
     )
 
 
@@ -384,7 +385,7 @@ def rtd(
         found.append((_barcode(first, second) + _barcode(second, first)) / 2)
     value = float(np.mean(found))
     if len(found) < 2:
-        return Estimate(value, n=len(parts[0]), note="no interval: one batch")
+        return Estimate(value, n=len(parts[0]), note=Flag.NO_INTERVAL.note("no interval: one batch"))
     half = float(stats.t.ppf(0.5 + level / 2, len(found) - 1)) * float(np.std(found, ddof=1)) / math.sqrt(len(found))
     return Estimate(value, max(0.0, value - half), value + half, len(parts[0]), f"{len(found)} batches")
 

@@ -11,7 +11,7 @@ def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> Inpu
     return InputError(
         "RA246",
         f"persistent homology of {n} samples needs about {_bytes(needed)} and {seconds:.0f} s, and `memory` is "
-        f"{_bytes(budget)}; take `most=` fewer samples, or raise `memory=`.",
+        f"{_bytes(budget)}; take `max_samples=` fewer samples, or raise `memory=`.",
     )
 
 

@@ -1,0 +1,135 @@
+"""An estimate: a value with its interval, its null, and what to beware of."""
+
+import html
+import math
+from dataclasses import dataclass, fields
+from enum import StrEnum, auto
+from typing import Any
+
+from repana._numbers import number, percent
+
+NAN = float("nan")
+
+
+class Flag(StrEnum):
+    """What there is to know of a value beside it; what reads estimates reads these, never the words of a note."""
+
+    NOT_APPLICABLE = auto()  # asks for something that is not there by design, as duality away from the classifier
+    MISSING_INPUT = auto()  # something that it needs was not given
+    TRIVIAL = auto()  # has this value whatever the features
+    UNDEFINED = auto()  # the formula has no value here
+    COINCIDING_MEANS = auto()  # class means that are equal
+    NO_SIMPLEX = auto()  # more classes than a simplex frame has room for
+    CONSTANT = auto()  # features that do not vary
+    REPEATED = auto()  # features that are copies of another
+    DUPLICATES = auto()  # samples that are copies of another
+    TIES = auto()  # distances that are equal
+    FEW_SAMPLES = auto()  # fewer than it needs, or than it should have
+    SUBSET = auto()  # of some of the samples
+    MISSING_CLASSES = auto()  # classes without samples
+    DEPENDENT = auto()  # rows that depend on each other
+    NO_INTERVAL = auto()  # has no interval for a reason of its own
+    SCALE_DEPENDENT = auto()  # differs between scales, so that no single number stands for it
+    AT_BOUND = auto()  # at the end of what can be told apart here
+    NOT_CONVERGED = auto()  # an optimisation or a search that did not end
+    APPROXIMATED = auto()  # read through a projection or another approximation
+    OUT_OF_RANGE = auto()  # beyond what can be calibrated or searched
+
+    def note(self, text: str) -> "Note":
+        """A note that spells this flag out."""
+        return Note(text, self)
+
+
+class Note(str):
+    """The words of a note, with the flags that they spell out."""
+
+    flags: tuple[Flag, ...]
+
+    def __new__(cls, text: str = "", *flags: Flag) -> "Note":
+        made = super().__new__(cls, text)
+        made.flags = flags
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Note, (str(self), *self.flags)
+
+
+def noted(*parts: str) -> Note:
+    """Remarks as one note, without the empty ones, with the flags of all."""
+    flags = dict.fromkeys(flag for part in parts for flag in getattr(part, "flags", ()))
+    return Note("; ".join(part for part in parts if part), *flags)
+
+
+LEVEL = 0.95  # of intervals, where nothing else was asked for
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
+
+    `flags` say the same as the note, for what reads estimates; a `Note` brings its own. `label` is a name that goes
+    with the value, as that of the chosen layer. `null` is the value expected without any relation between features and
+    labels, with its own range. `calibrated` is the estimate less the bias of a sample of this size, where it was asked
+    for.
+    """
+
+    value: float
+    low: float = NAN
+    high: float = NAN
+    n: int = 0
+    note: str = ""
+    null: float = NAN
+    null_low: float = NAN
+    null_high: float = NAN
+    calibrated: "Estimate | None" = None
+    flags: tuple[Flag, ...] = ()
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        of_note = getattr(self.note, "flags", ())
+        if of_note:
+            object.__setattr__(self, "flags", tuple(dict.fromkeys((*self.flags, *of_note))))
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __int__(self) -> int:
+        return int(self.value)
+
+    def __repr__(self) -> str:
+        return f"Estimate({self})" if not self.n else f"Estimate({self}, n={self.n})"
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(str(self))}</code>"
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" [{self.low:.4g}, {self.high:.4g}]"
+        interval += "" if self.calibrated is None else f", calibrated {self.calibrated}"
+        return f"{self.value:.4g}{interval}" + (f" ({self.note})" if self.note else "")
+
+
+def estimates(result: object) -> dict[str, Estimate]:
+    """The scalar quantities of a result by name."""
+    found = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
+    return {name: value for name, value in found.items() if isinstance(value, Estimate)}
+
+
+def as_table(result: object) -> str:
+    """A result for a notebook: its quantities with interval and null, and the names of its arrays."""
+    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
+    shown = {name: e for name, e in named.items() if isinstance(e, Estimate) and Flag.NOT_APPLICABLE not in e.flags}
+    lines = [
+        f"<tr><th>{name}</th><td>{number(e.value)}</td><td>{span(e.low, e.high)}</td><td>{number(e.null)}</td>"
+        f"<td>{html.escape(e.note)}</td></tr>"
+        for name, e in shown.items()
+    ]
+    level = percent(getattr(result, "settings", {}).get("level", LEVEL))
+    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>note</th></tr>"
+    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
+    caption = f"<caption>{type(result).__name__}</caption>"
+    return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
+
+
+def span(low: float, high: float) -> str:
+    """[low, high], or nothing."""
+    return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"

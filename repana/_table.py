@@ -1,0 +1,123 @@
+"""The terms of the registry: a quantity, the analyzer that measures it, the family that both belong to."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from repana._activations import Activations
+from repana._measure import needs_labels
+from repana._quantity import Quantity
+
+if TYPE_CHECKING:
+    from repana._finding import Finding, View
+
+
+@dataclass(frozen=True)
+class Analyzer:
+    """A function that measures one layer, and its quantities; its parameters say what it reads (`repana._measure`).
+
+    `on_layer` is what is called on a recorded layer where that is not the function itself. `default=False` leaves it
+    out of "all": it is measured where it is named.
+    """
+
+    function: Callable[..., Any]
+    quantities: tuple[Quantity, ...] = ()
+    name: str = ""
+    on_layer: Callable[..., Any] | None = None
+    default: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.function.__name__)
+
+    @property
+    def labels(self) -> bool:
+        """Whether it needs labels."""
+        return needs_labels(self.measure)
+
+    @property
+    def measure(self) -> Callable[..., Any]:
+        """What is called on a layer."""
+        return self.on_layer or self.function
+
+    @property
+    def result(self) -> Any:
+        """The class of its results."""
+        return _result(self.function)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results by layer (the whole network is the layer ""), arrays by layer and name, and settings to be recorded."""
+
+    results: Mapping[str, Any]
+    arrays: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One split of a run, all of its layers measured: what quantities of the whole network are read from.
+
+    `results` has what every analyzer found, by layer; `found` what was measured across layers so far. `untrained()`
+    records the same data through copies of the network with new random weights (none where no `baselines` were asked
+    for), and `inputs()` is the network's raw input (n, d), or None where that is no array of numbers.
+    """
+
+    run: str
+    split: str
+    activations: Activations
+    results: Mapping[str, Mapping[str, Any]]
+    settings: Mapping[str, Any]
+    fail: Callable[[str, str, str, Exception], None]  # split, layer, analyzer, error
+    found: dict[str, Outcome] = field(default_factory=dict)
+    untrained: Callable[[], list[Activations]] = list
+    inputs: Callable[[], Any] = lambda: None
+
+    def of(self, analyzer: str) -> dict[str, Any]:
+        """The results of one analyzer by layer, in forward order."""
+        return {layer: found[analyzer] for layer, found in self.results.items() if analyzer in found}
+
+
+@dataclass(frozen=True)
+class Across:
+    """What is read from the layers together: `read` gives an `Outcome` of a `Context`, or None where there is nothing.
+
+    `function` is what a user calls for the same. `needs` names the analyzers whose results it reads, and it is measured
+    where those are; without any it is measured with "all" or by its own name.
+    """
+
+    function: Callable[..., Any]
+    read: Callable[[Context], Outcome | None]
+    quantities: tuple[Quantity, ...]
+    name: str = ""
+    needs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.function.__name__)
+
+    @property
+    def result(self) -> Any:
+        """The class of its results, of each layer where there are several."""
+        return _result(self.function)
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family adds: analyzers of layers, quantities across layers, findings by code, works by name in BibTeX."""
+
+    name: str
+    analyzers: tuple[Analyzer, ...]
+    across: tuple[Across, ...] = ()
+    findings: Mapping[str, tuple[str, "Callable[[View], Finding]"]] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+
+def _result(function: Callable[..., Any]) -> Any:
+    found = inspect.signature(function).return_annotation
+    return get_args(found)[-1] if get_args(found) else found
+
+
+def described(analyzers: Iterable[Analyzer | Across]) -> dict[str, dict[str, Any]]:
+    """What a report keeps of quantities, by `analyzer.quantity`."""
+    return {f"{a.name}.{q.name}": q.described() for a in analyzers for q in a.quantities}

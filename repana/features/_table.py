@@ -1,0 +1,121 @@
+"""The table of the features family: what it measures, in which unit, which way is better, by whose formula."""
+
+from repana._quantity import Quantity
+from repana._table import Across, Family
+from repana.features import _across_layers, _findings
+from repana.features._complexity import complexity, layer_readings
+from repana.features._complexity_importance import complexity_vs_importance
+
+ACROSS_LAYERS = (
+    Across(
+        complexity,
+        _across_layers.complexity,
+        needs=(),
+        quantities=(
+            Quantity(
+                "mean_complexity",
+                "mean over features of 1 - mean_l R^2_l",
+                title="Complexity of features",
+                source="Fel et al. 2024",
+            ),
+            Quantity(
+                "mean_hidden", "the same without the input", title="Complexity, hidden layers", source="Fel et al. 2024"
+            ),
+            Quantity(
+                "mean_onset",
+                "first layer with R^2 >= threshold",
+                unit="layers",
+                title="Onset of features",
+                source="Fel et al. 2024",
+            ),
+            Quantity("never", "share of features without onset", "lower", "share", "Never readable", "by definition"),
+            Quantity(
+                "noise_floor", "R^2 of features of nothing", "lower", title="Noise floor of R²", source="by definition"
+            ),
+        ),
+    ),
+    Across(
+        layer_readings,
+        _across_layers.layer_readings,
+        needs=("complexity",),
+        quantities=(
+            Quantity(
+                "readable",
+                "mean held-out R^2 of the last features",
+                unit="share",
+                title="Features read (R²)",
+                source="Fel et al. 2024; Xu et al. 2020",
+            ),
+            Quantity(
+                "decoded",
+                "share of features with R^2 >= threshold",
+                unit="share",
+                title="Features decoded",
+                source="Fel et al. 2024",
+            ),
+        ),
+    ),
+    Across(
+        complexity_vs_importance,
+        _across_layers.complexity_vs_importance,
+        needs=("complexity",),
+        quantities=(
+            Quantity(
+                "rank_correlation",
+                "Spearman's rho of K and importance",
+                title="Complexity and importance (\u03c1)",
+                source="Fel et al. 2024; Spearman 1904",
+            ),
+            Quantity("p_value", "permutation p of rho", title="p of rho", source="by definition"),
+            Quantity(
+                "top_complexity",
+                "mean K of the top tenth by importance less that of all",
+                title="Complexity of important features",
+                source="Fel et al. 2024",
+            ),
+            Quantity(
+                "support",
+                "share of importance in features of more than median K",
+                unit="share",
+                title="Importance of complex features",
+                source="Fel et al. 2024",
+            ),
+        ),
+    ),
+)
+
+FINDINGS = {
+    "RF601": ("Where features become readable", _findings.early),
+    "RF602": ("Complexity and importance", _findings.relation),
+    "RF603": ("Dead and repeated features", _findings.duplicates),
+    "RF604": ("Samples for the complexity of features", _findings.rows),
+}
+
+SOURCES = {
+    "Xu et al. 2020": """@inproceedings{xu2020theory,
+  author = {Xu, Yilun and Zhao, Shengjia and Song, Jiaming and Stewart, Russell and Ermon, Stefano},
+  title = {A Theory of Usable Information under Computational Constraints},
+  booktitle = {International Conference on Learning Representations}, year = {2020},
+  eprint = {2002.10689}, archivePrefix = {arXiv}
+}""",
+    "Fel et al. 2024": """@inproceedings{fel2024understanding,
+  author = {Fel, Thomas and B{\\'e}thune, Louis and Lampinen, Andrew Kyle and Serre, Thomas and Hermann, Katherine},
+  title = {Understanding Visual Feature Reliance through the Lens of Complexity},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2024},
+  eprint = {2407.06076}, archivePrefix = {arXiv}
+}""",
+    "Spearman 1904": """@article{spearman1904proof,
+  author = {Spearman, Charles},
+  title = {The Proof and Measurement of Association between Two Things},
+  journal = {The American Journal of Psychology}, volume = {15}, number = {1}, pages = {72--101}, year = {1904},
+  doi = {10.2307/1412159}
+}""",
+}
+
+FAMILY = Family(
+    "features",
+    (),
+    across=ACROSS_LAYERS,
+    findings=FINDINGS,
+    sources=SOURCES,
+)

@@ -1,0 +1,258 @@
+"""The table of the probes family: what it measures, in which unit, which way is better, by whose formula."""
+
+from repana._quantity import Quantity
+from repana._table import Across, Analyzer, Family
+from repana.probes import _across_layers, _findings
+from repana.probes._controls import probe_baselines
+from repana.probes._layer_selection import best_layer, layer_differences
+from repana.probes._suite import probing
+
+_AXES = ("scale", "translation")  # of single features
+_RIGID = ("rotation", "scale", "translation")
+
+ANALYZERS = (
+    Analyzer(
+        probing,
+        quantities=(
+            *(
+                Quantity(
+                    name,
+                    formula,
+                    "higher",
+                    "share",
+                    title,
+                    source,
+                    invariant=invariant,
+                    headline=name in ("linear_probe", "knn_probe"),
+                    counts=True,
+                    drawn=True,
+                )
+                for name, formula, title, source, invariant in (
+                    (
+                        "linear_probe",
+                        "accuracy of logistic regression, C chosen",
+                        "Linear probe",
+                        "Alain & Bengio 2017; Belinkov 2022",
+                        _AXES,
+                    ),
+                    ("ridge_probe", "accuracy of least squares, ridge chosen", "", "Hoerl & Kennard 1970", _AXES),
+                    ("lda_probe", "accuracy of LDA, shrunk", "", "Ledoit & Wolf 2004", _AXES),
+                    ("nearest_mean", "accuracy of the nearest class mean", "", "Mensink et al. 2013", _AXES),
+                    ("naive_bayes", "accuracy of Gaussian naive Bayes", "Naive Bayes", "Ng & Jordan 2001", _AXES),
+                    ("knn_probe", "accuracy of the k nearest, k chosen", "kNN probe", "Caron et al. 2021", _RIGID),
+                    (
+                        "balanced_accuracy",
+                        "mean recall of the linear probe",
+                        "Balanced accuracy",
+                        "by definition",
+                        _AXES,
+                    ),
+                )
+            ),
+            Quantity(
+                "log_loss",
+                "mean -log2 p(y|x), linear",
+                "lower",
+                "bits",
+                "Log-loss",
+                "by definition",
+                _AXES,
+                drawn=True,
+                counts=True,
+            ),
+            Quantity(
+                "usable_information",
+                "H(y|0) - H(y|x), linear",
+                "higher",
+                "bits",
+                source="Xu et al. 2020",
+                invariant=_AXES,
+                drawn=True,
+                counts=True,
+            ),
+            Quantity(
+                "compression",
+                "n log2 c/online codelength, LDA",
+                "higher",
+                title="MDL compression",
+                source="Voita & Titov 2020",
+                invariant=_AXES,
+                drawn=True,
+                counts=True,
+            ),
+            *(
+                Quantity(
+                    name,
+                    formula,
+                    better,
+                    "share",
+                    title,
+                    source,
+                    invariant=_AXES,
+                    drawn=True,
+                    counts=True,
+                )
+                for name, formula, better, title, source in (
+                    ("chance", "share of the most frequent class", "", "", "by definition"),
+                    ("capacity", "accuracy on permuted labels fitted on", "", "", "Hewitt & Liang 2019"),
+                    ("gap", "accuracy on rows fitted on less reported", "lower", "Fit-report gap", "by definition"),
+                    ("select_accuracy", "accuracy on select rows", "higher", "", "by definition"),
+                )
+            ),
+        ),
+    ),
+)
+
+ACROSS_LAYERS = (
+    Across(
+        best_layer,
+        _across_layers.layer_choice,
+        name="layer_choice",
+        needs=("probing",),
+        quantities=(
+            Quantity(
+                "chosen_accuracy", "of the layer chosen on select rows", "higher", "share", source="by definition"
+            ),
+            Quantity("oracle_accuracy", "the largest on report rows", "higher", "share", source="by definition"),
+            Quantity(
+                "oracle_bias",
+                "oracle less out-of-draw accuracy",
+                "lower",
+                "share",
+                "Bias of the oracle",
+                "Tsamardinos et al. 2018",
+            ),
+        ),
+    ),
+    Across(
+        layer_differences,
+        _across_layers.layer_differences,
+        needs=("layer_choice",),
+        quantities=(
+            Quantity("difference", "accuracy less the chosen layer's", "higher", "share", source="by definition"),
+            Quantity("p_adjusted", "exact McNemar p, Holm", title="p (Holm)", source="McNemar 1947; Holm 1979"),
+        ),
+    ),
+    Across(
+        probe_baselines,
+        _across_layers.baselines,
+        needs=("probing",),
+        quantities=(
+            Quantity(
+                "reinitialised",
+                "linear accuracy, random weights",
+                unit="share",
+                title="Re-initialised network",
+                source="Belinkov 2022",
+            ),
+            Quantity(
+                "random_projection",
+                "linear accuracy, relu(xR + b) of the input",
+                unit="share",
+                source="Saxe et al. 2011",
+            ),
+        ),
+    ),
+)
+
+FINDINGS = {
+    "RF501": ("Earliest layer that reads as well", _findings.earliest),
+    "RF502": ("Memory of the probes", _findings.memory),
+    "RF503": ("Probes of untrained networks", _findings.untrained),
+    "RF504": ("Probe of the raw input", _findings.raw),
+    "RF505": ("Neighbours against a linear map", _findings.readers),
+    "RF506": ("Rows fitted on against rows reported", _findings.gap),
+}
+
+SOURCES = {
+    "Alain & Bengio 2017": """@misc{alain2017understanding,
+  author = {Alain, Guillaume and Bengio, Yoshua},
+  title = {Understanding Intermediate Layers Using Linear Classifier Probes},
+  year = {2017}, eprint = {1610.01644}, archivePrefix = {arXiv}
+}""",
+    "Belinkov 2022": """@article{belinkov2022probing,
+  author = {Belinkov, Yonatan},
+  title = {Probing Classifiers: Promises, Shortcomings, and Advances},
+  journal = {Computational Linguistics}, volume = {48}, number = {1}, pages = {207--219}, year = {2022},
+  doi = {10.1162/coli_a_00422}
+}""",
+    "Hoerl & Kennard 1970": """@article{hoerl1970ridge,
+  author = {Hoerl, Arthur E. and Kennard, Robert W.},
+  title = {Ridge Regression: Biased Estimation for Nonorthogonal Problems},
+  journal = {Technometrics}, volume = {12}, number = {1}, pages = {55--67}, year = {1970},
+  doi = {10.1080/00401706.1970.10488634}
+}""",
+    "Ledoit & Wolf 2004": """@article{ledoit2004well,
+  author = {Ledoit, Olivier and Wolf, Michael},
+  title = {A Well-Conditioned Estimator for Large-Dimensional Covariance Matrices},
+  journal = {Journal of Multivariate Analysis}, volume = {88}, number = {2}, pages = {365--411}, year = {2004},
+  doi = {10.1016/S0047-259X(03)00096-4}
+}""",
+    "Mensink et al. 2013": """@article{mensink2013distance,
+  author = {Mensink, Thomas and Verbeek, Jakob and Perronnin, Florent and Csurka, Gabriela},
+  title = {Distance-Based Image Classification: Generalizing to New Classes at Near-Zero Cost},
+  journal = {IEEE Transactions on Pattern Analysis and Machine Intelligence},
+  volume = {35}, number = {11}, pages = {2624--2637}, year = {2013}, doi = {10.1109/TPAMI.2013.83}
+}""",
+    "Ng & Jordan 2001": """@inproceedings{ng2001discriminative,
+  author = {Ng, Andrew Y. and Jordan, Michael I.},
+  title = {On Discriminative vs. Generative Classifiers: A Comparison of Logistic Regression and Naive {Bayes}},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2001}
+}""",
+    "Caron et al. 2021": """@inproceedings{caron2021emerging,
+  author = {Caron, Mathilde and Touvron, Hugo and Misra, Ishan and J{\\'e}gou, Herv{\\'e} and Mairal, Julien and
+            Bojanowski, Piotr and Joulin, Armand},
+  title = {Emerging Properties in Self-Supervised Vision Transformers},
+  booktitle = {International Conference on Computer Vision}, year = {2021},
+  eprint = {2104.14294}, archivePrefix = {arXiv}
+}""",
+    "Xu et al. 2020": """@inproceedings{xu2020theory,
+  author = {Xu, Yilun and Zhao, Shengjia and Song, Jiaming and Stewart, Russell and Ermon, Stefano},
+  title = {A Theory of Usable Information under Computational Constraints},
+  booktitle = {International Conference on Learning Representations}, year = {2020},
+  eprint = {2002.10689}, archivePrefix = {arXiv}
+}""",
+    "Voita & Titov 2020": """@inproceedings{voita2020information,
+  author = {Voita, Elena and Titov, Ivan},
+  title = {Information-Theoretic Probing with Minimum Description Length},
+  booktitle = {Empirical Methods in Natural Language Processing}, year = {2020},
+  eprint = {2003.12298}, archivePrefix = {arXiv}
+}""",
+    "Hewitt & Liang 2019": """@inproceedings{hewitt2019designing,
+  author = {Hewitt, John and Liang, Percy},
+  title = {Designing and Interpreting Probes with Control Tasks},
+  booktitle = {Empirical Methods in Natural Language Processing}, year = {2019},
+  eprint = {1909.03368}, archivePrefix = {arXiv}
+}""",
+    "Tsamardinos et al. 2018": """@article{tsamardinos2018bootstrapping,
+  author = {Tsamardinos, Ioannis and Greasidou, Elissavet and Borboudakis, Giorgos},
+  title = {Bootstrapping the Out-of-Sample Predictions for Efficient and Accurate Cross-Validation},
+  journal = {Machine Learning}, volume = {107}, pages = {1895--1922}, year = {2018},
+  doi = {10.1007/s10994-018-5714-4}
+}""",
+    "McNemar 1947": """@article{mcnemar1947note,
+  author = {McNemar, Quinn},
+  title = {Note on the Sampling Error of the Difference between Correlated Proportions or Percentages},
+  journal = {Psychometrika}, volume = {12}, number = {2}, pages = {153--157}, year = {1947},
+  doi = {10.1007/BF02295996}
+}""",
+    "Holm 1979": """@article{holm1979simple,
+  author = {Holm, Sture},
+  title = {A Simple Sequentially Rejective Multiple Test Procedure},
+  journal = {Scandinavian Journal of Statistics}, volume = {6}, number = {2}, pages = {65--70}, year = {1979}
+}""",
+    "Saxe et al. 2011": """@inproceedings{saxe2011random,
+  author = {Saxe, Andrew M. and Koh, Pang Wei and Chen, Zhenghao and Bhand, Maneesh and Suresh, Bipin and
+            Ng, Andrew Y.},
+  title = {On Random Weights and Unsupervised Feature Learning},
+  booktitle = {International Conference on Machine Learning}, year = {2011}
+}""",
+}
+
+FAMILY = Family(
+    "probes",
+    ANALYZERS,
+    across=ACROSS_LAYERS,
+    findings=FINDINGS,
+    sources=SOURCES,
+)

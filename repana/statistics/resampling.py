@@ -1,0 +1,94 @@
+"""Bootstrap intervals and ranges of repetitions, of whatever is a function of sums over rows."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from repana._estimate import NAN, Estimate
+
+DRAWS = 2000
+AFFORDABLE = 4e7  # draws times rows
+
+
+def range_of(found: list[float], of: str, absent: str, n: int | None = None) -> Estimate:
+    """The mean of a few repetitions, with their range; NaN with the reason where there are none."""
+    if not found:
+        return Estimate(NAN, n=n or 0, note=absent)
+    n = len(found) if n is None else n
+    return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} {of}")
+
+
+def against(estimate: Estimate, by_chance: list[float]) -> Estimate:
+    """With the mean and the range of what permuted labels give as its null, where there are some."""
+    if not by_chance:
+        return estimate
+    mean = sum(by_chance) / len(by_chance)
+    return replace(estimate, null=mean, null_low=min(by_chance), null_high=max(by_chance))
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """The central range of draws; NaN without any."""
+    if not len(drawn):
+        return NAN, NAN
+    low, high = np.percentile(drawn, [50 * (1 - level), 50 * (1 + level)])
+    return float(low), float(high)
+
+
+def around(value: float, drawn: np.ndarray, n: int, level: float, note: str = "") -> Estimate:
+    """A value with the central range of its draws, widened where needed to hold it."""
+    low, high = percentiles(drawn, level)
+    return Estimate(value, min(low, value), max(high, value), n, note)
+
+
+def resampled(
+    columns: Float[Tensor, "m q"],
+    strata: Int[Tensor, " m"] | None,
+    group: Int[Tensor, " m"] | None,
+    *,
+    level: float,
+    seed: int,
+    note: str = "",
+    statistic: Callable[[Tensor], Tensor] | None = None,
+) -> Estimate:
+    """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
+    columns, m = columns.detach().double().cpu(), len(columns)
+    if statistic is None:
+        columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
+    value = float(statistic(columns.sum(0)))
+    drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
+    return around(value, drawn.numpy(), m, level, note)
+
+
+def _mean(sums: Tensor) -> Tensor:
+    return sums[..., 0] / sums[..., 1]
+
+
+def bootstrap_weights(
+    m: int, strata: Int[Tensor, " m"] | None, group: Int[Tensor, " m"] | None, seed: int
+) -> Iterator[Float[Tensor, "b m"]]:
+    """How often each row is drawn, with replacement: whole groups where there are some, else inside every stratum.
+
+    The same seed, strata and groups give the same draws, whatever is measured: differences of two are paired.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    at = torch.arange(m)
+    members = [at]
+    if group is not None:
+        _, at = torch.unique(group.cpu(), return_inverse=True)
+        members = [torch.arange(int(at.max()) + 1)]
+    elif strata is not None:
+        codes = strata.cpu()
+        members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
+    draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
+    block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        weight = torch.zeros(size, units)
+        for some in members:
+            drawn = some[torch.randint(len(some), (size, len(some)), generator=generator)]
+            weight.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weight.dtype))
+        yield (weight if group is None else weight[:, at]).double()

@@ -1,0 +1,11 @@
+from .covariance import Covariance as Covariance
+from .discriminant import Discriminant as Discriminant
+from .folds import FoldMoments as FoldMoments
+from .moments import Moments as Moments
+from .neighbour_graph import NeighbourGraph as NeighbourGraph
+from .neighbours import Neighbours as Neighbours
+from .neighbours import nearest_neighbours as nearest_neighbours
+from .pairwise_distances import PairwiseDistances as PairwiseDistances
+from .subsample import Subsample as Subsample
+from .tree import Tree as Tree
+from .tree import minimum_spanning_tree as minimum_spanning_tree

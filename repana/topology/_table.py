@@ -1,0 +1,48 @@
+"""The table of the topology family: what it measures, in which unit, which way is better, by whose formula."""
+
+from repana._quantity import Quantity
+from repana._table import Analyzer, Family
+from repana.topology._persistence import h0_separability
+
+ANALYZERS = (
+    Analyzer(
+        h0_separability,
+        name="topology",
+        quantities=(
+            Quantity(
+                "h0_entropy",
+                "1 + sum w log w/log(n - 1), w of tree edges",
+                title="H0 separability",
+                source="Ghalyan et al. 2023; Gourgoulias et al. 2024",
+                headline=True,
+                counts=True,
+            ),
+            Quantity("h0_mean", "1 - mean p/max p", source="Gourgoulias et al. 2024", counts=True),
+            Quantity("h0_quantile", "1 - mean min(1, p/p_99%)", source="Gourgoulias et al. 2024", counts=True),
+            Quantity("clusters", "1 + #{p > max p/2}", source="Gourgoulias et al. 2024", counts=True),
+            Quantity("gap_ratio", "p_(n-1)/p_(n-2)", source="Gourgoulias et al. 2024", counts=True),
+        ),
+    ),
+)
+
+SOURCES = {
+    "Ghalyan et al. 2023": """@misc{ghalyan2023learning,
+  author = {Ghalyan, Najah and Gourgoulias, Kostis and Satsangi, Yash and Labonne, Maxime and Moran, Sean and
+            Sabelja, Joseph},
+  title = {Estimating Class Separability of Datasets Using Persistent Homology with Application to {LLM} Fine-Tuning},
+  year = {2023}, eprint = {2305.15016}, archivePrefix = {arXiv}, note = {Version 3}
+}""",
+    "Gourgoulias et al. 2024": """@article{gourgoulias2024estimating,
+  author = {Gourgoulias, Kostis and Ghalyan, Najah and Labonne, Maxime and Satsangi, Yash and Moran, Sean and
+            Sabelja, Joseph},
+  title = {Estimating Class Separability of Text Embeddings with Persistent Homology},
+  journal = {Transactions on Machine Learning Research}, year = {2024},
+  eprint = {2305.15016}, archivePrefix = {arXiv}
+}""",
+}
+
+FAMILY = Family(
+    "topology",
+    ANALYZERS,
+    sources=SOURCES,
+)
