@@ -42,15 +42,17 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
     """A finite (n, d) floating-point tensor on its own device; `finite=False` leaves that to whoever sums it first."""
     x = _tensor(features, "features")
     if x.ndim != 2:
-        raise InputError("RA206", f"`features` has shape {tuple(x.shape)}; wanted (n, d). Pool or flatten each sample.")
+        raise InputError(
+            "RA206", f"`features` has shape {tuple(x.shape)}; expected (n, d). Pool or flatten each sample."
+        )
     if x.is_complex() or x.layout != torch.strided:
         kind = "complex numbers" if x.is_complex() else "a sparse tensor"
         how = "take its real and imaginary part as features" if x.is_complex() else "call `.to_dense()`"
-        raise InputError("RA206", f"`features` is {kind}; wanted a dense array of real numbers: {how}.")
+        raise InputError("RA206", f"`features` is {kind}; expected a dense array of real numbers: {how}.")
     if not x.is_floating_point():
         x = x.float()
     if not x.shape[0] or not x.shape[1]:
-        raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; wanted at least one sample.")
+        raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; expected at least one sample.")
     x = x.detach().clone() if x.is_inference() else x.detach()  # an inference tensor takes part in no gradient
     if finite and not bool(torch.isfinite(x.sum())):
         bad = ~torch.isfinite(x)
@@ -132,25 +134,25 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
     if values.ndim == 2 and values.shape[0] == n and set(np.unique(values)) <= {0, 1}:
         raise InputError(
             "RA201",
-            f"`labels` has shape {tuple(values.shape)} and looks one-hot (or multi-label); wanted one class per row: "
-            "`labels.argmax(1)` for one-hot rows.",
+            f"`labels` has shape {tuple(values.shape)} and looks one-hot (or multi-label); expected one class per row: "
+            "`labels.argmax(1)` for one-hot rows; for several labels a row use `repana.probes.multilabel_probe`.",
         )
     if values.ndim > 2 and values.shape[0] == n:
         raise InputError(
             "RA201",
             f"`labels` has shape {tuple(values.shape)}, one class per position (a segmentation map?), and `{what}` has "
-            f"{n} rows; wanted one label per row: keep every position as a row, or give one label per sample.",
+            f"{n} rows; expected one label per row: keep every position as a row, or give one label per sample.",
         )
     if values.ndim != 1 or len(values) != n:
         raise InputError(
-            "RA201", f"`labels` has shape {tuple(values.shape)} and `{what}` has {n} rows; wanted one label per row."
+            "RA201", f"`labels` has shape {tuple(values.shape)} and `{what}` has {n} rows; expected one label per row."
         )
     if values.dtype.kind == "f":
         if not np.array_equal(values, np.round(values)):
             raise InputError(
                 "RA203",
                 f"`labels` has non-integer values such as {values[values != np.round(values)][0]:g}; "
-                "wanted classes (integers or strings).",
+                "expected classes (integers or strings); for real-valued targets use `repana.probes.regression_probe`.",
             )
         values = values.astype(np.int64)
     if values.dtype.kind in "iub":
@@ -187,7 +189,7 @@ def matrix(value: Any, name: str, rows: int | None, columns: int | None, why: st
     x = _tensor(value, name)
     wanted = f"({'any' if rows is None else rows}, {'any' if columns is None else columns})"
     if x.ndim != 2 or (rows is not None and x.shape[0] != rows) or (columns is not None and x.shape[1] != columns):
-        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted {wanted}: {why}.")
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; expected {wanted}: {why}.")
     if not bool(torch.isfinite(x).all()):
         raise InputError("RA204", f"`{name}` has {int((~torch.isfinite(x)).sum())} NaN or infinite value(s).")
     return x.detach()
@@ -197,25 +199,27 @@ def column(value: Any, name: str, n: int | None) -> np.ndarray:
     """One number per sample, NaN among them or not."""
     x = _tensor(value, name)
     if x.ndim != 1 or (n is not None and len(x) != n):
-        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted ({n or 'any'},): one number a sample.")
+        raise InputError(
+            "RA211", f"`{name}` has shape {tuple(x.shape)}; expected ({n or 'any'},): one number a sample."
+        )
     return x.detach().double().cpu().numpy()
 
 
 def choice(value: Any, name: str, allowed: Iterable[str]) -> None:
     allowed = list(allowed)
     if value not in allowed:
-        raise InputError("RA212", f"`{name}` is {value!r}; wanted one of {', '.join(map(repr, allowed))}.")
+        raise InputError("RA212", f"`{name}` is {value!r}; expected one of {', '.join(map(repr, allowed))}.")
 
 
 def in_range(value: float, name: str, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise InputError("RA212", f"`{name}` is {value!r}; wanted a number from {low:g} to {high:g}.")
+        raise InputError("RA212", f"`{name}` is {value!r}; expected a number from {low:g} to {high:g}.")
 
 
 def level_of(level: Any) -> None:
     """The confidence level of intervals."""
     if not isinstance(level, (int, float)) or not 0 < level < 1:
-        raise InputError("RA212", f"`level` is {level!r}; wanted a number between 0 and 1, such as 0.95.")
+        raise InputError("RA212", f"`level` is {level!r}; expected a number between 0 and 1, such as 0.95.")
 
 
 def whole(value: Any, name: str) -> int:
@@ -223,7 +227,7 @@ def whole(value: Any, name: str) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number.") from None
+        raise InputError("RA212", f"`{name}` is {value!r}; expected a whole number.") from None
 
 
 def shrinkage_of(value: Any) -> str | float:
@@ -232,13 +236,13 @@ def shrinkage_of(value: Any) -> str | float:
         choice(value, "shrinkage", ("ledoit_wolf",))
         return value
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise InputError("RA212", f"`shrinkage` is {value!r}; wanted 'ledoit_wolf' or a number from 0 to 1.")
+        raise InputError("RA212", f"`shrinkage` is {value!r}; expected 'ledoit_wolf' or a number from 0 to 1.")
     return float(value)
 
 
 def at_least(value: Any, name: str, least: int) -> int:
     if whole(value, name) < least:
-        raise InputError("RA212", f"`{name}` is {value!r}; wanted a whole number of at least {least}.")
+        raise InputError("RA212", f"`{name}` is {value!r}; expected a whole number of at least {least}.")
     return whole(value, name)
 
 
@@ -255,7 +259,7 @@ def layers_of(layers: Any, quantity: str, least: int = 1) -> list[Any]:
     if not isinstance(layers, Mapping):
         raise InputError(
             "RA210",
-            f"{quantity} got a {type(layers).__name__}; wanted a mapping from names to features, or Activations.",
+            f"{quantity} got a {type(layers).__name__}; expected a mapping from names to features, or Activations.",
         )
     if len(layers) < least:
         raise InputError("RA205", f"{quantity} needs at least {least} layer(s) or checkpoint(s); {len(layers)} came.")
@@ -326,7 +330,9 @@ def too_few_samples(what: str, found: int, wanted: int) -> InputError:
 
 
 def lengths_differ(sizes: Sequence[int]) -> InputError:
-    return InputError("RA201", f"the tensors of `data` have different lengths {listed(sizes)}; wanted one per sample.")
+    return InputError(
+        "RA201", f"the tensors of `data` have different lengths {listed(sizes)}; expected one per sample."
+    )
 
 
 def _bytes(size: int) -> str:
@@ -360,7 +366,7 @@ def not_recorded(layer: str, names: Sequence[str]) -> ModelError:
 
 
 def negative(name: str, value: int) -> InputError:
-    return InputError("RA212", f"`{name}` is {value}; wanted 0 or more.")
+    return InputError("RA212", f"`{name}` is {value}; expected 0 or more.")
 
 
 def no_labels(split: str) -> InputError:
@@ -386,7 +392,7 @@ def text_numbers(sample: Any) -> tuple[Tensor, tuple[str, ...]]:
     if values.ndim != 1 or values.dtype.kind not in "iubUSO":
         raise InputError(
             "RA239",
-            f"`sample` has shape {tuple(values.shape)} and type {values.dtype}; wanted (n,), the number or name of "
+            f"`sample` has shape {tuple(values.shape)} and type {values.dtype}; expected (n,), the number or name of "
             "each row's text.",
         )
     if values.dtype.kind in "iub":
@@ -396,7 +402,7 @@ def text_numbers(sample: Any) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def unlike_samples(a: int, b: int) -> InputError:
-    return InputError("RA201", f"the two layers have {a} and {b} samples; wanted the same samples in the same order.")
+    return InputError("RA201", f"the two layers have {a} and {b} samples; expected the same samples in the same order.")
 
 
 def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
@@ -404,7 +410,7 @@ def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     values = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)
     if values.ndim != 1 or len(values) != n:
         raise InputError(
-            "RA247", f"`{name}` has shape {tuple(values.shape)} and there are {n} rows; wanted one value per row."
+            "RA247", f"`{name}` has shape {tuple(values.shape)} and there are {n} rows; expected one value per row."
         )
     return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1]
 
@@ -412,14 +418,14 @@ def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
 def too_few_groups(found: int, wanted: int) -> InputError:
     return InputError(
         "RA247",
-        f"`groups` has {found} group(s) and rows are split into {wanted} parts; a group stays whole, so wanted "
+        f"`groups` has {found} group(s) and rows are split into {wanted} parts; a group stays whole, so expected "
         f"at least {wanted}.",
     )
 
 
 def positive(value: Any, name: str) -> None:
     if not isinstance(value, (int, float)) or not value > 0:
-        raise InputError("RA212", f"`{name}` is {value!r}; wanted a number above 0.")
+        raise InputError("RA212", f"`{name}` is {value!r}; expected a number above 0.")
 
 
 def values_of(value: Any, name: str, n: int) -> Tensor:
@@ -431,20 +437,20 @@ def values_of(value: Any, name: str, n: int) -> Tensor:
 
 def constant_targets(columns: Sequence[int]) -> InputError:
     return InputError(
-        "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the fit rows; leave them out."
+        "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the training rows; leave them out."
     )
 
 
 def other_width_of(name: str, found: int, wanted: int) -> InputError:
     return InputError(
-        "RA234", f"{name!r} has {found} features and the rows fitted on have {wanted}; wanted the same layer in both."
+        "RA234", f"{name!r} has {found} features and the rows fitted on have {wanted}; expected the same layer in both."
     )
 
 
 def walked_once(kind: str, who: str = "baselines need") -> InputError:
     return InputError(
         "RA253",
-        f"`data` is a {kind}, which can be walked only once, and {who} it again; give a DataLoader, "
+        f"`data` is a {kind}, which is a one-shot iterator, and {who} it again; give a DataLoader, "
         "a Dataset or tensors.",
     )
 

@@ -51,7 +51,7 @@ def one_run(runs: Sequence[str]) -> InputError:
 def no_sink(kind: str) -> InputError:
     return InputError(
         "RA231",
-        f"a {kind} takes no report; wanted a TensorBoard SummaryWriter, a W&B run or the mlflow module with an "
+        f"a {kind} takes no report; expected a TensorBoard SummaryWriter, a W&B run or the mlflow module with an "
         "active run.",
     )
 
@@ -68,7 +68,7 @@ def no_array(name: str, layer: str, run: str, split: str, names: Sequence[str], 
 
 
 def wrong_classes(found: Sequence[Any], names: Sequence[Any]) -> InputError:
-    return InputError("RA226", f"`classes` is {list(found)}; wanted three different ones of {listed(names, 12)}.")
+    return InputError("RA226", f"`classes` is {list(found)}; expected three different ones of {listed(names, 12)}.")
 
 
 def no_steps(runs: Sequence[str]) -> InputError:
@@ -139,5 +139,5 @@ def not_shares(quantity: str, unit: str) -> InputError:
 
 def not_images(shape: tuple[int, ...]) -> InputError:
     return InputError(
-        "RA206", f"`images` has shape {shape}; wanted (n, h, w), or 1 or 3 channels: (n, c, h, w) or (n, h, w, c)."
+        "RA206", f"`images` has shape {shape}; expected (n, h, w), or 1 or 3 channels: (n, c, h, w) or (n, h, w, c)."
     )

@@ -81,7 +81,7 @@ def test_a_read_only_array_is_not_shared():
         ),
         (
             X + 1j,
-            "RA206: `features` is complex numbers; wanted a dense array of real numbers: take its real and imaginary "
+            "RA206: `features` is complex numbers; expected a dense array of real numbers: take its real and imaginary "
             "part as features.",
         ),
     ],
@@ -163,7 +163,7 @@ def test_held_out_names_have_the_numbers_of_the_training_data():
             {},
             "RA201: the layers have different numbers of rows, 'a (60)', 'b (9)'; expected the same samples in each.",
         ),
-        ({"a": X}, Y[:9], {}, "RA201: `labels` has shape (9,) and `features` has 60 rows; wanted one label per row."),
+        ({"a": X}, Y[:9], {}, "RA201: `labels` has shape (9,) and `features` has 60 rows; expected one label per row."),
         ({"a": X[0]}, Y, {}, "RA206: layer 'a' has shape (5,); expected (n, d), a row for each sample."),
         (
             {"a": scipy.sparse.csr_matrix(X)},
@@ -216,7 +216,7 @@ def test_labels_beside_activations_are_not_ignored():
 
 def test_labels_of_activations_that_do_not_fit():
     assert refused(Activations, {"a": X}, Y[:9]) == (
-        "RA201: `labels` has shape (9,) and `features` has 60 rows; wanted one label per row."
+        "RA201: `labels` has shape (9,) and `features` has 60 rows; expected one label per row."
     )
     assert refused(Activations, {"a": X, "b": X[:9]}) == (
         "RA201: the layers have different numbers of rows, 'a (60)', 'b (9)'; expected the same samples in each."

@@ -196,9 +196,7 @@ def test_an_iterator_gives_its_first_batch_again():
     assert plan(net, batches).notes == ()
     assert plan(net, batches).notes == ()
     assert record(net, batches).seen == 20
-    with pytest.raises(
-        InputError, match="RA253: `data` is a map, which can be walked only once, and `plan` would take"
-    ):
+    with pytest.raises(InputError, match="RA253: `data` is a map, which is a one-shot iterator, and `plan` would take"):
         plan(net, map(tuple, [(X, Y)]))
 
 
@@ -217,7 +215,7 @@ def test_data_that_are_refused(given):
     texts = {
         "frame": "RA210: `data` is a pandas DataFrame; expected arrays. Give `(table[columns].to_numpy(), "
         "table[label].to_numpy())`.",
-        "text": "RA210: `data` is a str; wanted a DataLoader, a Dataset, tensors or an iterable of batches.",
+        "text": "RA210: `data` is a str; expected a DataLoader, a Dataset, tensors or an iterable of batches.",
         "list": "RA210: `data` is a list of two arrays of shapes (20, 6) and (20,); a list holds batches. Give the "
         "tuple "
         "(x, y) for inputs and labels, or [(x, y)] for one batch of both.",

@@ -69,5 +69,5 @@ def test_few_distances_give_a_reason():
 def test_refusals():
     with pytest.raises(InputError, match="RA227: binary_dimension needs at least 10 samples; 5 came"):
         binary_dimension(torch.ones(5, 3))
-    with pytest.raises(InputError, match="RA212: `quantile` is 0.0; wanted a number from 1e-09 to 1."):
+    with pytest.raises(InputError, match="RA212: `quantile` is 0.0; expected a number from 1e-09 to 1."):
         binary_dimension(bits(20, 5, 0), quantile=0.0)

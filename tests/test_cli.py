@@ -249,11 +249,11 @@ NET = "from torch import nn\ndef make(width): return nn.Sequential(nn.Flatten(),
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--batch-size", "0"], "RA212: `batch_size` is 0; wanted a whole number of at least 1.\n"),
+        (["--batch-size", "0"], "RA212: `batch_size` is 0; expected a whole number of at least 1.\n"),
         (
             ["--pool", "average"],
-            "RA212: `pool` is 'average'; wanted one of 'auto', 'avg', 'max', 'flatten', 'grid', 'mean', 'cls', 'last', "
-            "'tokens', 'none'.\n",
+            "RA212: `pool` is 'average'; expected one of 'auto', 'avg', 'max', 'flatten', 'grid', 'mean', 'cls', "
+            "'last', 'tokens', 'none'.\n",
         ),
         ([], "RA311: 'FILE:make' needs 'width'; write \"FILE:make(width=...)\".\n"),
         (["--image-size", "4x4x4"], "RA321: `image_size` is '4x4x4'; expected one number, or height and width.\n"),

@@ -297,12 +297,12 @@ NAN[5, 2] = math.nan
 @pytest.mark.parametrize(
     ("features", "labels", "options", "text"),
     [
-        (X, Y[:7], {}, "RA201: `labels` has shape (7,) and `features` has 12 rows; wanted one label per row."),
+        (X, Y[:7], {}, "RA201: `labels` has shape (7,) and `features` has 12 rows; expected one label per row."),
         (
             X,
             torch.nn.functional.one_hot(Y),
             {},
-            "RA201: `labels` has shape (12, 3) and looks one-hot (or multi-label); wanted one class per row: "
+            "RA201: `labels` has shape (12, 3) and looks one-hot (or multi-label); expected one class per row: "
             "`labels.argmax(1)` for one-hot rows.",
         ),
         (
@@ -310,7 +310,7 @@ NAN[5, 2] = math.nan
             torch.zeros(12, 4, 5).long(),
             {},
             "RA201: `labels` has shape (12, 4, 5), one class per position (a segmentation map?), and `features` has "
-            "12 rows; wanted one label per row: keep every position as a row, or give one label per sample.",
+            "12 rows; expected one label per row: keep every position as a row, or give one label per sample.",
         ),
         (
             torch.full_like(X, torch.nan),
@@ -318,8 +318,8 @@ NAN[5, 2] = math.nan
             {"nan_policy": "omit"},
             "RA204: `features` has NaN or infinite values in all of its 12 samples; none is left.",
         ),
-        (X, Y, {"nan_policy": "drop"}, "RA212: `nan_policy` is 'drop'; wanted one of 'raise', 'omit'."),
-        (X, Y, {"around": "theirs"}, "RA212: `around` is 'theirs'; wanted one of 'own', 'reference'."),
+        (X, Y, {"nan_policy": "drop"}, "RA212: `nan_policy` is 'drop'; expected one of 'raise', 'omit'."),
+        (X, Y, {"around": "theirs"}, "RA212: `around` is 'theirs'; expected one of 'own', 'reference'."),
         (
             X,
             Y,
@@ -345,15 +345,15 @@ NAN[5, 2] = math.nan
             "RA204: `features` has 1 NaN or infinite value(s) in 1 of 12 samples, the first in row 5. Drop those rows, "
             "or find the layer that overflows.",
         ),
-        (X[0], Y, {}, "RA206: `features` has shape (4,); wanted (n, d). Pool or flatten each sample."),
-        (X[:0], Y[:0], {}, "RA205: `features` is empty, shape (0, 4); wanted at least one sample."),
+        (X[0], Y, {}, "RA206: `features` has shape (4,); expected (n, d). Pool or flatten each sample."),
+        (X[:0], Y[:0], {}, "RA205: `features` is empty, shape (0, 4); expected at least one sample."),
         (X, None, {}, "RA213: this quantity compares classes and needs `labels`; none came."),
-        (X, Y + 0.5, {}, "RA203: `labels` has non-integer values such as 0.5; wanted classes (integers or strings)."),
+        (X, Y + 0.5, {}, "RA203: `labels` has non-integer values such as 0.5; expected classes (integers or strings)."),
         (
             X,
             Y,
             {"weight": torch.randn(3, 5)},
-            "RA211: `weight` has shape (3, 5); wanted (any, 4): one row per class, one column per feature.",
+            "RA211: `weight` has shape (3, 5); expected (any, 4): one row per class, one column per feature.",
         ),
         (
             X,
@@ -373,9 +373,9 @@ NAN[5, 2] = math.nan
             X,
             Y,
             {"convention": "papian"},
-            "RA212: `convention` is 'papian'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'.",
+            "RA212: `convention` is 'papian'; expected one of 'papyan', 'zhu', 'he_su', 'galanti'.",
         ),
-        (X, Y, {"level": 95.0}, "RA212: `level` is 95.0; wanted a number between 0 and 1, such as 0.95."),
+        (X, Y, {"level": 95.0}, "RA212: `level` is 95.0; expected a number between 0 and 1, such as 0.95."),
         ("text", Y, {}, None),
     ],
 )

@@ -385,5 +385,5 @@ def test_time_to_decode_and_sedimentation():
 def test_layers_must_be_a_mapping():
     x = torch.randn(30, 2)
     for function in (complexity, label_complexity, time_to_decode):
-        with pytest.raises(InputError, match="RA210: .* got a Tensor; wanted a mapping"):
+        with pytest.raises(InputError, match="RA210: .* got a Tensor; expected a mapping"):
             function(x, x[:, 0])

@@ -300,21 +300,21 @@ def test_the_scale_figure_draws_the_curve():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: mle(SHEET[:10], k=12), "RA233: neighbours 12 were asked for; wanted 2 to 9 with these samples."),
+        (lambda: mle(SHEET[:10], k=12), "RA233: neighbours 12 were asked for; expected 2 to 9 with these samples."),
         (
             lambda: mle(SHEET, k=2, normalizer="k-2"),
-            "RA233: neighbours 2 were asked for; wanted 3 to 599 with these samples.",
+            "RA233: neighbours 2 were asked for; expected 3 to 599 with these samples.",
         ),
         (
             lambda: gride(SHEET, n1=5, n2=4),
-            "RA233: neighbours 5 to 3 were asked for; wanted 1 to 598 with these samples.",
+            "RA233: neighbours 5 to 3 were asked for; expected 1 to 598 with these samples.",
         ),
         (
             lambda: two_nn(SHEET, method="ols"),
-            "RA212: `method` is 'ols'; wanted one of 'linear', 'ml', 'bayes', 'log_moment'.",
+            "RA212: `method` is 'ols'; expected one of 'linear', 'ml', 'bayes', 'log_moment'.",
         ),
-        (lambda: two_nn(SHEET, discard=1.0), "RA212: `discard` is 1.0; wanted a number from 0 to 0.999."),
-        (lambda: ess(SHEET[:50]), "RA233: neighbours 100 were asked for; wanted 3 to 49 with these samples."),
+        (lambda: two_nn(SHEET, discard=1.0), "RA212: `discard` is 1.0; expected a number from 0 to 0.999."),
+        (lambda: ess(SHEET[:50]), "RA233: neighbours 100 were asked for; expected 3 to 49 with these samples."),
         (lambda: ess(NeighbourGraph.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so wanted 1 to 64."),
         (lambda: two_nn(SHEET[:1]), "RA227: an estimate from neighbours needs at least 2 samples; 1 came."),
     ],

@@ -84,7 +84,7 @@ def test_the_map_draws_a_part_of_many_samples():
     assert len(ax.collections[0].get_offsets()) == 50
     with pytest.raises(InputError) as error:
         plots.local_dimension_map(X, values[:10])
-    assert str(error.value) == "RA211: `values` has shape (10,); wanted (600,): one number a sample."
+    assert str(error.value) == "RA211: `values` has shape (10,); expected (600,): one number a sample."
 
 
 def test_the_subspace_curve_draws_every_dimension():

@@ -519,16 +519,25 @@ def test_noise_says_how_much_the_covariances_add():
     ("call", "text"),
     [
         (lambda x, y: separability(x, y * 0), "RA202: `labels` has one class (0) in 60 samples; separability compares"),
-        (lambda x, y: separability(x, y, k=0), "RA212: `k` is 0; wanted a whole number of at least 1."),
-        (lambda x, y: separability(x, y, permutations=-1), "RA212: `null` is -1; wanted a whole number of at least 0."),
-        (lambda x, y: separability(x, y, jackknife=1.5), "RA212: `groups` is 1.5; wanted a whole number."),
-        (lambda x, y: separability(x, y, max_samples=1), "RA212: `most` is 1; wanted a whole number of at least 2."),
+        (lambda x, y: separability(x, y, k=0), "RA212: `k` is 0; expected a whole number of at least 1."),
+        (
+            lambda x, y: separability(x, y, permutations=-1),
+            "RA212: `null` is -1; expected a whole number of at least 0.",
+        ),
+        (lambda x, y: separability(x, y, jackknife=1.5), "RA212: `groups` is 1.5; expected a whole number."),
+        (lambda x, y: separability(x, y, max_samples=1), "RA212: `most` is 1; expected a whole number of at least 2."),
         (lambda x, y: separability(x, y[:9]), "RA201: `labels` has shape (9,) and `features` has 60 rows"),
-        (lambda x, y: separability(x, y, normalize="unit"), "RA212: `normalize` is 'unit'; wanted one of 'l2', 'cent"),
-        (lambda x, y: data_complexity(x, y, ratio="mean"), "RA212: `ratio` is 'mean'; wanted one of 'points', 'sums'."),
+        (
+            lambda x, y: separability(x, y, normalize="unit"),
+            "RA212: `normalize` is 'unit'; expected one of 'l2', 'cent",
+        ),
+        (
+            lambda x, y: data_complexity(x, y, ratio="mean"),
+            "RA212: `ratio` is 'mean'; expected one of 'points', 'sums'.",
+        ),
         (
             lambda x, y: class_divergences(x, y, shrinkage=1.5),
-            "RA212: `shrinkage` is 1.5; wanted 'ledoit_wolf' or a number from 0 to 1.",
+            "RA212: `shrinkage` is 1.5; expected 'ledoit_wolf' or a number from 0 to 1.",
         ),
         (
             lambda x, y: class_divergences(x, y * 0),

@@ -412,12 +412,12 @@ def test_separable_data_have_no_dimension():
     [
         (
             lambda: mind_ml(FLAT[:12], k=20),
-            "RA233: neighbours 20 to 21 were asked for; wanted 2 to 11 with these samples.",
+            "RA233: neighbours 20 to 21 were asked for; expected 2 to 11 with these samples.",
         ),
-        (lambda: tle(FLAT, k=2), "RA233: neighbours 2 were asked for; wanted 3 to 399 with these samples."),
-        (lambda: abid(FLAT, average="sum"), "RA212: `average` is 'sum'; wanted one of 'inverse', 'mean', 'median'."),
+        (lambda: tle(FLAT, k=2), "RA233: neighbours 2 were asked for; expected 3 to 399 with these samples."),
+        (lambda: abid(FLAT, average="sum"), "RA212: `average` is 'sum'; expected one of 'inverse', 'mean', 'median'."),
         (lambda: fisher_s(FLAT[:2]), "RA227: fisher_s needs at least 3 samples; 2 came."),
-        (lambda: fisher_s(FLAT, alpha=1.0), "RA212: `alpha` is 1.0; wanted a number from 1e-06 to 0.999999."),
+        (lambda: fisher_s(FLAT, alpha=1.0), "RA212: `alpha` is 1.0; expected a number from 1e-06 to 0.999999."),
         (
             lambda: local_pca(repana.NeighbourGraph.of(FLAT), k=70),
             "RA233: `k` is 70; there are 64 other samples, so wanted 1 to 64.",
@@ -425,21 +425,24 @@ def test_separable_data_have_no_dimension():
         (lambda: repana.two_nn(FLAT[:2]), "RA227: an estimate from 2 neighbours needs at least 3 samples; 2 came."),
         (
             lambda: tle(FLAT[:3], k=5),
-            "RA233: neighbours 5 were asked for and there are 3 samples that differ; wanted at least 4.",
+            "RA233: neighbours 5 were asked for and there are 3 samples that differ; expected at least 4.",
         ),
         (
             lambda: repana.ess(FLAT, k=30, neighbourhoods=3),
-            "RA212: `neighbourhoods` is 3; wanted a whole number of at least 10.",
+            "RA212: `neighbourhoods` is 3; expected a whole number of at least 10.",
         ),
-        (lambda: repana.mle(FLAT, k=10.0), "RA212: `k` is 10.0; wanted a whole number."),
-        (lambda: repana.mle(FLAT, level=1.0), "RA212: `level` is 1.0; wanted a number between 0 and 1, such as 0.95."),
+        (lambda: repana.mle(FLAT, k=10.0), "RA212: `k` is 10.0; expected a whole number."),
+        (
+            lambda: repana.mle(FLAT, level=1.0),
+            "RA212: `level` is 1.0; expected a number between 0 and 1, such as 0.95.",
+        ),
         (
             lambda: repana.mle(FLAT.to_sparse()),
-            "RA206: `features` is a sparse tensor; wanted a dense array of real numbers: call `.to_dense()`.",
+            "RA206: `features` is a sparse tensor; expected a dense array of real numbers: call `.to_dense()`.",
         ),
         (
             lambda: repana.mle(FLAT.to(torch.complex64)),
-            "RA206: `features` is complex numbers; wanted a dense array of real numbers: take its real and imaginary "
+            "RA206: `features` is complex numbers; expected a dense array of real numbers: take its real and imaginary "
             "part as features.",
         ),
     ],

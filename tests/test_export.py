@@ -150,7 +150,7 @@ def test_what_is_no_tracker(report):
     with pytest.raises(InputError) as error:
         report.log(object())
     text = (
-        "RA231: a object takes no report; wanted a TensorBoard SummaryWriter, a W&B run or the mlflow module with an "
+        "RA231: a object takes no report; expected a TensorBoard SummaryWriter, a W&B run or the mlflow module with an "
     )
     assert str(error.value) == text + "active run."
 

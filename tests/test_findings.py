@@ -77,8 +77,8 @@ READ = "{} of the features that the classifier reads can be read linearly from {
 UNMEASURED = "The complexity of features was not measured."
 QUOTIENT = {"name": "quotient", "analyzer": "fisher"}
 EARLIEST = (
-    " is the earliest layer within one point of the best linear probe on the select rows; the one chosen there, fc, "
-    "reads 0.950 [0.920, 0.980] of the report rows."
+    " is the earliest layer within one point of the best linear probe on the validation rows; the one chosen there, "
+    "fc, reads 0.950 [0.920, 0.980] of the test rows."
 )
 MEMORY = "A linear probe of {} gets {} of permuted labels right that it was fitted on"
 LOSES = "From rows fitted on to rows reported the linear probe loses {}"

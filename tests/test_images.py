@@ -101,7 +101,7 @@ def test_one_mean_is_grey(folder):
             "RA321: `image_mean` is [0.5, 0.5, 0.5] and `image_std` [1.0, 0.0, 1.0]; expected 1 or 3 numbers each, no "
             "deviation of 0.",
         ),
-        ({**SIZES, "batch_size": 0}, "RA212: `batch_size` is 0; wanted a whole number of at least 1."),
+        ({**SIZES, "batch_size": 0}, "RA212: `batch_size` is 0; expected a whole number of at least 1."),
         ({**SIZES, "class_names": "cat,dog"}, "RA212: `class_names` is 'cat,dog'; expected a list of names."),
         (
             {**SIZES, "class_names": ["cat", "wolf"]},

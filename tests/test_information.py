@@ -138,7 +138,7 @@ def test_refusals_of_control_tasks():
     y = torch.arange(60) % 2
     with pytest.raises(InputError, match="RA249: `types` has 60 types in 60 rows, one a row"):
         selectivity(noise(60, 3), y, torch.arange(60))
-    with pytest.raises(InputError, match="wanted at least 6"):
+    with pytest.raises(InputError, match="expected at least 6"):
         selectivity(noise(60, 3), y, torch.arange(60) % 3)
     with pytest.raises(InputError, match="RA247: `types` has shape"):
         selectivity(noise(60, 3), y, torch.arange(10))

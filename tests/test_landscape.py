@@ -344,15 +344,15 @@ def test_the_digits_need_few_directions():
         ),
         (
             lambda: Subspace(nn.Linear(3, 2), 2, projection="random"),
-            "RA212: `projection` is 'random'; wanted one of 'dense', 'sparse', 'fastfood'.",
+            "RA212: `projection` is 'random'; expected one of 'dense', 'sparse', 'fastfood'.",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, seeds=()),
-            "RA212: `seeds` is (); wanted a number of seeds, or different whole numbers, at least one.",
+            "RA212: `seeds` is (); expected a number of seeds, or different whole numbers, at least one.",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, seeds=(1, 1)),
-            "RA212: `seeds` is (1, 1); wanted a number of seeds, or different whole numbers, at least one.",
+            "RA212: `seeds` is (1, 1); expected a number of seeds, or different whole numbers, at least one.",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, start=0),
@@ -360,11 +360,11 @@ def test_the_digits_need_few_directions():
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, rates=(0.1,)),
-            "RA212: `rates` is [0.1] and `train` takes the model alone; wanted train(model, rate).",
+            "RA212: `rates` is [0.1] and `train` takes the model alone; expected train(model, rate).",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, lambda m: None),
-            "RA243: `evaluate` gave None (NoneType); wanted one number, the higher the better.",
+            "RA243: `evaluate` gave None (NoneType); expected one number, the higher the better.",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, lambda m: math.nan, seeds=1),

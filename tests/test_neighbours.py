@@ -201,7 +201,7 @@ def test_cuda_agrees_with_cpu(name):
         ),
         (
             lambda: nearest_neighbours(SHEET, 5, SHEET[:, :3]),
-            "RA234: `features` has 96 columns and `bank` has 3; wanted the same layer in both.",
+            "RA234: `features` has 96 columns and `bank` has 3; expected the same layer in both.",
         ),
         (
             lambda: nearest_neighbours(SHEET * (torch.arange(N) > 1)[:, None], 5, metric="cosine"),
@@ -210,7 +210,7 @@ def test_cuda_agrees_with_cpu(name):
         ),
         (
             lambda: nearest_neighbours(SHEET, 5, metric="l1"),
-            "RA212: `metric` is 'l1'; wanted one of 'euclidean', 'cosine', 'inner'.",
+            "RA212: `metric` is 'l1'; expected one of 'euclidean', 'cosine', 'inner'.",
         ),
         (
             lambda: nearest_neighbours([[1.0], [math.nan]], 1),

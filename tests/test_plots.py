@@ -38,7 +38,7 @@ def test_a_medium_sets_sizes_and_is_left_behind(medium, text):
 def test_unknown_medium():
     with pytest.raises(InputError) as error, plots.style("poster"):
         pass
-    assert str(error.value) == "RA212: `medium` is 'poster'; wanted one of 'paper', 'notebook', 'slide'."
+    assert str(error.value) == "RA212: `medium` is 'poster'; expected one of 'paper', 'notebook', 'slide'."
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
@@ -358,8 +358,8 @@ def test_mixed_examples_lie_between_and_are_coloured_by_pair_and_weight():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"classes": [0, 1]}, "RA226: `classes` is [0, 1]; wanted three different ones of 0, 1, 2, 3."),
-        ({"classes": [0, 1, 7]}, "RA226: `classes` is [0, 1, 7]; wanted three different ones of 0, 1, 2, 3."),
+        ({"classes": [0, 1]}, "RA226: `classes` is [0, 1]; expected three different ones of 0, 1, 2, 3."),
+        ({"classes": [0, 1, 7]}, "RA226: `classes` is [0, 1, 7]; expected three different ones of 0, 1, 2, 3."),
         (
             {"layer": "g"},
             "RA225: these activations have no classifier that reads 'g'; record its input (layers='auto'), or give "

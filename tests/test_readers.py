@@ -148,7 +148,7 @@ def test_groups_are_named_by_their_own_values():
 def test_classes_that_are_not_fitted_count_as_wrong():
     x, y = noise(300, 4), torch.arange(300) % 3
     found = ood_probe(x, y, {"more": (x, torch.where(y == 2, 7, y))})
-    assert "100 rows of classes without fit rows" in found.by_distribution["more"].note
+    assert "100 rows of classes without training rows" in found.by_distribution["more"].note
     with pytest.raises(InputError, match="RA234"):
         ood_probe(x, y, {"wide": (noise(300, 5), y)})
     with pytest.raises(InputError, match="RA205"):
@@ -410,7 +410,7 @@ def test_one_call_gives_every_layer_with_its_controls(report):
     made = repana.Activations({"a": noise(60, 3)}, torch.arange(60) % 2, sample=torch.arange(60), seen=60)
     with pytest.raises(InputError, match="RA253: `data` is a generator"):
         repana.probe_layers(nn.Linear(3, 2), (x for x in [noise(60, 3)]))
-    with pytest.raises(InputError, match="is 'baseline'; wanted one of 'analyzers', 'baselines'"):
+    with pytest.raises(InputError, match="is 'baseline'; expected one of 'analyzers', 'baselines'"):
         repana.probe_layers(nn.Linear(3, 2), noise(60, 3), baseline=2)
     with pytest.raises(InputError, match="RA213: `baselines` re-initialises a model"):
         repana.profile(made, analyzers="probing", baselines=1)

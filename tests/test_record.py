@@ -119,10 +119,10 @@ def test_addresses(net, wanted, found):
         (
             [3],
             "auto",
-            "RA112: `layers` holds a int; wanted names, patterns ('layer*.conv2', 're:...'), module classes or "
+            "RA112: `layers` holds a int; expected names, patterns ('layer*.conv2', 're:...'), module classes or "
             "predicates (name, module) -> bool.",
         ),
-        ([], "auto", "RA112: `layers` is empty; wanted 'auto' or at least one name or pattern."),
+        ([], "auto", "RA112: `layers` is empty; expected 'auto' or at least one name or pattern."),
         (
             "fc|avg",
             "auto",
@@ -137,7 +137,7 @@ def test_addresses(net, wanted, found):
         (
             "layer1|average",
             "auto",
-            "RA111: 'layer1|average' asks for the pooling 'average'; wanted one of 'auto', 'none', 'avg', 'max', "
+            "RA111: 'layer1|average' asks for the pooling 'average'; expected one of 'auto', 'none', 'avg', 'max', "
             "'flatten', 'grid', 'mean', 'cls', 'last', 'tokens'.",
         ),
         ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 23x5'."),
@@ -324,11 +324,14 @@ def test_mixed_precision(net):
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ([], "RA205: `data` (list) gave no batch; wanted at least one sample."),
-        (None, "RA205: `data` is None; wanted a DataLoader, a Dataset, tensors or batches."),
-        (3, "RA210: `data` is a int; wanted a DataLoader, a Dataset, tensors or an iterable of batches."),
-        ((X, Y[:5]), "RA201: the tensors of `data` have different lengths 5, 23; wanted one per sample."),
-        ([(X, Y[:5])], "RA201: a batch has 5 labels and an input of shape (23, 3, 8, 8); wanted one label per sample."),
+        ([], "RA205: `data` (list) gave no batch; expected at least one sample."),
+        (None, "RA205: `data` is None; expected a DataLoader, a Dataset, tensors or batches."),
+        (3, "RA210: `data` is a int; expected a DataLoader, a Dataset, tensors or an iterable of batches."),
+        ((X, Y[:5]), "RA201: the tensors of `data` have different lengths 5, 23; expected one per sample."),
+        (
+            [(X, Y[:5])],
+            "RA201: a batch has 5 labels and an input of shape (23, 3, 8, 8); expected one label per sample.",
+        ),
         (
             [(X, X, Y)],
             "RA210: the batch is a tuple of 'Tensor', 'Tensor', 'Tensor'; expected x, (x, y), a mapping, or (mapping, "
@@ -337,7 +340,7 @@ def test_mixed_precision(net):
         ),
         (
             ["text"],
-            "RA210: the batch is a str; wanted x, (x, y), a mapping, or (mapping, y) with tensors. For anything else "
+            "RA210: the batch is a str; expected x, (x, y), a mapping, or (mapping, y) with tensors. For anything else "
             "give `forward=lambda model, batch: ...`.",
         ),
     ],
@@ -362,7 +365,7 @@ def test_keys_that_the_model_does_not_take():
 
 
 def test_not_a_model():
-    with pytest.raises(ModelError, match=r"RA100: `model` is a str; wanted a torch.nn.Module\."):
+    with pytest.raises(ModelError, match=r"RA100: `model` is a str; expected a torch.nn.Module\."):
         unwrap("resnet")
 
 

@@ -104,7 +104,7 @@ def test_nothing_measured_is_an_error(net):
     with pytest.raises(InputError, match="RA213: the train data gave no labels"):
         profile(net, X, ["fc"], "neural_collapse")
     with pytest.raises(
-        InputError, match="RA212: `analyzers` is 'nc'; wanted one of 'all', 'neural_collapse', 'fisher'"
+        InputError, match="RA212: `analyzers` is 'nc'; expected one of 'all', 'neural_collapse', 'fisher'"
     ):
         profile(net, (X, Y), analyzers="nc")
 

@@ -252,9 +252,12 @@ def test_poolings_by_pattern_and_of_no_layer():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"convention": "zhang"}, "RA212: `convention` is 'zhang'; wanted one of 'papyan', 'zhu', 'he_su', 'galanti'."),
-        ({"permutations": -1}, "RA212: `permutations` is -1; wanted 0 or more."),
-        ({"level": 95.0}, "RA212: `level` is 95.0; wanted a number between 0 and 1, such as 0.95."),
+        (
+            {"convention": "zhang"},
+            "RA212: `convention` is 'zhang'; expected one of 'papyan', 'zhu', 'he_su', 'galanti'.",
+        ),
+        ({"permutations": -1}, "RA212: `permutations` is -1; expected 0 or more."),
+        ({"level": 95.0}, "RA212: `level` is 95.0; expected a number between 0 and 1, such as 0.95."),
         (
             {"max_samples": 0},
             "RA205: there are no features: max_samples=0 keeps moments alone, for `record`. Give `profile` at least a "
@@ -265,7 +268,7 @@ def test_poolings_by_pattern_and_of_no_layer():
             "RA221: `max_samples` kept 7 samples of 5 classes, and fewer than 2 of class(es) ",
         ),
         ({"device": "gpu"}, "RA212: `device` 'gpu' cannot be used here: "),
-        ({"dtype": "float61"}, "RA212: `dtype` is 'float61'; wanted one of 'float16', 'bfloat16', 'float32'."),
+        ({"dtype": "float61"}, "RA212: `dtype` is 'float61'; expected one of 'float16', 'bfloat16', 'float32'."),
     ],
 )
 def test_wrong_arguments_of_profile(options, text):
@@ -282,7 +285,7 @@ def test_shrinkage_out_of_range():
     x, y = clouds()
     with pytest.raises(InputError) as error:
         fisher(x, y, shrinkage=2.0)
-    assert str(error.value) == "RA212: `shrinkage` is 2.0; wanted 'ledoit_wolf' or a number from 0 to 1."
+    assert str(error.value) == "RA212: `shrinkage` is 2.0; expected 'ledoit_wolf' or a number from 0 to 1."
 
 
 def test_labels_beyond_the_output_are_noted():
@@ -297,7 +300,7 @@ def test_labels_as_text_in_batches(form):
     with pytest.raises(InputError) as error:
         record(ResNet(), data)
     assert str(error.value) == (
-        "RA203: the data hold labels or inputs of type <U1; wanted numbers. Number the classes from 0 first, or give "
+        "RA203: the data hold labels or inputs of type <U1; expected numbers. Number the classes from 0 first, or give "
         "`class_names=` in the order of the model's outputs."
     )
 
@@ -338,7 +341,7 @@ def test_labels_off_by_one_are_an_issue():
 
 
 def test_an_unknown_option_of_profile_is_named():
-    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; wanted one of 'analyzers'"):
+    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; expected one of 'analyzers'"):
         profile(ResNet().eval(), (X, Y), maks=False)
 
 

@@ -181,7 +181,7 @@ def test_shrinkage_is_that_of_ledoit_and_wolf():
     got = fisher(x, y, shrinkage="ledoit_wolf")
     assert got.settings["shrinkage"] == pytest.approx(want)
     assert float(got.quotient) == pytest.approx(float(fisher(x, y, shrinkage=float(want)).quotient))
-    with pytest.raises(InputError, match="RA212: `shrinkage` is 'oas'; wanted one of 'ledoit_wolf'."):
+    with pytest.raises(InputError, match="RA212: `shrinkage` is 'oas'; expected one of 'ledoit_wolf'."):
         fisher(x, y, shrinkage="oas")
 
 

@@ -30,12 +30,12 @@ def test_model_specs():
     [
         (
             "resnet50",
-            "RA304: model 'resnet50' is not understood; wanted one of 'pkg.module:factory', 'file.py:factory', "
+            "RA304: model 'resnet50' is not understood; expected one of 'pkg.module:factory', 'file.py:factory', "
             "'hf:PATH', 'timm:NAME'.",
         ),
         (
             "torch.nn:Linear(in_features=open('x'))",
-            "RA304: model \"torch.nn:Linear(in_features=open('x'))\" is not understood; wanted one of "
+            "RA304: model \"torch.nn:Linear(in_features=open('x'))\" is not understood; expected one of "
             "'pkg.module:factory', 'file.py:factory', 'hf:PATH', 'timm:NAME'.",
         ),
         ("nowhere.py:make", "RA304: model file 'nowhere.py' does not exist."),
@@ -191,7 +191,7 @@ def test_weights_of_a_file_are_not_random(tmp_path):
             "RA312: timm has no trained weights 'coatnet_0_224'; it has none for this architecture; give --checkpoint.",
         ),
         ("timm:test_resnet(width=3)", {}, "RA311: 'timm:test_resnet(width=3)' cannot be made with these arguments ("),
-        ("timm:", {}, "RA304: model 'timm:' is not understood; wanted one of 'timm:NAME', 'timm:NAME(key=value)'."),
+        ("timm:", {}, "RA304: model 'timm:' is not understood; expected one of 'timm:NAME', 'timm:NAME(key=value)'."),
         (
             "torch.nn:Identity",
             {"pretrained": True},

@@ -196,7 +196,7 @@ def test_a_layer_too_wide_says_so(monkeypatch):
         (
             torch.randn(9, 3),
             {"window": (0, 5)},
-            "RA232: `window` is (0, 5); wanted (first, last) ranks from 1 on that hold at least three.",
+            "RA232: `window` is (0, 5); expected (first, last) ranks from 1 on that hold at least three.",
         ),
         (
             torch.full((3, 2), torch.nan),

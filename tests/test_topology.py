@@ -333,14 +333,14 @@ def test_too_large_a_request_is_refused_before_it_starts():
     ("call", "text"),
     [
         (lambda x: h0_separability(x[:2]), "RA227: topology needs at least 3 samples; 2 came."),
-        (lambda x: h0_separability(x, tau=1.0), "RA212: `tau` is 1.0; wanted a number from 1e-06 to 0.999999."),
-        (lambda x: h0_separability(x, normalize="unit"), "RA212: `normalize` is 'unit'; wanted one of 'center+l2', "),
-        (lambda x: persistence(x, choose="first"), "RA212: `choose` is 'first'; wanted one of 'random', 'farthest'."),
-        (lambda x: persistence(x, dimension=-1), "RA212: `dimension` is -1; wanted a whole number of at least 0."),
+        (lambda x: h0_separability(x, tau=1.0), "RA212: `tau` is 1.0; expected a number from 1e-06 to 0.999999."),
+        (lambda x: h0_separability(x, normalize="unit"), "RA212: `normalize` is 'unit'; expected one of 'center+l2', "),
+        (lambda x: persistence(x, choose="first"), "RA212: `choose` is 'first'; expected one of 'random', 'farthest'."),
+        (lambda x: persistence(x, dimension=-1), "RA212: `dimension` is -1; expected a whole number of at least 0."),
         (lambda x: persistence(x).diagram(2), "RA212: `dimension` is 2; this persistence has 0, 1."),
         (
             lambda x: h0_separability(x, max_samples=2),
-            "RA212: `max_samples` is 2; wanted a whole number of at least 3.",
+            "RA212: `max_samples` is 2; expected a whole number of at least 3.",
         ),
         (
             lambda x: rtd(x, x, rows=[[0, 1, 2, 99]]),
@@ -349,9 +349,12 @@ def test_too_large_a_request_is_refused_before_it_starts():
         (lambda x: rtd(x[:3], x[:3]), "RA227: rtd needs at least 4 samples; 3 came."),
         (
             lambda x: diagram_distance(persistence(x), persistence(x), kind="wasserstein", order=0.5),
-            "RA212: `order` is 0.5; wanted a number of at least 1.",
+            "RA212: `order` is 0.5; expected a number of at least 1.",
         ),
-        (lambda x: rtd(x, x[:9]), "RA201: the two layers have 30 and 9 samples; wanted the same samples in the same "),
+        (
+            lambda x: rtd(x, x[:9]),
+            "RA201: the two layers have 30 and 9 samples; expected the same samples in the same ",
+        ),
         (lambda x: persistence(x * math.nan), "RA204: `features` has 90 NaN or infinite value(s)"),
     ],
 )

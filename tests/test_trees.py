@@ -110,12 +110,12 @@ def test_an_outlier_has_no_dimension():
         (lambda: ph_dimension(cube(20, 2, 0)), "RA227: ph_dimension needs at least 24 samples; 20 came."),
         (
             lambda: ph_dimension(cube(100, 2, 0), largest=200),
-            "RA238: trees of 25 to 200 samples were asked for, 7 of each of 8 sizes; wanted 3 <= smallest < largest <= "
-            "100 (the samples), at least 2 sizes and 1 subset of each.",
+            "RA238: trees of 25 to 200 samples were asked for, 7 of each of 8 sizes; expected 3 <= smallest < largest "
+            "<= 100 (the samples), at least 2 sizes and 1 subset of each.",
         ),
         (
             lambda: ph_dimension(cube(100, 2, 0), alpha=0.0),
-            "RA212: `alpha` is 0.0; wanted a number from 1e-06 to 1e+06.",
+            "RA212: `alpha` is 0.0; expected a number from 1e-06 to 1e+06.",
         ),
     ],
 )
@@ -215,11 +215,11 @@ def test_growth_near_alpha_is_said():
     [
         (
             {"sample": [[0, 1]] * 80},
-            "RA239: `sample` has shape (80, 2) and type int64; wanted (n,), the number or name",
+            "RA239: `sample` has shape (80, 2) and type int64; expected (n,), the number or name",
         ),
         ({"k": 5}, "RA212: the method 'ph' has no option 'k'; it has 'alpha', 'largest', 'smallest', 'steps', "),
-        ({"level": 1.0}, "RA212: `level` is 1.0; wanted a number between 0 and 1, such as 0.95."),
-        ({"smallest": 2.5}, "RA212: `smallest` is 2.5; wanted a whole number."),
+        ({"level": 1.0}, "RA212: `level` is 1.0; expected a number between 0 and 1, such as 0.95."),
+        ({"smallest": 2.5}, "RA212: `smallest` is 2.5; expected a whole number."),
     ],
 )
 def test_refusals_of_texts(options, text):

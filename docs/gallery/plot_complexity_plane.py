@@ -2,7 +2,7 @@
 Complexity and importance
 =========================
 
-How complex every feature is, against how much the decision owes to it.
+How complex every feature is, against how much the decision depends on it.
 """
 
 from _digits import features

@@ -2,7 +2,7 @@
 Layers compared
 ===============
 
-Every layer against the one chosen on the select rows, on the same report rows.
+Every layer against the one chosen on the validation rows, on the same test rows.
 """
 
 from _digits import probes

@@ -85,8 +85,8 @@ def profile(
     report = repana.profile(
         network, first, layers or "auto", analyzers or "all", held_out=second,
         run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool,
-        max_samples=max_samples, batch_size=source.batch_size, device=device, permutations=permutations, bootstrap=bootstrap,
-        baselines=baselines, seed=seed, **source.reading(),
+        max_samples=max_samples, batch_size=source.batch_size, device=device, permutations=permutations,
+        bootstrap=bootstrap, baselines=baselines, seed=seed, **source.reading(),
         **({} if names is None else {"class_names": names}), **others,
     )  # fmt: skip
     finish(report, output, as_json, source.notes, quantities)

@@ -15,17 +15,17 @@ def neighbours_between(first: int, last: int, least: int, most: int) -> None:
         if most < least:
             raise InputError(
                 "RA233",
-                f"neighbours {asked} were asked for and there are {max(most + 1, 0)} samples that differ; wanted at "
+                f"neighbours {asked} were asked for and there are {max(most + 1, 0)} samples that differ; expected at "
                 f"least {least + 1}.",
             )
-        raise InputError("RA233", f"neighbours {asked} were asked for; wanted {least} to {most} with these samples.")
+        raise InputError("RA233", f"neighbours {asked} were asked for; expected {least} to {most} with these samples.")
 
 
 def tree_sizes(smallest: int, largest: int, steps: int, subsamples: int, n: int) -> InputError:
     return InputError(
         "RA238",
-        f"trees of {smallest} to {largest} samples were asked for, {subsamples} of each of {steps} sizes; wanted 3 <= "
-        f"smallest < largest <= {n} (the samples), at least 2 sizes and 1 subset of each.",
+        f"trees of {smallest} to {largest} samples were asked for, {subsamples} of each of {steps} sizes; expected "
+        f"3 <= smallest < largest <= {n} (the samples), at least 2 sizes and 1 subset of each.",
     )
 
 
@@ -40,7 +40,7 @@ def no_texts() -> InputError:
 def subspace_size(dimension: int, total: int) -> InputError:
     return InputError(
         "RA240",
-        f"a subspace of {dimension} dimensions was asked for; the model trains {total} parameters, so wanted "
+        f"a subspace of {dimension} dimensions was asked for; the model trains {total} parameters, so expected "
         f"1 to {total}.",
     )
 
@@ -61,13 +61,13 @@ def other_experiment(store: Path, what: str, known: Any, asked: Any) -> InputErr
 
 def bad_seeds(seeds: Any) -> InputError:
     return InputError(
-        "RA212", f"`seeds` is {seeds!r}; wanted a number of seeds, or different whole numbers, at least one."
+        "RA212", f"`seeds` is {seeds!r}; expected a number of seeds, or different whole numbers, at least one."
     )
 
 
 def metric_not_a_number(metric: Any) -> InputError:
     return InputError(
-        "RA243", f"`evaluate` gave {metric!r} ({type(metric).__name__}); wanted one number, the higher the better."
+        "RA243", f"`evaluate` gave {metric!r} ({type(metric).__name__}); expected one number, the higher the better."
     )
 
 
@@ -91,7 +91,7 @@ def nothing_trained(dimension: int) -> InputError:
 
 def no_rate_taken(rates: Sequence[float]) -> InputError:
     return InputError(
-        "RA212", f"`rates` is {list(rates)} and `train` takes the model alone; wanted train(model, rate)."
+        "RA212", f"`rates` is {list(rates)} and `train` takes the model alone; expected train(model, rate)."
     )
 
 

@@ -12,7 +12,7 @@ def no_copy(model: str, reason: str) -> ModelError:
 
 def target_rows(found: int, wanted: int, name: str = "targets") -> InputError:
     return InputError(
-        "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; wanted one row a sample, in order."
+        "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; expected one row a sample, in order."
     )
 
 

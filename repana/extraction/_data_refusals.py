@@ -117,17 +117,17 @@ def no_method(name: str, model: str, names: Sequence[str]) -> ModelError:
 
 
 def empty_data(data: Any) -> InputError:
-    return InputError("RA205", f"`data` ({type(data).__name__}) gave no batch; wanted at least one sample.")
+    return InputError("RA205", f"`data` ({type(data).__name__}) gave no batch; expected at least one sample.")
 
 
 def no_data() -> InputError:
-    return InputError("RA205", "`data` is None; wanted a DataLoader, a Dataset, tensors or batches.")
+    return InputError("RA205", "`data` is None; expected a DataLoader, a Dataset, tensors or batches.")
 
 
 def data_not_understood(data: Any) -> InputError:
     return InputError(
         "RA210",
-        f"`data` is a {type(data).__name__}; wanted a DataLoader, a Dataset, tensors or an iterable of batches.",
+        f"`data` is a {type(data).__name__}; expected a DataLoader, a Dataset, tensors or an iterable of batches.",
     )
 
 
@@ -136,14 +136,14 @@ def batch_not_understood(raw: Any) -> InputError:
     what = f"a {type(raw).__name__}" + (f" of {listed(inside, 8)}" if inside else "")
     return InputError(
         "RA210",
-        f"the batch is {what}; wanted x, (x, y), a mapping, or (mapping, y) with tensors. For anything else give "
+        f"the batch is {what}; expected x, (x, y), a mapping, or (mapping, y) with tensors. For anything else give "
         "`forward=lambda model, batch: ...`.",
     )
 
 
 def label_count(labels: int, shape: tuple[int, ...]) -> InputError:
     return InputError(
-        "RA201", f"a batch has {labels} labels and an input of shape {shape}; wanted one label per sample."
+        "RA201", f"a batch has {labels} labels and an input of shape {shape}; expected one label per sample."
     )
 
 
@@ -166,7 +166,7 @@ def package_missing(package: str) -> FileError:
 def not_numeric(dtype: str) -> InputError:
     return InputError(
         "RA203",
-        f"the data hold labels or inputs of type {dtype}; wanted numbers. Number the classes from 0 first, or give "
+        f"the data hold labels or inputs of type {dtype}; expected numbers. Number the classes from 0 first, or give "
         "`class_names=` in the order of the model's outputs.",
     )
 

@@ -46,7 +46,7 @@ def weights_missing(names: Sequence[str]) -> ModelError:
 
 
 def not_a_module(model: Any) -> ModelError:
-    return ModelError("RA100", f"`model` is a {type(model).__name__}; wanted a torch.nn.Module.")
+    return ModelError("RA100", f"`model` is a {type(model).__name__}; expected a torch.nn.Module.")
 
 
 def not_finite(address: str, batch: int, bad: int, size: int) -> InputError:

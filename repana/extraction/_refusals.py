@@ -320,7 +320,7 @@ def pooling_does_not_fit(
 
 
 def unknown_pooling(address: str, pool: str, allowed: Sequence[str]) -> ModelError:
-    return ModelError("RA111", f"{address!r} asks for the pooling {pool!r}; wanted one of {listed(allowed, 12)}.")
+    return ModelError("RA111", f"{address!r} asks for the pooling {pool!r}; expected one of {listed(allowed, 12)}.")
 
 
 def bad_pattern(pattern: str, reason: str) -> ModelError:
@@ -330,14 +330,14 @@ def bad_pattern(pattern: str, reason: str) -> ModelError:
 def layer_not_understood(wanted: Any) -> ModelError:
     return ModelError(
         "RA112",
-        f"`layers` holds a {type(wanted).__name__}; wanted names, patterns ('layer*.conv2', 're:...'), module "
+        f"`layers` holds a {type(wanted).__name__}; expected names, patterns ('layer*.conv2', 're:...'), module "
         "classes or "
         "predicates (name, module) -> bool.",
     )
 
 
 def no_layers_given() -> ModelError:
-    return ModelError("RA112", "`layers` is empty; wanted 'auto' or at least one name or pattern.")
+    return ModelError("RA112", "`layers` is empty; expected 'auto' or at least one name or pattern.")
 
 
 def width_changed(address: str, width: int, found: int, batch: int) -> ModelError:

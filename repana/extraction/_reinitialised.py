@@ -34,7 +34,7 @@ def reinitialised(
 
     The model itself, its mode and the random state are left as they are. The copy is in eval mode.
 
-    Raises ModelError for a copy that cannot be made, InputError for data that can be walked only once.
+    Raises ModelError for a copy that cannot be made, InputError for data that is a one-shot iterator.
 
     >>> import torch
     >>> from repana import reinitialised

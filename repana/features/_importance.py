@@ -76,7 +76,7 @@ def importance(
     level: float = 0.95,
     seed: int = 0,
 ) -> Importance:
-    """How much a logit owes to each feature of a layer, in code space: f(z) = what follows the layer, at zD + rest.
+    """How much a logit depends on each feature of a layer, in code space: f(z) = what follows the layer, at zD + rest.
 
     A row x of the layer (every position of a map or sequence) is written as x = zD + rest, with the rest kept as it is;
     `dictionary` is one of `repana.dictionary`'s kinds, fitted on the recorded layer, or a `Dictionary`, or a matrix.
@@ -104,7 +104,7 @@ def importance(
 
     Raises ModelError for a layer that is called several times, that no derivative reaches, or a model without logits;
     InputError for a dictionary of another width, `target="label"` without a label for every sample, or data that can be
-    walked only once where a dictionary must be made from them first.
+    iterated only once where a dictionary must be made from them first.
 
     Sources: Fel et al. 2024, arXiv:2407.06076; Sundararajan et al. 2017, arXiv:1703.01365; Dhamdhere et al. 2018,
     arXiv:1805.12233; Kokhlikyan et al. 2020, arXiv:2009.07896 (captum).

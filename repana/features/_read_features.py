@@ -48,7 +48,7 @@ def read_features(
 
     Records `layers`, makes the `features` of `layer` (by default what the classifier reads) by `dictionary` ("units",
     "classes", "pca", "nmf", or a matrix), reads every feature from every layer up to that one (`complexity`), asks how
-    much the decision owes to it (`importance`), and relates the two (`complexity_vs_importance`).
+    much the decision depends on it (`importance`), and relates the two (`complexity_vs_importance`).
 
     The parts are in the result by those names. Options are those of the four functions, and of `record`.
 

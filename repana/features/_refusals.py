@@ -13,7 +13,7 @@ def dictionary_of(value: Any, d: int) -> Tensor:
     """(t, d) finite numbers in float64 on the host."""
     atoms = _tensor(value, "dictionary")
     if atoms.ndim != 2 or not len(atoms):
-        raise InputError("RA254", f"the dictionary has shape {tuple(atoms.shape)}; wanted (features, {d}).")
+        raise InputError("RA254", f"the dictionary has shape {tuple(atoms.shape)}; expected (features, {d}).")
     if atoms.shape[1] != d:
         raise dictionary_width(tuple(atoms.shape), d)
     return matrix(atoms, "dictionary", None, d, "one row per feature").double().cpu()
@@ -23,7 +23,8 @@ def dictionary_width(shape: tuple[int, ...], d: int) -> InputError:
     turned = " (it fits transposed)" if shape[0] == d else ""
     return InputError(
         "RA254",
-        f"the dictionary has shape {shape} and the layer {d} units{turned}; wanted (features, {d}), one row a feature.",
+        f"the dictionary has shape {shape} and the layer {d} units{turned}; expected (features, {d}), one row "
+        "a feature.",
     )
 
 
@@ -37,7 +38,7 @@ def negative_features(lowest: float) -> InputError:
 
 def at_most_components(count: int, most: int) -> None:
     if not 1 <= count <= most:
-        raise InputError("RA254", f"`count` is {count}; wanted 1 to {most}, what these rows and units can have.")
+        raise InputError("RA254", f"`count` is {count}; expected 1 to {most}, what these rows and units can have.")
 
 
 def no_count(kind: str) -> InputError:
@@ -62,7 +63,7 @@ def feature_counts(first: int, second: int) -> InputError:
 def alphas_of(alphas: Sequence[float]) -> None:
     wrong = [a for a in alphas if not a > 0]
     if wrong or not len(alphas):
-        raise InputError("RA212", f"`alphas` has {listed(wrong)}; wanted at least one, all positive.")
+        raise InputError("RA212", f"`alphas` has {listed(wrong)}; expected at least one, all positive.")
 
 
 def rows_and_moments(layer: str) -> InputError:
@@ -101,7 +102,7 @@ def nothing_to_merge(model: str) -> ModelError:
 
 
 def no_sigmas() -> InputError:
-    return InputError("RA205", "`sigmas` is empty; wanted at least one deviation of the noise.")
+    return InputError("RA205", "`sigmas` is empty; expected at least one deviation of the noise.")
 
 
 def noise_itself() -> InputError:
@@ -117,8 +118,12 @@ def step_of(step: Any) -> float:
     try:
         return float(step)
     except (TypeError, ValueError):
-        raise InputError("RA255", f"step {step!r} is no number; wanted epochs or updates, such as 1, 2, 10.") from None
+        raise InputError(
+            "RA255", f"step {step!r} is no number; expected epochs or updates, such as 1, 2, 10."
+        ) from None
 
 
 def steps_differ(steps: Sequence[Any]) -> InputError:
-    return InputError("RA255", f"step(s) {listed(steps)} are in one of the two mappings only; wanted the same in both.")
+    return InputError(
+        "RA255", f"step(s) {listed(steps)} are in one of the two mappings only; expected the same in both."
+    )

@@ -57,7 +57,7 @@ def variance_explained(
     """How much of a layer's variance each feature explains: regressions from features to the layer, not from it.
 
     `features` (n, d) of the layer, phi below, around its mean; `targets` (n, t) the features f, a column each. On fit
-    and select rows W_f = argmin |W f - phi|^2, on report rows
+    and validation rows W_f = argmin |W f - phi|^2, on test rows
 
         R_f^2 = 1 - sum |W f - phi|^2/sum |phi|^2     (`ratio="sums"`),
 
@@ -70,10 +70,10 @@ def variance_explained(
       in no `unique`.
     - `joint`: of all together; `overlap`: sum of `total` less `joint`.
 
-    Intervals from resampled report rows (whole `groups`). Shares, at most 1; negative where a fit is worse than the
+    Intervals from resampled test rows (whole `groups`). Shares, at most 1; negative where a fit is worse than the
     mean.
 
-    Raises InputError for arrays of other lengths, or a feature that is constant in the fit rows.
+    Raises InputError for arrays of other lengths, or a feature that is constant in the training rows.
 
     Source: Lampinen, Chan & Hermann 2024, arXiv:2405.05847.
 
@@ -134,7 +134,7 @@ def variance_explained(
 def _errors(
     a: Float[Tensor, "n t"], b: Float[Tensor, "n d"], at: Float[Tensor, "m t"], phi: Float[Tensor, "m d"]
 ) -> Float[Tensor, "m q"]:
-    """Squared errors of each report row: of each feature alone, of all, and of all but each, in closed form.
+    """Squared errors of each test row: of each feature alone, of all, and of all but each, in closed form.
 
     Without feature j the weights are W - q_j w_j/q_jj, where q = (A'A)^-1 and w_j is the row of W.
     """

@@ -25,7 +25,7 @@ NAMES = {
 def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
     """Draw accuracy over the number of labels, one curve a reader with its interval over draws.
 
-    An upright line is where the logistic reader overtakes naive Bayes. Returns the Axes.
+    An upright line is where the logistic probe overtakes naive Bayes. Returns the Axes.
     """
     with _style.drawing():
         ax, own = opened(ax, width)

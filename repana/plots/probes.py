@@ -79,7 +79,7 @@ def layer_strip(
     report: Report, *, ax: Axes | None = None, run: str | None = None, split: str | None = None,
     width: float = _style.COLUMN,
 ) -> Axes:  # fmt: skip
-    """Draw how far the linear probe of every layer is behind the layer chosen on the select rows, in points.
+    """Draw how far the linear probe of every layer is behind the layer chosen on the validation rows, in points.
 
     Points are paired differences on the same rows with their intervals; filled where McNemar's exact p, after Holm over
     the layers, is below .05, open where the two cannot be told apart. Returns the Axes.
@@ -126,7 +126,7 @@ def confusion(
     """Draw how often the linear probe of a layer takes one class for another, as shares of the true class.
 
     Of a report (by default at the classifier's input), or of one probe. Shares are written out for up to twelve
-    classes; a class without report rows is hatched. Returns the Axes, with the (c, c) shares in its image.
+    classes; a class without test rows is hatched. Returns the Axes, with the (c, c) shares in its image.
     """
     if isinstance(source, Probe):
         counts = source.confusion.numpy().astype(float)

@@ -199,7 +199,7 @@ def _affine(
 
 
 def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softmax") -> Head:
-    """Votes of the k nearest fit rows, each exp((s - s_1)/0.07) of its similarity, or alike; a row never votes for
+    """Votes of the k nearest training rows, each exp((s - s_1)/0.07) of its similarity, or alike; a row never votes for
     itself. The strength is k.
     """
 
@@ -235,7 +235,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
 
 def within(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
-    """Numbers of neighbours that the fit rows have."""
+    """Numbers of neighbours that the training rows have."""
     most = len(rows.split.fit) - 1
     return tuple(sorted({min(k, most) for k in ks}))
 

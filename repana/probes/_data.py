@@ -1,4 +1,4 @@
-"""The rows that probes read: standardised by the fit rows, in no more coordinates than there are rows."""
+"""The rows that probes read: standardised by the training rows, in no more coordinates than there are rows."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -53,9 +53,10 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Rows:
-    """`x` (n, d), moved and scaled by the fit rows; `codes` (n,) of the classes `values` (c,), named `names` or not.
+    """`x` (n, d), moved and scaled by the training rows; `codes` (n,) of the classes `values` (c,), named `names` or
+    not.
 
-    Features that are constant in the fit rows are zero (`dead` of them). `notes` say what to beware of.
+    Features that are constant in the training rows are zero (`dead` of them). `notes` say what to beware of.
     """
 
     x: Features
@@ -97,10 +98,10 @@ class Rows:
         doubles = split.straddling(moved)
         if doubles:
             notes.append(
-                Flag.DUPLICATES.note(f"{doubles} report rows have a near-duplicate among the others: give `groups=`")
+                Flag.DUPLICATES.note(f"{doubles} test rows have a near-duplicate among the others: give `groups=`")
             )
         if dead:
-            notes.append(Flag.CONSTANT.note(f"{dead} of {x.shape[1]} features are constant in the fit rows"))
+            notes.append(Flag.CONSTANT.note(f"{dead} of {x.shape[1]} features are constant in the training rows"))
         shown = tuple(names[int(v)] for v in values) if names else tuple(str(int(v)) for v in values)
         return cls(moved, codes.to(x.device), values, shown, split, scale, mean, spread, dead, tuple(notes))
 
@@ -179,9 +180,9 @@ class Rows:
 def standardised(
     x: Features, fit: Int[Tensor, " a"], scale: str
 ) -> tuple[Features, Float[Tensor, " d"], Float[Tensor, " d"], int]:
-    """(x - mean)/spread of the fit rows ("standard"), without the latter ("centre"), with each row of length 1 after
-    that ("unit"), or as they are ("none"); the mean and the spread; and how many features are constant in the fit rows.
-    Those are zero afterwards.
+    """(x - mean)/spread of the training rows ("standard"), without the latter ("centre"), with each row of length 1
+    after that ("unit"), or as they are ("none"); the mean and the spread; and how many features are constant in the
+    training rows. Those are zero afterwards.
     """
     unit = power_of_two(x)
     unit = unit if not 2.0**-256 < unit < 2.0**256 else 1.0  # squares of such features leave the range of float64

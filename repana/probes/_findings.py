@@ -12,8 +12,8 @@ INPUT = "input"
 
 
 def earliest(view: View) -> Finding:
-    """The first layer whose linear probe, on the select rows, is within one point of the best there, and how the chosen
-    layer reads the report rows, which no choice has seen. Without the input, which is no layer of the network.
+    """The first layer whose linear probe, on the validation rows, is within one point of the best there, and how the
+    chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network.
     """
     shown = [r for r in _layers(view, "select_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
@@ -21,8 +21,8 @@ def earliest(view: View) -> Finding:
         return Finding(ABSENT, "Linear probes of two layers were not measured.")
     best = max(r.value for r in shown)
     first = next(r for r in shown if r.value >= best - POINT)
-    text = f"{first.layer} is the earliest layer within one point of the best linear probe on the select rows; the one "
-    text += f"chosen there, {chosen.label}, reads {value(chosen)} of the report rows."
+    text = f"{first.layer} is the earliest layer within one point of the best linear probe on the validation rows; "
+    text += f"the one chosen there, {chosen.label}, reads {value(chosen)} of the test rows."
     return Finding(PASSED, text, tuple(dict.fromkeys((first.layer, chosen.label))))
 
 
@@ -93,7 +93,7 @@ def readers(view: View) -> Finding:
 
 def gap(view: View) -> Finding:
     """Whether linear probes do as well on new rows: a tip where accuracy falls by more than 10 points from the rows
-    fitted on to the report rows, which more rows, or fewer features, would mend.
+    fitted on to the test rows, which more rows, or fewer features, would mend.
     """
     rows = [r for r in _layers(view, "gap") if math.isfinite(r.value)]
     if not rows:

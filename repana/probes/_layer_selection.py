@@ -20,7 +20,7 @@ from repana.statistics.resampling import bootstrap_weights, percentiles, resampl
 
 @dataclass(frozen=True)
 class PairedProbes:
-    """Probe b less probe a on the same report rows; see `compare_probes`."""
+    """Probe b less probe a on the same test rows; see `compare_probes`."""
 
     accuracy: Estimate
     log_loss: Estimate
@@ -48,7 +48,7 @@ class LayerChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
-        return f"<p>Best on the select rows: {self.layer}</p>" + as_table(self)
+        return f"<p>Best on the validation rows: {self.layer}</p>" + as_table(self)
 
 
 def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95, seed: int = 0) -> PairedProbes:
@@ -95,13 +95,13 @@ def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95
 
 
 def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: float = 0.95, seed: int = 0) -> LayerChoice:
-    """Which layer reads best, chosen on the select rows, where the choice costs no bias.
+    """Which layer reads best, chosen on the validation rows, where the choice costs no bias.
 
-    `layer` has the smallest log-loss on the select rows; `chosen_accuracy` is its own on the report rows. `oracle` is
-    the best on the report rows, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of it
+    `layer` has the smallest log-loss on the validation rows; `chosen_accuracy` is its own on the test rows. `oracle` is
+    the best on the test rows, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of it
     is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the
     rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on the
-    select rows is within `within` of that of the best there.
+    validation rows is within `within` of that of the best there.
     `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm;
     NaN with groups, whose rows depend on each other.
 
@@ -154,7 +154,7 @@ class LayerDifference:
 def layer_differences(
     probes: Mapping[str, Probe], choice: LayerChoice | None = None, *, level: float = 0.95, seed: int = 0
 ) -> dict[str, LayerDifference]:
-    """How far every layer is behind the chosen one, on the same report rows.
+    """How far every layer is behind the chosen one, on the same test rows.
 
     `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval; `p_adjusted`: McNemar's
     exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with groups, whose rows depend

@@ -54,20 +54,20 @@ def ood_probe(
     level: float = 0.95,
     seed: int = 0,
 ) -> OODProbe:
-    """Fit on one distribution, choose on its select rows, read others once: intermediate-layer classifiers.
+    """Fit on one distribution, choose on its validation rows, read others once: intermediate-layer classifiers.
 
     `others` maps a name to (features, labels) of the same layer under another distribution. Nothing of them is used to
     choose or to scale; give the probes of several layers to `best_layer` to choose one at home
     (`best_layer({name: r.probe for ...})`).
 
-    - `accuracy` on the report rows at home; `by_distribution` and `log_loss` elsewhere; `ood_accuracy` their mean,
+    - `accuracy` on the test rows at home; `by_distribution` and `log_loss` elsewhere; `ood_accuracy` their mean,
       `worst_distribution` the lowest (its note says which), `gap` = accuracy - ood_accuracy.
     - `attributes` (n,), or a mapping with one array for "id" and one for every other, name a subgroup of every row
       (a background, a hospital): `by_group` has the accuracy of every class in every subgroup that has at least 10
-      rows, over the report rows and all others, and `worst_group` the lowest.
+      rows, over the test rows and all others, and `worst_group` the lowest.
 
-    Intervals: Wilson's; of `ood_accuracy` and `gap`, combined from those. Labels that the fit rows do not have count as
-    wrong, and the note says how many.
+    Intervals: Wilson's; of `ood_accuracy` and `gap`, combined from those. Labels that the training rows do not have
+    count as wrong, and the note says how many.
 
     Raises InputError as `linear_probe`, for no others, or features of another width.
 
@@ -103,7 +103,7 @@ def ood_probe(
         lost, lengths[name] = int((own < 0).sum()), len(y)
         log_p = _scores.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
-        note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without fit rows") if lost else ""
+        note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without training rows") if lost else ""
         by_name[name] = _scores.accuracy(correct[name], None, level=level, seed=seed, note=note)
         known = own >= 0
         if bool(known.any()):

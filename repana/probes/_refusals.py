@@ -32,7 +32,7 @@ def bad_types(types: int, n: int) -> InputError:
             f"`types` has {types} types in {n} rows, one a row; a control task is then a permutation of labels, which "
             "every probe has as `accuracy.null` and `capacity`.",
         )
-    return InputError("RA249", f"`types` has {types} types in {n} rows; wanted at least 6, each with several rows.")
+    return InputError("RA249", f"`types` has {types} types in {n} rows; expected at least 6, each with several rows.")
 
 
 def probabilities(value: Any, name: str, n: int) -> Tensor:
@@ -43,38 +43,38 @@ def probabilities(value: Any, name: str, n: int) -> Tensor:
         raise InputError(
             "RA250",
             f"`{name}` has rows that sum to {float(total.min()):.4g} to {float(total.max()):.4g}, the least value "
-            f"{float(x.min()):.4g}; wanted probabilities: `logits.softmax(1)`.",
+            f"{float(x.min()):.4g}; expected probabilities: `logits.softmax(1)`.",
         )
     return x
 
 
 def shrinkage_number(value: str) -> InputError:
-    return InputError("RA212", f"`shrinkage` is {value!r}; wanted a number from 0 to 1 here.")
+    return InputError("RA212", f"`shrinkage` is {value!r}; expected a number from 0 to 1 here.")
 
 
 def indicators(value: Any, name: str, n: int) -> Tensor:
     """(n, t) zeros and ones as int64."""
     x = _tensor(value, name)
     if x.ndim != 2 or len(x) != n or x.shape[1] == 0:
-        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; wanted ({n}, labels): one column a label.")
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; expected ({n}, labels): one column a label.")
     if not bool(((x == 0) | (x == 1)).all()):
         odd = x[(x != 0) & (x != 1)].flatten()[0].item()
-        raise InputError("RA203", f"`{name}` has the value {odd!r}; wanted zeros and ones, one column a label.")
+        raise InputError("RA203", f"`{name}` has the value {odd!r}; expected zeros and ones, one column a label.")
     return x.long()
 
 
 def no_others() -> InputError:
-    return InputError("RA205", "`others` is empty; wanted names with (features, labels) of a distribution.")
+    return InputError("RA205", "`others` is empty; expected names with (features, labels) of a distribution.")
 
 
 def unknown_distribution(name: str, names: Sequence[str]) -> InputError:
-    return InputError("RA212", f"`attributes` names {name!r}; wanted {listed(names, 9)}.")
+    return InputError("RA212", f"`attributes` names {name!r}; expected {listed(names, 9)}.")
 
 
 def bad_sizes(sizes: Sequence[int], classes: int, most: int) -> InputError:
     return InputError(
         "RA212",
-        f"`sizes` is {list(sizes)}; wanted numbers from {classes} (the classes) to {most} (the rows).",
+        f"`sizes` is {list(sizes)}; expected numbers from {classes} (the classes) to {most} (the rows).",
     )
 
 
@@ -85,7 +85,8 @@ def widths_differ(how: str, widths: Mapping[str, int]) -> InputError:
 
 def labels_of_samples(shape: tuple[int, ...], tokens: int, samples: int) -> InputError:
     return InputError(
-        "RA201", f"`labels` has shape {tuple(shape)}; wanted one label per token ({tokens}) or per sample ({samples})."
+        "RA201",
+        f"`labels` has shape {tuple(shape)}; expected one label per token ({tokens}) or per sample ({samples}).",
     )
 
 
@@ -120,7 +121,7 @@ def probe_width(layer: str, shape: tuple[int, ...], d: int) -> InputError:
 
 def left_out_of_groups() -> InputError:
     return InputError(
-        "RA212", "`select` is 'leave_one_out' and rows come in groups, which know each other; take 'log_loss'."
+        "RA212", "`select` is 'leave_one_out' and rows come in groups, which depend on each other; take 'log_loss'."
     )
 
 

@@ -61,15 +61,15 @@ def sample_efficiency(
     level: float = 0.95,
     seed: int = 0,
 ) -> SampleEfficiency:
-    """Accuracy on the report rows of readers fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
+    """Accuracy on the test rows of readers fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
 
-    For every size m in `sizes` (20, 50, 100, ... as far as the fit and select rows go) and each of `repeats` draws, m
-    rows are drawn with at least one of every class; they are all that mean, scale and reader see. With so few there is
-    nothing to choose on: C of the logistic reader is `C`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
+    For every size m in `sizes` (20, 50, 100, ... as far as the training and validation rows go) and each of `repeats`
+    draws, m rows are drawn with at least one of every class; they are all that mean, scale and reader see. With so few
+    there is nothing to choose on: C of the logistic probe is `C`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
     is Euclidean. The draws of all readers are the same rows, and larger ones hold the smaller.
 
     `curves[name]` (s, r): accuracy by size and draw; `mean(name)` their mean and interval. `crossing`: the number of
-    labels from which the logistic reader is ahead of naive Bayes (the two regimes of Ng & Jordan), between sizes on the
+    labels from which the logistic probe is ahead of naive Bayes (the two regimes of Ng & Jordan), between sizes on the
     log scale, with the interval of bootstrap draws of the repeats; NaN where they do not cross in the sizes.
 
     Raises InputError as `linear_probe`, and for sizes below the number of classes or above the rows there are.
@@ -155,7 +155,7 @@ def _crossing(sizes: list[int], curves: Mapping[str, Tensor], level: float, seed
     gap = curves["linear"] - curves["naive_bayes"]
     value = _zero(sizes, gap.mean(1))
     if math.isnan(value):
-        ahead = "the logistic reader" if float(gap.mean()) > 0 else "naive Bayes"
+        ahead = "the logistic probe" if float(gap.mean()) > 0 else "naive Bayes"
         return Estimate(
             NAN, note=Flag.OUT_OF_RANGE.note(f"no crossing in {sizes[0]} to {sizes[-1]} labels; {ahead} is ahead")
         )

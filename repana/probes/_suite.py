@@ -63,13 +63,13 @@ def probing(
     level: float = 0.95,
     seed: int = 0,
 ) -> Probing:
-    """Six probes of one layer on the same split: what a linear, a generative and a nearest-neighbour reader find.
+    """Six probes of one layer on the same split: what linear, generative and nearest-neighbour classifiers decode.
 
     - `linear_probe`, `ridge_probe`, `lda_probe`, `nearest_mean`, `naive_bayes`, `knn_probe`: accuracy on the report
       rows, each as the function of its name says; their null is the accuracy on permuted labels.
     - Of the linear probe: `balanced_accuracy`; `log_loss` in bits; `usable_information` = H(y|0) - H(y|x) on the
-      report rows, bits; `capacity`, its accuracy on permuted labels that it was fitted on; `gap`, its accuracy on rows
-      fitted on less that on the report rows; `select_accuracy`, on the rows that chose its strength: to choose a layer
+      test rows, bits; `capacity`, its accuracy on permuted labels that it was fitted on; `gap`, its accuracy on rows
+      fitted on less that on the test rows; `select_accuracy`, on the rows that chose its strength: to choose a layer
       by.
     - `compression`: of the labels by an online code with LDA (`mdl(probe="lda")`).
     - `chance`: share of the most frequent class.

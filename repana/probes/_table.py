@@ -95,8 +95,8 @@ ANALYZERS = (
                 for name, formula, better, title, source in (
                     ("chance", "share of the most frequent class", "", "", "by definition"),
                     ("capacity", "accuracy on permuted labels fitted on", "", "", "Hewitt & Liang 2019"),
-                    ("gap", "accuracy on rows fitted on less reported", "lower", "Fit-report gap", "by definition"),
-                    ("select_accuracy", "accuracy on select rows", "higher", "", "by definition"),
+                    ("gap", "accuracy on rows fitted on less reported", "lower", "Train-test gap", "by definition"),
+                    ("select_accuracy", "accuracy on validation rows", "higher", "", "by definition"),
                 )
             ),
         ),
@@ -111,9 +111,9 @@ ACROSS_LAYERS = (
         needs=("probing",),
         quantities=(
             Quantity(
-                "chosen_accuracy", "of the layer chosen on select rows", "higher", "share", source="by definition"
+                "chosen_accuracy", "of the layer chosen on validation rows", "higher", "share", source="by definition"
             ),
-            Quantity("oracle_accuracy", "the largest on report rows", "higher", "share", source="by definition"),
+            Quantity("oracle_accuracy", "the largest on test rows", "higher", "share", source="by definition"),
             Quantity(
                 "oracle_bias",
                 "oracle less out-of-draw accuracy",
@@ -157,7 +157,7 @@ ACROSS_LAYERS = (
 
 FINDINGS = {
     "RF501": ("Earliest layer that reads as well", _findings.earliest),
-    "RF502": ("Memory of the probes", _findings.memory),
+    "RF502": ("Memorisation by the probes", _findings.memory),
     "RF503": ("Probes of untrained networks", _findings.untrained),
     "RF504": ("Probe of the raw input", _findings.raw),
     "RF505": ("Neighbours against a linear map", _findings.readers),

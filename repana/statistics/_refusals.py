@@ -4,10 +4,10 @@ from repana.errors import InputError
 
 
 def shares_of(shares: tuple[float, ...]) -> tuple[float, ...]:
-    """The shares of fit, select and report rows."""
+    """The shares of fit, select and test rows."""
     sound = len(shares) == 3 and all(isinstance(s, (int, float)) and s > 0 for s in shares)
     if not sound or abs(sum(shares) - 1) > 1e-6:
-        raise InputError("RA212", f"`shares` is {shares}; wanted three positive numbers with the sum 1.")
+        raise InputError("RA212", f"`shares` is {shares}; expected three positive numbers with the sum 1.")
     return shares
 
 
@@ -18,7 +18,8 @@ def empty_part(part: str, n: int, groups: int | None) -> InputError:
 
 def split_of_others(split: int, n: int) -> InputError:
     return InputError(
-        "RA248", f"`split` is of {split} rows and there are {n}; wanted the split of these rows, without ignored ones."
+        "RA248",
+        f"`split` is of {split} rows and there are {n}; expected the split of these rows, without ignored ones.",
     )
 
 

@@ -21,7 +21,7 @@ SHARES = (0.6, 0.2, 0.2)
 PARTS = ("fit", "select", "report")
 FEWEST = 6  # samples that three parts can be made of
 NEAR = 1e-3  # of the usual distance between rows: nearer than that is the same sample twice
-LOOKED_AT = 4096  # report rows searched for near-duplicates
+LOOKED_AT = 4096  # test rows searched for near-duplicates
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,11 @@ class Split:
 
     @cached_property
     def train(self) -> Int[Tensor, " t"]:
-        """Fit and select rows, on which the chosen probe is fitted again."""
+        """Training and validation rows, on which the chosen probe is fitted again."""
         return torch.cat([self.fit, self.select]).sort().values
 
     def shuffled(self, count: int, seed: int) -> list[Int[Tensor, " n"]]:
-        """Orders of all rows in which the fit and select rows have changed places and the report rows stay."""
+        """Orders of all rows in which the training and validation rows have changed places and the test rows stay."""
         generator, found = torch.Generator().manual_seed(seed + 1), []
         for _ in range(count):
             order = torch.arange(self.n)
@@ -125,7 +125,7 @@ class Split:
         return None if self.group is None else self.group[self.report]
 
     def straddling(self, features: Features) -> int:
-        """How many report rows have a near-duplicate among the rows that a probe may look at: nearer than 1e-3 of the
+        """How many test rows have a near-duplicate among the rows that a probe may look at: nearer than 1e-3 of the
         root mean square distance between rows. 0 where all rows are one point.
         """
         at = self.report[:LOOKED_AT].to(features.device)

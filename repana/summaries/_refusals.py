@@ -11,7 +11,7 @@ def duplicated(count: int, n: int) -> InputError:
 
 
 def other_width(d: int, bank: int) -> InputError:
-    return InputError("RA234", f"`features` has {d} columns and `bank` has {bank}; wanted the same layer in both.")
+    return InputError("RA234", f"`features` has {d} columns and `bank` has {bank}; expected the same layer in both.")
 
 
 def zero_rows(name: str, count: int, first: int) -> InputError:

@@ -16,7 +16,7 @@ def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> Inpu
 
 
 def at_least_one(name: str, value: Any) -> InputError:
-    return InputError("RA212", f"`{name}` is {value!r}; wanted a number of at least 1.")
+    return InputError("RA212", f"`{name}` is {value!r}; expected a number of at least 1.")
 
 
 def bad_rows(n: int) -> InputError:

@@ -135,7 +135,7 @@ def choose_prefix(path: Any, found: Sequence[str]) -> FileError:
 
 
 def spec_not_understood(spec: str, what: str, forms: Sequence[str]) -> FileError:
-    return FileError("RA304", f"{what} {spec!r} is not understood; wanted one of {listed(forms, 9)}.")
+    return FileError("RA304", f"{what} {spec!r} is not understood; expected one of {listed(forms, 9)}.")
 
 
 def keys_do_not_match(path: Any, total: int, missing: Sequence[str], extra: Sequence[str], hint: str) -> FileError:
