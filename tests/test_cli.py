@@ -13,7 +13,7 @@ from tiny import bert, table
 from typer.testing import CliRunner
 
 import repana
-from repana import Report
+from repana import ModelError, Report
 from repana.analyzers import ACROSS_LAYERS
 from repana.cli import app, main
 from repana.cli._options import Source
@@ -372,3 +372,49 @@ def test_labels_of_an_npz(tmp_path, capsys, monkeypatch):
     code, _, err = run(capsys, monkeypatch, *shared, "--labels", str(tmp_path / "z.npz"))
     assert code == 2
     assert "labels" in err
+
+
+def test_padding_is_settled_from_the_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from repana.cli import app
+
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.layer = torch.nn.Linear(4, 6)\n"
+        "    def forward(self, x):\n"
+        "        return self.layer(x)\n"
+        "make = Net\n"
+    )
+    for command in ("layers", "plan"):
+        with pytest.raises(ModelError, match="RA107"):
+            CliRunner().invoke(app, [command, f"{tmp_path}/net.py:make", "--input", "7x4"], catch_exceptions=False)
+        done = CliRunner().invoke(app, [command, f"{tmp_path}/net.py:make", "--input", "7x4", "--mask", "none"])
+        assert done.exit_code == 0, done.output
+        assert "layer" in done.output
+
+
+def test_command_line_with_a_factory_that_imports_its_neighbour(tmp_path):
+    (tmp_path / "parts.py").write_text("WIDTH = 7\n")
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom parts import WIDTH\ndef make():\n    return torch.nn.Linear(4, WIDTH)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "repana", "layers", str(tmp_path / "net.py:make"), "--input", "4", "--json"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[-1]["width"] == 7
+
+
+def test_a_damaged_array_file_is_not_called_unsafe(tmp_path):
+    (tmp_path / "bad.npz").write_text("just text")
+    done = subprocess.run(
+        [sys.executable, "-m", "repana", "analyze", str(tmp_path / "bad.npz")], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "RA301" in done.stderr

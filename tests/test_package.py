@@ -91,5 +91,5 @@ def test_functions_without_an_end_are_not_shipped():
 
 
 def test_every_error_code_is_tested():
-    tests = "".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert {code for code in codes_raised() if f"{code}: " not in tests} == set()

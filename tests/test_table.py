@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 import torch
+from clouds import clouds
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_collapse import clouds
 
 from repana import Estimate, Flag
 from repana._estimate import estimates

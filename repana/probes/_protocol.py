@@ -1,4 +1,4 @@
-"""The protocol of every probe: fit on the training rows, choose on the validation rows, fit again on both, report once."""
+"""The protocol of every probe: fit on training rows, choose on validation rows, fit again on both, test once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -12,7 +12,16 @@ from planted import planted
 from torch import nn
 
 import repana
-from repana import FileError, InputError, Report, fisher, neural_collapse, plots, profile, record
+from repana import (
+    FileError,
+    InputError,
+    Report,
+    fisher,
+    neural_collapse,
+    plots,
+    profile,
+    record,
+)
 from repana._estimate import Estimate
 from repana._results import Row, row
 from repana.plots import _style
@@ -466,3 +475,103 @@ def test_replicates_of_a_subset_lie_around_the_value_of_all(net):
     row_ = part.select("cdnv")[0]
     stored = part.array("neural_collapse.bootstrap.cdnv", "layer1")
     assert np.exp(np.log(stored).mean()) == pytest.approx(row_.value, rel=1e-4)
+
+
+X2, Y = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
+
+
+def planted_(run, layers):
+    return Report(tuple(row(run, "s", k, i, "neural_collapse", "nc1", Estimate(1.0)) for i, k in enumerate(layers)))
+
+
+def test_joined_reports_keep_the_order_of_each():
+    both = planted_("a", ["in", "p", "q", "out"]) + planted_("b", ["in", "g", "q", "r", "out"])
+    assert both.layers == ("in", "g", "p", "q", "r", "out") or both.layers == ("in", "p", "g", "q", "r", "out")
+    with pytest.raises(TypeError):
+        both + 1
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"convention": "zhang"},
+            "RA212: `convention` is 'zhang'; expected one of 'papyan', 'zhu', 'he_su', 'galanti'.",
+        ),
+        ({"permutations": -1}, "RA212: `permutations` is -1; expected 0 or more."),
+        ({"level": 95.0}, "RA212: `level` is 95.0; expected a number between 0 and 1, such as 0.95."),
+        (
+            {"max_samples": 0},
+            "RA205: there are no features: max_samples=0 keeps moments alone, for `record`. Give `profile` at least a "
+            "few samples of every class.",
+        ),
+        (
+            {"max_samples": 7},
+            "RA221: `max_samples` kept 7 samples of 5 classes, and fewer than 2 of class(es) ",
+        ),
+        ({"device": "gpu"}, "RA212: `device` 'gpu' cannot be used here: "),
+        ({"dtype": "float61"}, "RA212: `dtype` is 'float61'; expected one of 'float16', 'bfloat16', 'float32'."),
+    ],
+)
+def test_wrong_arguments_of_profile(options, text):
+    with pytest.raises(InputError) as error:
+        profile(ResNet().eval(), (X2, Y), ["layer1", "fc"], **options)
+    assert str(error.value).startswith(text)
+
+
+def test_class_names_number_labels_and_name_the_page(tmp_path):
+    names = ["ant", "bee", "cat", "dog", "emu"]
+    text = [(X2, [names[i] for i in Y.tolist()])]
+    options = {"permutations": 0, "bootstrap": 0, "class_names": names}
+    report = profile(ResNet().eval(), text, ["fc:in"], **options)
+    assert report.classes() == tuple(names)
+    numbered = profile(ResNet().eval(), (X2, Y), ["fc:in"], **options)
+    assert set(numbered.classes()) == set(names)
+    for data, shown in (([(X2, ["fox"] * len(X2))], "'fox'"), ((X2, Y + 1), "5")):
+        with pytest.raises(InputError) as error:
+            profile(ResNet().eval(), data, ["fc:in"], **options)
+        assert str(error.value) == (
+            f"RA203: the data have the label {shown} and `class_names` has 5 names: 'ant', 'bee', 'cat', 'dog', 'emu'."
+        )
+
+
+def test_labels_off_by_one_are_an_issue():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = ResNet()
+
+        def forward(self, x):
+            z = self.net(x)
+            return {"logits": z, "embedding": z[:, :3]}
+
+    report = profile(Two().eval(), (X2, Y + 1), ["net.fc:in"], permutations=0, bootstrap=0)
+    first = report.findings()[0]
+    assert (first.code, first.severity) == ("RF101", "issue")
+    assert first.evidence == (
+        "Labels reach 5 but no output has more than 5 columns: there are no logits. What reads the classifier was left "
+        "out; renumber them."
+    )
+
+
+def test_an_unknown_option_of_profile_is_named():
+    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; expected one of 'analyzers'"):
+        profile(ResNet().eval(), (X2, Y), maks=False)
+
+
+def test_the_same_failure_is_said_once():
+    with pytest.raises(InputError) as error:
+        profile(ResNet().eval(), (X2, Y + 0.5), ["fc"], ["neural_collapse", "fisher"])
+    assert str(error.value).count("RA203") == 1
+
+
+def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):
+    report = profile(ResNet().eval(), (X2, Y), permutations=0, bootstrap=0)
+    with pytest.raises(InputError) as error:
+        report.plot("separation_law.rho")
+    assert str(error.value) == (
+        "RA222: 'separation_law.rho' is one number for the whole network and has no depth profile; see `report.select`."
+    )
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(Exception, match="RA307: .* is a file; a report is saved as a folder"):
+        report.save(tmp_path / "file")

@@ -1,6 +1,7 @@
 """Models and data from a line of text: what is loaded, and what is refused with which words."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from repana import FileError, ModelError, RepanaError
 from repana.extraction._sources import data_from, model_from, read_arrays
 from repana.extraction.sources._tables import open_table
 
-HERE = __file__.rpartition("/")[0]
+HERE = str(Path(__file__).parents[1])
 
 
 # --- specs ------------------------------------------------------------------------------------------------------------

@@ -494,6 +494,8 @@ def test_baselines_do_not_see_the_report_rows():
     other[split.report] *= 1e4
 
     seen = []
+    from repana.probes import _controls as controls
+
     original = controls.Rows.few.__func__
 
     def spy(cls, features, *rest):

@@ -10,7 +10,14 @@ from networks import ResNet, mlp
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from repana import Activations, InputError, ModelError, Moments, plan, record
+from repana import (
+    Activations,
+    InputError,
+    ModelError,
+    Moments,
+    plan,
+    record,
+)
 from repana.extraction import _store
 from repana.extraction._addresses import Site, parse
 from repana.extraction._session import unwrap
@@ -517,3 +524,81 @@ def test_patterns_reach_parts_of_outputs():
 def test_branches_are_no_depth():
     made = record(Staged(), [torch.randn(20, 8)])
     assert made.layers == ("input", "body.stage_0.x", "body.stage_1.x", "head:in", "head")
+
+
+X2, Y = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
+
+
+class Hand(nn.Module):
+    """Blocks kept in containers that are not called themselves."""
+
+    def __init__(self, kind):
+        super().__init__()
+        parts = [nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 3)]
+        names = {"Sequential": nn.Sequential(*parts), "ModuleList": nn.ModuleList(parts)}
+        names["ModuleDict"] = nn.ModuleDict({str(i): p for i, p in enumerate(parts)})
+        self.b = names[kind]
+        self.dict = kind == "ModuleDict"
+
+    def forward(self, x):
+        for i in range(4):
+            x = self.b[str(i) if self.dict else i](x)
+        return x
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "ModuleList", "ModuleDict"])
+def test_auto_looks_into_containers_that_are_not_called(kind):
+    got = record(Hand(kind), (torch.randn(9, 6), torch.arange(9) % 3))
+    assert list(got) == ["input", "b.1", "b.3:in", "b.3"]
+
+
+def test_a_pattern_takes_every_tensor_that_can_be_recorded():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru, self.head, self.const = nn.GRU(5, 4, batch_first=True), nn.Linear(4, 3), nn.Embedding(2, 4)
+
+        def forward(self, x):
+            return self.head(self.gru(x)[0][:, -1] + self.const(torch.tensor([1])))
+
+    found = [p.address for p in plan(Mixed(), torch.randn(6, 7, 5), "*", mask=False).layers]
+    assert found == ["gru[0]", "gru[1]", "head"]
+    with pytest.raises(ModelError, match="RA106"):
+        plan(Mixed(), torch.randn(6, 7, 5), "cons*", mask=False)
+
+
+def test_poolings_by_pattern_and_of_no_layer():
+    net = ResNet().eval()
+    got = plan(net, (X2, Y), pool={"layer*": "max"})
+    assert {p.address: p.pooling.method for p in got.layers}["layer1.0"] == "max"
+    with pytest.raises(ModelError) as error:
+        plan(net, (X2, Y), ["layer1", "fc"], pool={"nonsense": "max"})
+    assert str(error.value) == "RA111: `pool` names 'nonsense', which matches none of the layers 'layer1', 'fc'."
+    assert {p.pooling.method for p in plan(net, (X2, Y), pool="max").layers} == {"max", "none"}
+
+
+def test_dtype_by_name():
+    assert record(ResNet().eval(), (X2, Y), ["fc"], dtype="bfloat16").provenance["autocast"] == "bfloat16"
+
+
+def test_labels_beyond_the_output_are_noted():
+    notes = plan(ResNet().eval(), (X2, Y + 5), ["fc"]).notes
+    assert notes == ("labels reach 9 but no output has more than 5 columns: there are no logits",)
+
+
+@pytest.mark.parametrize("form", ["whole", "batches"])
+def test_labels_as_text_in_batches(form):
+    names = np.array(["a", "b", "c", "d", "e"])[Y.numpy()]
+    data = (X2, names) if form == "whole" else [(X2, names.tolist())]
+    with pytest.raises(InputError) as error:
+        record(ResNet(), data)
+    assert str(error.value) == (
+        "RA203: the data hold labels or inputs of type <U1; expected numbers. Number the classes from 0 first, or give "
+        "`class_names=` in the order of the model's outputs."
+    )
+
+
+def test_an_error_of_the_model_says_what_it_was_called_with():
+    with pytest.raises(RuntimeError) as error:
+        record(ResNet(), torch.randn(5, 1, 8, 8))
+    assert error.value.__notes__ == ["repana: ResNet was called with (5, 1, 8, 8) float32."]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_collapse import simplex
+from clouds import simplex
 
 from repana import Moments, neural_collapse
 from repana.collapse import _formulas as formulas

@@ -472,7 +472,7 @@ def test_every_figure_has_a_short_gallery_script():
     import inspect
     from pathlib import Path
 
-    scripts = {p.name: p.read_text() for p in (Path(__file__).parents[1] / "docs" / "gallery").glob("plot_*.py")}
+    scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").glob("plot_*.py")}
     for name in set(plots.__all__) - {"figure_of", "style", "Mixed", "is_training"}:
         uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
         assert any(uses in text for text in scripts.values()), name

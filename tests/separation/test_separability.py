@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from clouds import clouds
 from reference import collapse as slow
-from test_collapse import clouds
 
 from repana import Discriminant, InputError, Moments, fisher, neural_collapse, separation_law
 
@@ -197,3 +197,18 @@ def test_permutations_stand_beside_what_has_no_closed_form():
     assert math.isnan(fisher(x, y, jackknife=0, shrinkage="ledoit_wolf").quotient.null)
     assert shrunk.quotient.null_low <= float(shrunk.quotient) <= shrunk.quotient.null_high * 1.1
     assert permuted.max_eigenvalue.null > 0
+
+
+def test_fisher_leaves_ignored_samples_out():
+    x, y = clouds(c=3)
+    marked = y.clone()
+    marked[::4] = -100
+    keep = marked != -100
+    assert float(fisher(x, marked).trace_ratio) == pytest.approx(float(fisher(x[keep], y[keep]).trace_ratio))
+
+
+def test_shrinkage_out_of_range():
+    x, y = clouds()
+    with pytest.raises(InputError) as error:
+        fisher(x, y, shrinkage=2.0)
+    assert str(error.value) == "RA212: `shrinkage` is 2.0; expected 'ledoit_wolf' or a number from 0 to 1."

@@ -5,30 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from clouds import clouds, simplex
 from reference import collapse as slow
-from torch import Tensor
+from torch import nn
 
-from repana import InputError, Moments, fisher, neural_collapse
-from repana._estimate import estimates
+from repana import Discriminant, InputError, Moments, fisher, neural_collapse, profile
+from repana import separation_law as law
+from repana._estimate import Estimate, estimates
+from repana._results import Report, row
 from repana.collapse import _formulas as formulas
-
-
-def clouds(n=240, d=12, c=5, sd=0.5, counts=None, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    y = (
-        torch.arange(n) % c
-        if counts is None
-        else torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
-    )
-    c = int(y.max()) + 1
-    means = torch.randn(c, d, generator=generator, dtype=torch.float64)
-    x = means[y] + sd * torch.randn(len(y), d, generator=generator, dtype=torch.float64)
-    return x.to(dtype), y
-
-
-def simplex(c: int, d: int) -> Tensor:
-    rows = torch.eye(c, dtype=torch.float64) - 1 / c
-    return torch.nn.functional.pad(rows / rows.norm(dim=1, keepdim=True), (0, d - c))
 
 
 @pytest.mark.parametrize("convention", ["papyan", "zhu", "he_su", "galanti"])
@@ -303,7 +288,7 @@ NAN[5, 2] = math.nan
             torch.nn.functional.one_hot(Y),
             {},
             "RA201: `labels` has shape (12, 3) and looks one-hot (or multi-label); expected one class per row: "
-            "`labels.argmax(1)` for one-hot rows.",
+            "`labels.argmax(1)` for one-hot rows; for several labels a row use `repana.probes.multilabel_probe`.",
         ),
         (
             X,
@@ -348,7 +333,13 @@ NAN[5, 2] = math.nan
         (X[0], Y, {}, "RA206: `features` has shape (4,); expected (n, d). Pool or flatten each sample."),
         (X[:0], Y[:0], {}, "RA205: `features` is empty, shape (0, 4); expected at least one sample."),
         (X, None, {}, "RA213: this quantity compares classes and needs `labels`; none came."),
-        (X, Y + 0.5, {}, "RA203: `labels` has non-integer values such as 0.5; expected classes (integers or strings)."),
+        (
+            X,
+            Y + 0.5,
+            {},
+            "RA203: `labels` has non-integer values such as 0.5; expected classes (integers or strings); for "
+            "real-valued targets use `repana.probes.regression_probe`.",
+        ),
         (
             X,
             Y,
@@ -447,3 +438,159 @@ def test_without_the_law_nothing_else_changes(far, convention):
     for name in ("nc1", "quotient", "cdnv", "etf_error"):
         a, b = getattr(every, name), getattr(some, name)
         assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high), rel=1e-9)
+
+
+def test_a_dead_layer_has_values_or_reasons_and_stops_nothing():
+    x, y = torch.ones(60, 4), torch.arange(60) % 3
+    got = fisher(x, y)
+    assert math.isnan(float(got.trace_ratio))
+    assert got.trace_ratio.note == got.quotient.note == "every feature is constant"
+    assert float(neural_collapse(x, y).nc1) == math.inf
+
+    class Dead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 3)
+
+        def forward(self, x):
+            return self.c(torch.relu(self.b(self.a(x) * 0)) + self.a(x))
+
+    report = profile(Dead(), (torch.randn(60, 6), y), "?", permutations=2, bootstrap=5)
+    assert {r.layer for r in report.select("trace_ratio")} == {"a@1", "a@2", "b", "c"}
+
+
+def test_nulls_of_a_subset_are_on_the_scale_of_its_values():
+    y = torch.arange(8000) % 5
+    x = torch.randn(8000, 20, dtype=torch.float64)
+    part = torch.randperm(8000)[:800]
+    whole = neural_collapse(x, y, permutations=10, bootstrap=0)
+    some = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), permutations=10, bootstrap=5)
+    for name in ("nc1", "cdnv", "quotient", "fuzziness"):
+        assert getattr(some, name).null == pytest.approx(getattr(whole, name).null, rel=0.25), name
+
+
+def test_nearest_means_of_a_subset_are_those_of_all_samples():
+    y = torch.arange(8000) % 10
+    x = torch.randn(8000, 40, dtype=torch.float64)
+    part = slice(0, 100)
+    got = neural_collapse(x[part], y[part], moments=Moments.of(x, y, scatter=True), bootstrap=0)
+    assert float(got.ncc_accuracy) < 0.5
+
+
+@pytest.mark.parametrize(("c", "live", "dead", "n"), [(30, 8, 0, 1200), (4, 10, 90, 400), (4, 10, 290, 300)])
+def test_nulls_count_the_rank_not_the_columns(c, live, dead, n):
+    y = torch.arange(n) % c
+    found = []
+    for _ in range(15):
+        x = torch.cat([torch.randn(n, live, dtype=torch.float64), torch.zeros(n, dead, dtype=torch.float64)], 1)
+        found.append((neural_collapse(x, y, families=("vci",), bootstrap=0), fisher(x, y, jackknife=0)))
+    assert Discriminant.of(x, y, jackknife=0).rank == live
+    vci, bounded = ([float(getattr(f[i], q)) for f in found] for i, q in ((0, "vci"), (1, "bounded")))
+    assert found[0][0].vci.null == pytest.approx(np.mean(vci), rel=0.02)
+    assert found[0][1].bounded.null == pytest.approx(np.mean(bounded), rel=0.1)
+    assert found[0][0].vci.note == ""
+
+
+def test_all_rows_of_the_classifier_decide():
+    x, y = clouds(c=4, sd=0.1)
+    w = Moments.of(x, y).mean
+    b = -0.5 * w.square().sum(1)
+    three = y != 3
+    got = neural_collapse(x[three], y[three], weight=w, bias=b, reference=Moments.of(x, y), bootstrap=0)
+    assert float(got.accuracy) == float(got.nc4) == 1
+    lifted = b.clone()
+    lifted[3] = 1000
+    assert float(neural_collapse(x[three], y[three], weight=w, bias=lifted, bootstrap=0).accuracy) == 0
+
+
+@pytest.mark.parametrize(("offset", "sd", "others"), [(30.0, 1e-3, 10.0), (60.0, 0.05, 1.0)])
+def test_one_narrow_feature_far_from_the_origin(offset, sd, others):
+    """Sums around the origin would lose it in float32; where features are kept apart each counts for itself."""
+    n, d, c = 2000, 64, 4
+    y = torch.arange(n) % c
+    x = others * torch.randn(n, d, dtype=torch.float64)
+    x[:, 0] = offset + sd * (torch.randn(n, dtype=torch.float64) + y)
+    x = x.float()
+    got, want = fisher(x, y, jackknife=0), fisher(x.double(), y, jackknife=0)
+    assert float(got.per_feature[0]) == pytest.approx(float(want.per_feature[0]), rel=1e-5)
+    assert float(got.quotient) == pytest.approx(float(want.quotient), rel=1e-4)
+
+
+def test_vci_of_collapsed_classes_with_a_duplicate_feature():
+    x, y = clouds(n=400, d=8, c=4, sd=1e-3)
+    plain = float(neural_collapse(x, y, bootstrap=0).vci)
+    twice = float(neural_collapse(torch.cat([x, x[:, :1]], 1), y, bootstrap=0).vci)
+    assert twice == pytest.approx(plain, rel=1e-4)
+
+
+def test_equal_means_in_float32():
+    block = torch.randn(200, 6)
+    orders = [torch.randperm(200) for _ in range(3)]
+    x, y = torch.cat([block[o] for o in orders]), torch.arange(3).repeat_interleave(200)
+    got = neural_collapse(x, y, bootstrap=0)
+    assert float(got.nc1) == float(got.cdnv) == math.inf
+    assert math.isnan(float(got.etf_error))
+    fourth = torch.cat([x, torch.randn(200, 6) + 3])
+    two = neural_collapse(fourth, torch.cat([y, torch.full((200,), 3)]), bootstrap=0)
+    assert float(two.nc1) < 100
+    assert "linearly dependent" in two.nc1.note
+
+
+def test_samples_between_two_equal_means_are_left_out():
+    x, y = clouds(n=60, c=3, sd=0.1)
+    x, y = torch.cat([x, x[y == 0]]), torch.cat([y, torch.full((20,), 3)])
+    got = neural_collapse(x, y, bootstrap=0)
+    assert float(got.ncc_accuracy) == 1
+    assert got.ncc_accuracy.n == 40
+    assert got.ncc_accuracy.note == "40 samples left out: their nearest class mean is that of two classes"
+
+
+def test_one_vs_rest_of_a_zero_row():
+    x, y = clouds(c=8, d=3)
+    assert math.isnan(float(neural_collapse(x, y, weight=torch.zeros(8, 3), bootstrap=0).one_vs_rest))
+
+
+def test_the_law_keeps_its_layers_in_place():
+    values = [8.0, math.inf, 2.0, 1.0, 0.5]
+    rows = [row("r", "s", f"l{i}", i, "neural_collapse", "fuzziness", Estimate(v)) for i, v in enumerate(values)]
+    assert float(law(Report(tuple(rows))).rho) == pytest.approx(0.5)
+
+
+def test_trivial_geometry_is_said_only_where_it_is_trivial():
+    x, y = clouds(counts=[50, 10])
+    assert "trivial" in neural_collapse(x, y, bootstrap=0).uniformity.note
+    got = neural_collapse(x, y, convention="he_su", bootstrap=0)
+    assert float(got.etf_error) > 0.1
+    assert got.etf_error.note == ""
+
+
+def test_class_weighted_scatter_reads_the_rows_beside_a_pooled_scatter():
+    x, y = clouds(counts=[60, 30, 10])
+    got = neural_collapse(x, y, convention="galanti", moments=Moments.of(x, y, scatter=True), bootstrap=0)
+    assert float(got.nc1) == pytest.approx(slow.nc1(x.numpy(), y.numpy(), "galanti"), rel=1e-8)
+
+
+def test_median_of_an_even_number_of_pairs():
+    x, y = clouds(c=4)
+    grid = slow.cdnv_grid(x.numpy(), y.numpy())
+    assert float(neural_collapse(x, y, bootstrap=0).cdnv_median) == pytest.approx(
+        np.median(grid[np.triu_indices(4, 1)])
+    )
+
+
+def test_a_huge_value_late_in_the_data():
+    x, y = clouds(n=400, c=4)
+    x[300] = 1e25
+    single = x.float()
+    got, want = neural_collapse(single, y, bootstrap=0), neural_collapse(single.double(), y, bootstrap=0)
+    assert float(got.nc1) == pytest.approx(float(want.nc1), rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-15, 1e15, 1e20])
+def test_scales_at_the_edges_of_float32(scale):
+    x, y = clouds(n=200, c=4)
+    w = Moments.of(x, y).mean
+    want = neural_collapse(x, y, weight=w, bootstrap=0)
+    got = neural_collapse((x * scale).float(), y, weight=w, bootstrap=0)
+    for name in ("nc1", "quotient", "cdnv", "etf_error", "vci", "fuzziness", "self_duality", "ncc_accuracy"):
+        assert float(getattr(got, name)) == pytest.approx(float(getattr(want, name)), rel=1e-4), name

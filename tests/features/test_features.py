@@ -7,8 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from repana import InputError, coding_rate, hoyer, redundancy, superposition, variance_explained
+from repana import (
+    InputError,
+    coding_rate,
+    dictionary,
+    flow,
+    hoyer,
+    redundancy,
+    residual_paths,
+    superposition,
+    variance_explained,
+)
 
 
 def features(n=4000, seed=0):
@@ -199,3 +210,92 @@ def test_rate_reduction_is_largest_for_orthogonal_classes():
     assert float(coding_rate(apart, ignored).rate) == pytest.approx(float(coding_rate(apart[30:], y[30:]).rate))
     with pytest.raises(InputError, match="RA2"):
         coding_rate(mixed, epsilon=0.0)
+
+
+def seeded(k=0):
+    return torch.Generator().manual_seed(k)
+
+
+def test_a_share_of_variance_is_one():
+    x = 5 + torch.randn(100, 8, generator=seeded())
+    for words in (torch.zeros(3, 8), torch.randn(5, 8, generator=seeded(1)), torch.randn(20, 8, generator=seeded(2))):
+        for encoder in ("project", "least_squares"):
+            share = dictionary(x, words, encoder=encoder).explained(x)
+            assert -1e-9 <= share <= 1 + 1e-9
+    assert dictionary(x, torch.zeros(3, 8)).explained(x) == pytest.approx(0, abs=1e-12)
+    big = dictionary(x, "classes", weight=100 * torch.randn(3, 8, generator=seeded(3)))
+    assert 0 < big.explained(x) < 1
+
+
+def test_components_of_few_rows():
+    x = torch.randn(20, 300, generator=seeded(), dtype=torch.float64)
+    few = dictionary(x, "pca", count=5)
+    _, s, _ = torch.linalg.svd(x - x.mean(0))
+    assert few.explained(x) == pytest.approx(float(s[:5].square().sum() / s.square().sum()))
+
+
+def test_what_a_kind_has_no_use_for_is_refused():
+    x = torch.rand(20, 4)
+    with pytest.raises(InputError, match="RA254: `count`"):
+        dictionary(x, "units", count=2)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_attention_is_a_branch(first):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=first)
+    found = residual_paths(nn.Sequential(nn.Linear(8, 8), layer), torch.randn(3, 5, 8))
+    assert len(found) == 2
+
+
+def test_a_null_of_the_units_that_were_kept():
+    x = torch.randn(3000, 3, generator=seeded())
+    found = redundancy(x, x[:, 0], keep=0.25, repeats=200)
+    assert found.mean_redundancy.null == pytest.approx((1 / 3) ** 0.5)
+    dead = redundancy(torch.ones(30, 3), x[:30, 0])
+    assert dead.mean_redundancy.note
+
+
+def test_variance_explained_in_closed_form():
+    """Against a least-squares fit without each feature, equal features among them."""
+    from repana import Split
+
+    f = torch.randn(300, 5, generator=seeded(), dtype=torch.float64)
+    f[:, 4] = f[:, 3]
+    phi = f @ torch.randn(5, 7, generator=seeded(1), dtype=torch.float64) + torch.randn(300, 7, generator=seeded(2))
+    split = Split.of(None, 300)
+    found = variance_explained(phi, f, split=split, bootstrap=0)
+    train, report = split.train, split.report
+
+    def share(columns):
+        a, b = f[train][:, columns], phi[train]
+        level_a, level_b = a.mean(0), b.mean(0)
+        w = torch.linalg.lstsq(a - level_a, b - level_b, driver="gelsd").solution
+        left = phi[report] - level_b - (f[report][:, columns] - level_a) @ w
+        return 1 - float(left.square().sum() / (phi[report] - level_b).square().sum())
+
+    whole = share(list(range(5)))
+    assert float(found.joint) == pytest.approx(whole, abs=1e-7)
+    assert found.total.tolist() == pytest.approx([share([j]) for j in range(5)], abs=1e-9)
+    assert found.unique.tolist() == pytest.approx(
+        [whole - share([i for i in range(5) if i != j]) for j in range(5)], abs=1e-6
+    )
+    assert found.unique[3:].tolist() == pytest.approx([0, 0], abs=1e-6)
+    with pytest.raises(InputError, match="RA248"):
+        variance_explained(phi, f, split=Split.of(None, 100))
+    assert variance_explained(torch.ones(300, 7), f[:, :2], bootstrap=0).joint.note == "the layer is constant"
+
+
+def test_small_refusals():
+    x = torch.randn(30, 4)
+    path = residual_paths(nn.Sequential(nn.Linear(4, 4), nn.TransformerEncoderLayer(4, 2, 8)), torch.randn(3, 4))
+    with pytest.raises(InputError, match="RA227"):
+        coding_rate(x, torch.full((30,), -100))
+    named = {a: x for p in path for a in (p.skip, p.branch)}
+    with pytest.raises(InputError, match="RA2"):
+        flow(named, x, path, measure="cka", nonsense=3)
+    named[path[0].branch] = x[:20]
+    with pytest.raises(InputError, match="RA201"):
+        flow(named, x, path, measure="cka")
+    zero = flow({a: torch.zeros(30, 4) for a in named}, x, path, measure="cka")
+    assert zero.carried.note

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
+from torch import nn
 
 import repana
 from repana import (
@@ -15,6 +16,7 @@ from repana import (
     complexity,
     complexity_vs_importance,
     dictionary,
+    feature_merging,
     fold_moments,
     label_complexity,
     layer_readings,
@@ -387,3 +389,100 @@ def test_layers_must_be_a_mapping():
     for function in (complexity, label_complexity, time_to_decode):
         with pytest.raises(InputError, match="RA210: .* got a Tensor; expected a mapping"):
             function(x, x[:, 0])
+
+
+def seeded(k=0):
+    return torch.Generator().manual_seed(k)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e2, 1e4, 1e5])
+def test_units_of_very_different_scale_do_not_hide_one_another(scale):
+    x = torch.randn(2000, 2, generator=seeded())
+    found = complexity({"input": x * torch.tensor([1.0, scale])}, x[:, :1])
+    assert float(found.curve[0, 0]) > 0.99
+
+
+def test_a_strength_at_the_edge_is_said():
+    x = torch.randn(500, 2, generator=seeded())
+    found = complexity({"a": x * torch.tensor([1.0, 1e6])}, x[:, :1] + 0.1 * torch.randn(500, 1, generator=seeded(1)))
+    assert "no strength was weak enough for 1 features" in found.notes[0]
+    assert complexity({"a": x}, x[:, :1]).notes == ()
+
+
+def test_a_stream_of_an_ill_conditioned_layer_loses_no_digits():
+    """One direction of deviation 1e4: sums in single precision were off by a tenth in R^2."""
+    x = torch.randn(2000, 64, generator=seeded(), dtype=torch.float64)
+    x[:, 0] *= 1e4
+    x = (x @ torch.linalg.qr(torch.randn(64, 64, generator=seeded(1), dtype=torch.float64))[0]).float()
+    z = x.double() @ torch.randn(64, 1, generator=seeded(2), dtype=torch.float64)
+    z = torch.cat(
+        [z / z.std() + torch.randn(2000, 1, generator=seeded(3)), torch.randn(2000, 1, generator=seeded(4))], 1
+    )
+    sums = fold_moments(nn.Sequential(nn.Identity(), nn.Linear(64, 3)), x, z, ["0"])
+    for form in ("in_sample", "held_out"):
+        streamed, rows = complexity(sums, form=form).curve, complexity({"0": x}, z, form=form).curve
+        torch.testing.assert_close(streamed, rows, atol=1e-9 if form == "in_sample" else 0.02, rtol=0)
+
+
+def test_strengths_are_checked():
+    x = torch.randn(30, 2)
+    for strengths in ([], [0.0], [-1.0, 1.0]):
+        with pytest.raises(InputError, match="RA212: `strengths`"):
+            complexity({"a": x}, x, alphas=strengths)
+
+
+def test_intervals_stay_in_range():
+    x = torch.randn(40, 6, generator=seeded())
+    found = complexity({"a": x}, x[:, :2] + 0.3 * torch.randn(40, 2, generator=seeded(1)))
+    assert found.mean_complexity.low >= 0
+    assert float(found.reading[:, 2].max()) <= 1
+
+
+def test_in_sample_has_no_intervals_and_says_so():
+    x = torch.randn(40, 3)
+    found = complexity({"a": x}, x, form="in_sample")
+    assert np.isnan(found.mean_complexity.low)
+    assert "no intervals in sample" in found.mean_complexity.note
+
+
+def test_a_layer_as_wide_as_the_limit_is_not_projected():
+    x = torch.randn(200, 16, generator=seeded())
+    assert complexity({"a": x}, x[:, :2], max_features=16).notes == ()
+
+
+def test_bad_targets_of_a_stream():
+    net, x = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), torch.randn(60, 4)
+    with pytest.raises(InputError, match="RA204"):
+        fold_moments(net, x, lambda features, _: features["0"] * torch.nan, ["0"])
+    with pytest.raises(InputError, match="RA247: `groups` has 3 group"):
+        fold_moments(net, x, x, ["0"], groups=torch.arange(60) // 20)
+    with pytest.raises(InputError, match="RA227"):
+        fold_moments(net, x[:5], x[:5], ["0"])
+    one = fold_moments(net, x, lambda features, _: features["0"][:, 0].numpy(), ["0"])
+    assert one["0"].xz.shape == (5, 3, 1)
+    with pytest.raises(InputError, match="RA255: layer 'b' is given by its features"):
+        complexity({"a": one["0"], "b": x})
+
+
+def test_a_stream_is_read_whole():
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(200, 6)
+    assert feature_merging(model, (b for b in x.split(50)), betas=[]).agreement.n == 200
+
+
+def test_steps_are_numbers():
+    x = torch.randn(60, 6, generator=seeded())
+    found = complexity({"a": torch.randn(60, 6, generator=seeded(1)), "b": x}, x)
+    rising, falling = torch.arange(6.0), -torch.arange(6.0)
+    over = sedimentation({"2": found, "10": found}, {"2": rising, "10": falling}, bootstrap=20)
+    assert over.steps.tolist() == [2.0, 10.0]
+    assert over.rho[0, 0] == -over.rho[1, 0]
+    with pytest.raises(InputError, match="RA255: step 'last'"):
+        sedimentation({"last": found, "1": found}, {"last": rising, "1": rising})
+
+
+def test_features_of_equal_importance():
+    found = complexity_vs_importance(torch.rand(9, generator=seeded()), torch.zeros(9), bootstrap=20)
+    assert np.isnan(float(found.top_complexity))
+    assert found.top_complexity.note
+    with pytest.raises(InputError, match="`bootstrap`"):
+        complexity_vs_importance(torch.rand(9), torch.rand(9), bootstrap=0)

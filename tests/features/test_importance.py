@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerConductance, LayerGradientXActivation
@@ -609,3 +610,228 @@ def test_features_on_the_gpu():
     assert float(conductance(model, x, ["2"]).gap["2"]) < 0.05
     assert float(sensitivity(model, x, "2", repeats=2).mean_sensitivity) > 0
     assert feature_merging(model, x, betas=[]).model(x[0].cuda()).shape == (450, 10)
+
+
+def seeded(k=0):
+    return torch.Generator().manual_seed(k)
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+
+
+class _Returns(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.a, self.b, self.c, self.kind = nn.Linear(6, 9), nn.Linear(9, 9), nn.Linear(9, 3), kind
+
+    def forward(self, x):
+        h = torch.relu(self.b(torch.relu(self.a(x))))
+        z = self.c(h)
+        return {"features": h, "logits": z} if self.kind == "dict" else (h, z)
+
+
+class _Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(x)).mean(1).mean(-1))
+
+
+class _View(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv2(torch.relu(self.conv1(x)))).view(-1, 4 * 4 * 4))
+
+
+class _Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.c(torch.relu(self.b(torch.relu(self.a(x)))))
+
+
+TOKENS = nn.Sequential(
+    nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Flatten(), nn.Linear(49, 16), nn.ReLU(), nn.Linear(16, 3)
+)
+
+
+FLAT = nn.Sequential(
+    nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3), nn.Flatten(), nn.BatchNorm1d(48), nn.ReLU(), nn.Linear(48, 3)
+)
+
+
+PARAMETRISED = nn.Sequential(
+    nn.utils.parametrizations.weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)
+)
+
+
+def test_what_is_represented_is_counted_by_position():
+    model, x = small(), torch.randn(30, 1, 8, 8, generator=seeded())
+    found = importance(model, x, "1", "pca", target=0)
+    rows = model[:2](x).detach().flatten(2).mT.flatten(0, 1)
+    assert float(found.represented) == pytest.approx(found.dictionary.explained(rows), abs=1e-5)
+
+
+def test_conductance_is_held_against_its_own_change():
+    model, x = small(), torch.randn(30, 1, 8, 8, generator=seeded())
+    coarse, fine = (importance(model, x, "1", method="conductance", target=0, steps=s) for s in (16, 256))
+    assert float(fine.gap) < 1e-4
+    assert float(coarse.gap) < 1e-2
+
+
+def test_targets_that_are_no_labels():
+    model, x = small(), torch.randn(12, 1, 8, 8)
+    y = torch.arange(12) % 3
+    for wrong in (torch.where(y == 0, -100, y), y + 7):
+        with pytest.raises(InputError, match="RA203: labels (run from|reach 9)"):
+            importance(model, (x, wrong), "1", target="label")
+    assert importance(model, x, "1", target=np.int64(1)).values.shape == (12, 6)
+    with pytest.raises(InputError, match="RA212"):
+        importance(model, x, "1", target=True)
+
+
+def test_one_layer_is_wanted():
+    model, x = small(), torch.randn(12, 1, 8, 8)
+    for call in (lambda n: importance(model, x, n), lambda n: sensitivity(model, x, n, repeats=2)):
+        with pytest.raises(ModelError, match="RA118: '.*' stands for"):
+            call("re:[01]")
+    with pytest.raises(InputError, match="RA253"):
+        importance(model, (b for b in x.split(4)), "1", "pca")
+    assert importance(model, (b for b in x.split(4)), "1").values.shape == (12, 6)
+    with pytest.raises(
+        InputError, match="RA225: the features of '1' are no input of a linear classifier .it reads '4:in'"
+    ):
+        importance(model, x, "1", "classes")
+
+
+def test_one_sample_has_no_intervals():
+    found = importance(small(), torch.randn(1, 1, 8, 8), "1")
+    assert bool(found.signed_low.isnan().all())
+    assert np.isnan(float(found.inhibitors))
+    assert found.inhibitors.note == "one sample"
+
+
+def test_layers_before_the_start_of_a_path():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 2)), torch.randn(9, 4)
+    found = conductance(model, x, start="1", steps=50)
+    assert "0" not in found.signed
+    assert "input" not in found.signed
+    assert max(float(gap) for gap in found.gap.values()) < 0.01
+
+
+def test_layers_that_were_not_recorded_come_in_their_order():
+    torch.manual_seed(0)
+    model, x = (
+        nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)),
+        torch.randn(60, 4),
+    )
+    assert read_features(model, x, "0", folds=2).complexity.layers == ("input", "0")
+    assert read_features(model, x, "1", layers=["0", "3"], folds=2).complexity.layers == ("0", "1")
+
+
+def test_noise_on_what():
+    model, x = small(), torch.randn(12, 1, 8, 8)
+    assert sensitivity(model, x, "1", "pca", repeats=2, sigmas=0.1).variance.shape[0] == 1
+    with pytest.raises(InputError, match="RA205: `sigmas`"):
+        sensitivity(model, x, "1", sigmas=())
+    with pytest.raises(InputError, match="RA212: `layer` is 'input'"):
+        sensitivity(model, x, "input")
+
+
+@pytest.mark.parametrize("call", [
+    lambda m, d: record(m, d),
+    lambda m, d: importance(m, d, "1"),
+    lambda m, d: feature_merging(m, d, betas=[]),
+])  # fmt: skip
+def test_a_loader_leaves_the_random_state_alone(call):
+    from torch.utils.data import DataLoader, TensorDataset
+
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    data = DataLoader(TensorDataset(torch.randn(20, 4), torch.arange(20) % 2), batch_size=5, shuffle=True)
+    before = torch.get_rng_state()
+    call(model, data)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("kind", ["dict", "tuple"])
+def test_logits_are_found_among_several_outputs(kind):
+    torch.manual_seed(0)
+    model, x = _Returns(kind), torch.randn(100, 6)
+    output = model(x)
+    y = (output["logits"] if kind == "dict" else output[1]).argmax(1)
+    assert float(feature_merging(model, (x, y), betas=[], beta=0.0).accuracy_before) == 1
+
+
+def test_forward_may_take_the_batch_apart():
+    model, x = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)), torch.randn(30, 2, 3)
+    found = feature_merging(model, [{"image": x}], betas=[], forward=lambda m, b: m(b["image"].flatten(1)))
+    assert found.channels == (8,)
+
+
+@pytest.mark.parametrize("beta", [0.03, 0.2, 0.3])
+def test_balance_is_reached_in_deep_networks(beta):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(), nn.Linear(40, 40), nn.ReLU(),
+                          nn.Linear(40, 10)).double()  # fmt: skip
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for k in (0, 2, 4):
+            factor = torch.exp(torch.randn(40, dtype=torch.float64))
+            other[k].weight *= factor[:, None]
+            other[k].bias *= factor
+            other[k + 2].weight /= factor
+    x = torch.randn(5, 20, dtype=torch.float64)
+    torch.testing.assert_close(model(x), other(x))
+    one, two = (feature_merging(m, x, beta=beta, betas=[]).curve for m in (model, other))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("copies", [12, 15])
+def test_many_copies_merge_at_beta_zero(copies):
+    torch.manual_seed(0)
+    at = torch.cat([torch.zeros(copies, dtype=torch.int64), torch.arange(1, 10)])
+    first, second = nn.Linear(6, 10), nn.Linear(10, 3)
+    model = nn.Sequential(nn.Linear(6, len(at)), nn.ReLU(), nn.Linear(len(at), 3))
+    with torch.no_grad():
+        model[0].weight.copy_(first.weight[at])
+        model[0].bias.copy_(first.bias[at])
+        model[2].weight.copy_(second.weight[:, at])
+    x = torch.randn(20, 6)
+    found = feature_merging(model, x, beta=0.0, betas=[])
+    assert found.curve.tolist() == [[10.0]]
+    torch.testing.assert_close(found.model(x), model(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [(TOKENS, (9, 7, 5)), (_Mean(), (9, 1, 8, 8)), (_View(), (9, 1, 8, 8)), (FLAT, (9, 1, 8, 8)), (_Tied(), (9, 6)),
+     (PARAMETRISED, (9, 6))],
+    ids=["norm over tokens", "mean over channels", "fixed view", "norm of flattened maps", "tied", "parametrised"],
+)  # fmt: skip
+def test_what_cannot_be_merged_through_stays(model, shape):
+    """Nothing is merged at 0, so the output is the model's; at 1 the merged network still runs."""
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.running_mean.normal_(generator=seeded())
+            module.running_var.uniform_(0.5, 2, generator=seeded(1))
+    x = torch.randn(shape, generator=seeded(2))
+    if isinstance(model, (_Mean, _Tied)):
+        with pytest.raises(ModelError, match="RA121: "):
+            feature_merging(model, x)
+        return
+    same, less = feature_merging(model, x, beta=0.0, betas=[]), feature_merging(model, x, beta=1.0, betas=[])
+    torch.testing.assert_close(same.model(x), model(x), atol=1e-5, rtol=1e-4)
+    assert float(same.parameters) == pytest.approx(1)
+    assert less.model(x).shape == model(x).shape

@@ -1,6 +1,7 @@
 """Checkpoints: what is taken from a file, what is said of it, and what is refused with which words."""
 
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -264,7 +265,7 @@ def test_compiled_models_and_files(trained, tmp_path):
 
 
 def test_the_public_function_warns_of_what_it_chose(trained, tmp_path):
-    path, here = tmp_path / "c.pt", __file__.rpartition("/")[0]
+    path, here = tmp_path / "c.pt", str(Path(__file__).parents[1])
     torch.save({"ema": mlp().state_dict(), "model": trained.state_dict()}, path)
     with pytest.warns(UserWarning, match="RA314: .* 'model' was taken"):
         net = repana.load_model(f"{here}/networks.py:mlp", checkpoint=path)
