@@ -107,9 +107,8 @@ def _complete(columns: dict[str, list[Any]]) -> None:
         return
     notes = columns["note"]
     named = [pair in NAMED for pair in zip(columns["analyzer"], columns["quantity"])]
-    columns["label"] = [note if name else "" for note, name in zip(notes, named)]
-    columns["flags"] = [[] if name else _flags(note) for note, name in zip(notes, named)]
-    columns["note"] = ["" if name else note for note, name in zip(notes, named)]
+    columns.setdefault("label", [note if name else "" for note, name in zip(notes, named)])
+    columns.setdefault("flags", [[] if name else _flags(note) for note, name in zip(notes, named)])
 
 
 def _flags(note: str) -> list[str]:

@@ -32,7 +32,7 @@ def evenness(covariance: Covariance, *, level: float = 0.95) -> Evenness:
 
     In [0, 1], unitless. Raises InputError for no samples. Source: by definition.
     """
-    v = covariance.centred
+    v = covariance.eigenvalues
     return Evenness(Estimate(float(v.mean() / v.max()), n=covariance.n))
 '''
 

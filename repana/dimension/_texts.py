@@ -1,6 +1,5 @@
 """The intrinsic dimension of single texts, from the tokens of each under every recorded layer."""
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._activations import Activations
 from repana._estimate import NAN, Estimate, Flag
+from repana._measure import parameters_of
 from repana._reads import checked
 from repana._typing import Array
 from repana.dimension import _refusals
@@ -180,7 +180,7 @@ def text_dimension(
 
 def _known(method: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the estimator does not have."""
-    own = set(inspect.signature({"ph": ph_dimension, "mle": mle, "two_nn": two_nn}[method]).parameters)
+    own = set(parameters_of({"ph": ph_dimension, "mle": mle, "two_nn": two_nn}[method]))
     own -= {"graph", "seed", "level", "calibrate"}
     if not own >= options.keys():
         raise _check.unknown_options(f"the method {method!r}", sorted(options.keys() - own), sorted(own))

@@ -1,6 +1,7 @@
 """What the probes of all layers say together: the layer to choose, and what needs no training."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 
@@ -20,7 +21,12 @@ def layer_choice(context: Context) -> Outcome | None:
     probes = _linear(context)
     if len(probes) < 2:
         return None
-    return Outcome({"": best_layer(probes, level=context.settings["level"], seed=context.settings["seed"])})
+    found = best_layer(probes, level=context.settings["level"], seed=context.settings["seed"])
+    named = {
+        name: replace(getattr(found, name), note=layer, label=layer)
+        for name, layer in (("chosen_accuracy", found.layer), ("oracle_accuracy", found.oracle))
+    }
+    return Outcome({"": replace(found, **named)})
 
 
 def layer_differences(context: Context) -> Outcome | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -132,9 +132,9 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     p_values = {names[i]: NAN if grouped else compare_p(found[at], found[i]) for i in against}
     return LayerChoice(
         layer=names[at],
-        chosen_accuracy=replace(found[at].accuracy, label=names[at]),
+        chosen_accuracy=found[at].accuracy,
         oracle=names[top],
-        oracle_accuracy=replace(found[top].accuracy, label=names[top]),
+        oracle_accuracy=found[top].accuracy,
         oracle_bias=_bias(correct, found[0].split.report_group, seed, level),
         earliest=names[earliest],
         p_values=p_values,

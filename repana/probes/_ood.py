@@ -119,9 +119,9 @@ def ood_probe(
     return OODProbe(
         accuracy=home.accuracy,
         ood_accuracy=mean,
-        worst_distribution=replace(by_name[worst], label=worst),
+        worst_distribution=replace(by_name[worst], note=worst, label=worst),
         gap=_difference(home.accuracy, mean),
-        worst_group=replace(by_group[lowest], label=lowest) if by_group else Estimate(NAN),
+        worst_group=replace(by_group[lowest], note=lowest, label=lowest) if by_group else Estimate(NAN),
         by_distribution=by_name,
         log_loss=losses,
         by_group=by_group,

@@ -217,7 +217,7 @@ def test_growth_near_alpha_is_said():
             {"sample": [[0, 1]] * 80},
             "RA239: `sample` has shape (80, 2) and type int64; expected (n,), the number or name",
         ),
-        ({"k": 5}, "RA212: the method 'ph' has no option 'k'; it has 'alpha', 'largest', 'smallest', 'steps', "),
+        ({"k": 5}, "RA212: the method 'ph' has no option 'k'; it has 'alpha', 'largest', 'repeats', 'smallest', "),
         ({"level": 1.0}, "RA212: `level` is 1.0; expected a number between 0 and 1, such as 0.95."),
         ({"smallest": 2.5}, "RA212: `smallest` is 2.5; expected a whole number."),
     ],

@@ -526,7 +526,7 @@ def test_branches_are_no_depth():
     assert made.layers == ("input", "body.stage_0.x", "body.stage_1.x", "head:in", "head")
 
 
-X2, Y = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
+X2, Y2 = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
 
 
 class Hand(nn.Module):
@@ -569,26 +569,26 @@ def test_a_pattern_takes_every_tensor_that_can_be_recorded():
 
 def test_poolings_by_pattern_and_of_no_layer():
     net = ResNet().eval()
-    got = plan(net, (X2, Y), pool={"layer*": "max"})
+    got = plan(net, (X2, Y2), pool={"layer*": "max"})
     assert {p.address: p.pooling.method for p in got.layers}["layer1.0"] == "max"
     with pytest.raises(ModelError) as error:
-        plan(net, (X2, Y), ["layer1", "fc"], pool={"nonsense": "max"})
+        plan(net, (X2, Y2), ["layer1", "fc"], pool={"nonsense": "max"})
     assert str(error.value) == "RA111: `pool` names 'nonsense', which matches none of the layers 'layer1', 'fc'."
-    assert {p.pooling.method for p in plan(net, (X2, Y), pool="max").layers} == {"max", "none"}
+    assert {p.pooling.method for p in plan(net, (X2, Y2), pool="max").layers} == {"max", "none"}
 
 
 def test_dtype_by_name():
-    assert record(ResNet().eval(), (X2, Y), ["fc"], dtype="bfloat16").provenance["autocast"] == "bfloat16"
+    assert record(ResNet().eval(), (X2, Y2), ["fc"], dtype="bfloat16").provenance["autocast"] == "bfloat16"
 
 
 def test_labels_beyond_the_output_are_noted():
-    notes = plan(ResNet().eval(), (X2, Y + 5), ["fc"]).notes
+    notes = plan(ResNet().eval(), (X2, Y2 + 5), ["fc"]).notes
     assert notes == ("labels reach 9 but no output has more than 5 columns: there are no logits",)
 
 
 @pytest.mark.parametrize("form", ["whole", "batches"])
 def test_labels_as_text_in_batches(form):
-    names = np.array(["a", "b", "c", "d", "e"])[Y.numpy()]
+    names = np.array(["a", "b", "c", "d", "e"])[Y2.numpy()]
     data = (X2, names) if form == "whole" else [(X2, names.tolist())]
     with pytest.raises(InputError) as error:
         record(ResNet(), data)

@@ -426,9 +426,9 @@ def test_a_stream_of_an_ill_conditioned_layer_loses_no_digits():
 
 def test_strengths_are_checked():
     x = torch.randn(30, 2)
-    for strengths in ([], [0.0], [-1.0, 1.0]):
-        with pytest.raises(InputError, match="RA212: `strengths`"):
-            complexity({"a": x}, x, alphas=strengths)
+    for alphas in ([], [0.0], [-1.0, 1.0]):
+        with pytest.raises(InputError, match="RA212: `alphas`"):
+            complexity({"a": x}, x, alphas=alphas)
 
 
 def test_intervals_stay_in_range():
@@ -486,3 +486,11 @@ def test_features_of_equal_importance():
     assert found.top_complexity.note
     with pytest.raises(InputError, match="`bootstrap`"):
         complexity_vs_importance(torch.rand(9), torch.rand(9), bootstrap=0)
+
+
+def test_support_is_of_features_above_the_median():
+    """The feature at the median is no complex one: all importance there, none in support."""
+    k = torch.arange(9.0)
+    at = [torch.eye(9)[i] for i in (3, 4, 5)]
+    assert [complexity_vs_importance(k, w, bootstrap=20).support.value for w in at] == [0.0, 0.0, 1.0]
+    assert complexity_vs_importance(k, torch.ones(9), bootstrap=20).support.value == pytest.approx(4 / 9)

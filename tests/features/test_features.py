@@ -11,6 +11,7 @@ from torch import nn
 
 from repana import (
     InputError,
+    ResidualPath,
     coding_rate,
     dictionary,
     flow,
@@ -299,3 +300,15 @@ def test_small_refusals():
         flow(named, x, path, measure="cka")
     zero = flow({a: torch.zeros(30, 4) for a in named}, x, path, measure="cka")
     assert zero.carried.note
+
+
+def test_what_the_skip_path_carries():
+    """Features that only one of the two paths has are carried by that one, whichever it is."""
+    g = torch.Generator().manual_seed(0)
+    z, noise = torch.randn(300, 3, generator=g), torch.randn(300, 3, generator=g)
+    layers = {"a:in": z, "a.out": noise}
+    paths = [ResidualPath("a", "a:in", "a.out")]
+    assert flow(layers, z, paths).carried.value == 1.0
+    assert flow({"a:in": noise, "a.out": z}, z, paths).carried.value == 0.0
+    two = [ResidualPath("a", "a:in", "a.out"), ResidualPath("b", "a.out", "a:in")]
+    assert flow(layers, z, two, measure="cka").carried.value == 0.5

@@ -293,6 +293,14 @@ def test_sensitivity_of_a_linear_feature():
     assert torch.equal(same.variance, sensitivity(model, x, "0", repeats=3, seed=5).variance)
 
 
+def test_the_variance_of_few_draws_is_unbiased():
+    """Of two draws it is half of their squared difference, not a quarter: sigma^2 |w|^2 in the mean."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2)).double(), rows(3000)
+    found = sensitivity(model, x, "0", sigmas=[0.5], repeats=2)
+    torch.testing.assert_close(found.variance[0], 0.25 * model[0].weight.detach().square().sum(1), rtol=0.15, atol=0)
+
+
 # --- flow -------------------------------------------------------------------------------------------------------------
 
 

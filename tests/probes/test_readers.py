@@ -122,7 +122,7 @@ def test_accuracy_elsewhere():
     found = ood_probe(x, y, {"same": (x, y), "gone": (moved, y)}, attributes={"id": attributes, "gone": attributes})
     assert found.by_distribution["same"].value == pytest.approx(found.accuracy.value, abs=0.05)
     assert found.by_distribution["gone"].value == pytest.approx(0.5, abs=0.06)
-    assert found.worst_distribution.note == "gone"
+    assert found.worst_distribution.label == "gone"
     assert found.ood_accuracy.value == pytest.approx(np.mean([e.value for e in found.by_distribution.values()]))
     assert found.gap.value == pytest.approx(found.accuracy.value - found.ood_accuracy.value)
     assert found.worst_group.value == min(e.value for e in found.by_group.values())
@@ -142,7 +142,7 @@ def test_groups_are_named_by_their_own_values():
     low = [e.value for name, e in found.by_group.items() if name.endswith(", 10")]
     high = [e.value for name, e in found.by_group.items() if name.endswith(", 9")]
     assert min(low) < 0.3 < 0.8 < min(high)
-    assert found.worst_group.note == "1, 10"
+    assert found.worst_group.label == "1, 10"
 
 
 def test_classes_that_are_not_fitted_count_as_wrong():
@@ -402,10 +402,10 @@ def test_one_call_gives_every_layer_with_its_controls(report):
     }.items():
         assert {(analyzer, q) for q in quantities} <= names
     chosen = report.select("layer_choice.chosen_accuracy")[0]
-    assert chosen.note in report.layers
-    assert chosen.note != "input"
+    assert chosen.label in report.layers
+    assert chosen.label != "input"
     again = report.select("probing.linear_probe")
-    assert chosen.value == next(r.value for r in again if r.layer == chosen.note)
+    assert chosen.value == next(r.value for r in again if r.layer == chosen.label)
     assert report.array("probing.correct", "3").shape == (again[0].n, 6)
     made = repana.Activations({"a": noise(60, 3)}, torch.arange(60) % 2, sample=torch.arange(60), seen=60)
     with pytest.raises(InputError, match="RA253: `data` is a generator"):

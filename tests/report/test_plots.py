@@ -16,7 +16,8 @@ from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
 from repana._estimate import Estimate
 from repana._results import closest_pairs, within_null
-from repana.plots import _layers, _style, maps, plane
+from repana.plots import _layers, _style, maps
+from repana.plots.classifier_plane import plane_of
 from repana.plots.trajectory import series_of
 
 DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
@@ -339,7 +340,7 @@ def test_collapsed_classes_are_corners_of_an_equilateral_triangle():
     sides = [np.linalg.norm(corners[i] - corners[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     np.testing.assert_allclose(sides, sides[0], rtol=1e-5)
     np.testing.assert_allclose(corners.mean(0), 0, atol=1e-6)
-    to_plane, _ = plane.plane_of(collapsed().head.weight[:3].double())
+    to_plane, _ = plane_of(collapsed().head.weight[:3].double())
     np.testing.assert_allclose((to_plane @ to_plane.T).numpy(), np.eye(2), atol=1e-6)  # lengths in the plane are kept
 
 
@@ -473,7 +474,7 @@ def test_every_figure_has_a_short_gallery_script():
     from pathlib import Path
 
     scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").glob("plot_*.py")}
-    for name in set(plots.__all__) - {"figure_of", "style", "Mixed", "is_training"}:
+    for name in set(plots.__all__) - {"figure_of", "style", "Mixed", "is_training", "PANELS", "Panel"}:
         uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
         assert any(uses in text for text in scripts.values()), name
         assert "ax" in inspect.signature(getattr(plots, name)).parameters

@@ -190,7 +190,7 @@ def test_files_that_are_no_report(report, tmp_path):
     assert str(error.value) == text + "found in it."
     report.save(tmp_path)
     (tmp_path / "provenance.json").write_text('{"format": 99}')
-    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 2"):
+    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 3"):
         Report.load(tmp_path)
 
 
@@ -477,7 +477,7 @@ def test_replicates_of_a_subset_lie_around_the_value_of_all(net):
     assert np.exp(np.log(stored).mean()) == pytest.approx(row_.value, rel=1e-4)
 
 
-X2, Y = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
+X2, Y2 = torch.randn(40, 3, 8, 8), torch.arange(40) % 5
 
 
 def planted_(run, layers):
@@ -515,19 +515,19 @@ def test_joined_reports_keep_the_order_of_each():
 )
 def test_wrong_arguments_of_profile(options, text):
     with pytest.raises(InputError) as error:
-        profile(ResNet().eval(), (X2, Y), ["layer1", "fc"], **options)
+        profile(ResNet().eval(), (X2, Y2), ["layer1", "fc"], **options)
     assert str(error.value).startswith(text)
 
 
 def test_class_names_number_labels_and_name_the_page(tmp_path):
     names = ["ant", "bee", "cat", "dog", "emu"]
-    text = [(X2, [names[i] for i in Y.tolist()])]
+    text = [(X2, [names[i] for i in Y2.tolist()])]
     options = {"permutations": 0, "bootstrap": 0, "class_names": names}
     report = profile(ResNet().eval(), text, ["fc:in"], **options)
     assert report.classes() == tuple(names)
-    numbered = profile(ResNet().eval(), (X2, Y), ["fc:in"], **options)
+    numbered = profile(ResNet().eval(), (X2, Y2), ["fc:in"], **options)
     assert set(numbered.classes()) == set(names)
-    for data, shown in (([(X2, ["fox"] * len(X2))], "'fox'"), ((X2, Y + 1), "5")):
+    for data, shown in (([(X2, ["fox"] * len(X2))], "'fox'"), ((X2, Y2 + 1), "5")):
         with pytest.raises(InputError) as error:
             profile(ResNet().eval(), data, ["fc:in"], **options)
         assert str(error.value) == (
@@ -545,7 +545,7 @@ def test_labels_off_by_one_are_an_issue():
             z = self.net(x)
             return {"logits": z, "embedding": z[:, :3]}
 
-    report = profile(Two().eval(), (X2, Y + 1), ["net.fc:in"], permutations=0, bootstrap=0)
+    report = profile(Two().eval(), (X2, Y2 + 1), ["net.fc:in"], permutations=0, bootstrap=0)
     first = report.findings()[0]
     assert (first.code, first.severity) == ("RF101", "issue")
     assert first.evidence == (
@@ -556,17 +556,17 @@ def test_labels_off_by_one_are_an_issue():
 
 def test_an_unknown_option_of_profile_is_named():
     with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; expected one of 'analyzers'"):
-        profile(ResNet().eval(), (X2, Y), maks=False)
+        profile(ResNet().eval(), (X2, Y2), maks=False)
 
 
 def test_the_same_failure_is_said_once():
     with pytest.raises(InputError) as error:
-        profile(ResNet().eval(), (X2, Y + 0.5), ["fc"], ["neural_collapse", "fisher"])
+        profile(ResNet().eval(), (X2, Y2 + 0.5), ["fc"], ["neural_collapse", "fisher"])
     assert str(error.value).count("RA203") == 1
 
 
 def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):
-    report = profile(ResNet().eval(), (X2, Y), permutations=0, bootstrap=0)
+    report = profile(ResNet().eval(), (X2, Y2), permutations=0, bootstrap=0)
     with pytest.raises(InputError) as error:
         report.plot("separation_law.rho")
     assert str(error.value) == (

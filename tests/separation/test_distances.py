@@ -524,8 +524,11 @@ def test_noise_says_how_much_the_covariances_add():
             lambda x, y: separability(x, y, permutations=-1),
             "RA212: `null` is -1; expected a whole number of at least 0.",
         ),
-        (lambda x, y: separability(x, y, jackknife=1.5), "RA212: `groups` is 1.5; expected a whole number."),
-        (lambda x, y: separability(x, y, max_samples=1), "RA212: `most` is 1; expected a whole number of at least 2."),
+        (lambda x, y: separability(x, y, jackknife=1.5), "RA212: `jackknife` is 1.5; expected a whole number."),
+        (
+            lambda x, y: separability(x, y, max_samples=1),
+            "RA212: `max_samples` is 1; expected a whole number of at least 2.",
+        ),
         (lambda x, y: separability(x, y[:9]), "RA201: `labels` has shape (9,) and `features` has 60 rows"),
         (
             lambda x, y: separability(x, y, normalize="unit"),
