@@ -68,7 +68,7 @@ def exported(package: str) -> Iterator[str]:
     for node in ast.parse(stub.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef):
             yield node.name
-        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+        elif isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is not None:
             own = package != "repana" or node.module.split(".")[0] not in (*FAMILIES, "summaries")
             yield from (alias.name for alias in node.names if own and not alias.name.startswith("__"))
 
