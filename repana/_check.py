@@ -267,7 +267,7 @@ def layers_of(layers: Any, quantity: str, least: int = 1) -> list[Any]:
 
 
 def too_many_neighbours(k: int, most: int) -> InputError:
-    wanted = f"so wanted 1 to {most}" if most >= 1 else "and one is needed"
+    wanted = f"so expected 1 to {most}" if most >= 1 else "and one is needed"
     return InputError("RA233", f"`k` is {k}; there are {most} other samples, {wanted}.")
 
 

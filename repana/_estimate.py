@@ -4,11 +4,12 @@ import html
 import math
 from dataclasses import dataclass, fields
 from enum import StrEnum, auto
-from typing import Any
+from typing import Any, TypeVar
 
 from repana._numbers import number, percent
 
 NAN = float("nan")
+T = TypeVar("T")
 
 
 class Flag(StrEnum):
@@ -128,6 +129,12 @@ def as_table(result: object) -> str:
     arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
+
+
+def shown(result: type[T]) -> type[T]:
+    """A class of results that shows itself in a notebook as its table."""
+    setattr(result, "_repr_html_", as_table)  # noqa: B010  (the type checker knows no such attribute)
+    return result
 
 
 def span(low: float, high: float) -> str:

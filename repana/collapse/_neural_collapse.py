@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._activations import Classifier
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._measure import Logits, Reference
 from repana._renamed import renamed
 from repana._typing import Array, Features, Labels
@@ -37,6 +37,7 @@ BOUNDS = {
 }
 
 
+@shown
 @dataclass(frozen=True)
 class NeuralCollapse:
     """Neural-collapse quantities of one layer. Those that do not apply are NaN with a note; see `neural_collapse`."""
@@ -77,9 +78,6 @@ class NeuralCollapse:
     counts: tuple[int, ...] = ()
     convention: str = "papyan"
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(replicates="bootstrap", null="permutations")

@@ -12,11 +12,12 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._results import Report
 from repana.collapse import _refusals
 
 
+@shown
 @dataclass(frozen=True)
 class SeparationLaw:
     """The fit of log separation fuzziness against depth; see `separation_law`."""
@@ -26,9 +27,6 @@ class SeparationLaw:
     half_life: Estimate
     log_fuzziness: Float[Tensor, " layers"] = field(default_factory=lambda: torch.empty(0))
     layers: tuple[str, ...] = ()
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def separation_law(

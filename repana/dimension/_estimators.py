@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from repana._estimate import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, shown
 from repana._reads import reads
 from repana.dimension._angles import abid, danco, mind_ml, tle
 from repana.dimension._linear import local_pca
@@ -14,6 +14,7 @@ from repana.errors import InputError
 from repana.summaries.neighbour_graph import SHARED, NeighbourGraph
 
 
+@shown
 @dataclass(frozen=True)
 class DimensionEstimators:
     """Intrinsic dimension of one layer by ten more estimators; see `dimension_estimators`."""
@@ -29,9 +30,6 @@ class DimensionEstimators:
     correlation: Estimate
     ph: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @reads

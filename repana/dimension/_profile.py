@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._estimate import NAN, Estimate, Flag, as_table, noted
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana.dimension._distance_ratios import gride, mle, two_nn
 from repana.summaries.neighbour_graph import NeighbourGraph
@@ -23,6 +23,7 @@ THINNEST = 50  # samples that decimation goes down to
 SUBSETS = 16  # of one size, at most
 
 
+@shown
 @dataclass(frozen=True)
 class DimensionProfile:
     """Intrinsic dimension of one layer by several estimators and over scales; see `dimension_profile`."""
@@ -40,9 +41,6 @@ class DimensionProfile:
     scale: Float[Tensor, "s 5"] = field(default_factory=lambda: torch.empty(0, 5))
     decimation: Float[Tensor, "f 5"] = field(default_factory=lambda: torch.empty(0, 5))
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @reads

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table, noted
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._renamed import renamed
 from repana._typing import INPUT
 from repana.features import _refusals
@@ -23,6 +23,7 @@ ROWS_A_UNIT = 5
 NEARLY = 0.999  # R^2, from which a weaker strength would add nothing
 
 
+@shown
 @dataclass(frozen=True)
 class Complexity:
     """When each feature becomes readable, and how complex that makes it; see `complexity`."""
@@ -59,9 +60,6 @@ class Complexity:
         """The layer from which on a feature is readable, or "never"."""
         at = int(self.onset[feature])
         return self.layers[at] if at >= 0 else "never"
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @dataclass(frozen=True)

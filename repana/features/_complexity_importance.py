@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.features import _refusals
 from repana.statistics.resampling import percentiles
@@ -20,6 +20,7 @@ FEWEST = 5  # features that a rank correlation is read from
 TOP = 0.1
 
 
+@shown
 @dataclass(frozen=True)
 class ComplexityImportance:
     """The plane of features; see `complexity_vs_importance`."""
@@ -31,9 +32,6 @@ class ComplexityImportance:
     complexity: Float[Tensor, " t"]
     importance: Float[Tensor, " t"]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(resamples="bootstrap")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import Features
 from repana.features import _refusals
 from repana.features._complexity import complexity
@@ -19,6 +19,7 @@ from repana.summaries._linalg import full_precision
 MEASURES = ("r2", "cka")
 
 
+@shown
 @dataclass(frozen=True)
 class Flow:
     """What the skip path and the branch of each block know of each feature; see `flow`."""
@@ -33,9 +34,6 @@ class Flow:
     blocks: tuple[str, ...]
     features: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def flow(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana.extraction._attribution import (
     Places,
     Reader,
@@ -32,6 +32,7 @@ METHODS = ("gradient_x_input", "integrated_gradients", "ablation", "conductance"
 TOP = 0.1  # of the features, whose share of all importance is told
 
 
+@shown
 @dataclass(frozen=True)
 class Importance:
     """How much the chosen logit owes to each feature; see `importance`."""
@@ -53,9 +54,6 @@ class Importance:
     @property
     def features(self) -> tuple[str, ...]:
         return self.dictionary.names
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @settled()

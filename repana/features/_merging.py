@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana.extraction._auto import logits_leaf
 from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._channels import Channels, called_with, channels
@@ -28,6 +28,7 @@ BETAS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.13, 0.16, 0.2, 0.3)
 DISTANCES = ("both", "in")
 
 
+@shown
 @dataclass(frozen=True)
 class FeatureMerging:
     """The model with its channels merged, and how many are left at every threshold; see `feature_merging`."""
@@ -46,9 +47,6 @@ class FeatureMerging:
     accuracy_curve: Float[Tensor, "b three"]
     agreement_curve: Float[Tensor, "b three"]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @settled()

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana._renamed import renamed
 from repana.features import _refusals
 from repana.statistics.intervals import mean_of
@@ -18,6 +18,7 @@ from repana.summaries._linalg import full_precision
 DRAWS = 100
 
 
+@shown
 @dataclass(frozen=True)
 class Redundancy:
     """See `redundancy`."""
@@ -28,9 +29,6 @@ class Redundancy:
     high: Float[Tensor, " t"]
     features: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(draws="repeats")

@@ -8,13 +8,14 @@ from jaxtyping import Float
 from torch import Tensor, tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
 from repana.statistics.intervals import columns
 
 
+@shown
 @dataclass(frozen=True)
 class Sedimentation:
     """Complexity and importance by checkpoint; see `sedimentation`."""
@@ -26,9 +27,6 @@ class Sedimentation:
     rho: Float[Tensor, "s three"]
     planes: Mapping[Any, ComplexityImportance] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def time_to_decode(checkpoints: Any, targets: Any, *, names: Sequence[str] | None = None, **options: Any) -> Complexity:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana._renamed import renamed
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
@@ -22,6 +22,7 @@ SIGMAS = (0.01, 0.1, 0.5)
 DRAWS = 100
 
 
+@shown
 @dataclass(frozen=True)
 class Sensitivity:
     """See `sensitivity`."""
@@ -33,9 +34,6 @@ class Sensitivity:
     sigmas: tuple[float, ...]
     features: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(draws="repeats")

@@ -9,12 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana.summaries._linalg import full_precision
 
 ROWS = 2048  # of a block of cosines
 
 
+@shown
 @dataclass(frozen=True)
 class Superposition:
     """How many directions share a space; see `superposition`."""
@@ -28,9 +29,6 @@ class Superposition:
     dimensionality: Float[Tensor, " n"]
     norms: Float[Tensor, " n"]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def hoyer(vectors: Any) -> Float[Tensor, " n"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, Flag, as_table
+from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.features import _refusals
 from repana.statistics.splits import Split, split_of
@@ -21,6 +21,7 @@ RESAMPLES = 500
 JITTER = 1e-10  # of correlations, so that equal features have an inverse
 
 
+@shown
 @dataclass(frozen=True)
 class VarianceExplained:
     """Shares of a layer's variance; see `variance_explained`."""
@@ -35,9 +36,6 @@ class VarianceExplained:
     unique_high: Float[Tensor, " t"]
     features: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(resamples="bootstrap")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.extraction._attribution import along_features, derivatives, reading
 from repana.extraction._batches import Forward
@@ -23,6 +23,7 @@ BATCH = 64
 PERMUTATIONS = 99
 
 
+@shown
 @dataclass(frozen=True)
 class ConceptUse:
     """What a probe finds and whether the network uses it, side by side; see `concept_use`."""
@@ -33,9 +34,6 @@ class ConceptUse:
     p_value: Estimate
     derivatives: Float[Tensor, " n"]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(inputs="data", random="permutations")

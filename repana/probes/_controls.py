@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, REPORT, TRAIN, head_named
@@ -20,6 +20,7 @@ from repana.statistics import resampling
 from repana.statistics.splits import SHARES, Split, parted
 
 
+@shown
 @dataclass(frozen=True)
 class Selectivity:
     """A task and its control; see `selectivity`."""
@@ -33,10 +34,8 @@ class Selectivity:
     capacity: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
-
+@shown
 @dataclass(frozen=True)
 class ProbeBaselines:
     """What needs no training; see `probe_baselines`."""
@@ -44,9 +43,6 @@ class ProbeBaselines:
     reinitialised: Estimate
     random_projection: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def probe_baselines(

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import IGNORED, Features
 from repana.errors import InputError
@@ -26,6 +26,7 @@ ROUNDINGS = 1e3  # of a feature's largest value
 TOLERANCE = 1e-9  # of the largest singular value: directions below are rounding
 
 
+@shown
 @dataclass(frozen=True)
 class Erasure:
     """A concept erased, and what is left; see `erase`. Called with features, it erases them."""
@@ -52,9 +53,6 @@ class Erasure:
     def matrix(self) -> Float[Tensor, "d d"]:
         """I - left right: what x - mean is multiplied by."""
         return torch.eye(len(self.left), dtype=self.left.dtype, device=self.left.device) - self.left @ self.right
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(draws="repeats")

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, Flag, as_table
+from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import Features
 from repana.probes import _scores
@@ -27,6 +27,7 @@ FEWEST = 8  # rows of the first block, so that something can be chosen on them
 FEW = 4 * FEWEST  # rows below which there is no online code
 
 
+@shown
 @dataclass(frozen=True)
 class MDL:
     """The online code of one layer; see `mdl`."""
@@ -39,10 +40,8 @@ class MDL:
     curve: Float[Tensor, "b 2"]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
-
+@shown
 @dataclass(frozen=True)
 class UsableInformation:
     """Usable information of one layer; see `usable_information`."""
@@ -54,10 +53,8 @@ class UsableInformation:
     pointwise: Float[Tensor, " n"]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
-
+@shown
 @dataclass(frozen=True)
 class Pareto:
     """Accuracy against complexity; see `pareto`."""
@@ -68,9 +65,6 @@ class Pareto:
     curve: Float[Tensor, "r 4"]
     front: Int[Tensor, " f"]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(orders="repeats")

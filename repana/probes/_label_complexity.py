@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana._typing import INPUT
 from repana.probes._information import usable_information
 from repana.statistics.intervals import columns
 
 
+@shown
 @dataclass(frozen=True)
 class LabelComplexity:
     """Usable bits of the labels by layer; see `label_complexity`."""
@@ -28,9 +29,6 @@ class LabelComplexity:
     hardest: Int[Tensor, " h"]
     layers: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def label_complexity(

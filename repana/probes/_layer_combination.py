@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana._typing import Features
 from repana.probes import _refusals
 from repana.probes._classifiers import AFFINE, head_named, logistic_head
@@ -25,6 +25,7 @@ MOMENTS = ("mean", "mean_std", "second")
 ROUNDS = 12  # of weights of layers and weights of the probe in turn
 
 
+@shown
 @dataclass(frozen=True)
 class LayerCombination:
     """Several layers read together; see `layer_combination`. `probe` has the rest."""
@@ -39,9 +40,6 @@ class LayerCombination:
     probe: Probe
     comparison: PairedProbes
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def layer_combination(

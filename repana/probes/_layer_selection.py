@@ -12,12 +12,13 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, as_table, shown
 from repana.probes import _refusals
 from repana.probes._protocol import Probe
 from repana.statistics.resampling import bootstrap_weights, percentiles, resampled
 
 
+@shown
 @dataclass(frozen=True)
 class PairedProbes:
     """Probe b less probe a on the same test rows; see `compare_probes`."""
@@ -28,9 +29,6 @@ class PairedProbes:
     only_a: int
     only_b: int
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import IGNORED
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, head_named
@@ -21,6 +21,7 @@ from repana.statistics.splits import Split
 SMALLEST = 10  # rows of a subgroup
 
 
+@shown
 @dataclass(frozen=True)
 class OODProbe:
     """A probe at home and elsewhere; see `ood_probe`. `probe` is the whole result at home."""
@@ -35,9 +36,6 @@ class OODProbe:
     by_group: Mapping[str, Estimate]
     probe: Probe
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def ood_probe(

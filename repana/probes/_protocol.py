@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._estimate import Estimate, Flag, as_table, noted
+from repana._estimate import Estimate, Flag, noted, shown
 from repana.probes import _scores
 from repana.probes._classifiers import FIT, REPORT, SELECT, TRAIN, Fitted, Head, ridge_head, unit_of
 from repana.probes._data import Rows
@@ -27,6 +27,7 @@ FLAT = 1e-4  # share of the log-loss that an extension must win to go on
 RISES = 2  # of the log-loss on the validation rows after which weaker strengths are not tried
 
 
+@shown
 @dataclass(frozen=True, repr=False)
 class Probe:
     """What a probe reads, on the test rows; see `linear_probe`.
@@ -71,9 +72,6 @@ class Probe:
             f"Probe({kind}: accuracy {self.accuracy}, chance {chance:.4g}, log-loss {self.log_loss} nats, "
             f"{len(self.targets)} rows reported)"
         )
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.probes import _refusals
 from repana.probes._classifiers import FIT, REPORT, Head, head_named, knn_head
@@ -23,6 +23,7 @@ READERS = ("naive_bayes", "nearest_mean", "lda", "linear", "1nn")
 ONE_NEIGHBOUR = "1nn"
 
 
+@shown
 @dataclass(frozen=True)
 class SampleEfficiency:
     """Curves over the number of labels; see `sample_efficiency`."""
@@ -41,9 +42,6 @@ class SampleEfficiency:
         t = float(stats.t.ppf(0.5 + self.settings["level"] / 2, r - 1))
         centre, half = found.mean(1), t * found.std(1) / math.sqrt(r)
         return torch.stack([centre, (centre - half).clamp_min(0), (centre + half).clamp_max(1)], 1)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(strength="C")

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana.errors import InputError
 from repana.probes import _scores
 from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, within
@@ -23,6 +23,7 @@ from repana.statistics.splits import Split
 READERS = (*AFFINE, "knn")
 
 
+@shown
 @dataclass(frozen=True)
 class Probing:
     """What a layer says of the labels; see `probing`."""
@@ -48,9 +49,6 @@ class Probing:
     classes: tuple[int, ...]
     probes: Mapping[str, Probe] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def probing(

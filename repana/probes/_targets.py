@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, as_table
+from repana._estimate import Estimate, shown
 from repana._typing import Features
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import unit_of
@@ -24,6 +24,7 @@ C_GRID = tuple(10.0 ** (k / 2) for k in range(-12, 5))
 STRENGTHS = tuple(10.0**k for k in np.linspace(4, -7, 34))
 
 
+@shown
 @dataclass(frozen=True)
 class MultilabelProbe:
     """Several labels a row; see `multilabel_probe`."""
@@ -40,10 +41,8 @@ class MultilabelProbe:
     split: Split
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
-
+@shown
 @dataclass(frozen=True)
 class RegressionProbe:
     """Real values; see `regression_probe`."""
@@ -60,9 +59,6 @@ class RegressionProbe:
     bias: Float[Tensor, " t"]
     split: Split
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def multilabel_probe(

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import Features
 from repana.probes import _refusals
@@ -26,6 +26,7 @@ REFINED = 60  # golden sections around the best
 SURE = 1e-9  # of the targets' squares: a residual below it is an exact fit, whose evidence has no bound
 
 
+@shown
 @dataclass(frozen=True)
 class Transferability:
     """Scores of one layer; see `transferability`."""
@@ -39,9 +40,6 @@ class Transferability:
     few_shot_error: Estimate
     few_shot_bound: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @renamed(episodes="repeats", groups="jackknife")

@@ -7,7 +7,7 @@ from pathlib import Path
 from repana import _report_refusals, plots
 from repana._numbers import number
 from repana._results import Report, Row
-from repana.report._bibliography import bibtex
+from repana.report._bibliography import bibliography, bibtex
 from repana.report._page import CURVES, page
 from repana.report._pictures import svg
 from repana.report._sinks import log
@@ -72,6 +72,7 @@ def _cell(row: Row | None) -> str:
 
 
 __all__ = [
+    "bibliography",
     "bibtex",
     "fragment",
     "interval",

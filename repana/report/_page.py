@@ -18,7 +18,7 @@ from repana._version import __version__
 from repana.errors import RepanaError
 from repana.findings import SEVERITIES, Finding, explanations, find
 from repana.plots._style import SEQUENTIAL, SIGNED
-from repana.report._bibliography import bibtex
+from repana.report._bibliography import bibliography
 from repana.report._pictures import pixels, svg
 from repana.report._tables import interval, table
 
@@ -56,7 +56,7 @@ def page(report: Report) -> str:
         shared={q for _, q in measured if sum(q == other for _, other in measured) > 1},
         settings={name: _settings(report, name) for name in methods},
         confidence=report.confidence,
-        bibtex=bibtex(report),
+        bibtex=bibliography(report),
         notes=_notes(report) if few else [],
         failures=report.failures,
         csv=base64.b64encode(report.frame().to_csv(index=False).encode()).decode(),

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._reads import checked
 from repana._typing import IGNORED, Array
 from repana.separation import _refusals
@@ -23,6 +23,7 @@ LARGEST = 2**32  # bytes of covariances
 MATRICES = ("mahalanobis", "bhattacharyya", "hellinger", "jeffries_matusita", "kl", "jeffreys", "transformed")
 
 
+@shown
 @dataclass(frozen=True)
 class ClassDivergences:
     """Divergences between the classes of one layer, as Gaussians; see `class_divergences`."""
@@ -43,9 +44,6 @@ class ClassDivergences:
     shrinkage: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
     classes: tuple[Any, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def class_divergences(

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repana._estimate import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, shown
 from repana._reads import reads
 from repana.statistics.intervals import from_jackknife
 from repana.summaries.discriminant import Discriminant
 
 
+@shown
 @dataclass(frozen=True)
 class Fisher:
     """The Fisher family of one layer; see `fisher`."""
@@ -30,9 +31,6 @@ class Fisher:
     eigenvalues: Float[Tensor, " r"] = field(default_factory=lambda: torch.empty(0))
     jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @reads

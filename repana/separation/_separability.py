@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, Flag, as_table, noted
+from repana._estimate import Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana.separation import _formulas as f
 from repana.statistics.intervals import from_error, from_jackknife, proportion
@@ -27,6 +27,7 @@ COUNTED = ("thornton", "n3")  # shares of samples
 SIGNED, SHARE, OPEN = (-1.0, 1.0), (0.0, 1.0), (-math.inf, math.inf)
 
 
+@shown
 @dataclass(frozen=True)
 class Separability:
     """How far apart the classes of one layer are, from distances; see `separability`."""
@@ -47,10 +48,8 @@ class Separability:
     class_dsi: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
-
+@shown
 @dataclass(frozen=True)
 class DataComplexity:
     """How hard the classes of one layer are to tell apart; lower is easier. See `data_complexity`."""
@@ -67,9 +66,6 @@ class DataComplexity:
     per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
     per_pair: Float[Tensor, "p 3"] = field(default_factory=lambda: torch.empty(0, 3))
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @reads

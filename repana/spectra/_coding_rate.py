@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, as_table
+from repana._estimate import NAN, Estimate, shown
 from repana.summaries._linalg import gram
 
 
+@shown
 @dataclass(frozen=True)
 class CodingRate:
     """Bits, in nats, that rows take; see `coding_rate`."""
@@ -21,9 +22,6 @@ class CodingRate:
     class_rate: Estimate
     reduction: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 def coding_rate(features: Any, labels: Any = None, *, epsilon: float = 0.5, normalise: bool = True) -> CodingRate:

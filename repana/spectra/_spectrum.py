@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table, noted
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana.spectra import _refusals
 from repana.statistics.intervals import from_error, from_jackknife, quantile_of
@@ -24,6 +24,7 @@ FEWEST = 10  # eigenvalues in a fit; where the window holds fewer, all ranks are
 SHARES = {"components_90": 0.90, "components_95": 0.95, "components_99": 0.99}
 
 
+@shown
 @dataclass(frozen=True)
 class Spectrum:
     """The spectrum of one layer; see `spectrum`."""
@@ -42,9 +43,6 @@ class Spectrum:
     eigenvalues: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
     power_law: Float[Tensor, "4"] = field(default_factory=lambda: torch.full((4,), torch.nan))
     settings: Mapping[str, Any] = field(default_factory=dict)
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 NAMES = tuple(f.name for f in fields(Spectrum) if f.type in (Estimate, "Estimate"))

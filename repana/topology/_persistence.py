@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, as_table, noted
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana._renamed import renamed
 from repana._typing import Array
@@ -29,6 +29,7 @@ HOMOLOGY_MOST, HOMOLOGY_MEMORY = 1_000, 2**31
 STATISTICS = ("entropy", "mean", "quantile")
 
 
+@shown
 @dataclass(frozen=True)
 class H0Separability:
     """How far a layer's samples fall into clusters, without labels; see `h0_separability`."""
@@ -46,9 +47,6 @@ class H0Separability:
         """`found["entropy"]`: one of the family by its name."""
         _check.choice(statistic, "statistic", STATISTICS)
         return getattr(self, f"h0_{statistic}")
-
-    def _repr_html_(self) -> str:
-        return as_table(self)
 
 
 @reads

@@ -315,7 +315,7 @@ def test_the_scale_figure_draws_the_curve():
         ),
         (lambda: two_nn(SHEET, discard=1.0), "RA212: `discard` is 1.0; expected a number from 0 to 0.999."),
         (lambda: ess(SHEET[:50]), "RA233: neighbours 100 were asked for; expected 3 to 49 with these samples."),
-        (lambda: ess(NeighbourGraph.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so wanted 1 to 64."),
+        (lambda: ess(NeighbourGraph.of(SHEET)), "RA233: `k` is 100; there are 64 other samples, so expected 1 to 64."),
         (lambda: two_nn(SHEET[:1]), "RA227: an estimate from neighbours needs at least 2 samples; 1 came."),
     ],
 )

@@ -420,7 +420,7 @@ def test_separable_data_have_no_dimension():
         (lambda: fisher_s(FLAT, alpha=1.0), "RA212: `alpha` is 1.0; expected a number from 1e-06 to 0.999999."),
         (
             lambda: local_pca(repana.NeighbourGraph.of(FLAT), k=70),
-            "RA233: `k` is 70; there are 64 other samples, so wanted 1 to 64.",
+            "RA233: `k` is 70; there are 64 other samples, so expected 1 to 64.",
         ),
         (lambda: repana.two_nn(FLAT[:2]), "RA227: an estimate from 2 neighbours needs at least 3 samples; 2 came."),
         (

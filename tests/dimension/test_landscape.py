@@ -335,7 +335,7 @@ def test_the_digits_need_few_directions():
     [
         (
             lambda: Subspace(nn.Linear(3, 2), 9),
-            "RA240: a subspace of 9 dimensions was asked for; the model trains 8 parameters, so wanted 1 to 8.",
+            "RA240: a subspace of 9 dimensions was asked for; the model trains 8 parameters, so expected 1 to 8.",
         ),
         (
             lambda: Subspace(nn.Linear(1000, 1000), 1000, projection="dense"),
@@ -356,7 +356,7 @@ def test_the_digits_need_few_directions():
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, start=0),
-            "RA240: a subspace of 0 dimensions was asked for; the model trains 1000 parameters, so wanted 1 to 1000.",
+            "RA240: a subspace of 0 dimensions was asked for; the model trains 1000 parameters, so expected 1 to 1000.",
         ),
         (
             lambda: objective_dimension(lambda s: Toy(), solve, solved, rates=(0.1,)),

@@ -22,7 +22,7 @@ from repana._quantity import works
 from repana._results import row
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.findings import FINDINGS
-from repana.report import bibtex, fragment, number, page
+from repana.report import bibliography, bibtex, fragment, number, page
 
 X, Y = torch.randn(60, 3, 8, 8), torch.arange(60) % 5
 HOSTILE = ["<script>alert(1)</script>", "a|b&$_{}", '"><img src=x onerror=alert(1)>']
@@ -240,10 +240,11 @@ def test_every_source_has_its_entry(report):
         work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
     }
     assert named == set(SOURCES)
-    text = bibtex(report)
+    text = bibliography(report)
     keys = re.findall(r"^@\w+\{(\w+),$", text, re.M)
     assert len(keys) == len(set(keys)) >= 15
     assert text.count("{") == text.count("}")
+    assert bibtex(["He & Su 2023; by definition"]) == SOURCES["He & Su 2023"]
 
 
 def test_a_source_without_an_entry_is_named(report):
@@ -251,8 +252,8 @@ def test_a_source_without_an_entry_is_named(report):
     rows = (*report.rows, *planted(["fc"], [1.0], name="spread", analyzer="mine").rows)
     known = {**report.provenance, "quantities": {**report.provenance["quantities"], **own}}
     made = Report(rows, report.arrays, known)
-    assert "% Nobody 2031" in bibtex(made)
-    assert "papyan2020prevalence" in bibtex(made)
+    assert "% Nobody 2031" in bibliography(made)
+    assert "papyan2020prevalence" in bibliography(made)
     assert "Nobody 2031" in page(made)
 
 

@@ -193,11 +193,11 @@ def test_cuda_agrees_with_cpu(name):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: nearest_neighbours(SHEET[:5], 5), "RA233: `k` is 5; there are 4 other samples, so wanted 1 to 4."),
-        (lambda: nearest_neighbours(SHEET[:5], 0), "RA233: `k` is 0; there are 4 other samples, so wanted 1 to 4."),
+        (lambda: nearest_neighbours(SHEET[:5], 5), "RA233: `k` is 5; there are 4 other samples, so expected 1 to 4."),
+        (lambda: nearest_neighbours(SHEET[:5], 0), "RA233: `k` is 0; there are 4 other samples, so expected 1 to 4."),
         (
             lambda: nearest_neighbours(SHEET, 5).first(6),
-            "RA233: `k` is 6; there are 5 other samples, so wanted 1 to 5.",
+            "RA233: `k` is 6; there are 5 other samples, so expected 1 to 5.",
         ),
         (
             lambda: nearest_neighbours(SHEET, 5, SHEET[:, :3]),
