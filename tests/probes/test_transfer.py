@@ -118,8 +118,8 @@ def test_leace_leaves_class_means_equal_and_linear_readers_without_a_hold():
     assert found.rank == 9
     torch.testing.assert_close(found.matrix @ found.matrix, found.matrix, atol=1e-10, rtol=0)
     alive = x[at].std(0) > 0
-    model = LogisticRegression(C=1.0, tol=1e-8, max_iter=5000).fit(z[at][:, alive].numpy(), y[at].numpy())
-    assert np.abs(model.coef_).max() < 5e-4  # the tolerance of its search
+    model = LogisticRegression(C=1.0, tol=1e-8, solver="newton-cholesky").fit(z[at][:, alive].numpy(), y[at].numpy())
+    assert np.abs(model.coef_).max() < 1e-4  # the tolerance of its search
     assert found.read_before.value > 0.95
     assert found.read_after.value <= 0.15
     assert found.neighbours_after.value > 0.7  # the guarantee is for linear readers
