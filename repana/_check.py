@@ -335,7 +335,7 @@ def lengths_differ(sizes: Sequence[int]) -> InputError:
     )
 
 
-def _bytes(size: int) -> str:
+def in_bytes(size: int) -> str:
     unit, power = ("GB", 30) if size >= 2**30 else ("MB", 20) if size >= 2**20 else ("kB", 10)
     return f"{size / 2**power:.1f} {unit}"
 

@@ -30,7 +30,6 @@ class Flag(StrEnum):
     MISSING_CLASSES = auto()  # classes without samples
     DEPENDENT = auto()  # rows that depend on each other
     NO_INTERVAL = auto()  # has no interval for a reason of its own
-    SCALE_DEPENDENT = auto()  # differs between scales, so that no single number stands for it
     AT_BOUND = auto()  # at the end of what can be told apart here
     NOT_CONVERGED = auto()  # an optimisation or a search that did not end
     APPROXIMATED = auto()  # read through a projection or another approximation

@@ -169,16 +169,17 @@ def reads_of(function: Callable[..., Any]) -> dict[str, Any]:
 def needs_labels(function: Callable[..., Any]) -> bool:
     """Whether a function reads labels, or a summary that needs them."""
     kinds = reads_of(function).values()
-    return any(kind is Labels or (_is_summary(kind) and kind.labelled) for kind in kinds)
+    return any(kind is Labels or (is_summary(kind) and kind.labelled) for kind in kinds)
 
 
 def _kind(annotation: Any, name: str) -> Any:
     either = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     for one in either:
-        if _is_summary(one) or any(one is known for known, _ in PARTS):
+        if is_summary(one) or any(one is known for known, _ in PARTS):
             return one
     return BY_NAME.get(name)
 
 
-def _is_summary(kind: Any) -> bool:
+def is_summary(kind: Any) -> bool:
+    """Whether an annotation is a summary's class."""
     return isinstance(kind, type) and issubclass(kind, Summary)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from repana import _check
 from repana._ambient import settled
-from repana._measure import reads_of
+from repana._measure import is_summary, reads_of
 from repana._renamed import refuse_renamed
 from repana._typing import IGNORED, Array
 from repana.summaries._summary import Summary
@@ -28,9 +28,7 @@ def reads(function: Callable[..., R]) -> Callable[..., R]:
     keywords of its summaries (`seed`, `max_samples`, ...) are keywords of the function; its signature shows them.
     """
     own = inspect.signature(function).parameters
-    summaries: dict[str, type[Summary]] = {
-        name: kind for name, kind in reads_of(function).items() if isinstance(kind, type) and issubclass(kind, Summary)
-    }
+    summaries: dict[str, type[Summary]] = {name: kind for name, kind in reads_of(function).items() if is_summary(kind)}
     labelled = any(kind.labelled for kind in summaries.values())
     first = next(iter(summaries.values()))
     defaults = {name: p.default for name, p in own.items() if p.default is not p.empty}

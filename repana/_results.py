@@ -127,6 +127,10 @@ class Report:
 
         return analyzers.quantity(analyzer, name)
 
+    def named(self, name: str) -> Quantity:
+        """The quantity that a name stands for, with its analyzer or without. Refuses what `qualified` does."""
+        return self.quantity(*self.qualified(name).split("."))
+
     @cached_property
     def headline(self) -> tuple[str, ...]:
         """The quantities that tables and figures show first: those that say so, or else the first six."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,11 +90,11 @@ def read(
     return columns, arrays, provenance
 
 
-# The notes of formats 1 and 2 that were read as data, and the flags that say the same.
+# The notes of formats 1 and 2 that were read as data, some at the start of a remark, and the flags that say the same.
 FLAGS = {
-    "trivial": "trivial",
-    "no simplex": "no_simplex",
-    "the class means": "coinciding_means",
+    "(^|; )trivial": "trivial",
+    "(^|; )no simplex": "no_simplex",
+    "(^|; )the class means": "coinciding_means",
     "fewer than": "few_samples",
     "never vary": "constant",
     "repeat another": "repeated",
@@ -108,17 +109,8 @@ def _complete(columns: dict[str, list[Any]]) -> None:
     notes = columns["note"]
     named = [pair in NAMED for pair in zip(columns["analyzer"], columns["quantity"])]
     columns.setdefault("label", [note if name else "" for note, name in zip(notes, named)])
-    columns.setdefault("flags", [[] if name else _flags(note) for note, name in zip(notes, named)])
-
-
-def _flags(note: str) -> list[str]:
-    parts = note.split("; ")
-    return [
-        flag
-        for words, flag in FLAGS.items()
-        if any(words in part and (words in ("never vary", "repeat another", "fewer than") or part.startswith(words))
-               for part in parts)
-    ]  # fmt: skip
+    said = [[flag for words, flag in FLAGS.items() if re.search(words, note)] for note in notes]
+    columns.setdefault("flags", [[] if name else flags for flags, name in zip(said, named)])
 
 
 def is_report(path: Path) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from repana._check import _bytes
+from repana._check import in_bytes
 from repana.errors import InputError
 
 
@@ -48,7 +48,7 @@ def subspace_size(dimension: int, total: int) -> InputError:
 def dense_projection(total: int, dimension: int, needed: int) -> InputError:
     return InputError(
         "RA241",
-        f"a dense projection of {total} x {dimension} takes {_bytes(needed)}; take `projection='fastfood'`, whose "
+        f"a dense projection of {total} x {dimension} takes {in_bytes(needed)}; take `projection='fastfood'`, whose "
         "memory does not grow with the dimension.",
     )
 

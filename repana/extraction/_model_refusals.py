@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from repana._check import _bytes, listed
+from repana._check import in_bytes, listed
 from repana.errors import InputError, ModelError
 
 
@@ -59,7 +59,7 @@ def not_finite(address: str, batch: int, bad: int, size: int) -> InputError:
 
 
 def out_of_memory(batch: int, layers: Sequence[tuple[str, int]], reason: str) -> ModelError:
-    largest = listed([f"{name} ({_bytes(size)} so far)" for name, size in layers], 3)
+    largest = listed([f"{name} ({in_bytes(size)} so far)" for name, size in layers], 3)
     return ModelError(
         "RA209",
         f"out of memory in batch {batch} (counted from 0): {reason.rstrip('.')}. Use smaller batches, lower `memory=` "

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from repana._check import _bytes, listed, nearest
+from repana._check import in_bytes, listed, nearest
 from repana.errors import InputError, ModelError
 
 
@@ -370,10 +370,10 @@ def mixed_rows(rows: dict[str, int]) -> ModelError:
 
 
 def too_large(needed: int, budget: int, layers: Sequence[tuple[str, int]]) -> InputError:
-    largest = listed([f"{name} ({_bytes(size)})" for name, size in layers], 3)
+    largest = listed([f"{name} ({in_bytes(size)})" for name, size in layers], 3)
     return InputError(
         "RA208",
-        f"the features need {_bytes(needed)} and the host has {_bytes(budget)} free. Pool the largest "
+        f"the features need {in_bytes(needed)} and the host has {in_bytes(budget)} free. Pool the largest "
         f"({largest}), choose fewer layers, or set `max_samples=`.",
     )
 

@@ -51,7 +51,7 @@ def depth_profile(
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         for panel, name in zip(axes, names):
-            _panel(panel, report.quantity(*report.qualified(name).split(".")), rows[name], report.layers)
+            _panel(panel, report.named(name), rows[name], report.layers)
         _legend(axes)
         if ax is None:
             _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8 * scale)

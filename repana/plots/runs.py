@@ -35,7 +35,7 @@ def run_summary(
             found = _points(report, name, layer)
             if not found:
                 raise _report_refusals.no_array(name, layer or "", "", "", [], report.layers)
-            _panel(panel, report.quantity(*report.qualified(name).split(".")), found, runs, report.splits)
+            _panel(panel, report.named(name), found, runs, report.splits)
             panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
         if own:
             read = {layer or penultimate(report, run) for run in runs}

@@ -53,7 +53,7 @@ def trajectory(
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
                 raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
-            _share_scale(row, drawn, report.quantity(*report.qualified(name).split(".")))
+            _share_scale(row, drawn, report.named(name))
         if ax is None:
             figure = _style.figure_of(axes)
             shown_split = f", {(split or report.splits[0]).replace('_', ' ')}" if len(report.splits) > 1 else ""

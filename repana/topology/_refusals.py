@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from repana._check import _bytes, listed
+from repana._check import in_bytes, listed
 from repana.errors import InputError
 
 
 def homology_too_large(n: int, needed: int, budget: int, seconds: float) -> InputError:
     return InputError(
         "RA246",
-        f"persistent homology of {n} samples needs about {_bytes(needed)} and {seconds:.0f} s, and `memory` is "
-        f"{_bytes(budget)}; take `max_samples=` fewer samples, or raise `memory=`.",
+        f"persistent homology of {n} samples needs about {in_bytes(needed)} and {seconds:.0f} s, and `memory` is "
+        f"{in_bytes(budget)}; take `max_samples=` fewer samples, or raise `memory=`.",
     )
 
 
