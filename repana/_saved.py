@@ -99,15 +99,20 @@ FLAGS = {
     "never vary": "constant",
     "repeat another": "repeated",
 }
+RENAMED = {
+    ("probing", "capacity"): "memorization",
+    ("probing", "select_accuracy"): "validation_accuracy",
+}
 NAMED = (("layer_choice", "chosen_accuracy"), ("layer_choice", "oracle_accuracy"))  # whose note was a layer
 
 
 def _complete(columns: dict[str, list[Any]]) -> None:
-    """Flags and labels of formats 1 and 2, which had them in their notes."""
+    """Flags and labels of formats 1 and 2, which had them in their notes, and the names that quantities have now."""
     if "note" not in columns or not {"analyzer", "quantity"} <= columns.keys():
         return
-    notes = columns["note"]
-    named = [pair in NAMED for pair in zip(columns["analyzer"], columns["quantity"])]
+    notes, pairs = columns["note"], list(zip(columns["analyzer"], columns["quantity"]))
+    columns["quantity"] = [RENAMED.get(pair, pair[1]) for pair in pairs]
+    named = [pair in NAMED for pair in pairs]
     columns.setdefault("label", [note if name else "" for note, name in zip(notes, named)])
     said = [[flag for words, flag in FLAGS.items() if re.search(words, note)] for note in notes]
     columns.setdefault("flags", [[] if name else flags for flags, name in zip(said, named)])

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from repana._activations import Activations
 from repana._measure import needs_labels
@@ -92,14 +92,11 @@ class Across:
     quantities: tuple[Quantity, ...]
     name: str = ""
     needs: tuple[str, ...] = ()
+    result: Any = None  # the class of its results, of each layer where there are several
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)
-
-    @property
-    def result(self) -> Any:
-        """The class of its results, of each layer where there are several."""
-        return _result(self.function)
+        object.__setattr__(self, "result", self.result or _result(self.function))
 
 
 @dataclass(frozen=True)
@@ -114,8 +111,7 @@ class Family:
 
 
 def _result(function: Callable[..., Any]) -> Any:
-    found = inspect.signature(function).return_annotation
-    return get_args(found)[-1] if get_args(found) else found
+    return inspect.signature(function).return_annotation
 
 
 def described(analyzers: Iterable[Analyzer | Across]) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ EXPORTS = {
     "_linear": ["fisher_s", "local_pca", "spectral_rank"],
     "_local": ["correlation_dimension", "ess", "local_dimension", "mada", "mom"],
     "_objective": ["ObjectiveDimension", "Subspace", "objective_dimension"],
-    "_ph_dimension": ["ph_dimension", "ph_dimensions"],
+    "_ph_dimension": ["PHDimensions", "ph_dimension", "ph_dimensions"],
     "_profile": ["DimensionProfile", "dimension_profile"],
     "_texts": ["TextDimension", "text_dimension"],
 }

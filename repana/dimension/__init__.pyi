@@ -8,6 +8,7 @@ from ._estimators import DimensionEstimators as DimensionEstimators
 from ._objective import ObjectiveDimension as ObjectiveDimension
 from ._objective import Subspace as Subspace
 from ._objective import objective_dimension as objective_dimension
+from ._ph_dimension import PHDimensions as PHDimensions
 from ._profile import DimensionProfile as DimensionProfile
 from ._texts import TextDimension as TextDimension
 from ._texts import text_dimension as text_dimension
@@ -272,8 +273,8 @@ def ph_dimensions(
     max_samples: int = 20000,
     memory: int = 536870912,
     nan_policy: str = 'raise',
-) -> tuple[Estimate, ...]:
-    """`ph_dimension` for several alphas from the same trees, one estimate for each."""
+) -> PHDimensions:
+    """`ph_dimension` for several alphas from the same trees: `by_alpha` holds one estimate for each."""
 
 def dimension_profile(
     features: Any,

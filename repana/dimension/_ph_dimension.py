@@ -1,7 +1,7 @@
 """Intrinsic dimension from the growth of minimum spanning trees."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,7 +71,14 @@ def ph_dimension(
         seed=seed,
         level=level,
     )
-    return found[0]
+    return found.by_alpha[alpha]
+
+
+@dataclass(frozen=True)
+class PHDimensions:
+    """The dimension for each alpha; see `ph_dimensions`."""
+
+    by_alpha: Mapping[float, Estimate]
 
 
 @reads
@@ -85,14 +92,16 @@ def ph_dimensions(
     repeats: int = SUBSAMPLES,
     seed: int = 0,
     level: float = 0.95,
-) -> tuple[Estimate, ...]:
-    """`ph_dimension` for several alphas from the same trees, one estimate for each."""
+) -> PHDimensions:
+    """`ph_dimension` for several alphas from the same trees: `by_alpha` holds one estimate for each."""
     assert graph.features is not None
     plan = forest(graph.n, smallest, largest, steps, repeats)
     slopes = grown([graph.features], [plan], alphas, seed)[0]
-    return tuple(
-        said(from_slopes(slopes[:, a].tolist(), alpha, n=graph.n, level=level, note=origin(graph)))
-        for a, alpha in enumerate(alphas)
+    return PHDimensions(
+        {
+            alpha: said(from_slopes(slopes[:, a].tolist(), alpha, n=graph.n, level=level, note=origin(graph)))
+            for a, alpha in enumerate(alphas)
+        }
     )
 
 

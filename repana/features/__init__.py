@@ -3,7 +3,7 @@
 import lazy_loader as _lazy
 
 EXPORTS = {
-    "_complexity": ["Complexity", "LayerReading", "complexity", "layer_readings"],
+    "_complexity": ["Complexity", "LayerReading", "LayerReadings", "complexity", "layer_readings"],
     "_complexity_importance": ["ComplexityImportance", "complexity_vs_importance"],
     "_conductance": ["Conductance", "conductance"],
     "_dictionary": ["Dictionary", "dictionary"],

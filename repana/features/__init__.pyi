@@ -1,5 +1,6 @@
 from ._complexity import Complexity as Complexity
 from ._complexity import LayerReading as LayerReading
+from ._complexity import LayerReadings as LayerReadings
 from ._complexity import complexity as complexity
 from ._complexity import layer_readings as layer_readings
 from ._complexity_importance import ComplexityImportance as ComplexityImportance

@@ -39,7 +39,7 @@ def complexity(context: Context) -> Outcome | None:
 
 def layer_readings(context: Context) -> Outcome | None:
     """How much of the features each layer decodes."""
-    return Outcome(readings(_complexity(context)))
+    return Outcome(readings(_complexity(context)).layers)
 
 
 def complexity_vs_importance(context: Context) -> Outcome | None:

@@ -70,11 +70,19 @@ class LayerReading:
     decoded: Estimate
 
 
-def layer_readings(found: Complexity) -> dict[str, LayerReading]:
+@dataclass(frozen=True)
+class LayerReadings:
+    """What every layer gives of all features, by name; see `layer_readings`."""
+
+    layers: Mapping[str, LayerReading]
+
+
+def layer_readings(found: Complexity) -> LayerReadings:
     """By layer: how well the features of a `complexity` can be read from it.
 
-    `readable`: mean over features of max(0, R^2), with the interval over folds. `decoded`: share of features whose R^2
-    is at least the threshold, with a binomial interval over features. Features that never vary are left out.
+    `layers` holds for each `readable`: mean over features of max(0, R^2), with the interval over folds. `decoded`:
+    share of features whose R^2 is at least the threshold, with a binomial interval over features. Features that never
+    vary are left out.
 
     Raises nothing that `complexity` did not.
 
@@ -83,19 +91,21 @@ def layer_readings(found: Complexity) -> dict[str, LayerReading]:
     >>> import torch
     >>> from repana import complexity, layer_readings
     >>> x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
-    >>> float(layer_readings(complexity({"a": x}, x))["a"].decoded)
+    >>> float(layer_readings(complexity({"a": x}, x)).layers["a"].decoded)
     1.0
     """
     threshold, level = found.settings["threshold"], found.settings["level"]
     alive = torch.isfinite(found.curve).all(0)
     given = (found.curve[:, alive] >= threshold).sum(1).tolist()
-    return {
-        layer: LayerReading(
-            Estimate(*found.reading[k].tolist(), n=found.settings["rows"]),
-            proportion(given[k], int(alive.sum()), level=level),
-        )
-        for k, layer in enumerate(found.layers)
-    }
+    return LayerReadings(
+        {
+            layer: LayerReading(
+                Estimate(*found.reading[k].tolist(), n=found.settings["rows"]),
+                proportion(given[k], int(alive.sum()), level=level),
+            )
+            for k, layer in enumerate(found.layers)
+        }
+    )
 
 
 @renamed(strengths="alphas", widest="max_features")

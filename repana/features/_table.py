@@ -3,7 +3,7 @@
 from repana._quantity import Quantity
 from repana._table import Across, Family
 from repana.features import _across_layers, _findings
-from repana.features._complexity import complexity, layer_readings
+from repana.features._complexity import LayerReading, complexity, layer_readings
 from repana.features._complexity_importance import complexity_vs_importance
 
 ACROSS_LAYERS = (
@@ -37,6 +37,7 @@ ACROSS_LAYERS = (
     Across(
         layer_readings,
         _across_layers.layer_readings,
+        result=LayerReading,
         needs=("complexity",),
         quantities=(
             Quantity(

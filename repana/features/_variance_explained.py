@@ -89,13 +89,13 @@ def variance_explained(
     t = z.shape[1]
     names = _refusals.feature_names(names, t)
     split = split_of(None, len(x), groups=groups, seed=seed, split=split)
-    train, report = split.train, split.report
+    train, test = split.train_and_validation, split.test
     level_x, level_z = x[train].mean(0), z[train].mean(0)
     a, b = z[train] - level_z, x[train] - level_x
     constant = (a.square().sum(0) <= 1e-14 * z[train].square().sum(0)).nonzero()[:, 0].tolist()
     if constant:
         raise _check.constant_targets(constant)
-    at, phi = z[report] - level_z, x[report] - level_x
+    at, phi = z[test] - level_z, x[test] - level_x
     size = phi.square().sum(1)
     left = _errors(a, b, at, phi)
     shares = _shares(left, size, ratio, reference)
@@ -113,7 +113,7 @@ def variance_explained(
     joint_low, joint_high = torch.quantile(many[:, t], quantiles).tolist()
     overlap = many[:, :t].sum(1) - many[:, t]
     overlap_low, overlap_high = torch.quantile(overlap, quantiles).tolist()
-    n = len(report)
+    n = len(test)
     note = "" if float(size.sum()) > 0 else Flag.CONSTANT.note("the layer is constant")
     return VarianceExplained(
         joint=Estimate(float(shares[t]), joint_low, joint_high, n, note),
@@ -161,6 +161,6 @@ def _shares(left: Float[Tensor, "m q"], size: Float[Tensor, " m"], ratio: str, r
 
 def _blocks(split: Split) -> list[Tensor]:
     """Report rows that are drawn together."""
-    if split.report_group is None:
-        return list(torch.arange(len(split.report)).split(1))
-    return [(split.report_group == g).nonzero()[:, 0] for g in split.report_group.unique()]
+    if split.test_group is None:
+        return list(torch.arange(len(split.test)).split(1))
+    return [(split.test_group == g).nonzero()[:, 0] for g in split.test_group.unique()]

@@ -98,17 +98,30 @@ class Plate(Figure):
     """A figure that is saved as it was drawn: fonts embedded, and the same bytes for the same content."""
 
     medium = "paper"
+    _for_layout = False
+
+    def draw(self, renderer: Any) -> None:
+        """As matplotlib's, except that the first of the two passes of a save only computes the layout."""
+        engine = self.get_layout_engine()
+        if self._for_layout and engine is not None:
+            self._for_layout = False
+            engine.execute(self)
+        else:
+            super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """As matplotlib's, in the style of the figure, without the date."""
         kind = options.get("format") or str(getattr(fname, "name", fname)).rpartition(".")[2].lower()
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "ps": {}, "eps": {}}.get(kind, {})
         options["metadata"] = {**undated, **(options.get("metadata") or {})}
+        self._for_layout = True
         with mpl.rc_context(_settings(self.medium)):
             try:
                 super().savefig(fname, **options)
             except PermissionError as error:
                 raise _report_refusals.not_writable(error.filename or fname) from None
+            finally:
+                self._for_layout = False
 
 
 def plate(width: float, height: float) -> Plate:

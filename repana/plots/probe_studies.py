@@ -23,7 +23,7 @@ NAMES = {
 
 
 def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
-    """Draw accuracy over the number of labels, one curve a reader with its interval over draws.
+    """Draw accuracy over the number of labels, one curve a probe with its interval over draws.
 
     An upright line is where the logistic probe overtakes naive Bayes. Returns the Axes.
     """

@@ -11,7 +11,9 @@ EXPORTS = {
     "_layer_combination": ["LayerCombination", "layer_combination", "moment_probe"],
     "_layer_selection": [
         "LayerChoice",
+        "CorrectedDifference",
         "LayerDifference",
+        "LayerDifferences",
         "PairedProbes",
         "best_layer",
         "compare_probes",

@@ -17,8 +17,10 @@ from ._label_complexity import label_complexity as label_complexity
 from ._layer_combination import LayerCombination as LayerCombination
 from ._layer_combination import layer_combination as layer_combination
 from ._layer_combination import moment_probe as moment_probe
+from ._layer_selection import CorrectedDifference as CorrectedDifference
 from ._layer_selection import LayerChoice as LayerChoice
 from ._layer_selection import LayerDifference as LayerDifference
+from ._layer_selection import LayerDifferences as LayerDifferences
 from ._layer_selection import PairedProbes as PairedProbes
 from ._layer_selection import best_layer as best_layer
 from ._layer_selection import compare_probes as compare_probes

@@ -33,7 +33,7 @@ def layer_differences(context: Context) -> Outcome | None:
     """Every layer against the chosen one."""
     choice = context.found["layer_choice"].results[""]
     level, seed = context.settings["level"], context.settings["seed"]
-    return Outcome(differences(_linear(context), choice, level=level, seed=seed))
+    return Outcome(differences(_linear(context), choice, level=level, seed=seed).layers)
 
 
 def _linear(context: Context) -> dict[str, Probe]:

@@ -14,8 +14,8 @@ from repana.summaries.folds import Normal, RidgePath
 from repana.summaries.logistic import LogisticFits, logistic
 from repana.summaries.neighbours import Neighbours
 
-FIT, SELECT, REPORT = (0,), (1,), (2,)
-TRAIN = (0, 1)
+TRAIN, VALIDATION, TEST = (0,), (1,), (2,)
+TRAIN_AND_VALIDATION = (0, 1)
 AFFINE = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")  # heads whose scores are affine in x
 KS = (1, 2, 5, 10, 20, 50, 100, 200)
 COLLAPSED = 1e-10  # of the mean variance: the least variance inside classes, where they are points
@@ -236,7 +236,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
 def within(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
     """Numbers of neighbours that the training rows have."""
-    most = len(rows.split.fit) - 1
+    most = len(rows.split.train) - 1
     return tuple(sorted({min(k, most) for k in ks}))
 
 

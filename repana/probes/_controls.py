@@ -13,7 +13,7 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.probes import _refusals, _scores
-from repana.probes._classifiers import AFFINE, REPORT, TRAIN, head_named
+from repana.probes._classifiers import AFFINE, TEST, TRAIN_AND_VALIDATION, head_named
 from repana.probes._data import Labelled, Rows, standardised
 from repana.probes._protocol import chosen, probed
 from repana.statistics import resampling
@@ -31,7 +31,7 @@ class Selectivity:
     unseen: Estimate
     task_unseen: Estimate
     selectivity_bits: Estimate
-    capacity: Estimate
+    memorization: Estimate
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -95,7 +95,7 @@ def probe_baselines(
     projections = []
     if inputs is not None and width:
         raw = _check.features_of(inputs)
-        x = standardised(raw, keep[first.split.fit].to(raw.device), "standard")[0].double()
+        x = standardised(raw, keep[first.split.train].to(raw.device), "standard")[0].double()
         for k in range(max(len(reinitialised), 1)):
             generator = torch.Generator().manual_seed(seed + k)
             r = torch.randn(x.shape[1], width, generator=generator, dtype=torch.float64).to(x) / x.shape[1] ** 0.5
@@ -139,11 +139,11 @@ def selectivity(
       little of the features.
     - `unseen`: the control on rows of types that were held out (`held_out` of the types): chance, whatever the probe.
       `task_unseen`: the task there.
-    - `selectivity_bits`: log-loss of the control less that of the task, bits per row. `capacity`: accuracy of the
+    - `selectivity_bits`: log-loss of the control less that of the task, bits per row. `memorization`: accuracy of the
       control on the rows that it was fitted on.
 
     Intervals: bootstrap of types, the difference paired. Where every row is a type of its own (images), a control is a
-    permutation of labels: see `accuracy.null` and `capacity` of the probes.
+    permutation of labels: see `accuracy.null` and `memorization` of the probes.
 
     Raises InputError as `linear_probe`, and for fewer than 6 types or where every row is a type of its own.
 
@@ -181,9 +181,9 @@ def selectivity(
         head = replace(head, strengths=(C,), factor=0.0)
     choice = chosen(head, rows)
     sets = torch.stack([y, *controls], 1).to(rows.x.device)
-    fitted = head.fit(rows, sets, TRAIN, torch.tensor([choice.strength], dtype=torch.float64))
-    report, train = fitted.scores(REPORT) * choice.temperature, fitted.scores(TRAIN)
-    truth, known = sets[rows.at(REPORT)], sets[rows.at(TRAIN)]
+    fitted = head.fit(rows, sets, TRAIN_AND_VALIDATION, torch.tensor([choice.strength], dtype=torch.float64))
+    report, train = fitted.scores(TEST) * choice.temperature, fitted.scores(TRAIN_AND_VALIDATION)
+    truth, known = sets[rows.at(TEST)], sets[rows.at(TRAIN_AND_VALIDATION)]
     right = (report.argmax(1) == truth).double().cpu()
     losses = torch.stack(
         [
@@ -192,9 +192,9 @@ def selectivity(
         ],
         1,
     )
-    group = kind[split.report]
+    group = kind[split.test]
     fitted_types = torch.zeros(t, dtype=torch.bool)
-    fitted_types[kind[split.train]] = True
+    fitted_types[kind[split.train_and_validation]] = True
     old, new = fitted_types[group], away[group]
 
     def over(values: Tensor, where: Tensor) -> Estimate:
@@ -203,7 +203,7 @@ def selectivity(
         return resampling.resampled(values[where][:, None], None, group[where], level=level, seed=seed)
 
     gap = right[:, 0] - right[:, 1:].mean(1)
-    capacity = (train.argmax(1)[:, 1:] == known[:, 1:]).double().mean(0)
+    memorization = (train.argmax(1)[:, 1:] == known[:, 1:]).double().mean(0)
     chance = float((shares / shares.sum()).max())
     return Selectivity(
         selectivity=over(gap, old),
@@ -212,7 +212,9 @@ def selectivity(
         unseen=replace(over(right[:, 1:].mean(1), new), null=chance),
         task_unseen=over(right[:, 0], new),
         selectivity_bits=_scores.bits(over(losses[:, 1:].mean(1) - losses[:, 0], old)),
-        capacity=Estimate(float(capacity.mean()), float(capacity.min()), float(capacity.max()), len(known), "range"),
+        memorization=Estimate(
+            float(memorization.mean()), float(memorization.min()), float(memorization.max()), len(known), "range"
+        ),
         settings={
             "probe": probe,
             head.strength_name or "C": choice.strength,
@@ -233,5 +235,5 @@ def _split(y: Int[Tensor, " n"], kind: Int[Tensor, " n"], away: Tensor, random: 
     part = np.full(len(y), 2)
     inside = ~away[kind].numpy()
     part[inside] = parted(y.numpy()[inside], None, SHARES, random)
-    fit, select, report = (torch.from_numpy(np.flatnonzero(part == k)) for k in range(3))
-    return Split(fit, select, report)
+    train, validation, test = (torch.from_numpy(np.flatnonzero(part == k)) for k in range(3))
+    return Split(train, validation, test)

@@ -93,7 +93,7 @@ class Rows:
         cls, x: Features, codes: Int[Tensor, " n"], values: Tensor, names: tuple[str, ...], split: Split, scale: str
     ) -> "Rows":
         """From checked features and codes."""
-        moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
+        moved, mean, spread, dead = standardised(x, split.train.to(x.device), scale)
         notes = list(split.notes)
         doubles = split.straddling(moved)
         if doubles:
@@ -116,7 +116,7 @@ class Rows:
     @classmethod
     def few(cls, x: Features, codes: Int[Tensor, " n"], values: Tensor, split: Split, scale: str) -> "Rows":
         """The same without notes, which cost a search for neighbours."""
-        moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
+        moved, mean, spread, dead = standardised(x, split.train.to(x.device), scale)
         return cls(moved, codes, values, (), split, scale, mean, spread, dead)
 
     @property

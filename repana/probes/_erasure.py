@@ -1,4 +1,4 @@
-"""Erasing a concept: taking out of the features what a linear reader could know, and what that does to the network."""
+"""Erasing a concept: taking out of the features what a linear probe could know, and what that does to the network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -71,10 +71,10 @@ def erase(
     level: float = 0.95,
     seed: int = 0,
 ) -> Erasure:
-    """Erase the classes from the features so that no linear reader finds them, moving the features as little as can be.
+    """Erase the classes from the features so that no linear probe finds them, moving the features as little as can be.
 
     x -> x - W^+ U U' W (x - m): with `method="leace"`, W = Sxx^(-1/2), U the left singular vectors of W Sxy, of at most
-    rank c - 1: afterwards all class means are equal, so that on the rows it was fitted on no linear reader beats the
+    rank c - 1: afterwards all class means are equal, so that on the rows it was fitted on no linear probe beats the
     class shares, and of all such affine maps this moves x least in the mean square. "mean_projection" takes
     W = I: the orthogonal projection away from the span of the class means. "random" projects away from as many random
     directions. Classes are one-hot inside: numbers of classes are no quantity.
@@ -83,8 +83,8 @@ def erase(
 
     - `read_before`, `read_after`: accuracy of a linear probe, fitted anew to erased features; `read_random` after
       erasing as many random directions, the mean of `repeats`. The guarantee is for the rows fitted on and for linear
-      readers: on new rows `read_after` can fall below the most frequent class (the means are over-corrected), and
-      `neighbours_after`, a kNN probe, shows what stays for other readers.
+      probes: on new rows `read_after` can fall below the most frequent class (the means are over-corrected), and
+      `neighbours_after`, a kNN probe, shows what stays for other probes.
     - With `weight` (k, d), `bias` (k,) of the network's own head, and its `targets` (n,) where they are not the labels:
       `head_before`, `head_after`, `head_random`, its accuracy on the test rows. What the network loses beyond the
       random control is what it used (amnesic probing).
@@ -114,7 +114,7 @@ def erase(
     given = Labelled.of(features, labels, "erase")
     x, y, values, names = given.x.double(), given.codes.to(given.x.device), given.values, given.names
     split = split_of(given.codes, len(x), groups=given.kept(groups), seed=seed, split=split)
-    at = split.train.to(x.device)
+    at = split.train_and_validation.to(x.device)
     known, c = x[at], len(values)
     mean = known.mean(0)
     directions = random_directions if method == "random" else leace if method == "leace" else mean_projection
@@ -137,11 +137,11 @@ def erase(
         if targets is None and names:
             raise _check.names_without_numbers(names, "weight")
         heads = _heads(versions, weight, bias, targets, given, split, level, seed)
-    report = split.report.to(x.device)
+    report = split.test.to(x.device)
     shift = (versions[0][report] - versions[1][report]).square().sum(1)
     spread = float((versions[0][report] - mean).square().sum(1).mean())
     moved = resampling.resampled(
-        (shift / (spread or 1.0))[:, None], y[report].cpu(), split.report_group, level=level, seed=seed
+        (shift / (spread or 1.0))[:, None], y[report].cpu(), split.test_group, level=level, seed=seed
     )
     return Erasure(
         read_before=after[0],
@@ -251,7 +251,7 @@ def _heads(
     wanted = given.given if targets is None else _check.labels_of(targets, len(given.given), "targets")[0]
     wanted = wanted[given.keep]
     _check.class_columns(wanted[wanted != IGNORED], len(w), "weight")
-    at = split.report[wanted[split.report] != IGNORED]
+    at = split.test[wanted[split.test] != IGNORED]
     truth, group = wanted[at], None if split.group is None else split.group[at]
     found = []
     for version in versions:

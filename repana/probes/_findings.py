@@ -15,7 +15,7 @@ def earliest(view: View) -> Finding:
     """The first layer whose linear probe, on the validation rows, is within one point of the best there, and how the
     chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network.
     """
-    shown = [r for r in _layers(view, "select_accuracy") if math.isfinite(r.value)]
+    shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
     if not shown or chosen is None:
         return Finding(ABSENT, "Linear probes of two layers were not measured.")
@@ -31,7 +31,7 @@ def memory(view: View) -> Finding:
     right: with so few rows for its features, accuracy on rows that it was fitted on says nothing, and that on others
     must be read against the permuted null.
     """
-    rows = [r for r in _layers(view, "capacity") if math.isfinite(r.value)]
+    rows = [r for r in _layers(view, "memorization") if math.isfinite(r.value)]
     if not rows:
         return Finding(ABSENT, "No probe was fitted to permuted labels.")
     full = [r for r in rows if r.value > MEMORY]
@@ -75,7 +75,7 @@ def raw(view: View) -> Finding:
     return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.label,))
 
 
-def readers(view: View) -> Finding:
+def neighbours(view: View) -> Finding:
     """Whether neighbours know what a linear map does not: a tip where the kNN probe's interval lies above the linear
     one's, as where classes are several clusters or curved.
     """

@@ -1,4 +1,4 @@
-"""How much of the labels a reader can use: description length, usable information, and accuracy against complexity."""
+"""How much of the labels a probe can use: description length, usable information, and accuracy against complexity."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,7 +16,16 @@ from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import Features
 from repana.probes import _scores
-from repana.probes._classifiers import AFFINE, FIT, REPORT, SELECT, TRAIN, Head, head_named, ridge_head
+from repana.probes._classifiers import (
+    AFFINE,
+    TEST,
+    TRAIN,
+    TRAIN_AND_VALIDATION,
+    VALIDATION,
+    Head,
+    head_named,
+    ridge_head,
+)
 from repana.probes._data import Labelled, Rows
 from repana.probes._protocol import chosen, permuted
 from repana.statistics import resampling
@@ -156,18 +165,18 @@ def usable_information(
     level: float = 0.95,
     seed: int = 0,
 ) -> UsableInformation:
-    """What a family of readers can use of the features: I_V(X -> Y) = H_V(Y|0) - H_V(Y|X).
+    """What a family of probes can use of the features: I_V(X -> Y) = H_V(Y|0) - H_V(Y|X).
 
-    H_V(Y|X) is the mean loss -log p(y|x) of the best reader of the family on rows that it was not fitted on, and
+    H_V(Y|X) is the mean loss -log p(y|x) of the best probe of the family on rows that it was not fitted on, and
     H_V(Y|0) that of the best without features, the class shares of the other rows. Every row is held out once: of
     `folds` folds, stratified or of whole `groups`, one is read, the next chooses the strength, the others are fitted
     on.
 
-    - `pointwise` (n,), in bits: log2 p(y|x) - log2 p(y); low or negative for rows that the reader finds hard. NaN where
+    - `pointwise` (n,), in bits: log2 p(y|x) - log2 p(y); low or negative for rows that the probe finds hard. NaN where
       the label is -100. `bits` and `nats` are its mean, with the bootstrap interval of rows inside classes, or of
       groups. May be below 0: the family overfits.
     - With `baseline=` (n, e), conditional: H_V(Y|B) - H_V(Y|[B; X]), what the features add to another layer's.
-    - `share` = nats/H_V(Y|0) (or H_V(Y|B)), at most 1. `accuracy` of the reader on all rows.
+    - `share` = nats/H_V(Y|0) (or H_V(Y|B)), at most 1. `accuracy` of the probe on all rows.
 
     A mean over rows fitted on would be too large. More is not lost with depth: later layers can hold more usable
     information, since they do some of the reading.
@@ -197,10 +206,10 @@ def usable_information(
     if less is None:
         without = torch.empty_like(loss)
         for split in splits:
-            seen = y[split.train]
+            seen = y[split.train_and_validation]
             share = torch.bincount(seen, minlength=len(values)).double().log()
-            log_p = _scores.log_probabilities(share[None].expand(len(split.report), -1), len(seen))
-            without[split.report] = _scores.losses(log_p, y[split.report])
+            log_p = _scores.log_probabilities(share[None].expand(len(split.test), -1), len(seen))
+            without[split.test] = _scores.losses(log_p, y[split.test])
     else:
         without, _ = _crossfitted(head_named(probe), less, y, values, splits, scale)
     group_of = splits[0].group
@@ -238,7 +247,7 @@ def pareto(
     level: float = 0.95,
     seed: int = 0,
 ) -> Pareto:
-    """Accuracy against the complexity of the reader: one probe for every strength of a ridge, all from one X'X.
+    """Accuracy against the complexity of the probe: one probe for every strength of a ridge, all from one X'X.
 
     `curve` (r, 4) from simple to complex: the effective dimension sum_j s_j/(s_j + a), which is the trace of the hat
     matrix; the accuracy of the same probe on permuted labels that it was fitted on, which is what it can memorise; the
@@ -268,15 +277,17 @@ def pareto(
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="pareto")
     strengths = torch.logspace(2, -6, 25, dtype=torch.float64)
     codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
-    fitted = ridge_head().fit(rows, codes, TRAIN, strengths)
-    r, m = len(strengths), len(rows.split.report)
-    report, seen = fitted.scores(REPORT)[:, :, :r], rows.at(TRAIN)
-    y = rows.codes[rows.at(REPORT)]
+    fitted = ridge_head().fit(rows, codes, TRAIN_AND_VALIDATION, strengths)
+    r, m = len(strengths), len(rows.split.test)
+    report, seen = fitted.scores(TEST)[:, :, :r], rows.at(TRAIN_AND_VALIDATION)
+    y = rows.codes[rows.at(TEST)]
     right = (report.argmax(1) == y[:, None]).double()
-    learnt = fitted.scores(TRAIN)[:, :, r:].argmax(1).view(len(seen), permutations, r)
-    capacity = (learnt == codes[seen, 1:, None]).double().mean((0, 1)) if permutations else torch.full((r,), math.nan)
-    first = ridge_head().fit(rows, rows.codes[:, None], FIT, strengths).scores(SELECT)
-    heat = _scores.temperature(first, rows.codes[rows.at(SELECT)])
+    learnt = fitted.scores(TRAIN_AND_VALIDATION)[:, :, r:].argmax(1).view(len(seen), permutations, r)
+    memorization = (
+        (learnt == codes[seen, 1:, None]).double().mean((0, 1)) if permutations else torch.full((r,), math.nan)
+    )
+    first = ridge_head().fit(rows, rows.codes[:, None], TRAIN, strengths).scores(VALIDATION)
+    heat = _scores.temperature(first, rows.codes[rows.at(VALIDATION)])
     losses = [
         _scores.losses(_scores.log_probabilities(report[:, :, k] * heat[k], len(seen)), y).mean() for k in range(r)
     ]
@@ -294,7 +305,7 @@ def pareto(
         wanted = chance + (a.max(-1, keepdim=True).values - chance) / 2
         return effective[(a >= wanted).double().argmax(-1)]
 
-    columns, group = torch.cat([right.cpu(), torch.ones(m, 1)], 1), rows.split.report_group
+    columns, group = torch.cat([right.cpu(), torch.ones(m, 1)], 1), rows.split.test_group
 
     def over(function: Callable[[Tensor], Tensor]) -> Estimate:
         def of_sums(t: Tensor) -> Tensor:
@@ -307,7 +318,7 @@ def pareto(
         hypervolume=over(area),
         best=over(lambda a: a.max(-1).values),
         half=over(halfway),
-        curve=torch.stack([effective, capacity.cpu().double(), accuracy, torch.stack(losses).cpu()], 1),
+        curve=torch.stack([effective, memorization.cpu().double(), accuracy, torch.stack(losses).cpu()], 1),
         front=better.nonzero()[:, 0],
         settings={
             "features": rows.d,
@@ -353,8 +364,8 @@ def _read(head: Head, rows: Rows) -> tuple[Float[Tensor, " m"], Tensor]:
     """Nats of the test rows under the probe chosen and fitted on the others, and which of them are read right."""
     choice = chosen(head, rows)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
-    z = head.fit(rows, rows.codes[:, None], TRAIN, strength).scores(REPORT)[:, :, 0] * choice.temperature
-    log_p, y = _scores.log_probabilities(z, len(rows.split.train)), rows.codes[rows.at(REPORT)]
+    z = head.fit(rows, rows.codes[:, None], TRAIN_AND_VALIDATION, strength).scores(TEST)[:, :, 0] * choice.temperature
+    log_p, y = _scores.log_probabilities(z, len(rows.split.train_and_validation)), rows.codes[rows.at(TEST)]
     return _scores.losses(log_p, y).cpu(), (log_p.argmax(1) == y).cpu()
 
 
@@ -365,7 +376,7 @@ def _crossfitted(
     loss, right = torch.empty(len(y), dtype=torch.float64), torch.empty(len(y), dtype=torch.bool)
     for split in splits:
         rows = Rows.few(x, y.to(x.device), values, split, scale)
-        loss[split.report], right[split.report] = _read(head, rows)
+        loss[split.test], right[split.test] = _read(head, rows)
     return loss, right
 
 

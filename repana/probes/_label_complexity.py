@@ -35,11 +35,11 @@ def label_complexity(
     layers: Any, labels: Any, *, threshold: float = 0.5, hardest: int = 10, level: float = 0.95,
     seed: int = 0, **options: Any,
 ) -> LabelComplexity:  # fmt: skip
-    """The complexity of a categorical feature: K = 1 - mean over layers of I_V(layer -> y)/H_V(y), softmax readers.
+    """The complexity of a categorical feature: K = 1 - mean over layers of I_V(layer -> y)/H_V(y), softmax probes.
 
     For each layer of `layers` (as in `complexity`), `usable_information` by cross-fitted softmax regression, in bits.
 
-    - `bits` (l, 3): value, low, high; below 0 where the reader overfits. `share` (l,) = max(0, bits)/H_V(y).
+    - `bits` (l, 3): value, low, high; below 0 where the probe overfits. `share` (l,) = max(0, bits)/H_V(y).
     - `complexity`, `hidden` (without the layer "input"): 1 - mean share. Intervals from the layers' pointwise
       information, averaged over layers by row: rows inside classes are independent.
     - `onset`: place of the first layer whose share is at least `threshold`; -1 for none.

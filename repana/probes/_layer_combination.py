@@ -107,7 +107,7 @@ def layer_combination(
         weights = _learnt(xs, first, weights)
     together = _combined(xs, how, weights)
     if whiten:
-        together = _whitened(together, split.fit.to(together.device))
+        together = _whitened(together, split.train.to(together.device))
     both = Rows.prepared(together, first.codes, first.values, first.names, split, "centre" if whiten else "standard")
     found = probed(head, both, permutations=permutations, level=level, seed=seed)
     versus = compare_probes(singles[best], found, level=level, seed=seed)
@@ -210,7 +210,7 @@ def _learnt(xs: list[Tensor], rows: Rows, weights: Float[Tensor, " l"]) -> Float
     """
     mixed = Rows.few(_combined(xs, "mean", weights), rows.codes, rows.values, rows.split, "standard")
     c = chosen(logistic_head(), mixed).strength
-    fit = rows.split.fit.to(rows.x.device)
+    fit = rows.split.train.to(rows.x.device)
     y, n = rows.codes[fit], len(fit)
     penalty = torch.tensor([1 / (c * n)])
     parts = [x[fit] for x in xs]

@@ -71,9 +71,9 @@ def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95
     """
     _same_rows([a, b])
     _check.level_of(level)
-    rows = a.split.report
+    rows = a.split.test
     y = a.targets
-    group = a.split.report_group
+    group = a.split.test_group
     difference = (b.correct.double() - a.correct.double())[:, None]
     loss = (b.losses - a.losses)[:, None]
     only_a, only_b = int((a.correct & ~b.correct).sum()), int((~a.correct & b.correct).sum())
@@ -133,7 +133,7 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
         chosen_accuracy=found[at].accuracy,
         oracle=names[top],
         oracle_accuracy=found[top].accuracy,
-        oracle_bias=_bias(correct, found[0].split.report_group, seed, level),
+        oracle_bias=_bias(correct, found[0].split.test_group, seed, level),
         earliest=names[earliest],
         p_values=p_values,
         adjusted=p_values if grouped else dict(zip(p_values, holm(list(p_values.values())))),
@@ -149,14 +149,30 @@ class LayerDifference:
     p_adjusted: Estimate
 
 
+@dataclass(frozen=True)
+class LayerDifferences:
+    """Every layer against the chosen one, by name; see `layer_differences`."""
+
+    layers: Mapping[str, LayerDifference]
+
+
+@shown
+@dataclass(frozen=True)
+class CorrectedDifference:
+    """The mean difference over splits that share rows; see `corrected_difference`."""
+
+    difference: Estimate
+    p_value: Estimate
+
+
 def layer_differences(
     probes: Mapping[str, Probe], choice: LayerChoice | None = None, *, level: float = 0.95, seed: int = 0
-) -> dict[str, LayerDifference]:
+) -> LayerDifferences:
     """How far every layer is behind the chosen one, on the same test rows.
 
-    `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval; `p_adjusted`: McNemar's
-    exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with groups, whose rows depend
-    on each other.
+    `layers` holds for each `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval;
+    `p_adjusted`: McNemar's exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with
+    groups, whose rows depend on each other.
 
     Raises InputError as `best_layer`.
 
@@ -167,7 +183,7 @@ def layer_differences(
     >>> x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     >>> y = x[:, 0] > 0
     >>> found = layer_differences({"noise": linear_probe(x[:, 1:], y), "signal": linear_probe(x, y)})
-    >>> found["noise"].difference.high < 0
+    >>> found.layers["noise"].difference.high < 0
     True
     """
     choice = best_layer(probes, level=level, seed=seed) if choice is None else choice
@@ -180,7 +196,7 @@ def layer_differences(
         versus = compare_probes(best, probe, level=level, seed=seed)
         p = Estimate(choice.adjusted[name], n=n) if probe.split.group is None else versus.p_value
         found[name] = LayerDifference(versus.accuracy, p)
-    return found
+    return LayerDifferences(found)
 
 
 def compare_p(a: Probe, b: Probe) -> float:
@@ -209,8 +225,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def corrected_difference(
     differences: Sequence[float], train: int, test: int, *, level: float = 0.95
-) -> tuple[Estimate, float]:
-    """The mean difference over resampled or cross-validated splits, its interval, and its two-sided p.
+) -> CorrectedDifference:
+    """The mean difference over resampled or cross-validated splits, with its interval and its two-sided p-value.
 
     Splits share rows, so their scores are not independent: the variance of the mean is s^2 (1/J + test/train) in place
     of s^2/J, with J - 1 degrees of freedom.
@@ -220,7 +236,7 @@ def corrected_difference(
     Source: Nadeau & Bengio 2003, doi:10.1023/A:1024068626366.
 
     >>> from repana import corrected_difference
-    >>> round(corrected_difference([0.02, 0.03, 0.01, 0.02, 0.02], train=800, test=200)[1], 3)
+    >>> round(corrected_difference([0.02, 0.03, 0.01, 0.02, 0.02], train=800, test=200).p_value.value, 3)
     0.014
     """
     d = np.asarray(differences, float)
@@ -233,9 +249,10 @@ def corrected_difference(
     mean, j = float(d.mean()), len(d)
     error = math.sqrt(float(d.var(ddof=1)) * (1 / j + test / train))
     if error == 0:
-        return Estimate(mean, mean, mean, j), 1.0 if mean == 0 else 0.0
+        return CorrectedDifference(Estimate(mean, mean, mean, j), Estimate(1.0 if mean == 0 else 0.0, n=j))
     t = float(stats.t.ppf(0.5 + level / 2, j - 1))
-    return Estimate(mean, mean - t * error, mean + t * error, j), float(2 * stats.t.sf(abs(mean) / error, j - 1))
+    p = float(2 * stats.t.sf(abs(mean) / error, j - 1))
+    return CorrectedDifference(Estimate(mean, mean - t * error, mean + t * error, j), Estimate(p, n=j))
 
 
 def _bias(correct: Float[Tensor, "m l"], group: Int[Tensor, " m"] | None, seed: int, level: float) -> Estimate:

@@ -99,7 +99,9 @@ def ood_probe(
     for name, (x, y) in others.items():
         z, own, kept[name] = _labelled(x, y, numbers, rows, name, bool(named))
         lost, lengths[name] = int((own < 0).sum()), len(y)
-        log_p = _scores.log_probabilities((z.double() @ home.weight + home.bias) * heat, len(rows.split.train)).cpu()
+        log_p = _scores.log_probabilities(
+            (z.double() @ home.weight + home.bias) * heat, len(rows.split.train_and_validation)
+        ).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
         note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without training rows") if lost else ""
         by_name[name] = _scores.accuracy(correct[name], None, level=level, seed=seed, note=note)
@@ -166,7 +168,7 @@ def _by_group(
             raise _refusals.unknown_distribution(name, list(correct))
         shown, numbers = _refusals.attribute_of(values, lengths[name])
         part = torch.from_numpy(numbers)[kept[name]]
-        part = part[rows.split.report] if name == "id" else part
+        part = part[rows.split.test] if name == "id" else part
         for k, label in enumerate(shown):
             for c in range(rows.classes):
                 at = (part == k) & (codes[name] == c)

@@ -1,4 +1,4 @@
-"""Probes: how well labels can be read from a layer, by readers of several kinds, on rows that none of them has seen."""
+"""Probes: how well classifiers of several kinds read the labels from a layer, on test rows."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -53,9 +53,8 @@ def linear_probe(
       `log_loss` in nats and `log_loss_bits` (bootstrap of 2000 draws inside classes, or of groups), `recall` by class.
       All are conditional on the fitted probe.
     - Controls: `chance` is the share of the most frequent class; `accuracy.null` is that of probes fitted to
-      `permutations` of the labels, and `capacity` their accuracy on the rows that they were fitted on: what the probe
-      can memorise. `log_loss.null` is that of the class shares alone. `gap`: accuracy on the rows fitted on, less that
-      on the test rows.
+      `permutations` of the labels, and `memorization` their training accuracy: what the probe can memorise.
+      `log_loss.null` is that of the class shares alone. `gap`: training accuracy less test accuracy.
 
     `settings`: C, whether it is at the edge of what is tried, the certified gap of the objective relative to the part
     explained, whether it is below `tolerance`, rows per feature, the fingerprint of the split. Probabilities are mixed
@@ -140,8 +139,8 @@ def knn_probe(
     of them. `metric`: "cosine", after centring by the training rows, or "euclidean" (s = -distance); `weights`:
     "softmax", or "uniform" for one vote each. Probabilities are (votes + class shares)/(all votes + 1). Equal votes go
     to the more frequent class, then to the first. A row at the centre itself has no direction, and is read by the class
-    shares. Where the rows voted on are those fitted (`gap`, `capacity`), a row never votes for itself: it is left out
-    by its index, so that duplicates stay. Protocol, units and what is raised: as `linear_probe`.
+    shares. For training accuracies (`gap`, `memorization`) a row never votes for itself: it is left out by its
+    index, so that duplicates stay. Protocol, units and what is raised: as `linear_probe`.
 
     Sources: Fix & Hodges 1951; Wu et al. 2018, arXiv:1805.01978, and Caron et al. 2021, arXiv:2104.14294 (weights and
     temperature).

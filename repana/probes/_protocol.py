@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana._estimate import Estimate, Flag, noted, shown
 from repana.probes import _scores
-from repana.probes._classifiers import FIT, REPORT, SELECT, TRAIN, Fitted, Head, ridge_head, unit_of
+from repana.probes._classifiers import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Fitted, Head, ridge_head, unit_of
 from repana.probes._data import Rows
 from repana.statistics import resampling
 from repana.statistics.splits import Split
@@ -44,7 +44,7 @@ class Probe:
     log_loss: Estimate
     log_loss_bits: Estimate
     chance: Estimate
-    capacity: Estimate
+    memorization: Estimate
     gap: Estimate
     predictions: Int[Tensor, " m"]
     log_probabilities: Float[Tensor, "m c"]
@@ -97,13 +97,13 @@ def probed(
     choice = left_out(rows) if select == LEFT_OUT else chosen(head, rows, select)
     codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
-    fitted = head.fit(rows, codes, TRAIN, strength)
-    report, train = fitted.scores(REPORT), fitted.scores(TRAIN)
-    at, seen = rows.at(REPORT), rows.at(TRAIN)
+    fitted = head.fit(rows, codes, TRAIN_AND_VALIDATION, strength)
+    report, train = fitted.scores(TEST), fitted.scores(TRAIN_AND_VALIDATION)
+    at, seen = rows.at(TEST), rows.at(TRAIN_AND_VALIDATION)
     y, known = rows.codes[at].cpu(), rows.codes[seen]
     log_p = _scores.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
     guess = log_p.argmax(1)
-    correct, group = guess == y, rows.split.report_group
+    correct, group = guess == y, rows.split.test_group
     note = noted(
         *(n for n in rows.notes if Flag.CONSTANT not in getattr(n, "flags", ())), *_warnings(head, choice, fitted)
     )
@@ -130,7 +130,7 @@ def probed(
         log_loss=log_loss,
         log_loss_bits=_scores.bits(log_loss),
         chance=chance,
-        capacity=resampling.range_of(trained[1:], "permutations", "no permutations", len(seen)),
+        memorization=resampling.range_of(trained[1:], "permutations", "no permutations", len(seen)),
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
         predictions=rows.values.cpu()[guess],
         log_probabilities=log_p,
@@ -155,15 +155,15 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
     The grid is walked from strong to weak, a block at a time, until the log-loss has risen twice; it is extended while
     the best is its last. A head without strengths is only given its temperature.
     """
-    y = rows.codes[rows.at(SELECT)]
+    y = rows.codes[rows.at(VALIDATION)]
     tried: dict[float, tuple[float, float, float]] = {}
 
     def attempt(strengths: list[float]) -> None:
-        fitted = head.fit(rows, rows.codes[:, None], FIT, torch.tensor(strengths, dtype=torch.float64))
-        z = fitted.scores(SELECT)
+        fitted = head.fit(rows, rows.codes[:, None], TRAIN, torch.tensor(strengths, dtype=torch.float64))
+        z = fitted.scores(VALIDATION)
         t = z.new_ones(len(strengths)).double() if head.calibrated else _scores.temperature(z, y)
         for k, strength in enumerate(strengths):
-            log_p = _scores.log_probabilities(z[:, :, k] * t[k], len(rows.split.fit))
+            log_p = _scores.log_probabilities(z[:, :, k] * t[k], len(rows.split.train))
             hit = float((log_p.argmax(1) == y).double().mean())
             tried[strength] = (float(_scores.losses(log_p, y).mean()), hit, float(t[k]))
 
@@ -211,8 +211,8 @@ def left_out(rows: Rows) -> Choice:
     from one X'X; the temperature is that of the training rows' probe on the validation rows. The curve's second column
     is the error.
     """
-    head, at = ridge_head(), rows.at(TRAIN)
-    normal = rows.normal(TRAIN, rows.codes[:, None])
+    head, at = ridge_head(), rows.at(TRAIN_AND_VALIDATION)
+    normal = rows.normal(TRAIN_AND_VALIDATION, rows.codes[:, None])
     strengths = torch.tensor(head.strengths, dtype=torch.float64)
     path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
     z, targets = rows.z[at], one_hot(rows.codes[at], rows.classes)
@@ -221,8 +221,8 @@ def left_out(rows: Rows) -> Choice:
     for part, found in path.left_out(z, targets):
         hits += (found.argmax(1) == rows.codes[at][part][:, None]).sum(0).double().cpu()
     best = int(error.nan_to_num(torch.inf).argmin())
-    first = head.fit(rows, rows.codes[:, None], FIT, strengths[best : best + 1])
-    heat = _scores.temperature(first.scores(SELECT), rows.codes[rows.at(SELECT)])
+    first = head.fit(rows, rows.codes[:, None], TRAIN, strengths[best : best + 1])
+    heat = _scores.temperature(first.scores(VALIDATION), rows.codes[rows.at(VALIDATION)])
     curve = torch.stack([strengths, error, hits / len(at)], 1)
     return Choice(float(strengths[best]), float(heat[0]), best in (0, len(strengths) - 1), curve)
 
@@ -254,7 +254,7 @@ def _shares(guesses: Int[Tensor, "m r"], codes: Int[Tensor, " m"]) -> list[float
 
 
 def _warnings(head: Head, choice: Choice, fitted: Fitted) -> list[str]:
-    """What of the fit a reader must know."""
+    """What must be known about the fit."""
     found = []
     if head.factor and choice.at_edge:
         text = f"{head.strength_name} = {choice.strength:.1g} is at the edge of what was tried"
@@ -281,10 +281,10 @@ def _settings(
         "scale": rows.scale,
         "features": rows.d,
         "constant": rows.dead,
-        "fit": len(rows.split.fit),
-        "selected_on": len(rows.split.select),
-        "reported": len(rows.split.report),
-        "rows_per_feature": len(rows.split.train) / max(rows.d - rows.dead, 1),
+        "train": len(rows.split.train),
+        "validation": len(rows.split.validation),
+        "test": len(rows.split.test),
+        "rows_per_feature": len(rows.split.train_and_validation) / max(rows.d - rows.dead, 1),
         "groups": rows.split.group is not None,
         "split": rows.split.fingerprint,
         "seed": rows.split.seed,

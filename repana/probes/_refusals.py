@@ -30,7 +30,7 @@ def bad_types(types: int, n: int) -> InputError:
         return InputError(
             "RA249",
             f"`types` has {types} types in {n} rows, one a row; a control task is then a permutation of labels, which "
-            "every probe has as `accuracy.null` and `capacity`.",
+            "every probe has as `accuracy.null` and `memorization`.",
         )
     return InputError("RA249", f"`types` has {types} types in {n} rows; expected at least 6, each with several rows.")
 

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels: which reader is best with few, and where the others overtake it."""
+"""Accuracy against the number of labels: which probe is best with few, and where the others overtake it."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana.probes import _refusals
-from repana.probes._classifiers import FIT, REPORT, Head, head_named, knn_head
+from repana.probes._classifiers import TEST, TRAIN, Head, head_named, knn_head
 from repana.probes._data import Rows
 from repana.statistics.splits import Split
 
@@ -59,12 +59,12 @@ def sample_efficiency(
     level: float = 0.95,
     seed: int = 0,
 ) -> SampleEfficiency:
-    """Accuracy on the test rows of readers fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
+    """Accuracy on the test rows of probes fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
 
     For every size m in `sizes` (20, 50, 100, ... as far as the training and validation rows go) and each of `repeats`
-    draws, m rows are drawn with at least one of every class; they are all that mean, scale and reader see. With so few
+    draws, m rows are drawn with at least one of every class; they are all that mean, scale and probe see. With so few
     there is nothing to choose on: C of the logistic probe is `C`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
-    is Euclidean. The draws of all readers are the same rows, and larger ones hold the smaller.
+    is Euclidean. The draws of all probes are the same rows, and larger ones hold the smaller.
 
     `curves[name]` (s, r): accuracy by size and draw; `mean(name)` their mean and interval. `crossing`: the number of
     labels from which the logistic probe is ahead of naive Bayes (the two regimes of Ng & Jordan), between sizes on the
@@ -89,7 +89,7 @@ def sample_efficiency(
         _check.choice(name, "probes", READERS)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale="none", quantity="sample_efficiency")
     _check.choice(scale, "scale", ("standard", "centre", "none", "unit"))
-    train = rows.split.train
+    train = rows.split.train_and_validation
     c = int(torch.unique(rows.codes[train.to(rows.x.device)]).numel())
     given = (
         [m for m in SIZES if c <= m <= len(train)]
@@ -106,13 +106,13 @@ def sample_efficiency(
         order = _balanced_order(rows.codes.cpu()[train], generator)
         for i, m in enumerate(given):
             at = train[order[:m]].sort().values
-            both = torch.cat([at, rows.split.report])
+            both = torch.cat([at, rows.split.test])
             part = Split(torch.arange(m), nothing, torch.arange(m, len(both)))
             where = both.to(rows.x.device)
             some = Rows.few(rows.x[where], rows.codes[where], rows.values, part, scale)
-            y = some.codes[some.at(REPORT)]
+            y = some.codes[some.at(TEST)]
             for name, (head, strengths) in heads.items():
-                scores = head.fit(some, some.codes[:, None], FIT, strengths).scores(REPORT)[:, :, 0]
+                scores = head.fit(some, some.codes[:, None], TRAIN, strengths).scores(TEST)[:, :, 0]
                 found[name][i, r] = float((scores.argmax(1) == y).double().mean())
     return SampleEfficiency(
         crossing=_crossing(given, found, level, seed),
@@ -122,7 +122,7 @@ def sample_efficiency(
             "C": C,
             "repeats": repeats,
             "scale": scale,
-            "reported": len(rows.split.report),
+            "test": len(rows.split.test),
             "split": rows.split.fingerprint,
             "level": level,
             "seed": seed,

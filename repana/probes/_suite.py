@@ -39,9 +39,9 @@ class Probing:
     usable_information: Estimate
     compression: Estimate
     chance: Estimate
-    capacity: Estimate
+    memorization: Estimate
     gap: Estimate
-    select_accuracy: Estimate
+    validation_accuracy: Estimate
     recall: Float[Tensor, " c"]
     confusion: Int[Tensor, "c c"]
     correct: Shaped[Tensor, "m p"]
@@ -63,12 +63,11 @@ def probing(
 ) -> Probing:
     """Six probes of one layer on the same split: what linear, generative and nearest-neighbour classifiers decode.
 
-    - `linear_probe`, `ridge_probe`, `lda_probe`, `nearest_mean`, `naive_bayes`, `knn_probe`: accuracy on the report
+    - `linear_probe`, `ridge_probe`, `lda_probe`, `nearest_mean`, `naive_bayes`, `knn_probe`: accuracy on the test
       rows, each as the function of its name says; their null is the accuracy on permuted labels.
     - Of the linear probe: `balanced_accuracy`; `log_loss` in bits; `usable_information` = H(y|0) - H(y|x) on the
-      test rows, bits; `capacity`, its accuracy on permuted labels that it was fitted on; `gap`, its accuracy on rows
-      fitted on less that on the test rows; `select_accuracy`, on the rows that chose its strength: to choose a layer
-      by.
+      test rows, bits; `memorization`, its training accuracy on permuted labels; `gap`, training less test accuracy;
+      `validation_accuracy`, on the rows that chose its strength: to choose a layer by.
     - `compression`: of the labels by an online code with LDA (`mdl(probe="lda")`).
     - `chance`: share of the most frequent class.
     - `recall`, `confusion` of the linear probe, `correct` (m, 6) of all; `probes` the whole results.
@@ -103,8 +102,8 @@ def probing(
         return found[name].accuracy if name in found else Estimate(NAN, note=reasons[name])
 
     gained = (linear.log_loss.null - linear.losses)[:, None]
-    information = resampling.resampled(gained, linear.targets, rows.split.report_group, level=level, seed=seed)
-    selected = len(rows.split.select)
+    information = resampling.resampled(gained, linear.targets, rows.split.test_group, level=level, seed=seed)
+    selected = len(rows.split.validation)
     return Probing(
         linear_probe=accuracy("linear"),
         ridge_probe=accuracy("ridge"),
@@ -117,16 +116,16 @@ def probing(
         usable_information=_scores.bits(information),
         compression=_compression(rows, level, seed),
         chance=linear.chance,
-        capacity=linear.capacity,
+        memorization=linear.memorization,
         gap=linear.gap,
-        select_accuracy=proportion(round(float(linear.selected[2]) * selected), selected, level=level),
+        validation_accuracy=proportion(round(float(linear.selected[2]) * selected), selected, level=level),
         recall=linear.recall,
         confusion=linear.confusion,
         correct=torch.stack([p.correct for p in found.values()], 1).double(),
         counts=torch.bincount(rows.codes.cpu(), minlength=rows.classes),
         classes=tuple(rows.values.tolist()),
         probes=found,
-        settings={**linear.settings, "readers": list(found)},
+        settings={**linear.settings, "probes": list(found)},
     )
 
 

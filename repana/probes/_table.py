@@ -4,7 +4,7 @@ from repana._quantity import Quantity
 from repana._table import Across, Analyzer, Family
 from repana.probes import _across_layers, _findings
 from repana.probes._controls import probe_baselines
-from repana.probes._layer_selection import best_layer, layer_differences
+from repana.probes._layer_selection import LayerDifference, best_layer, layer_differences
 from repana.probes._suite import probing
 
 _AXES = ("scale", "translation")  # of single features
@@ -94,9 +94,9 @@ ANALYZERS = (
                 )
                 for name, formula, better, title, source in (
                     ("chance", "share of the most frequent class", "", "", "by definition"),
-                    ("capacity", "accuracy on permuted labels fitted on", "", "", "Hewitt & Liang 2019"),
-                    ("gap", "accuracy on rows fitted on less reported", "lower", "Train-test gap", "by definition"),
-                    ("select_accuracy", "accuracy on validation rows", "higher", "", "by definition"),
+                    ("memorization", "training accuracy on permuted labels", "", "", "Hewitt & Liang 2019"),
+                    ("gap", "training less test accuracy", "lower", "Train-test gap", "by definition"),
+                    ("validation_accuracy", "accuracy on validation rows", "higher", "", "by definition"),
                 )
             ),
         ),
@@ -127,6 +127,7 @@ ACROSS_LAYERS = (
     Across(
         layer_differences,
         _across_layers.layer_differences,
+        result=LayerDifference,
         needs=("layer_choice",),
         quantities=(
             Quantity("difference", "accuracy less the chosen layer's", "higher", "share", source="by definition"),
@@ -160,7 +161,7 @@ FINDINGS = {
     "RF502": ("Memorisation by the probes", _findings.memory),
     "RF503": ("Probes of untrained networks", _findings.untrained),
     "RF504": ("Probe of the raw input", _findings.raw),
-    "RF505": ("Neighbours against a linear map", _findings.readers),
+    "RF505": ("Neighbours against a linear map", _findings.neighbours),
     "RF506": ("Rows fitted on against rows reported", _findings.gap),
 }
 

@@ -52,7 +52,7 @@ class RegressionProbe:
     correlation: Estimate
     information: Estimate
     information_bits: Estimate
-    capacity: Estimate
+    memorization: Estimate
     per_target: Float[Tensor, "t 4"]
     predictions: Float[Tensor, "m t"]
     weight: Float[Tensor, "d t"]
@@ -99,22 +99,24 @@ def multilabel_probe(
     x = _check.features_of(features)
     y = _refusals.indicators(targets, "targets", len(x))
     z, _, split, _, _, dead = _prepared(x, groups, split, scale, seed)
-    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
+    train, validation, test, fitted_on = (
+        at.to(z.device) for at in (split.train, split.validation, split.test, split.train_and_validation)
+    )
     y = y.to(z.device)
     t, r = y.shape[1], len(C_GRID)
     strengths = torch.tensor(C_GRID, dtype=z.dtype, device=z.device)
-    fits = logistic(z[fit], y[fit].repeat_interleave(r, 1), (1 / (strengths * len(fit))).repeat(t), 2)
-    log_p = torch.log_softmax(fits.scores(z[select]).double(), 1).view(len(select), 2, t, r)
-    own = log_p.gather(1, y[select][:, None, :, None].expand(-1, 1, t, r))[:, 0]
+    fits = logistic(z[train], y[train].repeat_interleave(r, 1), (1 / (strengths * len(train))).repeat(t), 2)
+    log_p = torch.log_softmax(fits.scores(z[validation]).double(), 1).view(len(validation), 2, t, r)
+    own = log_p.gather(1, y[validation][:, None, :, None].expand(-1, 1, t, r))[:, 0]
     best = (-own.mean(0)).argmin(1)
     c = strengths[best]
-    refit = logistic(z[train], y[train], 1 / (c * len(train)), 2)
-    log_p = _scores.log_probabilities(refit.scores(z[report]), len(train)).cpu()
-    truth, group = y[report].cpu(), split.report_group
+    refit = logistic(z[fitted_on], y[fitted_on], 1 / (c * len(fitted_on)), 2)
+    log_p = _scores.log_probabilities(refit.scores(z[test]), len(fitted_on)).cpu()
+    truth, group = y[test].cpu(), split.test_group
     loss = -log_p.gather(1, truth[:, None])[:, 0]
     right = (log_p.argmax(1) == truth).double()
     p = log_p[:, 1].exp()
-    common = (y[train].double().mean(0) > 0.5).long().cpu()
+    common = (y[fitted_on].double().mean(0) > 0.5).long().cpu()
     by_chance = (truth == common).double().mean(1)
 
     def over(values: Tensor) -> Estimate:
@@ -170,9 +172,9 @@ def regression_probe(
     targets:
 
     - `r2` = 1 - sum (z - z')^2/sum (z - mean)^2, the mean that of the rows fitted on: may be below 0. Its null is that
-      of `permutations` of the targets; `capacity` their R^2 on the rows fitted on.
+      of `permutations` of the targets; `memorization` their R^2 on the rows fitted on.
     - `mse` in squared units of the target, `correlation` Pearson's of value and prediction.
-    - `information` = 1/2 log(variance/mse), nats, and `information_bits`: usable information of Gaussian readers with
+    - `information` = 1/2 log(variance/mse), nats, and `information_bits`: usable information of Gaussian probes with
       linear mean; for two Gaussians of correlation rho, -1/2 log(1 - rho^2).
     - `per_target` (t, 4): R^2, mse, correlation, strength.
 
@@ -195,11 +197,13 @@ def regression_probe(
     values = _check.values_of(targets, "targets", len(x)).double()
     z, basis, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
     values = values.to(z.device)
-    fit, select, report, train = (at.to(z.device) for at in (split.fit, split.select, split.report, split.train))
-    still = (values[fit] == values[fit][0]).all(0).nonzero()[:, 0].tolist()
+    train, validation, test, fitted_on = (
+        at.to(z.device) for at in (split.train, split.validation, split.test, split.train_and_validation)
+    )
+    still = (values[train] == values[train][0]).all(0).nonzero()[:, 0].tolist()
     if still:
         raise _check.constant_targets(still)
-    offset = values[fit].mean(0)
+    offset = values[train].mean(0)
     values = values - offset  # so that none of it is lost in products and squares
     mixed = [values[order.to(values.device)] for order in split.shuffled(permutations, seed)]
     t = values.shape[1]
@@ -208,7 +212,7 @@ def regression_probe(
     strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
     first = moments.normal([0])
     path = RidgePath.of(first, strengths * unit_of(first, x.shape[1]))
-    error = (path.scores(z[select]).double()[:, :t] - values[select][:, :, None]).square().mean(0)
+    error = (path.scores(z[validation]).double()[:, :t] - values[validation][:, :, None]).square().mean(0)
     best = error.argmin(1)
     both = moments.normal([0, 1])
     path = RidgePath.of(both, strengths * unit_of(both, x.shape[1]))
@@ -216,9 +220,9 @@ def regression_probe(
     columns = torch.arange(len(at), device=z.device)
     found = path.scores(z)[:, columns, at].double()
     base = both.target_mean[:t]
-    rest = (values[report] - found[report, :t]).square().cpu()
-    total = (values[report] - base).square().cpu()
-    truth, guess, group = values[report].cpu(), found[report, :t].cpu(), split.report_group
+    rest = (values[test] - found[test, :t]).square().cpu()
+    total = (values[test] - base).square().cpu()
+    truth, guess, group = values[test].cpu(), found[test, :t].cpu(), split.test_group
     sums = torch.cat([rest, total, truth, guess, truth**2, guess**2, truth * guess, torch.ones(len(rest), 1)], 1)
 
     def over(function: Any) -> Estimate:
@@ -231,7 +235,7 @@ def regression_probe(
         left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
         return (1 - left / all_of).view(permutations, t).mean(1).tolist()
 
-    r2 = resampling.against(over(_r2), permuted(report))
+    r2 = resampling.against(over(_r2), permuted(test))
     information = over(_information)
     w = path.weight[:, columns[:t], best]
     w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]
@@ -243,7 +247,7 @@ def regression_probe(
         correlation=over(_correlation),
         information=information,
         information_bits=_scores.bits(information),
-        capacity=resampling.range_of(permuted(train), "permutations", "no permutations", len(train)),
+        memorization=resampling.range_of(permuted(fitted_on), "permutations", "no permutations", len(fitted_on)),
         per_target=per,
         predictions=guess + offset.cpu(),
         weight=w,
@@ -255,7 +259,7 @@ def regression_probe(
             "scale": scale,
             "features": x.shape[1],
             "constant": dead,
-            "rows_per_feature": len(train) / max(x.shape[1] - dead, 1),
+            "rows_per_feature": len(fitted_on) / max(x.shape[1] - dead, 1),
             "split": split.fingerprint,
             "level": level,
             "seed": seed,
@@ -269,7 +273,7 @@ def _prepared(
     """Standardised rows in few coordinates and their basis; the split; mean, spread and constant features."""
     _check.choice(scale, "scale", ("standard", "centre", "none"))
     split = split_of(None, len(x), groups=groups, seed=seed, split=split)
-    moved, mean, spread, dead = standardised(x, split.fit.to(x.device), scale)
+    moved, mean, spread, dead = standardised(x, split.train.to(x.device), scale)
     return *reduced(moved), split, mean, spread, dead
 
 

@@ -1,4 +1,4 @@
-"""Fit, select, report: which rows a probe is fitted on, which choose among its fits, and which are read once."""
+"""Training, validation and test rows of a probe, in whole groups where rows depend on each other."""
 
 import hashlib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ from repana.statistics import _refusals
 from repana.summaries.neighbours import Neighbours
 
 SHARES = (0.6, 0.2, 0.2)
-PARTS = ("fit", "select", "report")
+PARTS = ("train", "validation", "test")
 FEWEST = 6  # samples that three parts can be made of
 NEAR = 1e-3  # of the usual distance between rows: nearer than that is the same sample twice
 LOOKED_AT = 4096  # test rows searched for near-duplicates
@@ -28,9 +28,9 @@ LOOKED_AT = 4096  # test rows searched for near-duplicates
 class Split:
     """Rows by their part, ascending. `group` (n,) numbers the groups where rows came in groups."""
 
-    fit: Int[Tensor, " a"]
-    select: Int[Tensor, " b"]
-    report: Int[Tensor, " m"]
+    train: Int[Tensor, " a"]
+    validation: Int[Tensor, " b"]
+    test: Int[Tensor, " m"]
     group: Int[Tensor, " n"] | None = None
     seed: int = 0
     notes: tuple[str, ...] = ()
@@ -81,8 +81,8 @@ class Split:
         numbers = None if group is None else torch.from_numpy(group)
         found = []
         for f in range(folds):
-            report, select = part == f, part == (f + 1) % folds
-            rows = _parts([~report & ~select, select, report], group)
+            test, validation = part == f, part == (f + 1) % folds
+            rows = _parts([~test & ~validation, validation, test], group)
             found.append(cls(rows[0], rows[1], rows[2], numbers, seed))
         return found
 
@@ -90,25 +90,25 @@ class Split:
     def fingerprint(self) -> str:
         """The same for the same rows in the same parts."""
         text = hashlib.sha256()
-        for rows in (self.fit, self.select, self.report):
+        for rows in (self.train, self.validation, self.test):
             text.update(rows.numpy().tobytes() + b"|")
         return text.hexdigest()[:16]
 
     @property
     def n(self) -> int:
-        return len(self.fit) + len(self.select) + len(self.report)
+        return len(self.train) + len(self.validation) + len(self.test)
 
     @cached_property
-    def train(self) -> Int[Tensor, " t"]:
+    def train_and_validation(self) -> Int[Tensor, " t"]:
         """Training and validation rows, on which the chosen probe is fitted again."""
-        return torch.cat([self.fit, self.select]).sort().values
+        return torch.cat([self.train, self.validation]).sort().values
 
     def shuffled(self, count: int, seed: int) -> list[Int[Tensor, " n"]]:
         """Orders of all rows in which the training and validation rows have changed places and the test rows stay."""
-        generator, found = torch.Generator().manual_seed(seed + 1), []
+        both, generator, found = self.train_and_validation, torch.Generator().manual_seed(seed + 1), []
         for _ in range(count):
             order = torch.arange(self.n)
-            order[self.train] = self.train[torch.randperm(len(self.train), generator=generator)]
+            order[both] = both[torch.randperm(len(both), generator=generator)]
             found.append(order)
         return found
 
@@ -116,20 +116,20 @@ class Split:
     def part(self) -> Int[Tensor, " n"]:
         """0, 1, 2 by row."""
         found = torch.empty(self.n, dtype=torch.int64)
-        for k, rows in enumerate((self.fit, self.select, self.report)):
+        for k, rows in enumerate((self.train, self.validation, self.test)):
             found[rows] = k
         return found
 
     @cached_property
-    def report_group(self) -> Int[Tensor, " m"] | None:
-        return None if self.group is None else self.group[self.report]
+    def test_group(self) -> Int[Tensor, " m"] | None:
+        return None if self.group is None else self.group[self.test]
 
     def straddling(self, features: Features) -> int:
         """How many test rows have a near-duplicate among the rows that a probe may look at: nearer than 1e-3 of the
         root mean square distance between rows. 0 where all rows are one point.
         """
-        at = self.report[:LOOKED_AT].to(features.device)
-        bank = features[self.train.to(features.device)]
+        at = self.test[:LOOKED_AT].to(features.device)
+        bank = features[self.train_and_validation.to(features.device)]
         usual = float((2 * bank.double().var(0, correction=0).sum()).sqrt())
         if not len(at) or usual == 0:
             return 0
@@ -150,7 +150,7 @@ def split_of(
     """The split that was given, looked at, with the groups that came beside it; or a new one."""
     if split is None:
         return Split.of(codes, n, groups=groups, seed=seed)
-    parts = (split.fit, split.select, split.report)
+    parts = (split.train, split.validation, split.test)
     together = torch.cat(parts)
     if split.n != n or not torch.equal(together.sort().values, torch.arange(n)):
         raise _refusals.split_of_others(split.n, n)

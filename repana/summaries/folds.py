@@ -1,4 +1,4 @@
-"""Sums by fold of features, of targets and of their products: all that linear readers of every strength need.
+"""Sums by fold of features, of targets and of their products: all that linear probes of every strength need.
 
 One read of the rows gives, for each fold, counts, sums, X'X and X'Z. Sums run around a shift (the mean of the first
 rows), so that features far from the origin lose no digits; chunks are multiplied in the precision of the features

@@ -311,7 +311,7 @@ def _alive(diagram: Float[np.ndarray, "m 2"], scales: Float[np.ndarray, " r"]) -
 
 def diagram_distance(
     a: Persistence, b: Persistence, *, dimension: int = 1, kind: str = "bottleneck", order: float = 1.0
-) -> float:
+) -> Estimate:
     """The distance between the diagrams of two layers or checkpoints, by gudhi; in units of their features.
 
     "bottleneck": the least over matchings of the largest move (in the maximum norm), unmatched points going to the
@@ -329,8 +329,10 @@ def diagram_distance(
         raise _refusals.at_least_one("order", order)
     first, second = (d[d[:, 1] > d[:, 0]] for d in (a.diagram(dimension), b.diagram(dimension)))
     if kind == "bottleneck":
-        return float(gudhi.bottleneck_distance(first, second, 0.0))  # type: ignore[attr-defined]
-    return float(wasserstein_distance(first, second, order=order, internal_p=np.inf, delta=0.01))
+        found = gudhi.bottleneck_distance(first, second, 0.0)  # type: ignore[attr-defined]
+    else:
+        found = wasserstein_distance(first, second, order=order, internal_p=np.inf, delta=0.01)
+    return Estimate(float(found), n=len(first) + len(second))
 
 
 def rtd(

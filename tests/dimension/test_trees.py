@@ -66,7 +66,7 @@ def test_the_square_has_two_dimensions_for_every_alpha(alpha):
 def test_several_alphas_are_one_alpha_at_a_time():
     x = cube(300, 3, 0)
     several = ph_dimensions(x, alphas=(0.5, 1.0))
-    assert [float(e) for e in several] == pytest.approx(
+    assert [float(e) for e in several.by_alpha.values()] == pytest.approx(
         [float(ph_dimension(x, alpha=a)) for a in (0.5, 1.0)], rel=1e-12
     )
 

@@ -216,7 +216,7 @@ def test_nats_of_a_curve():
 
 def test_layer_readings():
     layers, targets = parity_network()
-    found = layer_readings(complexity(layers, targets))
+    found = layer_readings(complexity(layers, targets)).layers
     assert float(found["layer2"].decoded) == pytest.approx(0.8)
     assert found["layer3"].readable.value == pytest.approx(1, abs=1e-9)
     assert found["input"].readable.low <= 1.36 / 5 + 0.01

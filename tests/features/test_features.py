@@ -266,7 +266,7 @@ def test_variance_explained_in_closed_form():
     phi = f @ torch.randn(5, 7, generator=seeded(1), dtype=torch.float64) + torch.randn(300, 7, generator=seeded(2))
     split = Split.of(None, 300)
     found = variance_explained(phi, f, split=split, bootstrap=0)
-    train, report = split.train, split.report
+    train, report = split.train_and_validation, split.test
 
     def share(columns):
         a, b = f[train][:, columns], phi[train]

@@ -112,7 +112,7 @@ def test_a_probe_remembers_as_many_types_as_it_has_dimensions(types):
     assert found.control.value == pytest.approx(1.0, abs=0.005)
     assert abs(found.selectivity.value) < 0.01
     assert found.unseen.low < 0.1 < found.unseen.high
-    assert found.capacity.value == pytest.approx(1.0, abs=0.005)
+    assert found.memorization.value == pytest.approx(1.0, abs=0.005)
 
 
 def test_more_types_than_dimensions_are_not_remembered():
@@ -154,11 +154,11 @@ def test_the_path_of_strengths_is_a_front():
     a, b = (pareto(scaled, y, scale="centre") for y in (simple, spread))
     assert a.half.value < b.half.value
     assert a.hypervolume.value > b.hypervolume.value
-    effective, capacity, accuracy, loss = a.curve.T
+    effective, memorization, accuracy, loss = a.curve.T
     assert bool((effective.diff() > 0).all())
     assert bool((accuracy[a.front].diff() > 0).all())
     assert float(effective[-1]) == pytest.approx(20, abs=0.2)
-    assert float(capacity[-1]) > 0.5
+    assert float(memorization[-1]) > 0.5
     assert bool((loss > 0).all())
     assert a.best.value == pytest.approx(float(accuracy.max()))
 
@@ -168,7 +168,7 @@ def test_the_effective_dimension_is_the_trace_of_the_hat_matrix():
     found = pareto(x, y, scale="centre", permutations=0)
     from repana import Split
 
-    at = Split.of(y, 200).train
+    at = Split.of(y, 200).train_and_validation
     z = (x[at] - x[at].mean(0)).double().numpy()
     gram = z.T @ z
     unit = np.trace(gram) / 6

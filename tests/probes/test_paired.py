@@ -30,7 +30,7 @@ def test_a_paired_interval_is_shorter_and_holds_the_difference():
     single = a.accuracy.high - a.accuracy.low
     assert found.accuracy.high - found.accuracy.low < single
     assert found.log_loss.value == pytest.approx(b.log_loss.value - a.log_loss.value)
-    assert found.only_b - found.only_a == round(found.accuracy.value * len(split.report))
+    assert found.only_b - found.only_a == round(found.accuracy.value * len(split.test))
     with pytest.raises(InputError, match="RA248"):
         compare_probes(a, linear_probe(x["layer1"], y, seed=1, permutations=0))
 
@@ -85,12 +85,13 @@ def test_the_best_layer_is_chosen_without_the_report_rows():
 
 def test_corrected_difference():
     d = [0.02, 0.03, -0.01, 0.02, 0.015]
-    found, p = corrected_difference(d, 800, 200)
+    both = corrected_difference(d, 800, 200)
+    found, p = both.difference, both.p_value.value
     naive = stats.ttest_1samp(d, 0)
     t = naive.statistic / np.sqrt(5 * (1 / 5 + 0.25))
     assert p == pytest.approx(2 * stats.t.sf(abs(t), 4))
     assert found.value == pytest.approx(np.mean(d))
-    assert corrected_difference([0.1, 0.1], 8, 2)[1] == 0.0
+    assert corrected_difference([0.1, 0.1], 8, 2).p_value.value == 0.0
     with pytest.raises(InputError):
         corrected_difference([0.1], 8, 2)
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedKFold
 
 import repana
 from repana import InputError, Split, knn_probe, lda_probe, linear_probe, naive_bayes, nearest_mean, ridge_probe
-from repana.probes._classifiers import FIT, REPORT, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
+from repana.probes._classifiers import TEST, TRAIN, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
 from repana.probes._data import Rows
 from repana.probes._scores import bits, temperature
 
@@ -56,8 +56,8 @@ def test_table_of_accuracies(name):
             *((knn_head((k,), "euclidean", "uniform"), float(k)) for k in (1, 5, 20)),
         ]
         for j, (head, strength) in enumerate(heads):
-            scores = head.fit(rows, rows.codes[:, None], FIT, torch.tensor([strength])).scores(REPORT)
-            right[j] += int((scores[:, :, 0].argmax(1) == y[split.report]).sum())
+            scores = head.fit(rows, rows.codes[:, None], TRAIN, torch.tensor([strength])).scores(TEST)
+            right[j] += int((scores[:, :, 0].argmax(1) == y[split.test]).sum())
     found, n = right / len(y), len(y)
     # one row; votes of 20 tie: six; Ledoit-Wolf's share pooled and not by class: three
     slack = np.array([1.5, 1.5, 1.5, 3.5 if name != "digits" else 8, 1.5, 1.5, 2.5, 6]) / n
@@ -110,8 +110,8 @@ def test_least_squares_memorises_random_labels_as_the_closed_form_says(h):
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(n, int(h * n), generator=g), torch.randint(2, (n,), generator=g)
     rows = Rows.prepared(x, y, torch.arange(2), (), Split(torch.arange(n), torch.arange(0), torch.arange(0)), "centre")
-    fitted = ridge_head().fit(rows, y[:, None], FIT, torch.tensor([1e-9]))
-    train = float((fitted.scores(FIT)[:, :, 0].argmax(1) == y).double().mean())
+    fitted = ridge_head().fit(rows, y[:, None], TRAIN, torch.tensor([1e-9]))
+    train = float((fitted.scores(TRAIN)[:, :, 0].argmax(1) == y).double().mean())
     assert train == pytest.approx(norm.cdf(math.sqrt(h / (1 - h))), abs=0.02)
 
 
@@ -122,13 +122,13 @@ def test_least_squares_memorises_random_labels_as_the_closed_form_says(h):
 def test_what_every_probe_gives(probe):
     x, y = gaussians()
     found = probe(x, y)
-    m = len(found.split.report)
+    m = len(found.split.test)
     assert found.accuracy.low <= found.accuracy.value <= found.accuracy.high
     assert found.accuracy.value > 0.8
     assert float(found.balanced_accuracy) == pytest.approx(float(found.recall.mean()))
-    assert float(found.accuracy) == pytest.approx(float((found.predictions == y[found.split.report]).double().mean()))
+    assert float(found.accuracy) == pytest.approx(float((found.predictions == y[found.split.test]).double().mean()))
     torch.testing.assert_close(found.log_probabilities.exp().sum(1), torch.ones(m, dtype=torch.float64))
-    own = found.log_probabilities[torch.arange(m), y[found.split.report]]
+    own = found.log_probabilities[torch.arange(m), y[found.split.test]]
     assert float(found.log_loss) == pytest.approx(-float(own.mean()))
     assert found.log_loss_bits.value == found.log_loss.value / math.log(2)
     assert found.log_loss.null == pytest.approx(math.log(3), abs=0.02)
@@ -144,7 +144,7 @@ def test_weights_are_of_the_features_as_they_came():
     for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, naive_bayes):
         found = probe(x, y, permutations=0)
         scores = (x.double() @ found.weight + found.bias) * found.settings.get("temperature", 1.0)
-        want = torch.log_softmax(scores[found.split.report], 1)
+        want = torch.log_softmax(scores[found.split.test], 1)
         assert float((want.exp() - found.log_probabilities.exp()).abs().max()) < 0.01
 
 
@@ -154,7 +154,7 @@ def test_the_report_rows_choose_nothing():
     for probe in PROBES:
         before = probe(x, y, permutations=0)
         other, labels = x.clone(), y.clone()
-        at = before.split.report
+        at = before.split.test
         other[at] = 50 * torch.randn(len(at), x.shape[1], generator=torch.Generator().manual_seed(5))
         labels[at] = labels[at].flip(0)
         after = probe(other, labels, permutations=0, split=before.split)
@@ -168,9 +168,9 @@ def test_the_report_rows_choose_nothing():
 def test_a_split_is_stratified_and_drawn_by_its_seed():
     y = torch.tensor([0] * 700 + [1] * 250 + [2] * 50)
     split = Split.of(y, 1000)
-    assert [len(p) for p in (split.fit, split.select, split.report)] == [600, 200, 200]
-    assert torch.bincount(y[split.report]).tolist() == [140, 50, 10]
-    assert torch.cat([split.fit, split.select, split.report]).unique().numel() == 1000
+    assert [len(p) for p in (split.train, split.validation, split.test)] == [600, 200, 200]
+    assert torch.bincount(y[split.test]).tolist() == [140, 50, 10]
+    assert torch.cat([split.train, split.validation, split.test]).unique().numel() == 1000
     assert split.fingerprint == Split.of(y, 1000).fingerprint != Split.of(y, 1000, seed=1).fingerprint
 
 
@@ -185,11 +185,11 @@ def test_groups_stay_whole():
     y = torch.arange(900) % 3
     groups = torch.arange(900) // 9
     split = Split.of(y, 900, groups=groups)
-    parts = [set(groups[p].tolist()) for p in (split.fit, split.select, split.report)]
+    parts = [set(groups[p].tolist()) for p in (split.train, split.validation, split.test)]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
     assert not parts[1] & parts[2]
-    assert abs(len(split.report) / 900 - 0.2) < 0.02
+    assert abs(len(split.test) / 900 - 0.2) < 0.02
     with pytest.raises(InputError, match="RA247"):
         Split.of(y, 900, groups=torch.arange(900) % 2)
     with pytest.raises(InputError, match="RA247: `groups` has shape"):
@@ -316,7 +316,7 @@ def test_rare_classes():
         assert "4 of 5 classes" in found.balanced_accuracy.note
     split = found.split
     swapped = Split(
-        torch.cat([split.fit[1:], split.report[-1:]]), split.select, torch.cat([split.report[:-1], split.fit[:1]])
+        torch.cat([split.train[1:], split.test[-1:]]), split.validation, torch.cat([split.test[:-1], split.train[:1]])
     )
     for probe in PROBES:  # row 0, the only one of class 7, is now reported
         found = probe(x, y, split=swapped, permutations=0)
@@ -365,7 +365,7 @@ def test_more_neighbours_than_rows_are_all_of_them():
     x, y = gaussians(n=60)
     y = torch.where(torch.arange(60) < 40, 0, y)
     found = knn_probe(x, y, k=5000, weights="uniform", metric="euclidean", permutations=0)
-    assert found.settings["k"] == len(found.split.fit) - 1
+    assert found.settings["k"] == len(found.split.train) - 1
     assert set(found.predictions.tolist()) == {0}  # the most frequent class
 
 
@@ -380,12 +380,12 @@ def test_the_seed_alone_decides():
 def test_folds_report_every_row_once():
     x, y = gaussians()
     splits = Split.folds(y, 5, groups=torch.arange(600) // 4)
-    reported = torch.cat([s.report for s in splits])
+    reported = torch.cat([s.test for s in splits])
     assert reported.sort().values.tolist() == list(range(600))
     a, b = ([float(p(x, y, split=s, permutations=0).accuracy) for s in splits] for p in (linear_probe, nearest_mean))
-    difference, p = repana.corrected_difference([i - j for i, j in zip(a, b)], 480, 120)
-    assert difference.low <= difference.value <= difference.high
-    assert 0 <= p <= 1
+    found = repana.corrected_difference([i - j for i, j in zip(a, b)], 480, 120)
+    assert found.difference.low <= found.difference.value <= found.difference.high
+    assert 0 <= found.p_value.value <= 1
     with pytest.raises(InputError, match="`folds`"):
         Split.folds(y, 2)
     assert "accuracy" in repr(linear_probe(x, y, permutations=0))
@@ -418,13 +418,13 @@ def test_leave_one_out_chooses_as_ridge_classifier_cv():
     x, y = gaussians(n=300, d=30, signal=0.3)
     found = ridge_probe(x.double(), y, select="leave_one_out", permutations=0)
     split = found.split
-    fit, train = x[split.fit].double(), split.train
+    fit, train = x[split.train].double(), split.train_and_validation
     z = ((x.double() - fit.mean(0)) / fit.std(0, correction=0))[train].numpy()
     unit = ((z - z.mean(0)) ** 2).sum() / z.shape[1]
     peer = RidgeClassifierCV(alphas=found.curve[:, 0].numpy() * unit).fit(z, y[train].numpy())
     assert found.settings["strength"] == pytest.approx(peer.alpha_ / unit)
     assert float(found.curve[:, 1].min()) == pytest.approx(-peer.best_score_, rel=1e-6)
-    guess = peer.predict(((x.double() - fit.mean(0)) / fit.std(0, correction=0))[split.report].numpy())
+    guess = peer.predict(((x.double() - fit.mean(0)) / fit.std(0, correction=0))[split.test].numpy())
     assert (found.predictions.numpy() == guess).all()
     with pytest.raises(InputError, match="rows come in groups"):
         ridge_probe(x, y, select="leave_one_out", groups=torch.arange(300) // 3)
@@ -464,7 +464,7 @@ def test_a_split_that_is_none():
     with pytest.raises(InputError, match="RA247: the select part"):
         linear_probe(x, y, split=Split(some[:200], some[:0], some[200:]))
     split = Split.of(y, 300, groups=some // 3)
-    bare = Split(split.fit, split.select, split.report)
+    bare = Split(split.train, split.validation, split.test)
     assert linear_probe(x, y, split=bare, groups=some // 3, permutations=0).settings["groups"]
     with pytest.raises(InputError, match="a group on two sides"):
         linear_probe(x, y, split=Split.of(y, 300), groups=some // 3)
@@ -473,8 +473,8 @@ def test_a_split_that_is_none():
 def test_strengths_of_a_ridge_count_features_and_not_coordinates():
     x, y = gaussians(n=60, d=200)
     rows = Rows.prepared(x.double(), y, torch.arange(3), (), Split.of(y, 60), "centre")
-    found = ridge_head().fit(rows, y[:, None], FIT, torch.tensor([0.5]))
-    z = x.double()[rows.split.fit]
+    found = ridge_head().fit(rows, y[:, None], TRAIN, torch.tensor([0.5]))
+    z = x.double()[rows.split.train]
     s = torch.linalg.svdvals(z - z.mean(0)) ** 2
     strength = 0.5 * float(s.sum()) / 200
     assert float(found.known["effective"][0]) == pytest.approx(float((s / (s + strength)).sum()))

@@ -111,7 +111,7 @@ def test_the_few_shot_bound_holds_where_it_says_something():
 def test_leace_leaves_class_means_equal_and_linear_readers_without_a_hold():
     x, y = torch.tensor(DIGITS[0]), torch.tensor(DIGITS[1])
     found = erase(x, y)
-    at = found_split(y).train
+    at = found_split(y).train_and_validation
     z = found(x)
     means = torch.stack([z[at][y[at] == k].mean(0) for k in range(10)])
     assert float((means - means.mean(0)).abs().max()) < 1e-12
@@ -124,7 +124,7 @@ def test_leace_leaves_class_means_equal_and_linear_readers_without_a_hold():
     assert found.read_after.value <= 0.15
     assert found.neighbours_after.value > 0.7  # the guarantee is for linear readers
     qda = QuadraticDiscriminantAnalysis(reg_param=0.1).fit(z[at][:, alive].numpy(), y[at].numpy())
-    assert qda.score(z[found_split(y).report][:, alive].numpy(), y[found_split(y).report].numpy()) > 0.8
+    assert qda.score(z[found_split(y).test][:, alive].numpy(), y[found_split(y).test].numpy()) > 0.8
     assert abs(found.read_random.value - found.read_before.value) < 0.03
 
 
@@ -136,7 +136,7 @@ def test_leace_moves_less_than_any_other_projection_that_guards():
     """Among affine maps that make class means equal it moves least: less than the orthogonal one, in its own metric."""
     x = noise(2000, 8).double() @ noise(8, 8, 2).double()
     y = (x[:, 0] + x[:, 1] > 0).long()
-    at = found_split(y).train
+    at = found_split(y).train_and_validation
     maps = [erase(x, y, method=method, repeats=1) for method in ("leace", "mean_projection")]
     moved = [float((x[at] - m(x[at])).square().sum(1).mean()) for m in maps]
     assert moved[0] <= moved[1] * (1 + 1e-9)

@@ -50,7 +50,7 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
     layers = ["input", "conv", "fc"]
     wide = [Estimate(a, a - 0.03, a + 0.03) for a in accuracy]
     made = planted(layers, wide, name=name, analyzer="probing")
-    rows = [*made.rows, *planted(layers, accuracy, name="select_accuracy", analyzer="probing").rows]
+    rows = [*made.rows, *planted(layers, accuracy, name="validation_accuracy", analyzer="probing").rows]
     for other, values in more.items():
         analyzer = "probe_baselines" if other in ("reinitialised", "random_projection") else "probing"
         rows += planted(layers, values, name=other, analyzer=analyzer).rows
@@ -130,8 +130,8 @@ CASES = [
     ("RF501", probed(), "passed", "fc" + EARLIEST),
     ("RF501", probed((0.3, 0.945, 0.95)), "passed", "conv" + EARLIEST),
     ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),
-    ("RF502", probed(capacity=[0.9, 0.2, 0.7]), "tip", MEMORY.format("fc", 0.7) + ": it remembers rows (fc)."),
-    ("RF502", probed(capacity=[0.9, 0.2, 0.1]), "passed", MEMORY.format("conv", 0.2) + ", at most."),
+    ("RF502", probed(memorization=[0.9, 0.2, 0.7]), "tip", MEMORY.format("fc", 0.7) + ": it remembers rows (fc)."),
+    ("RF502", probed(memorization=[0.9, 0.2, 0.1]), "passed", MEMORY.format("conv", 0.2) + ", at most."),
     ("RF502", planted(["a"], [1.0]), "not applicable", "No probe was fitted to permuted labels."),
     (
         "RF503",

@@ -9,6 +9,7 @@ from planted import planted
 
 from repana import Estimate, Flag, Report, profile
 from repana._estimate import Note, noted
+from repana._saved import RENAMED
 
 X, Y = torch.randn(60, 6, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
 
@@ -57,6 +58,9 @@ def older(report: Report, folder, version: int):
     notes = [label or note for label, note in zip(table["label"].to_pylist(), table["note"].to_pylist())]
     at = table.column_names.index("note")
     table = table.set_column(at, "note", [notes]).drop_columns(["flags", "label"])
+    before = {new: old for (_, old), new in RENAMED.items()}
+    names = [before.get(name, name) for name in table["quantity"].to_pylist()]
+    table = table.set_column(table.column_names.index("quantity"), "quantity", [names])
     pq.write_table(table, folder / "rows.parquet")
     kept = json.loads((folder / "provenance.json").read_text())
     for name in ("quantities", "sources", "sha256"):
@@ -69,6 +73,8 @@ def test_reports_of_older_formats_are_read(report, tmp_path, version):
     older(report, tmp_path / "old", version)
     again = Report.load(tmp_path / "old")
     assert [r.label for r in again.rows] == [r.label for r in report.rows]
+    assert [r.quantity for r in again.rows] == [r.quantity for r in report.rows]
+    assert "memorization" in {r.quantity for r in again.rows}
     assert again.headline == report.headline
     assert again.quantity("neural_collapse", "nc1").label == "NC1"
     assert [(f.code, f.severity) for f in again.findings()] == [(f.code, f.severity) for f in report.findings()]

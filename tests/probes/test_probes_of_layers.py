@@ -44,7 +44,7 @@ def test_several_labels_a_row():
     x = noise(1500, 12)
     y = (x[:, :4] @ noise(4, 3, 1) + 0.5 * noise(1500, 3, 2) > 0).long()
     found = multilabel_probe(x, y)
-    truth = y[found.split.report]
+    truth = y[found.split.test]
     want = average_precision_score(truth.numpy(), found.probabilities.numpy(), average=None)
     np.testing.assert_allclose(found.per_label[:, 1], want, rtol=1e-9)
     guess = found.probabilities > 0.5
@@ -68,9 +68,9 @@ def test_a_rare_label_has_no_value_where_it_does_not_come():
 def test_values_are_read_as_ridge_reads_them():
     x, y = load_diabetes(return_X_y=True)
     found = regression_probe(x, y)
-    train, report = found.split.train.numpy(), found.split.report.numpy()
-    spread = x[found.split.fit.numpy()].std(0)
-    z = (x - x[found.split.fit.numpy()].mean(0)) / spread
+    train, report = found.split.train_and_validation.numpy(), found.split.test.numpy()
+    spread = x[found.split.train.numpy()].std(0)
+    z = (x - x[found.split.train.numpy()].mean(0)) / spread
     gram = (z[train] - z[train].mean(0)).T @ (z[train] - z[train].mean(0))
     refit = Ridge(alpha=float(found.per_target[0, 3]) * np.trace(gram) / z.shape[1]).fit(z[train], y[train])
     np.testing.assert_allclose(found.predictions[:, 0], refit.predict(z[report]), rtol=1e-8)
@@ -80,7 +80,7 @@ def test_values_are_read_as_ridge_reads_them():
     assert found.r2.value == pytest.approx(by_hand)
     assert found.r2.value == pytest.approx(r2_score(y[report], found.predictions[:, 0].numpy()), abs=0.02)
     assert found.r2.null < 0.05
-    assert found.capacity.value < 0.1
+    assert found.memorization.value < 0.1
 
 
 def test_gaussian_information():
@@ -94,7 +94,7 @@ def test_more_features_than_rows_for_values():
     x = noise(90, 300)
     found = regression_probe(x, torch.stack([x[:, :40].sum(1), x[:, 0] * 0 + noise(90, 1, 2)[:, 0]], 1))
     assert found.per_target[0, 0] > found.per_target[1, 0]
-    predicted = (x.double() @ found.weight + found.bias)[found.split.report]
+    predicted = (x.double() @ found.weight + found.bias)[found.split.test]
     torch.testing.assert_close(predicted, found.predictions, atol=1e-5, rtol=1e-5)
 
 
@@ -230,7 +230,7 @@ def test_whitening_is_fitted_on_the_fit_rows():
     split = Split.of(y, 400)
     before = layer_combination({"a": x[:, :3], "b": x[:, 3:]}, y, whiten=True, split=split, permutations=0)
     other = x.clone()
-    other[split.report] *= 50
+    other[split.test] *= 50
     after = layer_combination({"a": other[:, :3], "b": other[:, 3:]}, y, whiten=True, split=split, permutations=0)
     torch.testing.assert_close(before.probe.weight, after.probe.weight, atol=1e-6, rtol=1e-6)
     assert before.settings["whitened"]
@@ -395,7 +395,7 @@ def test_one_call_gives_every_layer_with_its_controls(report):
     assert report.failures == ()
     names = {(r.analyzer, r.quantity) for r in report.rows}
     for analyzer, quantities in {
-        "probing": ("linear_probe", "knn_probe", "lda_probe", "chance", "capacity", "compression"),
+        "probing": ("linear_probe", "knn_probe", "lda_probe", "chance", "memorization", "compression"),
         "probe_baselines": ("reinitialised", "random_projection"),
         "layer_choice": ("chosen_accuracy", "oracle_accuracy", "oracle_bias"),
         "layer_differences": ("difference", "p_adjusted"),
@@ -491,7 +491,7 @@ def test_baselines_do_not_see_the_report_rows():
     x, y = noise(300, 6), torch.arange(300) % 2
     split = Split.of(y, 300)
     other = x.clone()
-    other[split.report] *= 1e4
+    other[split.test] *= 1e4
 
     seen = []
     from repana.probes import _controls as controls
@@ -499,7 +499,7 @@ def test_baselines_do_not_see_the_report_rows():
     original = controls.Rows.few.__func__
 
     def spy(cls, features, *rest):
-        seen.append(features[split.train])
+        seen.append(features[split.train_and_validation])
         return original(cls, features, *rest)
 
     controls.Rows.few = classmethod(spy)
