@@ -125,7 +125,7 @@ def labels_of(labels: Any, n: int, what: str = "features") -> tuple[Tensor, tupl
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu()
         labels = labels.float() if labels.dtype == torch.bfloat16 else labels
-    _unmasked(labels, "labels", "RA203")
+    refuse_masked(labels, "labels", "RA203")
     values = np.asarray(labels)
     if values.dtype.kind == "O" and any(v is None for v in values.flat):
         raise InputError("RA203", "`labels` has None; leave those samples out, or label them -100 beside numbers.")
@@ -275,7 +275,7 @@ def tensor_of(value: Any, name: str) -> Tensor:
     """A tensor of what NumPy reads; memory is shared where it may be written to."""
     if isinstance(value, Tensor):  # arithmetic with numbers of 8 bits is not defined everywhere
         return value.float() if value.is_floating_point() and value.dtype.itemsize == 1 else value
-    _unmasked(value, name, "RA206")
+    refuse_masked(value, name, "RA206")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise InputError(
             "RA206", f"`{name}` is a sparse {type(value).__name__}; expected a dense array: `{name}.toarray()`."
@@ -301,7 +301,7 @@ def tensor_of(value: Any, name: str) -> Tensor:
 _tensor = tensor_of
 
 
-def _unmasked(value: Any, name: str, code: str) -> None:
+def refuse_masked(value: Any, name: str, code: str) -> None:
     """A masked array has no value where it is masked, and NumPy would give the one that lies below."""
     if isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any()):
         raise InputError(

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repana import _check
 from repana.extraction import _data_refusals
+from repana.extraction._batch_masks import LARGE
 from repana.extraction._tree import fields_of, leaves
 
 NAMES = ("labels", "label", "y", "target", "targets")
@@ -39,7 +41,8 @@ def named_labels(inputs: Any) -> Any:
 
 
 def second_is_label(first: Any, second: Any) -> bool:
-    """Whether (first, second) is (inputs, labels). A 0/1 array in the shape of token ids may be a mask: refused."""
+    """Whether (first, second) is (inputs, labels). An array in the shape of token ids, or of the tokens of embeddings,
+    may be a mask where it holds the values of one: refused."""
     if isinstance(second, (np.ndarray, Tensor)):
         if _may_be_mask(first, second):
             raise _data_refusals.mask_or_labels(tuple(second.shape))
@@ -50,11 +53,14 @@ def second_is_label(first: Any, second: Any) -> bool:
 
 
 def _may_be_mask(first: Any, second: Any) -> bool:
-    ids = [t for _, t in leaves(first)]
-    if len(ids) != 1 or ids[0].ndim < 2 or ids[0].is_floating_point() or ids[0].is_complex():
-        return False
+    given = [t for _, t in leaves(first)]
     other = torch.as_tensor(second)
-    return other.shape == ids[0].shape and not other.is_floating_point() and bool(((other == 0) | (other == 1)).all())
+    if len(given) != 1 or given[0].is_nested or given[0].ndim < 2 or other.is_complex():
+        return False
+    tokens = tuple(given[0].shape)
+    if given[0].is_floating_point() or given[0].is_complex():
+        tokens = tokens[:2] if given[0].ndim == 3 else ()
+    return tuple(other.shape) == tokens and bool(((other == 0) | (other == 1) | (other < -LARGE)).all())
 
 
 def by_place(raw: Sequence[Any]) -> int | None:
@@ -80,6 +86,7 @@ def codes(labels: Any, names: Sequence[str] | None) -> Tensor | None:
     if labels is None:
         return None
     if not isinstance(labels, Tensor):
+        _check.refuse_masked(labels, "labels", "RA203")
         labels = np.asarray(labels)
         if labels.dtype.kind in "US" and names is not None:
             place = {name: i for i, name in enumerate(names)}
@@ -91,6 +98,10 @@ def codes(labels: Any, names: Sequence[str] | None) -> Tensor | None:
             raise _data_refusals.not_numeric(str(labels.dtype))
     tensor = labels if isinstance(labels, Tensor) else torch.as_tensor(labels)
     tensor = tensor.detach()
+    if tensor.is_complex():
+        raise _data_refusals.not_numeric(str(tensor.dtype))
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        tensor = tensor.to(torch.int64)
     if tensor.ndim == 2 and tensor.shape[1] == 1:
         tensor = tensor[:, 0]
     host = tensor.cpu()

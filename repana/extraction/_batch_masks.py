@@ -105,8 +105,10 @@ def real_positions(mask: Tensor, name: str) -> Tensor:
 
 
 def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int) -> None:
-    """A sample without one real position has no mean."""
+    """A sample without one real position has no mean, and a batch without its mask none that others' would match."""
     for key in used:
+        if key not in masks:
+            raise _data_refusals.mask_missing(key, batch)
         if key in masks and not bool(masks[key].any(1).all()):
             raise _data_refusals.nothing_real(key, int((~masks[key].any(1)).int().argmax()), batch)
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repana import _check
 from repana._ambient import as_called
 from repana.extraction import _batch_labels as labelling
 from repana.extraction import _data_refusals
-from repana.extraction._batch_masks import masks_of_batch
+from repana.extraction._batch_masks import SPECIAL, keys_of, masks_of_batch
 from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, moved
 
 Forward = Callable[[nn.Module, Any], Any] | str
@@ -52,7 +53,7 @@ class Batch:
             name
             for name, t in self.inputs().items()
             if name.rpartition(".")[2] in labelling.NAMES
-            or (host is not None and t.shape == host.shape and not t.is_nested and bool((t.cpu() == host).all()))
+            or (host is not None and not t.is_nested and t.shape == host.shape and bool((t.cpu() == host).all()))
         ]
 
     @property
@@ -135,7 +136,7 @@ class Batch:
         return replace(self, raw=raw, args=args, kwargs=kwargs, masks=masks)
 
     def _axis_of(self, t: Tensor) -> int | None:
-        if t.is_nested:
+        if t.is_nested or t.layout != torch.strided:
             return None
         for axis in (self.axis, 0):
             if t.ndim > axis and t.shape[axis] == self.size:
@@ -148,7 +149,8 @@ class Intake:
     """How batches are read: the model's signature, and what the user said of labels, masks and the call.
 
     `names` are those of the classes: labels that are names become their places. `entry` is the key of the one tensor
-    that a model without such a parameter takes; the probe finds whether it takes that or the mapping itself.
+    that a model without such a parameter takes; the probe finds whether it takes that or the mapping itself, and
+    whether a model with `**kwargs` takes `everything` that the mapping holds.
     """
 
     model: nn.Module
@@ -158,11 +160,13 @@ class Intake:
     names: Sequence[str] | None = None
     batch_dim: int | None = None
     entry: str | None = None
+    everything: bool = True
 
     def unpack(self, raw: Any) -> Batch:
         """Inputs, labels and masks of a batch: `x`, `(x, y)`, `(x,)`, a mapping, `(mapping, y)`, a batch of graphs."""
         inputs, labels, notes = self._parts(raw)
         args, kwargs = self._call(raw, inputs)
+        notes += self._unused(inputs, kwargs)
         own = callable(self.forward)
         masks = masks_of_batch(raw, inputs, self.mask)
         host = labelling.codes(labels, self.names)
@@ -170,7 +174,7 @@ class Intake:
         named = batch.inputs()
         if not named and not (own and host is not None):
             raise _data_refusals.batch_not_understood(raw)
-        size, axis = self._size(host, _without(named, batch.single_items()), checked=not own)
+        size, axis = self._size(host, _without(named, batch.single_items()), masks, checked=not own)
         first = raw[0] if isinstance(raw, (tuple, list)) and len(raw) else None
         if own and size == 0 and isinstance(first, list):
             size = len(first)
@@ -214,13 +218,16 @@ class Intake:
                 raise _data_refusals.batch_not_understood(raw)
         if labels is None and not isinstance(inputs, (Tensor, tuple, list)):
             labels = labelling.named_labels(inputs)
-        if labels is None and own and several and len(raw) > 1:
+        if labels is None and own and (len(raw) > 1 if several else len(list(inputs_in(raw))) > 1):
             notes.append("no labels were found in the batch; name them by `labels=` (a key, a place, a function)")
         return inputs, labels, notes
 
-    def _size(self, host: Tensor | None, named: Mapping[str, Tensor], *, checked: bool) -> tuple[int, int]:
-        """Samples in the batch, and their axis in the first input."""
-        first = next((t for t in named.values() if t.is_nested or t.ndim), None)
+    def _size(
+        self, host: Tensor | None, named: Mapping[str, Tensor], masks: Mapping[str, Tensor], *, checked: bool
+    ) -> tuple[int, int]:
+        """Samples in the batch, and their axis in the first input; vectors, as position numbers, come behind others."""
+        wide = [t for t in named.values() if t.is_nested or t.ndim > 1]
+        first = next(iter(wide), next((t for t in named.values() if t.is_nested or t.ndim), None))
         if first is None and host is None:
             return 0, 0
         shape = () if first is None or first.is_nested else tuple(first.shape)
@@ -230,6 +237,9 @@ class Intake:
             return (len(host) if host is not None else shape[self.batch_dim]), self.batch_dim
         if host is None or not host.ndim:
             assert first is not None
+            rows = {len(mask) for mask in masks.values()}
+            if not first.is_nested and len(rows) == 1 and rows <= {len(t) for t in named.values() if t.ndim}:
+                return rows.pop(), 0
             return (len(first.unbind()) if first.is_nested else first.shape[0]), 0
         size = len(host)
         if shape and shape[0] != size:
@@ -282,8 +292,9 @@ class Intake:
         left_out = {*labelling.NAMES, *([self.labels] if isinstance(self.labels, str) else [])}
         offered = {key: value for key, value in inputs.items() if key not in left_out}
         taken = {key: value for key, value in offered.items() if key in named}
-        if not taken and everything:
-            taken = {key: value for key, value in offered.items() if isinstance(value, Tensor)}
+        if everything and (self.everything or not taken):
+            more = {k: v for k, v in offered.items() if isinstance(v, Tensor) and str(k) != SPECIAL}
+            taken = {key: value for key, value in offered.items() if key in taken or key in more}
         if taken:
             return (), taken
         if self.entry is not None:
@@ -292,11 +303,27 @@ class Intake:
             return (dict(inputs),), {}
         raise _data_refusals.no_argument_taken(type(self.model).__name__, list(offered), sorted(named))
 
-    def single(self, raw: Any) -> "Intake | None":
-        """This intake for a model that takes the only tensor of a mapping instead of the mapping, or None."""
+    def _unused(self, inputs: Any, kwargs: Mapping[str, Any]) -> list[str]:
+        """A note on tensors of a mapping that the call does not take."""
+        if callable(self.forward) or not isinstance(inputs, Mapping) or not kwargs:
+            return []
+        known = {*kwargs, *labelling.NAMES, SPECIAL, *(key for key in keys_of(self.mask) if isinstance(key, str))}
+        known |= {self.labels} if isinstance(self.labels, str) else set()
+        left = [str(k) for k, v in inputs.items() if isinstance(v, Tensor) and k not in known]
+        title = self.forward if isinstance(self.forward, str) else f"{type(self.model).__name__}.forward"
+        return [f"{_check.listed(left)}: in the batch, and no argument that {title} takes; not used"] if left else []
+
+    def other(self, raw: Any) -> "Intake | None":
+        """Another way to call a model that does not run as this intake calls it, or None: with the only tensor of a
+        mapping instead of the mapping, or without what only `**kwargs` would take."""
         inputs, _, _ = self._parts(raw)
         if callable(self.forward) or self.entry is not None or not isinstance(inputs, Mapping):
             return None
+        if (
+            self.everything
+            and self._call(raw, inputs)[1].keys() != replace(self, everything=False)._call(raw, inputs)[1].keys()
+        ):
+            return replace(self, everything=False)
         left_out = {*labelling.NAMES, self.labels if isinstance(self.labels, str) else ""}
         fit = [
             key
@@ -331,10 +358,11 @@ def run(model: nn.Module, batch: Batch, forward: Forward | None) -> Any:
 
 def _check_dtypes(model: nn.Module, batch: Batch, error: Exception) -> None:
     """Torch's words on inputs of another precision than the weights, as a refusal that says how to convert."""
-    words = ("same dtype", "scalar type", "should be the same", "expected m1 and m2")
+    words = ("same dtype", "scalar type", "should be the same", "expected m1 and m2", "not implemented for")
     if not isinstance(error, RuntimeError) or not any(word in str(error) for word in words):
         return
     inputs = {t.dtype for t in batch.inputs().values() if t.is_floating_point()}
+    inputs = inputs or {t.dtype for t in batch.inputs().values()}  # pictures of whole numbers
     weights = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(inputs) == len(weights) == 1 and inputs != weights and not torch.is_autocast_enabled("cpu"):
         raise _data_refusals.dtypes_differ(inputs.pop(), weights.pop()) from error

@@ -1,5 +1,6 @@
 """Data in any usual form, as a stream of batches."""
 
+import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -83,6 +84,7 @@ def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
     if isinstance(data, (str, bytes)):
         raise _data_refusals.data_not_understood(data)
     _refuse_tables(data)
+    _refuse_sparse(data)
     if isinstance(data, list) and _looks_like_pair(data):
         raise _data_refusals.list_for_tuple(data)
     if isinstance(data, Dataset) or (
@@ -113,6 +115,12 @@ def _refuse_tables(data: Any) -> None:
             raise _data_refusals.table_as_data(type(part).__name__)
 
 
+def _refuse_sparse(data: Any) -> None:
+    for part in (data, *(data if isinstance(data, tuple) else ())):
+        if type(part).__module__.startswith("scipy.sparse") and hasattr(part, "toarray"):
+            raise _data_refusals.sparse_data(f"scipy {type(part).__name__}")
+
+
 def _looks_like_pair(data: list[Any]) -> bool:
     """[x, y] of two arrays with one label per row: the tuple (x, y) was meant, since a list holds batches."""
     if len(data) != 2 or not all(isinstance(t, (Tensor, np.ndarray)) for t in data):
@@ -126,8 +134,9 @@ def _is_batches(data: Any) -> bool:
     if not isinstance(data, (list, tuple)) or not data:
         return isinstance(data, (list, tuple, Mapping))
     first = data[0]
-    is_sample = isinstance(first, (tuple, list)) and len(first) == 2 and np.ndim(first[1]) == 0
-    return not (is_sample and not isinstance(first[1], str))
+    if not isinstance(first, (tuple, list)) or len(first) != 2:
+        return True
+    return not (isinstance(first[1], (numbers.Number, np.generic, Tensor, np.ndarray)) and np.ndim(first[1]) == 0)
 
 
 def _as_tensors(tree: Any) -> Any:
@@ -141,9 +150,12 @@ def _as_tensors(tree: Any) -> Any:
 
 
 def _array(array: np.ndarray) -> Tensor:
-    """In native byte order, and copied where it may not be written to."""
+    """In native byte order, and copied where it may not be written to or runs backwards."""
     if array.dtype.kind not in "biufc":
         raise _data_refusals.not_numeric(str(array.dtype))
+    _check.refuse_masked(array, "data", "RA206")
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    return torch.from_numpy(np.require(array, requirements=["W"]))
+    return torch.from_numpy(np.require(array, requirements=["W"] if min(array.strides, default=0) >= 0 else ["W", "C"]))

@@ -37,6 +37,31 @@ def nothing_real(name: str, row: int, batch: int) -> InputError:
     )
 
 
+def mask_missing(name: str, batch: int) -> InputError:
+    return InputError(
+        "RA125",
+        f"batch {batch} (counted from 0) has no mask {name!r}, which the first batch has; means over padding and means "
+        "over real positions cannot be compared. Give it in every batch, or say mask=False where nothing is padded.",
+    )
+
+
+def labels_in_some(batch: int, first: bool) -> InputError:
+    found = "has no labels and the first has" if first else "has labels and the first has none"
+    return InputError(
+        "RA203",
+        f"batch {batch} (counted from 0) {found}; expected labels in every batch or in none. Give labels=False to "
+        "leave them out.",
+    )
+
+
+def sparse_data(kind: str) -> InputError:
+    return InputError(
+        "RA210",
+        f"the data hold a {kind}; samples of a sparse array cannot be cut into batches here. Give a dense array "
+        "(`.to_dense()`, `.toarray()`).",
+    )
+
+
 def no_mask_entry(place: int, raw: Any) -> InputError:
     what = f"a {type(raw).__name__}" + (f" of {len(raw)}" if isinstance(raw, (tuple, list)) else "")
     return InputError("RA210", f"`mask` is entry {place} of the batch, which is {what}.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FLAT_INPUT = 16384  # an input is kept whole up to this width, above as a grid of averages
-LEFT_OUT = ("RA106", "RA108", "RA111", "RA113", "RA115", "RA124")  # of layers that were not named
+LEFT_OUT = ("RA106", "RA109", "RA108", "RA111", "RA113", "RA115", "RA124")  # of layers that were not named
 QUANTIZED = (torch.quint8, torch.qint8, torch.qint32)
 
 
@@ -240,6 +240,12 @@ def _ancestors(name: str) -> list[str]:
 
 def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
     module, side = trace.modules[site.module], side_of(site, trace)
+    if (
+        not site.module
+        and len(trace.calls[""]) > 1
+        and (site.side == "in" or trace.outputs is trace.calls[""][0].outputs)
+    ):
+        raise _refusals.called_several_times(str(site), len(trace.calls[""]))
     site = replace(site, part=leaf.path if len(side) > 1 or site.part else site.part)
     if leaf.unreadable:
         raise _refusals.not_readable(str(site), leaf.unreadable)

@@ -1,6 +1,6 @@
 """Whether a mask means what its name says: checked once, by what moves when the inputs at its zeros change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,10 +18,16 @@ from repana.extraction.axes._masks import same_stream
 TOLERANCE, TOLERANCE_HALF = 1e-5, 1e-2  # of the features' size
 
 
-def check_masks(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> list[str]:
+def check_masks(
+    taps: Taps,
+    planned: tuple[Planned, ...],
+    trace: Trace,
+    everywhere: Callable[[], tuple[Taps, tuple[Planned, ...]]],
+) -> list[str]:
     """Refuse a mask whose zeros are the real positions; a note where the network mixes padding into real positions.
 
-    Inputs at the zeros of the mask are changed, then those at its ones. A mask is the right way round where the first
+    Inputs at the zeros of the mask are changed, then those at its ones, and where no layer asked for depends on either,
+    `everywhere` gives all others. A mask is the right way round where the first
     change leaves the features of real positions as they were; it is inverted where only the second does. Where both
     move them, a mask by the name of "attention_mask" is taken at its name, with a note, and any other is refused.
     """
@@ -40,6 +46,12 @@ def check_masks(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> list[
         if at_zeros is None or at_ones is None:
             continue
         (name, size), (_, other) = at_zeros, at_ones
+        if max(size, other) <= tolerance:  # no layer asked for looks at other positions; some other may
+            more, layers = everywhere()
+            at_zeros, at_ones = (_moved(more, layers, trace, key, real) for real in (mask, ~mask))
+            if at_zeros is not None and at_ones is not None and at_ones[1] <= tolerance < at_zeros[1]:
+                raise _refusals.mask_leaks(key, *at_zeros)
+            continue
         if size > tolerance and (other <= tolerance or not key.endswith((MASK, CONTENT))):
             raise _refusals.mask_leaks(key, name, size)
         if size > tolerance:

@@ -5,7 +5,7 @@ operations were silent about a layer.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -141,10 +141,10 @@ def probe(session: Session, intake: Intake, raw: Any, *, samples: int | str = SA
     try:
         return _probe(session, batch, intake.forward, samples), intake
     except Exception as error:
-        other = intake.single(raw)
+        other = intake.other(raw)
         if other is None or isinstance(error, torch.OutOfMemoryError):
             raise
-        return _probe(session, other.unpack(raw).to(session.device), intake.forward, samples), other
+        return probe(session, other, raw, samples=samples)
 
 
 def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int | str) -> Trace:
@@ -158,10 +158,12 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
             raise
         except Exception:
             trace = None  # the whole batch shows whether the model or the cut is to blame
-        if trace is not None and _unmet(trace.book, few):
+        if trace is not None and (trace.book.doubtful or _unmet(trace.book, few)):
             trace = None
     if trace is None:
         trace = _watched(session, whole, forward)
+        if trace.book.doubtful and _unmet(trace.book, whole):  # the first input has as many positions as samples came
+            trace = _watched(session, whole, forward, late=[trace.book.doubtful])
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
     trace.samples, trace.labels, trace.masks = batch.size, batch.labels, batch.masks
@@ -252,8 +254,10 @@ class _Pass:
         return found
 
 
-def _watched(session: Session, batch: Batch, forward: Forward | None) -> Trace:
-    """A pass under the watch. Attention's fused path shows nothing and is switched off for it."""
+def _watched(session: Session, batch: Batch, forward: Forward | None, late: Sequence[str] = ()) -> Trace:
+    """A pass under the watch; `late` inputs are not the first. Attention's fused path shows nothing and is switched
+    off for it.
+    """
     book = Book([*session.model.parameters(), *session.model.buffers()])
     watch = AxisWatch(book)
     batch = _with_padding(batch)
@@ -262,7 +266,7 @@ def _watched(session: Session, batch: Batch, forward: Forward | None) -> Trace:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with watch:
-            book.enter(batch.inputs(), batch.size, batch.axis, late=batch.late(), never=batch.single_items())
+            book.enter(batch.inputs(), batch.size, batch.axis, late=[*batch.late(), *late], never=batch.single_items())
             seen.run(session, batch, forward)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -12,7 +12,7 @@ from repana import _check
 from repana._activations import Activations, Classifier
 from repana._ambient import settled
 from repana._typing import IGNORED
-from repana.extraction import _refusals
+from repana.extraction import _data_refusals, _refusals
 from repana.extraction._auto import Head, find_head, logits_leaf
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Intake
@@ -204,8 +204,9 @@ def record(
 
     Raises ModelError (layers, layouts, poolings, masks, memory) or InputError (data, NaN or infinite activations).
     """
-    if max_samples is not None and max_samples < 0:
-        raise _check.negative("max_samples", max_samples)
+    for name, value in (("max_samples", max_samples), ("memory", memory)):
+        if value is not None and _check.whole(value, name) < 0:
+            raise _check.negative(name, value)
     inner, taken = unwrap(model)
     options = Options.of(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
@@ -277,7 +278,7 @@ def planned_of(
         "labels": "positions" if batch.position_labels or _of_tokens(planned, batch) else "samples",
     }
     taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)
-    masked = check_masks(taps, planned, trace)
+    masked = check_masks(taps, planned, trace, lambda: _everywhere(live, trace, options, facts))
     check_rows(trace.masks, masks_used(planned), 0)
     if at_stake(planned, trace):
         planned, more, leaf = _in_order(planned, check_order(taps, planned, trace), trace, leaf)
@@ -300,6 +301,16 @@ def planned_of(
     facts["head_layer"] = read
     notes += masked
     return Plan(planned, samples, tuple(notes), head, facts), options
+
+
+def _everywhere(
+    live: Session, trace: Trace, options: Options, facts: Mapping[str, Any]
+) -> tuple[Taps, tuple[Planned, ...]]:
+    """Every layer that can be read, for what the layers asked for do not show."""
+    sites = [replace(site, offered=True) for site in select(["*", "output"], trace)]
+    planned, _ = resolve(sites, trace, replace(options.reading, pool="auto"))
+    to_the_end = {**facts, "calls": _expected(planned)}
+    return Taps(live, Plan(planned, None, facts=to_the_end), options.intake.forward), planned
 
 
 def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
@@ -439,12 +450,15 @@ def passes(
     """Each batch with its pooled features, its logits and what its rows are of."""
     with session(model, options.device, options.dtype) as live:
         taps = Taps(live, planned, options.intake.forward)
-        number, used = -1, masks_used(planned.layers)
+        number, used, labelled = -1, masks_used(planned.layers), None
         for raw in raws:
             if is_empty(raw):
                 continue
             number += 1
             batch = options.intake.unpack(raw)
+            labelled = batch.labels is not None if labelled is None else labelled
+            if labelled != (batch.labels is not None):
+                raise _data_refusals.labels_in_some(number, labelled)
             check_rows(batch.masks, used, number)  # on the host, where it makes nothing wait
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)

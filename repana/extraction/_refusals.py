@@ -297,6 +297,14 @@ def no_part(address: str, parts: Sequence[str]) -> ModelError:
     return ModelError("RA108", f"{address!r} has no such part; it has {listed(parts, 8)}.")
 
 
+def called_several_times(address: str, calls: int) -> ModelError:
+    return ModelError(
+        "RA109",
+        f"{address!r}: `forward=` calls the model {calls} times for a batch, so this place has {calls} values. Name a "
+        "module inside with the call, such as 'layer@1', or call the model once.",
+    )
+
+
 def no_such_call(address: str, module: str, calls: int) -> ModelError:
     return ModelError("RA109", f"{address!r}: {module!r} ran {calls} time(s) per forward; wanted @1 to @{calls}.")
 

@@ -134,7 +134,8 @@ def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.
         if asked != found:
             raise _model_refusals.placed(str(device), how)
         return found
-    lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
+    held = [*model.named_parameters(), *model.named_buffers()]
+    lazy = [name for name, t in held if nn.parameter.is_lazy(t)]
     if lazy:
         raise _model_refusals.lazy_weights(lazy)
     meta = [name for name, p in model.named_parameters() if p.device.type == "meta"]

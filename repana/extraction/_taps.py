@@ -64,6 +64,8 @@ class Taps:
         self._output = output
 
     def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
+        if self._batch is None:  # the pass is read through other taps
+            return
         for p in wanted:
             if p.site.call in (None, call):
                 self._pooled[p.address] = self._pool(p, _tensor_at(tree, p.site))
@@ -96,6 +98,7 @@ class Taps:
         for p in self._plan.layers:
             if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
                 raise _refusals.missed(p.address, number, p.calls, self._seen[p.site.module])
+        self._batch = None
         features = {p.address: self._pooled[p.address] for p in self._plan.layers}
         for p in self._plan.layers:
             if features[p.address].shape[1] != p.width:

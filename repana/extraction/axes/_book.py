@@ -22,6 +22,7 @@ from repana.extraction.axes._labels import (
     Labels,
     Traced,
     size_of,
+    step_of,
 )
 
 
@@ -39,7 +40,14 @@ class Book:
         self._tensors = WeakIdKeyDictionary()
         self._nodes = 0
         self._storages = 0
+        self._slices: dict[tuple[int, int, int], int] = {}  # label, start, step -> label of the slice
         self._written: dict[int, int] = {}  # memory -> node of the last write into it
+
+    @property
+    def doubtful(self) -> str:
+        """The input taken for the samples that stood over positions of another input, if there is one."""
+        names = (name for label in self.labels.over_positions for name, _ in self.labels.origins(((label, 1),)))
+        return next(names, "")
 
     # --- tensors ------------------------------------------------------------------------------------------------------
 
@@ -121,13 +129,16 @@ class Book:
         return () if n == 1 else ((UNKNOWN, n),)
 
     def tidy(self, axis: Axis) -> Axis:
-        """Neighbouring factors of one label are one factor."""
-        out: list[Factor] = []
-        for label, n in axis:
-            if out and self.labels.find(out[-1][0]) == self.labels.find(label):
-                out[-1] = (label, out[-1][1] * n)
+        """Neighbouring factors of one label are one factor; in another order than they were split, a reordered one."""
+        out: list[tuple[int, int]] = []
+        for factor in axis:
+            label, n = factor
+            if n > 1 and out and self.labels.find(out[-1][0]) == self.labels.find(label):
+                in_order = step_of(out[-1]) == step_of(factor) * n
+                whole = Factor(label, out[-1][1] * n, step_of(factor))
+                out[-1:] = [whole] if in_order else self.shuffled((whole,))
             elif n > 1:
-                out.append((label, n))
+                out.append(factor)
         return tuple(out)
 
     def resized(self, axis: Axis, n: int) -> Axis:
@@ -150,6 +161,44 @@ class Book:
         if self.steps_and_samples(axis) is not None:
             return axis  # packed rows are put together step by step
         return ((self.labels.new(MOVED, self.labels.origins(axis)), size_of(axis)),)
+
+    def shuffled(self, axis: Axis) -> Axis:
+        """An axis whose entries were put into another order; of samples that ends what rows are known to be of."""
+        if not axis or not self.labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):
+            return self.moved(axis)
+        self.touch(axis)
+        return ((self.labels.new(REORDERED), size_of(axis)),)
+
+    def sliced(self, of: Traced, axis: Axis, start: int, step: int = 1) -> Axis:
+        """Positions, or places of a fresh buffer, from `start` on: the same slice of the same axis has the same label,
+        so that what is written back to where it was read has not moved."""
+        labels = self.labels
+        if not (start or step != 1) or not (labels.origins(axis) or not (of.live or of.raw or of.learned)):
+            return axis
+        if len(axis) != 1 or labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED | PRODUCED | NORMED):
+            return axis
+        key = (labels.find(axis[0][0]), start, step)
+        if key[0] == UNKNOWN or not (labels.origins(axis) or labels.rank(axis) == 1):
+            return axis
+        if key not in self._slices:
+            self._slices[key] = labels.new(MOVED, labels.origins(axis))
+        return ((self._slices[key], axis[0][1]),)
+
+    def place_of(self, axis: Axis) -> tuple[int, int]:
+        """Start and step of the slice that an axis is; (0, 1) of one that is none."""
+        root = self.labels.find(axis[0][0]) if len(axis) == 1 else UNKNOWN
+        found = (key for key, label in self._slices.items() if self.labels.find(label) == root)
+        return next(((start, step) for _, start, step in found), (0, 1))
+
+    def whole_of(self, axis: Axis) -> Axis:
+        """The axis that a slice was taken from, with the size of the slice; another axis as it is."""
+        root = self.labels.find(axis[0][0]) if len(axis) == 1 else UNKNOWN
+        found = (whole for (whole, _, _), label in self._slices.items() if self.labels.find(label) == root)
+        return next((((whole, axis[0][1]),) for whole in found), axis)
+
+    def sharing(self, storage: int) -> list[Traced]:
+        """What is known of the tensors of one memory."""
+        return [k for k in self._tensors.values() if k.storage == storage]
 
     def steps_and_samples(self, axis: Axis) -> tuple[Axis, Axis] | None:
         """Of a packed axis, the steps and the samples that it was made of."""
@@ -195,23 +244,25 @@ class Book:
 
         A stretch of axes that does not line up with the factors keeps a label only if it has just one.
         """
-        factors: list[Factor] = [f for axis in axes for f in axis]
+        factors: list[tuple[int, int]] = [f for axis in axes for f in axis]
         out: list[Axis] = []
         i = 0
         while i < len(shape):
-            wanted, got, j = shape[i], [], i + 1
-            while size_of(got) != wanted:
-                label, n = factors.pop(0) if factors else (UNKNOWN, 0)
+            expected, got, j = shape[i], [], i + 1
+            while size_of(got) != expected:
+                factor = factors.pop(0) if factors else (UNKNOWN, 0)
+                label, n = factor
                 if not n:
                     return None
-                rest = wanted // size_of(got) if wanted % size_of(got) == 0 else 0
+                rest = expected // size_of(got) if expected % size_of(got) == 0 else 0
                 if rest and rest < n and n % rest == 0 and j == i + 1:
-                    got.append((label, rest))
-                    factors.insert(0, (label, n // rest))
+                    step, inner = step_of(factor), n // rest
+                    got.append(Factor(label, rest, step * inner))
+                    factors.insert(0, Factor(label, inner, step))
                 else:
-                    got.append((label, n))
-                while wanted % size_of(got) and j < len(shape):  # does not line up: take more axes
-                    wanted, j = wanted * shape[j], j + 1
+                    got.append(factor)
+                while expected % size_of(got) and j < len(shape):  # does not line up: take more axes
+                    expected, j = expected * shape[j], j + 1
             if j == i + 1:
                 out.append(tuple(got))
             else:

@@ -37,18 +37,13 @@ def _reordered(book: Book, x: Tensor, outs: Outs, dims: Iterable[int]) -> Found:
     found: Found = []
     for out in outs:
         kept = [book.resized(axis, n) for axis, n in zip(axes, out.shape)]
-        found.append(
-            [shuffled(book, axis, n) if i in moved else axis for i, (axis, n) in enumerate(zip(kept, out.shape))]
-        )
+        found.append([book.shuffled(axis) if i in moved else axis for i, axis in enumerate(kept)])
     return found
 
 
-def shuffled(book: Book, axis: Axis, n: int) -> Axis:
-    """An axis whose entries were put into another order; of samples that ends what rows are known to be of."""
-    if n == 1 or not book.labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):
-        return book.moved(axis)
-    book.touch(axis)
-    return ((book.labels.new(REORDERED), n),)
+def channels(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
+    """`channel_shuffle`: the second axis."""
+    return _reordered(book, args[0], outs, [1])
 
 
 def _chosen(book: Book, axis: Axis, index: Tensor, n: int) -> Axis:
@@ -115,7 +110,7 @@ def index_select(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 def gather(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     x, i, d = book.known(args[0]), book.known(args[2]), args[1] % outs[0].ndim
     axes = [max(pair, key=book.labels.rank) for pair in zip(x.axes, i.axes)]
-    axes[d] = shuffled(book, book.resized(x.axes[d], outs[0].shape[d]), outs[0].shape[d])
+    axes[d] = book.shuffled(book.resized(x.axes[d], outs[0].shape[d]))
     return [axes]
 
 
@@ -130,7 +125,7 @@ def written(book: Book, name: str, args: Args, given: list[Traced]) -> None:
     """Something live was written into a fresh buffer: its axes become those of what was written."""
     for axis in (*given[0].axes, *given[-1].axes) if name != "copy" else ():
         book.touch(axis)
-    into, source = given[0], given[-1] if name in ("index_put", "copy") else [k for k in given if k.live][-1]
+    into, source = given[0], _source(name, given)
     index = book.known(args[2]) if name in GROUPING and isinstance(args[2], Tensor) else None
     if index is not None and args[1] == 0:
         _grouped(book, into, source, index)
@@ -138,11 +133,55 @@ def written(book: Book, name: str, args: Args, given: list[Traced]) -> None:
     for a, b in zip(into.axes[::-1], parts[::-1]):
         fresh = len(a) == 1 and book.labels.rank(a) == 1 and a[0][1] == size_of(b)
         grouped = index is not None and args[1] == 0 and a is into.axes[0]
-        if fresh and b and not grouped and UNKNOWN not in book.labels.roots(b):
-            book.labels.union(book.labels.mixture([b]), a[0][0])
+        placed = book.place_of(a) == book.place_of(b)  # of the same slice of both, the wholes stand for one another
+        if fresh and b and placed and not grouped and UNKNOWN not in book.labels.roots(b):
+            book.labels.union(book.labels.mixture([book.whole_of(b)]), book.whole_of(a)[0][0])
     for k in (into, into.base):
         if k is not None:
             k.live = True
+
+
+def misplaced(book: Book, name: str, args: Args, given: list[Traced]) -> dict[int, Axis]:
+    """Axes (counted from the last) of a tensor written to where entries left their places, and what they hold."""
+    into, source = given[0], given[-1]
+    axes: dict[int, Axis] = {}
+    if not source.live or (name == "scatter" and not (len(args) > 3 and isinstance(args[3], Tensor))):
+        return axes
+    if name == "copy":
+        for k, (a, b) in enumerate(zip(into.axes[::-1], source.axes[::-1]), 1):
+            if b and book.place_of(a) != book.place_of(b) and (book.labels.origins(b) or book.labels.origins(a)):
+                axes[-k] = b
+    elif name in ("index_copy", "scatter"):
+        d = args[1] % max(len(into.axes), 1) - len(into.axes)
+        in_order = name == "index_copy" and args[2].ndim == 1 and _counts(args[2])
+        axes |= {} if in_order or len(source.axes) < -d else {d: source.axes[d]}
+    elif name in ("index_put", "_index_put_impl"):
+        indices = [i for i in args[1] if i is not None]
+        numbers = all(i.dtype in (torch.int64, torch.int32) for i in indices)
+        if numbers and len(indices) == 1 and indices[0].ndim == 1 and not _counts(indices[0]):
+            d = next(k for k, i in enumerate(args[1]) if i is not None) - len(into.axes)
+            axes |= {d: source.axes[d]} if len(source.axes) >= -d else {}
+    elif name == "masked_scatter" and not into.live:
+        axes |= {k - len(into.axes): axis for k, axis in enumerate(source.axes)}
+    held = {d: book.whole_of(axis) for d, axis in axes.items()}
+    facts = SAMPLE | MAYBE_SAMPLE | REORDERED
+    return {d: book.shuffled(a) for d, a in held.items() if book.labels.origins(a) or book.labels.has(a, facts)}
+
+
+def leave(book: Book, into: Traced, axes: dict[int, Axis]) -> None:
+    """Everything that shares the memory written to holds entries in other places."""
+    labels = book.labels
+    for d, other in axes.items():
+        own = into.axes[d]
+        roots = labels.roots(book.whole_of(own)) | labels.roots(own)
+        for k in book.sharing(into.storage):
+            for j, axis in enumerate(k.axes):
+                if len(axis) == 1 and len(other) == 1 and labels.roots(axis) <= roots:
+                    k.axes[j] = ((other[0][0], size_of(axis)),)
+
+
+def _source(name: str, given: list[Traced]) -> Traced:
+    return given[-1] if name in ("index_put", "_index_put_impl", "copy") else [k for k in given if k.live][-1]
 
 
 def _unpacked(book: Book, place: int, axis: Axis) -> Axis:
@@ -189,6 +228,7 @@ def _grouped(book: Book, into: Traced, source: Traced, index: Traced) -> None:
 
 RULES = {
     "sort": ranked, "argsort": ranked, "topk": topk, "flip": flip, "roll": roll,
+    "channel_shuffle": channels, "native_channel_shuffle": channels,
     "index": index, "index_select": index_select, "gather": gather, "grid_sampler_2d": grid_sampler,
     "grid_sampler_3d": grid_sampler, "grid_sampler": grid_sampler,
 }  # fmt: skip

@@ -22,12 +22,27 @@ MOVED = 512  # positions that no longer stand where their input has them: flippe
 NOT_SAMPLE = 128  # may have held samples, but stood over positions of an input
 UNKNOWN = 0  # the label of an axis of which nothing is known
 
-Factor = tuple[int, int]
-Axis = tuple[Factor, ...]
+
+class Factor(tuple[int, int]):
+    """A label and a size. `step` tells how far apart the entries lie on the axis that the factor was split from."""
+
+    step: int
+
+    def __new__(cls, label: int, size: int, step: int = 1) -> "Factor":
+        made = super().__new__(cls, (label, size))
+        made.step = step
+        return made
+
+
+Axis = tuple[tuple[int, int], ...]
 Origin = tuple[str, int]  # input and axis of it
 
 
-def size_of(axis: Iterable[Factor]) -> int:
+def step_of(factor: tuple[int, int]) -> int:
+    return factor.step if isinstance(factor, Factor) else 1
+
+
+def size_of(axis: Iterable[tuple[int, int]]) -> int:
     return math.prod(n for _, n in axis)
 
 
@@ -40,6 +55,7 @@ class Labels:
         self._origins: list[frozenset[Origin]] = [frozenset()]
         self._mixtures: dict[frozenset[int], int] = {}
         self._met: set[tuple[int, int]] = set()
+        self.over_positions: set[int] = set()  # labels of samples that stood over positions of another input
         self.groups: dict[int, str] = {}  # rows of this label were gathered into groups by that input
         self.indexed: dict[str, Factor] = {}  # values of that input index the axis of this label and size
 
@@ -121,6 +137,11 @@ class Labels:
             kinds = self._facts[a] & (SAMPLE | MAYBE_SAMPLE), self._facts[b] & (SAMPLE | MAYBE_SAMPLE)
             if MAYBE_SAMPLE in kinds and (kinds[0] | kinds[1]) & SAMPLE:
                 self.union(a, b)
+            elif SAMPLE in kinds and 0 in kinds:
+                first, other = (a, b) if kinds[0] else (b, a)
+                names = {name for name, _ in self._origins[first]}
+                if any(i and name not in names for name, i in self._origins[other]):
+                    self.over_positions.add(first)
             elif self._origins[a] and self._origins[b] and not (kinds[0] | kinds[1]) & SAMPLE:
                 self._met.add((a, b))
                 if bool(kinds[0]) != bool(kinds[1]):

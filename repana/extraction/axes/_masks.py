@@ -30,7 +30,7 @@ def masks_of(labels: Labels, layout: Layout, axes: Sequence[Axis], masks: Mappin
         ours = [n for n, k in masks.items() if mine & {stream(label) for label, _ in k.axes[-1]} - {0}]
         if not ours:
             ours = _by_name(labels, factors, masks)
-        moved = labels.has(factors, MOVED)
+        moved = labels.has(factors, MOVED) or len(factors) > 1  # copies or parts of the positions, one behind the other
         fit = [n for n in ours if size_of(masks[n].axes[-1]) == size and not moved]
         if len(fit) == 1:
             found[axis] = fit[0]

@@ -19,7 +19,7 @@ RESIZING = frozenset([
     "max_pool3d_with_indices", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "adaptive_avg_pool1d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
     "fractional_max_pool2d", "fractional_max_pool3d", "max_unpool2d", "max_unpool3d", "pixel_shuffle",
-    "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle", "upsample_nearest1d", "upsample_nearest2d",
+    "pixel_unshuffle", "upsample_nearest1d", "upsample_nearest2d",
     "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d",
     "upsample_trilinear3d", "_upsample_nearest_exact1d", "_upsample_nearest_exact2d",
     "_upsample_nearest_exact3d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_fft_r2c", "_fft_c2r",
@@ -31,6 +31,8 @@ REDUCING = frozenset([
     "aminmax", "count_nonzero", "mode",
 ])  # fmt: skip
 WRITING = frozenset(["copy", "index_put", "index_copy", "index_add", "scatter_add", "scatter_reduce", "masked_scatter"])
+RUNNING = frozenset(["cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"])
+PLACING = frozenset(["copy", "index_put", "_index_put_impl", "index_copy", "scatter", "masked_scatter"])
 VIEWING = frozenset([
     "view", "_unsafe_view", "_reshape_alias", "permute", "transpose", "t", "unsqueeze", "squeeze", "detach",
     "alias", "clone", "_to_copy", "_softmax", "_log_softmax",

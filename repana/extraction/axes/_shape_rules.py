@@ -68,8 +68,14 @@ def unbind(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 
 
 def split(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
-    axes = book.known(args[0]).axes
-    return [[book.resized(axis, n) for axis, n in zip(axes, out.shape)] for out in outs]
+    x, found, start = book.known(args[0]), [], 0
+    d = (args[2] if len(args) > 2 else kwargs.get("dim", 0)) % len(x.axes)
+    for out in outs:
+        axes = [book.resized(axis, n) for axis, n in zip(x.axes, out.shape)]
+        axes[d] = book.sliced(x, axes[d], start)
+        start += out.shape[d]
+        found.append(axes)
+    return found
 
 
 def unfold(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
@@ -109,10 +115,9 @@ def slices(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     """A slice that does not begin at the front, or leaves entries out, moves what is left."""
     x, d = args[0], (args[1] if len(args) > 1 else kwargs.get("dim", 0)) % args[0].ndim
     axes = [book.resized(axis, n) for axis, n in zip(book.known(x).axes, outs[0].shape)]
-    start = args[2] if len(args) > 2 else kwargs.get("start")
+    start = ((args[2] if len(args) > 2 else kwargs.get("start")) or 0) % max(x.shape[d], 1)
     step = args[4] if len(args) > 4 else kwargs.get("step", 1)
-    if (start or 0) % max(x.shape[d], 1) or step != 1:
-        axes[d] = book.moved(axes[d])
+    axes[d] = book.sliced(book.known(x), axes[d], start, step)
     return [axes]
 
 

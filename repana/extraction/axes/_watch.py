@@ -124,11 +124,19 @@ class AxisWatch(TorchDispatchMode):
         if not given or name.startswith("new_"):
             return [[book.constant(n) for n in out.shape] for out in outs]
         if name in ops.ALIKE and isinstance(args[0], Tensor):
+            if name in ops.RUNNING:
+                book.touch(before[0].axes[args[1] % max(given[0].ndim, 1)])
+            left = _gather_rules.misplaced(book, name, args, before) if name in ops.PLACING else {}
             if name in ops.WRITING and live and not before[0].live:
                 _gather_rules.written(book, name, args, before)
             elif name in _gather_rules.GROUPING and live:
                 _gather_rules.grouped(book, args, before[0], before)
-            return [book.broadcast([before[0].axes], out.shape) for out in outs]
+            if op.func._schema.is_mutable:
+                _gather_rules.leave(book, before[0], left)
+            axes = [*before[0].axes]
+            for d, axis in left.items():
+                axes[d] = axis
+            return [book.broadcast([axes], out.shape) for out in outs]
         if torch.Tag.pointwise in op.func.tags or name in ops.ELEMENTWISE:
             return [self._elementwise(name, before, out) for out in outs]
         if name in ops.RESIZING and outs[0].ndim == given[0].ndim:

@@ -2,7 +2,7 @@
 show."""
 
 from repana.extraction.axes._book import Book
-from repana.extraction.axes._labels import CONTRACTED, NORMED, PRODUCED, SAMPLE, Axis, size_of
+from repana.extraction.axes._labels import CONTRACTED, MIXED, NORMED, PRODUCED, SAMPLE, Axis, size_of
 from repana.extraction.axes._shape_rules import Args, Found, Options, Outs
 
 
@@ -51,7 +51,9 @@ def convolution(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     made: Axis = ((labels.mixture([w.axes[1]]), n),) if transposed and w.axes[1] else w.axes[0]
     made = () if n == 1 else made if size_of(made) == n else book.constant(n)
     if not w.live:
-        labels.mark(made, PRODUCED)
+        read = labels.origins(x.axes[1]) or labels.has(x.axes[1], MIXED)
+        others = any(labels.has(axis, PRODUCED | NORMED) for axis in x.axes[2:])
+        labels.mark(made, PRODUCED | (MIXED if read and others else 0))  # over tokens, if others are features
     return [[x.axes[0], made, *(book.resized(axis, m) for axis, m in zip(x.axes[2:], out.shape[2:]))]]
 
 
