@@ -136,7 +136,8 @@ def _is_batches(data: Any) -> bool:
     first = data[0]
     if not isinstance(first, (tuple, list)) or len(first) != 2:
         return True
-    return not (isinstance(first[1], (numbers.Number, np.generic, Tensor, np.ndarray)) and np.ndim(first[1]) == 0)
+    second: Any = first[1]
+    return not (isinstance(second, (numbers.Number, np.generic, Tensor, np.ndarray)) and np.ndim(second) == 0)
 
 
 def _as_tensors(tree: Any) -> Any:

@@ -57,7 +57,7 @@ class Labels:
         self._met: set[tuple[int, int]] = set()
         self.over_positions: set[int] = set()  # labels of samples that stood over positions of another input
         self.groups: dict[int, str] = {}  # rows of this label were gathered into groups by that input
-        self.indexed: dict[str, Factor] = {}  # values of that input index the axis of this label and size
+        self.indexed: dict[str, tuple[int, int]] = {}  # values of that input index the axis of this label and size
 
     def new(self, facts: int = 0, origins: Iterable[Origin] = ()) -> int:
         self._parent.append(len(self._parent))
