@@ -68,9 +68,10 @@ class Estimate:
     """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
 
     `flags` say the same as the note, for what reads estimates; a `Note` brings its own. `label` is a name that goes
-    with the value, as that of the chosen layer. `null` is the value expected without any relation between features and
-    labels, with its own range. `calibrated` is the estimate less the bias of a sample of this size, where it was asked
-    for.
+    with the value, as that of the chosen layer. `null` is what the same estimator gives without any relation between
+    features and labels, with the range that holds such a value as often as the level says; `p` is the probability of a
+    value at least as good there, one-sided, from so many `permutations` of labels. `calibrated` is the estimate less
+    the bias of a sample of this size, where it was asked for.
     """
 
     value: float
@@ -81,6 +82,8 @@ class Estimate:
     null: float = NAN
     null_low: float = NAN
     null_high: float = NAN
+    p: float = NAN
+    permutations: int = 0
     calibrated: "Estimate | None" = None
     flags: tuple[Flag, ...] = ()
     label: str = ""
@@ -120,11 +123,13 @@ def as_table(result: object) -> str:
     shown = {name: e for name, e in named.items() if isinstance(e, Estimate) and Flag.NOT_APPLICABLE not in e.flags}
     lines = [
         f"<tr><th>{name}</th><td>{number(e.value)}</td><td>{span(e.low, e.high)}</td><td>{number(e.null)}</td>"
-        f"<td>{html.escape(e.note)}</td></tr>"
+        f"<td>{number(e.p)}</td><td>{html.escape(e.note)}</td></tr>"
         for name, e in shown.items()
     ]
     level = percent(getattr(result, "settings", {}).get("level", LEVEL))
-    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>note</th></tr>"
+    head = (
+        f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>p</th><th>note</th></tr>"
+    )
     arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")

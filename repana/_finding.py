@@ -8,9 +8,11 @@ from functools import cached_property
 from repana._estimate import span
 from repana._numbers import number
 from repana._results import Report, Row, penultimate
+from repana.statistics.permutation import adjusted
 
 SEVERITIES = ("issue", "tip", "passed", "not applicable")
 ISSUE, TIP, PASSED, ABSENT = SEVERITIES
+ALPHA = 0.05  # of p adjusted over layers, from which a value is not distinguishable from its null
 SHOWN = 4  # layers or values named in a sentence
 
 
@@ -66,6 +68,10 @@ class View:
         analyzer, _, wanted = name.partition(".")
         split = split or self.splits[0]
         return tuple(sorted(self._of_run.get((split, analyzer, wanted), ()), key=lambda r: r.depth))
+
+    def p(self, name: str, split: str | None = None) -> dict[str, float]:
+        """p of a quantity by layer, adjusted over the layers."""
+        return adjusted(self.rows(name, split))
 
     def at(self, name: str, layer: str | None = None, split: str | None = None) -> Row | None:
         """The row at one layer, by default at the input of the classifier."""

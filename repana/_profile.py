@@ -23,6 +23,8 @@ from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once, reinitialised
 
+PERMUTATIONS = 199  # of which 5 to either side lie outside the 95 % range
+
 
 @renamed(replicates="bootstrap", null="permutations")
 @settled()
@@ -37,7 +39,7 @@ def profile(
     step: int | float | None = None,
     split: str = "train",
     convention: str = "papyan",
-    permutations: int = 20,
+    permutations: int = PERMUTATIONS,
     bootstrap: int = 100,
     level: float = 0.95,
     seed: int = 0,
@@ -58,8 +60,8 @@ def profile(
       (features, labels), or of summaries such as `Moments` by annotation, that returns a number, an `Estimate` or a
       dataclass of them; or an `Analyzer`, which also says labels and units.
       `convention`: see `neural_collapse`.
-    - `permutations`: label permutations for the value without class structure; `bootstrap`: of the bootstrap; 0 for
-      none.
+    - `permutations`: label permutations, for p and the value without class structure; `bootstrap`: of the bootstrap; 0
+      for none.
     - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).

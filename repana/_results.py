@@ -47,6 +47,8 @@ class Row:
     note: str
     flags: tuple[str, ...] = ()
     label: str = ""
+    p: float = math.nan
+    permutations: int = 0
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
@@ -170,11 +172,11 @@ class Report:
         return tuple(sorted(found, key=lambda r: r.depth))
 
     def series(self, quantity: str, *, run: str | None = None, split: str | None = None) -> "pd.DataFrame":
-        """One quantity by layer: columns value, low, high, null, null_low, null_high, n, note."""
+        """One quantity by layer: columns value, low, high, null, null_low, null_high, p, n, note."""
         import pandas as pd
 
         rows = self.select(quantity, run=run, split=split)
-        names = ("value", "low", "high", "null", "null_low", "null_high", "n", "note")
+        names = ("value", "low", "high", "null", "null_low", "null_high", "p", "n", "note")
         index = pd.Index([row.layer for row in rows], name="layer")
         return pd.DataFrame({name: [getattr(row, name) for row in rows] for name in names}, index=index)
 
@@ -358,15 +360,6 @@ def concat(reports: "Iterable[Report] | Mapping[str, Report]") -> Report:
     )
 
 
-def within_null(row: Row) -> bool:
-    """Whether the interval of a value overlaps the range that it has without class structure."""
-    if not math.isfinite(row.null) or not math.isfinite(row.value):
-        return False
-    low, high = (row.low, row.high) if math.isfinite(row.low) else (row.value, row.value)
-    bottom, top = (row.null_low, row.null_high) if math.isfinite(row.null_low) else (row.null, row.null)
-    return low <= top and bottom <= high
-
-
 def closest_pairs(grid: np.ndarray, pairs: int) -> list[tuple[int, int]]:
     """The pairs (i, j), i > j, with the largest values, the largest first; those without a value stay out."""
     rows, columns = np.tril_indices(len(grid), -1)
@@ -391,7 +384,7 @@ def penultimate(report: Report, run: str | None = None) -> str:
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:
     """A line of the report from an estimate."""
-    kept = ("value", "low", "high", "null", "null_low", "null_high", "n", "note", "label")
+    kept = ("value", "low", "high", "null", "null_low", "null_high", "n", "note", "label", "p", "permutations")
     values = {name: getattr(estimate, name) for name in kept} | {"note": str(estimate.note)}
     where = {"run": run, "split": split, "layer": layer, "depth": depth}
     flags = tuple(map(str, estimate.flags))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 
 from repana import _report_refusals
 
-FORMAT = 3  # 1 had no digests, 1 and 2 no flags, labels and quantities; they are read and completed
+FORMAT = 4  # 1 had no digests, 1 and 2 no flags, labels and quantities, 1 to 3 no p; they are read and completed
 ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
 KINDS: dict[Any, str] = {str: "string", int: "int64", float: "float64", tuple[str, ...]: "list"}
 
@@ -79,6 +80,10 @@ def read(
         raise _report_refusals.damaged(
             folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)
         ) from None
+    if found < 4 and columns:
+        rows = len(next(iter(columns.values())))
+        columns.setdefault("p", [math.nan] * rows)
+        columns.setdefault("permutations", [0] * rows)
     if found < 3:
         _complete(columns)
         for p in (provenance, *provenance.get("runs", ())):

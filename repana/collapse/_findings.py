@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from repana._estimate import Flag
-from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, null, value
+from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, null, value
 from repana._numbers import number
 from repana._results import closest_pairs
 from repana.errors import RepanaError
@@ -41,7 +41,9 @@ def variability(view: View) -> Finding:
 
 def simplex(view: View) -> Finding:
     """Whether class means form a simplex equiangular tight frame at the input of the classifier: passed where the ETF
-    error is at most 0.1. It ranges from 0 to 2 (Zhu et al. 2021), and is trivially 0 for two classes.
+    error is at most 0.1 and less than under permuted labels (p < 0.05 after Holm over the layers): the means of random
+    classes are close to a simplex in many dimensions too. It ranges from 0 to 2 (Zhu et al. 2021), and is trivially 0
+    for two classes.
     """
     row = view.at(PREFIX + "etf_error")
     if row is None:
@@ -50,7 +52,10 @@ def simplex(view: View) -> Finding:
         return Finding(ABSENT, f"At {row.layer}: {row.note}.")
     against = f", {null(row)} without class structure" if math.isfinite(row.null) else ""
     text = f"The ETF error of class means at {row.layer} is {value(row)}{against} (0: a simplex, 2: opposite)."
-    return Finding(PASSED if row.value <= CLOSE else TIP, text, (row.layer,))
+    p = view.p(PREFIX + "etf_error").get(row.layer)
+    if p is not None and p >= ALPHA:
+        text += " Permuted labels give as little."
+    return Finding(PASSED if row.value <= CLOSE and (p is None or p < ALPHA) else TIP, text, (row.layer,))
 
 
 def duality(view: View) -> Finding:
@@ -96,14 +101,19 @@ def closest(view: View) -> Finding:
 
 
 def held_out(view: View) -> Finding:
-    """Whether collapse is seen on held-out data: passed where held-out NC1 is at most twice the training NC1. Collapse
-    is known to be weaker there (Hui, Belkin & Nakkiran 2022).
+    """Whether collapse is seen on held-out data: passed where held-out NC1 is at most twice the training NC1, and
+    both are less than under permuted labels (p < 0.05 after Holm over the layers). Collapse is known to be weaker there
+    (Hui, Belkin & Nakkiran 2022).
     """
     if len(view.splits) < 2:
         return Finding(ABSENT, "There is one split only; give `held_out=`.")
     train, other = (view.at(PREFIX + "nc1", split=split) for split in view.splits[:2])
     if train is None or other is None or not (train.value > 0 and math.isfinite(other.value)):
         return Finding(ABSENT, "NC1 of both splits is not in the report.")
+    for split in view.splits[:2]:
+        if view.p(PREFIX + "nc1", split).get(view.last, 0.0) >= ALPHA:
+            where = split.replace("_", " ")
+            return Finding(ABSENT, f"NC1 at {view.last} is not less than under permuted labels on {where}.")
     times = other.value / train.value
     names = [split.replace("_", " ") for split in view.splits[:2]]
     text = f"NC1 at {view.last} is {value(train)} on {names[0]} and {value(other)} on {names[1]}"

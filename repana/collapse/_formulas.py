@@ -1,6 +1,7 @@
-"""The formulas of neural collapse on class means, class scatter and a classifier. Plain float64 tensors in, floats out.
+"""The formulas of neural collapse on class means, class scatter and a classifier, in float64.
 
 M (c, d) are class means, Mc = M - g the centred ones, W (c, d) classifier rows, G a (c, c) Gram matrix, J = I - 11'/c.
+Leading axes are replicates: (..., c, d) in, (...) out.
 """
 
 import math
@@ -9,14 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import nnls
 from torch import Tensor
 
 from repana._typing import Means, PerClass
-from repana.summaries.resampling import working
 
 NAN = float("nan")
+PAIRS = 4096  # of class means whose difference is taken at a time
 EQUAL = 1e-14  # squared distance of two class means, in variances, below which only rounding sets them apart
 
 
@@ -45,35 +46,47 @@ CONVENTIONS = {
 class Geometry:
     """Class means through one (c, c) Gram matrix, around the mean of class means; everything else is derived from it.
 
-    `basis` (r, d) spans the centred means; `spectrum` (r,) are the squared singular values along it.
+    `spectrum` (..., c) are the squared singular values, ascending, 0 where only rounding is left; `basis` (..., c, d)
+    spans the centred means, with rows of zeros there.
     """
 
-    mean: Means
+    mean: Float[Tensor, "*b c d"]
     count: PerClass
-    centre: Float[Tensor, " d"]
-    gram: Float[Tensor, "c c"]
-    vectors: Float[Tensor, "c r"]
-    spectrum: Float[Tensor, " r"]
+    centre: Float[Tensor, "*b d"]
+    gram: Float[Tensor, "*b c c"]
+    vectors: Float[Tensor, "*b c c"]
+    spectrum: Float[Tensor, "*b c"]
 
     @property
-    def basis(self) -> Float[Tensor, "r d"]:
-        return (self.vectors / self.spectrum.sqrt()).T @ (self.mean - self.centre)
+    def basis(self) -> Float[Tensor, "*b c d"]:
+        scaled = self.vectors * _or_zero(self.spectrum.rsqrt())[..., None, :]
+        return scaled.mT @ (self.mean - self.centre[..., None, :])
+
+    @property
+    def rank(self) -> Int[Tensor, "*b"]:
+        return (self.spectrum > 0).sum(-1)
 
 
-def geometry_of(mean: Means, trace: PerClass, count: PerClass) -> Geometry:
+def _or_zero(values: Tensor) -> Tensor:
+    """0 in place of what is infinite."""
+    return torch.where(values.isinf(), 0.0, values)
+
+
+def geometry_of(mean: Float[Tensor, "*b c d"], trace: Float[Tensor, "*b c"], count: PerClass) -> Geometry:
     """The Gram matrix of centred means in float64, and its eigenvectors of non-zero length.
 
     Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps; so are
     those that differences of equal means can have, given the spread within classes and the distance from the origin.
     """
-    g = mean.mean(0)
-    centred = mean - g
-    gram = centred @ centred.T
+    g, c = mean.mean(-2), mean.shape[-2]
+    centred = mean - g[..., None, :]
+    gram = centred @ centred.mT
     values, vectors = torch.linalg.eigh(gram)
     eps = torch.finfo(torch.float64).eps
-    floor = len(mean) * (1e-14 * float(trace.sum() / count.sum()) + 100 * eps**2 * float(g.square().sum()))
-    kept = values > max(10 * len(values) * eps * float(values[-1]), floor, 1e-300)
-    return Geometry(mean, count, g, gram if bool(kept.any()) else gram * 0, vectors[:, kept], values[kept])
+    floor = c * (1e-14 * trace.sum(-1) / count.sum() + 100 * eps**2 * g.square().sum(-1))
+    least = torch.maximum(10 * c * eps * values[..., -1], floor).clamp_min(1e-300)
+    spectrum = torch.where(values > least[..., None], values, 0.0)
+    return Geometry(mean, count, g, gram * (spectrum > 0).any(-1)[..., None, None], vectors, spectrum)
 
 
 def class_weights(count: Tensor, kind: str) -> PerClass:
@@ -82,84 +95,97 @@ def class_weights(count: Tensor, kind: str) -> PerClass:
     return share if kind == "sample" else torch.full_like(share, 1 / len(share))
 
 
-def global_mean(mean: Means, count: Tensor, convention: Convention) -> Float[Tensor, " d"]:
+def global_mean(mean: Float[Tensor, "*b c d"], count: Tensor, convention: Convention) -> Float[Tensor, "*b d"]:
     return class_weights(count, convention.centre) @ mean
 
 
-def centred_gram(geometry: Geometry, convention: Convention) -> Float[Tensor, "c c"]:
+def centred_gram(geometry: Geometry, convention: Convention) -> Float[Tensor, "*b c c"]:
     """(M - g)(M - g)' for the global mean g of the convention."""
     if convention.centre == "class":
         return geometry.gram
     p = class_weights(geometry.count, convention.centre)
     row = geometry.gram @ p
-    return geometry.gram - row[:, None] - row + p @ row
+    return geometry.gram - row[..., :, None] - row[..., None, :] + (row @ p)[..., None, None]
 
 
-def raw_gram(geometry: Geometry) -> Float[Tensor, "c c"]:
+def raw_gram(geometry: Geometry) -> Float[Tensor, "*b c c"]:
     """MM', around the origin."""
-    along = (geometry.mean - geometry.centre) @ geometry.centre
-    return geometry.gram + along[:, None] + along + geometry.centre @ geometry.centre
+    g = geometry.centre
+    along = ((geometry.mean - g[..., None, :]) @ g[..., None])[..., 0]
+    return geometry.gram + along[..., :, None] + along[..., None, :] + g.square().sum(-1)[..., None, None]
 
 
-def trace_ratio(geometry: Geometry, within: Float[Tensor, "r r"], convention: Convention) -> float:
+def trace_ratio(geometry: Geometry, within: Float[Tensor, "*b c c"], convention: Convention) -> Float[Tensor, "*b"]:
     """tr(Sw Sb^+), divided by c where the convention says so; infinite when the class means coincide.
 
     `within` is Sw in the coordinates of the basis, where Sb has full rank, so no pseudo-inverse of a (d, d) matrix is
     formed; the published definition is unchanged, since Sb^+ vanishes outside the span of the centred means.
     """
-    if not len(geometry.spectrum):
-        return math.inf
-    weight = class_weights(geometry.count, convention.between)
+    kept, weight = geometry.spectrum > 0, class_weights(geometry.count, convention.between)
     if convention.centre == "class" and convention.between == "class":
-        value = float((within.diagonal() / geometry.spectrum).sum()) * len(weight)
+        along = within.diagonal(dim1=-2, dim2=-1)
+        value = torch.where(kept, along / geometry.spectrum, 0.0).sum(-1) * len(weight)
     else:
-        coordinates = geometry.vectors * geometry.spectrum.sqrt()
-        coordinates = coordinates - class_weights(geometry.count, convention.centre) @ coordinates
-        between = coordinates.T @ (weight[:, None] * coordinates)
-        value = float(torch.linalg.solve(between, within).trace())
-    return value / len(weight) if convention.per_class else value
+        coordinates = geometry.vectors * geometry.spectrum.sqrt()[..., None, :]
+        coordinates = coordinates - (class_weights(geometry.count, convention.centre) @ coordinates)[..., None, :]
+        between = coordinates.mT @ (weight[:, None] * coordinates)
+        between = between + torch.diag_embed((~kept).to(between))  # where the means do not vary
+        value = torch.linalg.solve(between, within).diagonal(dim1=-2, dim2=-1).sum(-1)
+    value = value / len(weight) if convention.per_class else value
+    return torch.where(kept.any(-1), value, math.inf)
 
 
-def between_trace(geometry: Geometry, convention: Convention) -> float:
+def between_trace(geometry: Geometry, convention: Convention) -> Float[Tensor, "*b"]:
     """tr Sb."""
-    return float(class_weights(geometry.count, convention.between) @ centred_gram(geometry, convention).diagonal())
+    squares = centred_gram(geometry, convention).diagonal(dim1=-2, dim2=-1)
+    return squares @ class_weights(geometry.count, convention.between)
 
 
-def within_trace(trace: PerClass, count: PerClass, convention: Convention) -> float:
+def within_trace(trace: Float[Tensor, "*b c"], count: PerClass, convention: Convention) -> Float[Tensor, "*b"]:
     """tr Sw."""
-    return float((class_weights(count, convention.within) / count) @ trace)
+    return trace @ (class_weights(count, convention.within) / count)
 
 
-def cdnv_grid(geometry: Geometry, trace: PerClass) -> Float[Tensor, "c c"]:
+def cdnv_grid(geometry: Geometry, trace: Float[Tensor, "*b c"]) -> Float[Tensor, "*b c c"]:
     """V_ij = (v_i + v_j) / (2 |m_i - m_j|^2), v_c = trace_c / n_c; NaN on the diagonal, infinite for equal means."""
     variance = trace / geometry.count
-    squares = geometry.gram.diagonal()
-    distance = squares[:, None] + squares - 2 * geometry.gram
-    close = distance < 1e-6 * (squares[:, None] + squares)  # cancelled: take the differences themselves
-    close.fill_diagonal_(False)
-    for i, j in close.nonzero().tolist():
-        distance[i, j] = (geometry.mean[i] - geometry.mean[j]).square().sum()
-    grid = (variance[:, None] + variance) / (2 * distance)
-    grid[distance <= EQUAL * (variance[:, None] + variance)] = math.inf
-    grid.fill_diagonal_(NAN)
-    return grid
+    both = variance[..., :, None] + variance[..., None, :]
+    distance = squared_distances(geometry)
+    grid = torch.where(distance <= EQUAL * both, math.inf, both / (2 * distance))
+    return grid.masked_fill(torch.eye(grid.shape[-1], dtype=torch.bool, device=grid.device), NAN)
 
 
-def off_diagonal(matrix: Float[Tensor, "c c"]) -> Tensor:
+def squared_distances(geometry: Geometry) -> Float[Tensor, "*b c c"]:
+    """|m_i - m_j|^2 from the Gram matrix, and from the differences themselves where that cancels."""
+    squares = geometry.gram.diagonal(dim1=-2, dim2=-1)
+    both = squares[..., :, None] + squares[..., None, :]
+    distance = both - 2 * geometry.gram
+    close = distance < 1e-6 * both
+    close.diagonal(dim1=-2, dim2=-1).fill_(False)
+    for at in close.nonzero().split(PAIRS):
+        *replicate, i, j = at.unbind(1)
+        apart = geometry.mean[(*replicate, i)] - geometry.mean[(*replicate, j)]
+        distance[(*replicate, i, j)] = apart.square().sum(-1)
+    return distance
+
+
+def off_diagonal(matrix: Float[Tensor, "*b c c"]) -> Float[Tensor, "*b p"]:
     """The entries i < j."""
-    i, j = torch.triu_indices(len(matrix), len(matrix), 1, device=matrix.device)
-    return matrix[i, j]
+    c = matrix.shape[-1]
+    i, j = torch.triu_indices(c, c, 1, device=matrix.device)
+    return matrix[..., i, j]
 
 
-def coefficient_of_variation(values: Tensor) -> float:
-    """Population standard deviation over mean."""
-    return float(values.std(correction=0) / values.mean()) if float(values.mean()) != 0 else NAN
+def coefficient_of_variation(values: Float[Tensor, "*b n"]) -> Float[Tensor, "*b"]:
+    """Population standard deviation over mean; NaN where that is 0."""
+    mean = values.mean(-1)
+    return torch.where(mean != 0, values.std(-1, correction=0) / mean, NAN)
 
 
-def cosines(gram: Float[Tensor, "c c"]) -> Float[Tensor, "c c"]:
+def cosines(gram: Float[Tensor, "*b c c"]) -> Float[Tensor, "*b c c"]:
     """Cosines between rows, from their Gram matrix; NaN for a row of length 0."""
-    length = gram.diagonal().clamp_min(0).sqrt()
-    return gram / length / length[:, None]
+    length = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    return gram / length[..., None, :] / length[..., :, None]
 
 
 def simplex(c: int, like: Tensor) -> Float[Tensor, "c c"]:
@@ -168,20 +194,18 @@ def simplex(c: int, like: Tensor) -> Float[Tensor, "c c"]:
     return (eye - 1 / c) / math.sqrt(c - 1)
 
 
-def gram_distance(gram: Float[Tensor, "c c"], target: Float[Tensor, "c c"]) -> float:
-    """|G/|G|_F - T/|T|_F|_F, in [0, 2]."""
-    size = float(gram.norm())
-    return float((gram / size - target / target.norm()).norm()) if size > 0 else NAN
+def gram_distance(gram: Float[Tensor, "*b c c"], target: Float[Tensor, "*e c c"]) -> Float[Tensor, "*b"]:
+    """|G/|G|_F - T/|T|_F|_F, in [0, 2]; NaN where either is 0."""
+    sizes = [torch.linalg.matrix_norm(m, keepdim=True) for m in (gram, target)]
+    return torch.linalg.matrix_norm(gram / sizes[0] - target / sizes[1])
 
 
-def orthogonality_error(gram: Float[Tensor, "c c"], target: PerClass | None) -> float:
+def orthogonality_error(gram: Float[Tensor, "*b c c"], target: PerClass | None) -> Float[Tensor, "*b"]:
     """Distance to a general orthogonal frame: to diag(target), or, without a target, to the Gram's own diagonal."""
-    if target is None:
-        target = gram.diagonal()
-    return gram_distance(gram, torch.diag(target)) if float(target.norm()) > 0 else NAN
+    return gram_distance(gram, torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1) if target is None else target))
 
 
-def uniformity(cosine: Tensor, kernel: str, s: float) -> tuple[float, float]:
+def uniformity(cosine: Float[Tensor, "*b p"], kernel: str, s: float) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
     """Mean and population variance over pairs of an energy of unit rows: distance, -log distance, or Riesz.
 
     Read from the cosines of the pairs: |u_i - u_j|^2 = 2 - 2 cos. Riesz energies are sign(s) |u_i - u_j|^-s.
@@ -193,9 +217,9 @@ def uniformity(cosine: Tensor, kernel: str, s: float) -> tuple[float, float]:
         energy = -0.5 * squared.log()
     else:
         energy = math.copysign(1.0, s) * torch.exp(-0.5 * s * squared.log())
-    if bool(torch.isinf(energy).any()):
-        return math.inf, NAN
-    return float(energy.mean()), float(energy.var(correction=0))
+    infinite = torch.isinf(energy).any(-1)
+    mean = torch.where(infinite, math.inf, energy.mean(-1))
+    return mean, torch.where(infinite, NAN, energy.var(-1, correction=0))
 
 
 def one_vs_rest(rows: Means) -> float:
@@ -217,37 +241,12 @@ def one_vs_rest(rows: Means) -> float:
     return min(distances)
 
 
-def self_duality(centred: Means, weight: Means) -> float:
-    """|W/|W|_F - Mc/|Mc|_F|_F^2 (Papyan)."""
-    sizes = float(weight.norm()), float(centred.norm())
-    return float((weight / sizes[0] - centred / sizes[1]).square().sum()) if min(sizes) > 0 else NAN
+def self_duality(centred: Float[Tensor, "*b c d"], weight: Means) -> Float[Tensor, "*b"]:
+    """|W/|W|_F - Mc/|Mc|_F|_F^2 (Papyan); NaN where either is 0."""
+    sizes = [torch.linalg.matrix_norm(m, keepdim=True) for m in (weight, centred)]
+    return (weight / sizes[0] - centred / sizes[1]).square().sum((-2, -1))
 
 
-def row_cosines(centred: Means, weight: Means) -> Tensor:
+def row_cosines(centred: Float[Tensor, "*b c d"], weight: Means) -> Float[Tensor, "*b c"]:
     """cos(w_c, m_c - g) of every class."""
-    return torch.nn.functional.cosine_similarity(centred, weight, dim=1)
-
-
-def equal_means(mean: Means) -> Tensor:
-    """Which classes share their mean exactly with another class."""
-    _, inverse, count = torch.unique(mean, dim=0, return_inverse=True, return_counts=True)
-    return count[inverse] > 1
-
-
-def nearest_mean(features: Tensor, mean: Means) -> Tensor:
-    """The index of the nearest class mean, argmax of (x - g).m - |m|^2/2 with m = mean - g.
-
-    Centring first keeps float32 features exact enough when they sit far from the origin.
-    """
-    g = mean.mean(0)
-    work = working(features)
-    if not 1e-12 < float((mean - g).abs().max()) < 1e12:  # products would leave float32
-        work = torch.float64
-    centred = (mean - g).to(work)
-    bias = -0.5 * (mean - g).square().sum(1).to(work)
-    shift = g.to(work)
-    out = torch.empty(len(features), dtype=torch.int64, device=features.device)
-    for start in range(0, len(features), 4096):
-        rows = features[start : start + 4096].to(work) - shift
-        out[start : start + 4096] = torch.addmm(bias, rows, centred.T).argmax(1)
-    return out
+    return torch.nn.functional.cosine_similarity(centred, weight, dim=-1)

@@ -1,13 +1,15 @@
 """Neural collapse of one sample of the data: what class means, class scatter and the classifier determine."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from repana._estimate import NAN
+from repana._typing import PerClass
 from repana.collapse import _formulas as formulas
 from repana.summaries.resampling import Sample
 
@@ -28,86 +30,111 @@ class Setting:
     ddof: int
 
 
-def measure(sample: Sample, setting: Setting, geometry: formulas.Geometry | None = None) -> dict[str, float]:
-    """Every quantity that class means, class scatter and the classifier determine."""
-    values: dict[str, float] = {}
-    how, count = setting.convention, sample.count
-    if geometry is None:
-        geometry = formulas.geometry_of(sample.mean, sample.trace, count)
+def measure(samples: Sequence[Sample], setting: Setting, *, hulls: bool = True) -> dict[str, Float[Tensor, " b"]]:
+    """Every quantity that class means, class scatter and the classifier determine, for each of several samples of the
+    same classes. Without `hulls` the one-vs-rest distance, an optimisation a class, is left out.
+    """
+    count = samples[0].count
+    mean, trace = torch.stack([s.mean for s in samples]), torch.stack([s.trace for s in samples])
+    return measured(samples, formulas.geometry_of(mean, trace, count), trace, setting, hulls=hulls)
+
+
+def measured(
+    samples: Sequence[Sample],
+    geometry: formulas.Geometry,
+    trace: Float[Tensor, "b c"],
+    setting: Setting,
+    *,
+    hulls: bool = True,
+) -> dict[str, Float[Tensor, " b"]]:
+    """`measure`, where the geometry is known."""
+    values: dict[str, Tensor] = {}
+    how, count = setting.convention, geometry.count
     if "nc1" in setting.families:
-        law, wanted = formulas.CONVENTIONS["he_su"], "law" in setting.families
-        basis = geometry.basis
-        plain = how.centre == how.between == "class" and not wanted  # Sb is diagonal along the basis
-        within = sample.within(basis, formulas.class_weights(count, how.within), diagonal=plain)
+        law, with_law = formulas.CONVENTIONS["he_su"], "law" in setting.families
+        plain = how.centre == how.between == "class" and not with_law  # Sb is diagonal along the basis
+        within = _within(samples, geometry, formulas.class_weights(count, how.within), diagonal=plain)
         pooled = within
-        if wanted and how.within != law.within and int(count.min()) != int(count.max()):
-            pooled = sample.within(basis, formulas.class_weights(count, law.within))
+        if with_law and how.within != law.within and int(count.min()) != int(count.max()):
+            pooled = _within(samples, geometry, formulas.class_weights(count, law.within), diagonal=False)
         between = formulas.between_trace(geometry, how)
-        spread = formulas.within_trace(sample.trace, count, how)
-        pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, sample.trace))
+        spread = formulas.within_trace(trace, count, how)
+        pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, trace))
         values |= {
             "nc1": formulas.trace_ratio(geometry, within, how),
-            "quotient": spread / between if between > 0 else math.inf,
-            "cdnv": float(pairs.mean()),
+            "quotient": torch.where(between > 0, spread / between, math.inf),
+            "cdnv": pairs.mean(-1),
             "cdnv_median": _median(pairs),
-            "cdnv_max": float(pairs.max()),
-            "rank": float(len(geometry.spectrum)),
+            "cdnv_max": pairs.amax(-1),
+            "rank": geometry.rank.double(),
         }
-        if wanted:
+        if with_law:
             values["fuzziness"] = formulas.trace_ratio(geometry, pooled, law)
     if "nc2" in setting.families:
-        values |= _geometry(geometry, setting)
+        values |= _geometry(geometry, setting, hulls=hulls)
     if "nc3" in setting.families and setting.weight is not None:
-        values |= _duality(geometry, setting, setting.weight)
-    return values
+        values |= _duality(geometry, setting, setting.weight, hulls=hulls)
+    return {name: value.expand(len(samples)).cpu() for name, value in values.items()}
 
 
-def _geometry(geometry: formulas.Geometry, setting: Setting) -> dict[str, float]:
-    c, d = geometry.mean.shape
+def _within(
+    samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass, *, diagonal: bool
+) -> Float[Tensor, "b c c"]:
+    """Sw of every sample along the basis of its means."""
+    found = geometry.gram.new_zeros(geometry.gram.shape)
+    for into, sample, basis, kept in zip(found, samples, geometry.basis, geometry.spectrum > 0):
+        at = kept.nonzero()[:, 0]
+        if len(at):
+            into[at[:, None], at] = sample.within(basis[at], weight, diagonal=diagonal)
+    return found
+
+
+def _geometry(geometry: formulas.Geometry, setting: Setting, *, hulls: bool) -> dict[str, Tensor]:
+    c, d = geometry.mean.shape[-2:]
     gram, raw = formulas.centred_gram(geometry, setting.convention), formulas.raw_gram(geometry)
-    norms = gram.diagonal().clamp_min(0).sqrt()
+    norms = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     cosines = formulas.off_diagonal(formulas.cosines(gram))
     energy, variance = formulas.uniformity(cosines, setting.kernel, setting.riesz)
-    spread = float(norms.std(correction=setting.ddof) / norms.mean()) if float(norms.mean()) > 0 else NAN
+    middle = norms.mean(-1)
     values = {
-        "equinorm": spread,
-        "equiangularity": float((cosines + 1 / (c - 1)).abs().mean()),
-        "cosine_std": float(cosines.std(correction=0)),
+        "equinorm": torch.where(middle > 0, norms.std(-1, correction=setting.ddof) / middle, NAN),
+        "equiangularity": (cosines + 1 / (c - 1)).abs().mean(-1),
+        "cosine_std": cosines.std(-1, correction=0),
         "etf_error": formulas.gram_distance(gram, formulas.simplex(c, gram)),
         "of_error": formulas.gram_distance(raw, torch.eye(c, dtype=raw.dtype, device=raw.device)),
         "gof_error": formulas.orthogonality_error(raw, setting.gof_target),
         "uniformity": energy,
         "uniformity_variance": variance,
     }
-    if d + 1 < c <= WIDEST_HULL and setting.weight is None:
-        values["one_vs_rest"] = formulas.one_vs_rest(geometry.mean)
+    if hulls and d + 1 < c <= WIDEST_HULL and setting.weight is None:
+        values["one_vs_rest"] = torch.tensor([formulas.one_vs_rest(mean) for mean in geometry.mean])
     return values
 
 
-def _duality(geometry: formulas.Geometry, setting: Setting, weight: Tensor) -> dict[str, float]:
+def _duality(geometry: formulas.Geometry, setting: Setting, weight: Tensor, *, hulls: bool) -> dict[str, Tensor]:
     g = formulas.global_mean(geometry.mean, geometry.count, setting.convention)
-    centred, c = geometry.mean - g, len(geometry.mean)
+    centred, c = geometry.mean - g[..., None, :], geometry.mean.shape[-2]
     simplex = formulas.simplex(c, centred)
     cosines = formulas.row_cosines(centred, weight)
-    zhu = formulas.gram_distance(weight @ centred.T, simplex)
+    zhu = formulas.gram_distance(weight @ centred.mT, simplex)
     papyan = formulas.self_duality(centred, weight)
     values = {
         "classifier_equinorm": formulas.coefficient_of_variation(weight.norm(dim=1)),
         "classifier_etf_error": formulas.gram_distance(weight @ weight.T, simplex),
         "self_duality": zhu if setting.convention.duality == "zhu" else papyan,
         "duality_zhu": zhu,
-        "duality_cosine": float(cosines.mean()),
+        "duality_cosine": cosines.mean(-1),
         "duality_variation": formulas.coefficient_of_variation(cosines),
     }
-    if c > centred.shape[1] + 1 and c <= WIDEST_HULL:
-        values["one_vs_rest"] = formulas.one_vs_rest(weight)
+    if hulls and c > centred.shape[-1] + 1 and c <= WIDEST_HULL:
+        values["one_vs_rest"] = torch.tensor(formulas.one_vs_rest(weight))
     if setting.bias is not None:
-        values["bias_collapse"] = float((weight @ g + setting.bias).norm())
+        values["bias_collapse"] = (g @ weight.T + setting.bias).norm(dim=-1)
     return values
 
 
-def _median(values: Tensor) -> float:
+def _median(values: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
     """The mean of the two middle values of an even number; infinite where those are."""
-    ordered = values.sort().values
-    middle = len(ordered) // 2
-    return float(ordered[middle]) if len(ordered) % 2 else float(ordered[middle - 1] + ordered[middle]) / 2
+    ordered = values.sort(-1).values
+    middle = ordered.shape[-1] // 2
+    return ordered[..., middle] if ordered.shape[-1] % 2 else (ordered[..., middle - 1] + ordered[..., middle]) / 2

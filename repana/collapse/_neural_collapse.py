@@ -1,9 +1,10 @@
 """Neural collapse: how far class features have shrunk to their means, and the means and classifier to a frame."""
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -16,12 +17,28 @@ from repana._measure import Logits, Reference
 from repana._renamed import renamed
 from repana._typing import Array, Features, Labels
 from repana.collapse import _formulas as formulas
-from repana.collapse._inputs import centres_of, per_class, prepare
-from repana.collapse._measures import Setting, measure
+from repana.collapse._inputs import Inputs, centres_of, per_class, prepare
+from repana.collapse._measures import Setting, measure, measured
+from repana.collapse._nearest_mean import equal_means, nearest_mean, permuted_accuracies
 from repana.statistics.intervals import from_jackknife, from_replicates, proportion
-from repana.summaries.discriminant import Discriminant
+from repana.statistics.permutation import against
+from repana.summaries.discriminant import WIDEST, Discriminant
 from repana.summaries.moments import Moments
-from repana.summaries.resampling import Sample, affordable, bootstrapped, permuted
+from repana.summaries.resampling import (
+    BLOCK_BYTES,
+    FEWEST,
+    Sample,
+    affordable,
+    affordable_permutations,
+    bootstrapped,
+    permuted,
+    permuted_orders,
+    working,
+)
+
+T = TypeVar("T")
+VARIABILITY = ("nc1", "quotient", "fuzziness", "cdnv", "cdnv_median", "cdnv_max")
+HIGHER = ("one_vs_rest", "duality_cosine")  # of which more is better
 
 FAMILIES = ("nc1", "law", "nc2", "nc3", "nc4", "vci")
 ABSENT = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("not applicable"))
@@ -186,46 +203,49 @@ def neural_collapse(
 
     subset = moments.n != len(x)
     sample = Sample.of(moments, x, slot, centres)
-    geometry = formulas.geometry_of(sample.mean, sample.trace, sample.count)
-    values = measure(sample, setting, geometry)
+    trace = sample.trace[None]
+    geometry = formulas.geometry_of(sample.mean[None], trace, sample.count)
+    values = {name: float(value) for name, value in measured([sample], geometry, trace, setting).items()}
     rank = int(values.pop("rank", -1))
-    afford = affordable(bootstrap, len(x), moments.d, len(moments.classes))
-    generator = torch.Generator().manual_seed(seed)
     own = Moments.of(x, given.codes).to(x.device) if subset else moments
-    boots = [measure(s, setting) for s in bootstrapped(x, slot, own, afford, generator, centres)] if bootstrap else []
-    nulls = []
-    for shuffled, at in permuted(x, slot, permutations, generator, centres):
-        measured = measure(shuffled, setting)
-        guess = formulas.nearest_mean(x, shuffled.mean)
-        chance = NAN if subset or reference is not None else _share(guess, at)
-        nulls.append({**_rescaled(measured, moments, len(x)), "ncc_accuracy": chance})
+    boots = _replicates(given, own, setting, centres, bootstrap, seed)
+    nulls = _permuted(given, own, setting, centres, permutations, seed)
+    kept = values
+    if subset:  # the permuted values are of these rows, and so is what they are compared with
+        kept = {name: float(v) for name, v in measure([Sample.of(own, x, slot, centres)], setting).items()}
     notes = _notes(moments, values, setting, rank, given.empty)
-    replicas = {name: [r[name] for r in boots] for name in values}
+    replicas = {name: boots.get(name, []) for name in values}
     if subset:
         replicas = {name: _centred(found, values[name]) for name, found in replicas.items()}
+    scale = _shrinks(moments, len(x))
     found = {
-        name: from_replicates(
-            value,
-            replicas[name],
-            n=moments.n,
-            level=level,
-            bounds=BOUNDS.get(name, (0.0, math.inf)),
-            note=notes.get(name, ""),
-            null=[r[name] for r in nulls],
+        name: _beside(
+            from_replicates(
+                value,
+                replicas[name],
+                n=moments.n,
+                level=level,
+                bounds=BOUNDS.get(name, (0.0, math.inf)),
+                note=notes.get(name, ""),
+            ),
+            nulls.get(name, []),
+            name,
+            level,
+            kept[name],
+            scale if name in VARIABILITY else 1.0,
         )
         for name, value in values.items()
     }
     deleted: list[float] = []
     if "vci" in families:
-        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, bootstrap > 0, level, seed)
+        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, bootstrap > 0, permutations, level, seed)
     if "nc4" in families:
-        shuffled_accuracy = [r["ncc_accuracy"] for r in nulls]
-        found |= _decisions(x, given.codes, given.decision, reference or moments, shuffled_accuracy, level)
+        found |= _decisions(given, reference, nulls.get("ncc_accuracy", []), subset, permutations, level, seed)
     return NeuralCollapse(
         **found,
-        cdnv_grid=formulas.cdnv_grid(geometry, sample.trace).cpu(),
-        class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention)).cpu(),
-        mean_spectrum=geometry.spectrum.sqrt().flip(0).cpu(),
+        cdnv_grid=formulas.cdnv_grid(geometry, trace)[0].cpu(),
+        class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention))[0].cpu(),
+        mean_spectrum=geometry.spectrum[geometry.spectrum > 0].sqrt().flip(0).cpu(),
         bootstrap={name: torch.tensor(replicas[name]) for name in values if boots},
         jackknife={"vci": torch.tensor(deleted)} if deleted else {},
         classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
@@ -238,8 +258,8 @@ def neural_collapse(
             "around": around,
             "equinorm_ddof": ddof,
             "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
-            "bootstrap": len(boots),
-            "permutations": len(nulls),
+            "bootstrap": len(boots.get("nc1", next(iter(boots.values()), []))),
+            "permutations": max(map(len, nulls.values()), default=0),
             "level": level,
             "seed": seed,
             "ignored": given.ignored,
@@ -287,41 +307,126 @@ def _check_options(
             raise _check.negative(name, count)
 
 
-def _rescaled(null: dict[str, float], moments: Moments, kept: int) -> dict[str, float]:
-    """A null of the kept rows, for values of all rows: without class structure Sb shrinks as 1 / (n - c)."""
+def _replicates(
+    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, bootstrap: int, seed: int
+) -> dict[str, list[float]]:
+    """Every quantity of bootstrap samples drawn within classes."""
+    if not bootstrap:
+        return {}
+    count = affordable(bootstrap, len(given.x), moments.d, len(moments.classes))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = bootstrapped(given.x, given.slot, moments, count, generator, centres)
+    return _by_name(measure(some, setting) for some in batched(drawn, _block(moments)))
+
+
+def _permuted(
+    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, permutations: int, seed: int
+) -> dict[str, list[float]]:
+    """Every quantity under permuted labels. A hull for every class costs so much that few permutations have it."""
+    if not permutations:
+        return {}
+    x, (n, d), c = given.x, given.x.shape, len(moments.classes)
+    count = affordable_permutations(permutations, n, d, c)
+    total = None
+    if d <= WIDEST and centres is None:
+        rows = (x.double() - x.double().mean(0)).to(working(x))
+        total = (rows.T @ rows).double()
+    found: list[dict[str, Tensor]] = []
+    for some in permuted(x, given.slot, count, seed):
+        for samples in batched(some.samples(total, centres), _block(moments)):
+            hulls = sum(map(_length, found)) < FEWEST - 1
+            found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
+            if hulls and len(samples) > FEWEST - 1:
+                found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
+        if centres is None:
+            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some), dtype=torch.float64)})
+    return _by_name(found)
+
+
+def _length(values: Mapping[str, Tensor]) -> int:
+    return max((len(v) for v in values.values()), default=0)
+
+
+def _by_name(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.items():
+            found.setdefault(name, []).extend(values.tolist())
+    return found
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most so many, in order."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _block(moments: Moments) -> int:
+    """How many samples are measured at a time."""
+    c, d = len(moments.classes), moments.d
+    return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))
+
+
+def _shrinks(moments: Moments, kept: int) -> float:
+    """Of a null of the kept rows, for values of all rows: without class structure Sb shrinks as 1/(n - c)."""
     c = len(moments.classes)
-    factor = (moments.n - c) / max(kept - c, 1)
-    grows = ("nc1", "quotient", "fuzziness", "cdnv", "cdnv_median", "cdnv_max")
-    return {name: value * factor if name in grows else value for name, value in null.items()}
+    return (moments.n - c) / max(kept - c, 1)
+
+
+def _beside(e: Estimate, permuted: list[float], name: str, level: float, value: float, scale: float) -> Estimate:
+    """With its null and p; the null in the scale of the estimate's number of samples."""
+    if not permuted:
+        return e
+    e = against(e, permuted, better="higher" if name in HIGHER else "lower", level=level, value=value)
+    return replace(e, null=e.null * scale, null_low=e.null_low * scale, null_high=e.null_high * scale)
 
 
 def _decisions(
-    x: Tensor, codes: Tensor, decision: Tensor | None, reference: Moments, null: list[float], level: float
+    given: Inputs,
+    reference: Moments | None,
+    permuted_shares: list[float],
+    subset: bool,
+    permutations: int,
+    level: float,
+    seed: int,
 ) -> dict[str, Estimate]:
-    """What the network says against what the nearest class mean says.
+    """What the network says against what the nearest class mean says; the accuracy of the latter without the sample
+    that is read, or by the means of the reference.
 
     Classes without a mean are no candidates, and samples whose nearest mean two classes share are left out.
     """
-    reference = reference.to(x.device)
-    at = formulas.nearest_mean(x, reference.mean)
-    tied = formulas.equal_means(reference.mean)[at]
-    nearest, truth, clear = reference.classes[at], codes.to(x.device), ~tied
+    x, truth = given.x, given.codes.to(given.x.device)
+    moments = (reference or given.moments).to(x.device)
+    at = nearest_mean(x, moments.mean)
+    tied = equal_means(moments.mean)
+    nearest, clear = moments.classes[at], ~tied[at]
     n, decided = len(truth), int(clear.sum())
-    note = (
-        Flag.TIES.note(f"{n - decided} samples left out: their nearest class mean is that of two classes")
-        if decided < n
-        else ""
-    )
-    by_chance = math.fsum(null) / len(null) if null else NAN
-    hits = int((nearest == truth)[clear].sum())
-    found = {"ncc_accuracy": proportion(hits, decided, level=level, note=note, null=by_chance)}
-    if decision is None:
+    note = ""
+    if decided < n:
+        note = Flag.TIES.note(f"{n - decided} samples left out: their nearest class mean is that of two classes")
+    if reference is None:
+        place = nearest_mean(x, moments.mean, given.slot, moments.count)
+        known = ~tied[place]
+        right = (moments.classes[place] == truth)[known]
+        found = {"ncc_accuracy": proportion(int(right.sum()), int(known.sum()), level=level, note=note)}
+        shares, value = permuted_shares, None
+        if subset and permuted_shares:
+            own = Moments.of(x, given.codes).to(x.device)
+            value = float((nearest_mean(x, own.mean, given.slot, own.count) == given.slot).double().mean())
+    else:
+        guess, right = nearest[clear], truth[clear]
+        orders = permuted_orders(decided, permutations, seed).to(x.device)
+        shares, value = [float((guess == right[order]).double().mean()) for order in orders], None
+        found = {"ncc_accuracy": proportion(int((guess == right).sum()), decided, level=level, note=note)}
+    found["ncc_accuracy"] = against(found["ncc_accuracy"], shares, better="higher", level=level, value=value)
+    if given.decision is None:
         return found
-    agree = int((decision == nearest)[clear].sum())
+    agree = int((given.decision == nearest)[clear].sum())
     return found | {
         "nc4": proportion(agree, decided, level=level, note=note),
         "nc4_mismatch": proportion(decided - agree, decided, level=level, note=note),
-        "accuracy": proportion(int((decision == truth).sum()), n, level=level),
+        "accuracy": proportion(int((given.decision == truth).sum()), n, level=level),
     }
 
 
@@ -331,27 +436,35 @@ def _vci(
     moments: Moments,
     discriminant: Discriminant | None,
     interval: bool,
+    permutations: int,
     level: float,
     seed: int,
 ) -> tuple[Estimate, list[float]]:
     """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes, and its jackknife values."""
     if discriminant is None:
-        discriminant = Discriminant.of(x, codes, jackknife=20 if interval else 0, seed=seed)
+        groups = 20 if interval else 0
+        discriminant = Discriminant.of(x, codes, jackknife=groups, permutations=permutations, seed=seed)
     n, c = discriminant.n, len(moments.classes)
 
-    def index(canonical: Tensor) -> float:
-        kept = canonical[canonical > 1e-12]
-        return float(1 - kept.sum() / len(kept)) if len(kept) else NAN
+    def index(canonical: Tensor) -> Tensor:
+        kept = canonical > 1e-12
+        return 1 - torch.where(kept, canonical, 0.0).sum(-1) / torch.where(kept.any(-1), kept.sum(-1), torch.nan)
 
-    value = index(discriminant.canonical)
+    value = float(index(discriminant.canonical))
     note = ""
     if math.isnan(value):
         note = discriminant.reason or Flag.COINCIDING_MEANS.note("the class means coincide: rank(Sb) = 0")
     elif n - 1 <= discriminant.rank:
         note = Flag.TRIVIAL.note(f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0")
-    null = [1 - max(c - 1, discriminant.rank) / (n - 1)] if 0 < discriminant.rank < n - 1 else []
-    deleted = [index(part.canonical) for part in discriminant.deleted]
-    return from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, null=null), deleted
+    null = 1 - max(c - 1, discriminant.rank) / (n - 1) if 0 < discriminant.rank < n - 1 else NAN
+    deleted = [float(index(part.canonical)) for part in discriminant.deleted]
+    e = from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, corrected=False)
+    e = replace(e, null=null)
+    if discriminant.permuted is not None:
+        own = None if discriminant.kept is None else float(index(discriminant.kept.canonical))
+        shown = against(e, index(discriminant.permuted.canonical).tolist(), better="lower", level=level, value=own)
+        e = shown if own is None else replace(e, p=shown.p, permutations=shown.permutations)
+    return e, deleted
 
 
 def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank: int, empty: int) -> dict[str, str]:
@@ -398,7 +511,3 @@ def _centred(replicates: list[float], value: float) -> list[float]:
         return replicates
     middle = math.fsum(map(math.log, finite)) / len(finite)
     return [value * math.exp(math.log(r) - middle) for r in finite]
-
-
-def _share(guess: Tensor, truth: Tensor) -> float:
-    return float((guess == truth).double().mean())

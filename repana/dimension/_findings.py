@@ -5,6 +5,7 @@ from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
 PREFIX = "dimension."
 FINE, COARSE = "two_nn_ml", "gride_16"
 UNLIKE = 1.5  # samples of one split over those of another, from which estimates of both are not to be compared
+EVEN = 1.08  # calibrated over raw, up to which scales are compared: beyond it samples are few, and bias sets them apart
 SHORT = 1.15  # calibrated over raw, from which samples are few
 
 
@@ -23,13 +24,19 @@ def peak(view: View) -> Finding:
 def scales(view: View) -> Finding:
     """Whether the estimate of the two nearest neighbours and that of neighbours 16 and 32 agree: a tip names the layers
     whose intervals lie apart. There the dimension depends on the scale, and no single number describes the layer;
-    curvature and noise do this, and a sample too small for a high dimension (Schulte & Ruegamer 2026).
+    curvature and noise do this (Schulte & Ruegamer 2026). Layers whose calibrated dimension is more than 8 % above
+    the raw one are left out: there the sample is too small for the dimension, and coarse scales fall short for that
+    alone.
     """
     coarse = {r.layer: r for r in view.rows(PREFIX + COARSE)}
     pairs = [(r, coarse[r.layer]) for r in view.rows(PREFIX + FINE) if r.layer in coarse]
     pairs = [(a, b) for a, b in pairs if a.low == a.low and b.low == b.low]
     if not pairs:
         return Finding(ABSENT, "No layer has estimates with intervals at two scales.")
+    calibrated = {r.layer: r.value for r in view.rows(PREFIX + "two_nn_calibrated")}
+    pairs = [(a, b) for a, b in pairs if not calibrated.get(a.layer, a.value) > EVEN * a.value]
+    if not pairs:
+        return Finding(ABSENT, "Samples are too few for the dimension of every layer to compare scales.")
     apart = [(a, b) for a, b in pairs if a.low > b.high or b.low > a.high]
     if not apart:
         return Finding(PASSED, f"Estimates at neighbours 2 and 32 agree at all {len(pairs)} layers.")

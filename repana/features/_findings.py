@@ -4,6 +4,7 @@ import math
 
 from repana._estimate import Flag
 from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+from repana.features._across_layers import RANDOM
 from repana.features._complexity import ROWS_A_UNIT
 
 MOST = 0.5  # of the features, whose onset is looked for
@@ -24,15 +25,19 @@ def early(view: View) -> Finding:
 
 
 def relation(view: View) -> Finding:
-    """Whether the decision rests on simple features: the rank correlation of complexity and importance. A tip where it
-    lies above its range without relation: the complex features are then the important ones.
+    """Whether the decision rests on simple features: the rank correlation of complexity and importance against that of
+    the network with new random weights, in which unit scale and sparsity drive both already. Passed where it lies
+    below the range in which one more such network would lie, a tip where it lies above: the complex features are then
+    the important ones. Not applicable without `baselines=`.
     """
     row = view.at("complexity_vs_importance.rank_correlation", "")
     if row is None or not math.isfinite(row.value):
         return Finding(ABSENT, "Complexity and importance of features were not measured together.")
     rho = f"Spearman's rho of complexity and importance over {row.n} features is {value(row)}"
+    if row.label != RANDOM:
+        return Finding(ABSENT, f"{rho}; compare it with re-initialised networks (baselines=3).")
     if row.null_low <= row.value <= row.null_high:
-        return Finding(PASSED, f"{rho}, within what permutations give: neither kind is preferred.")
+        return Finding(TIP, f"{rho}, within what re-initialised networks give: training prefers neither kind.")
     if row.value > 0:
         return Finding(TIP, f"{rho}: the decision rests on the complex features.")
     return Finding(PASSED, f"{rho}: the decision rests on the simple features.")

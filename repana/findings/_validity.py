@@ -3,8 +3,7 @@
 import math
 
 from repana._estimate import Flag
-from repana._finding import ABSENT, ISSUE, PASSED, TIP, Finding, View, listed
-from repana._results import within_null
+from repana._finding import ABSENT, ALPHA, ISSUE, PASSED, TIP, Finding, View, listed
 
 FEW = 10  # samples of a class below which intervals are rough
 UNEVEN = 1.5  # largest class over smallest, above which the conventions of neural collapse differ visibly
@@ -29,20 +28,24 @@ def measured(view: View) -> Finding:
 
 
 def clear_of_null(view: View) -> Finding:
-    """Whether the headline values differ from what the same features give under labels without meaning. A value whose
-    interval overlaps that range (20 label permutations by default, or a closed form) shows no class structure.
+    """Whether the headline values are better than what the same features give under permuted labels: a tip names those
+    whose one-sided p, after Holm over the layers, is 0.05 or more. They show no class structure.
     """
-    rows = [r for name in view.report.headline for r in view.rows(name) if math.isfinite(r.null)]
+    of = [(r, view.p(name)) for name in view.report.headline for r in view.rows(name)]
+    rows = [(r, p[r.layer]) for r, p in of if r.layer in p]
     if not rows:
-        return Finding(ABSENT, "No values without class structure were computed (no labels, or permutations=0).")
-    inside = [r for r in rows if within_null(r)]
+        return Finding(ABSENT, "No p-values were computed (no labels, or permutations=0).")
+    inside = [r for r, p in rows if p >= ALPHA]
     if not inside:
-        return Finding(PASSED, f"None of {len(rows)} headline values overlaps its range without class structure.")
+        return Finding(PASSED, f"All {len(rows)} headline values are better than under permuted labels (p < 0.05).")
     by_title: dict[str, list[str]] = {}
     for r in inside:
         by_title.setdefault(view.title(r), []).append(r.layer)
     text = "; ".join(f"{name} at {listed(layers)}" for name, layers in by_title.items())
-    return Finding(TIP, f"Do not read these as structure: {text}.", tuple(dict.fromkeys(r.layer for r in inside)))
+    text = f"Not distinguishable from permuted labels: {text}."
+    if len(inside) == len(rows):
+        text = f"No class structure is found: none of {len(rows)} headline values is better than under permuted labels."
+    return Finding(TIP, text, tuple(dict.fromkeys(r.layer for r in inside)))
 
 
 def samples(view: View) -> Finding:

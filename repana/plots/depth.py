@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from repana import _report_refusals
+from repana._finding import ALPHA
 from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.plots import _layers, _style
 from repana.plots._curves import MOST_MARKERS
+from repana.statistics.permutation import adjusted
 
 NULL = "no class structure"
 MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
@@ -33,10 +35,11 @@ def depth_profile(
     """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
 
     A line and an interval band for every run and split; dotted, in the same colour, the value without class structure
-    (label permutation or closed form), with its range where it was drawn from permutations; of the first curve alone
-    where there are more than four. Positive quantities that span more than 1.3 decades have a log axis. Infinite values
-    are marked on the edge; a panel without a single finite value says so, and why. Thin vertical lines part the blocks
-    of the network.
+    (label permutation or closed form), with the range that holds 95 % of permuted values; of the first curve alone
+    where there are more than four. A hollow mark is a value that is not distinguishable from permuted labels (p after
+    Holm over the layers at least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite
+    values are marked on the edge; a panel without a single finite value says so, and why. Thin vertical lines part the
+    blocks of the network.
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
@@ -91,6 +94,18 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
             label=label,
             zorder=3,
         )
+        p = adjusted(rows)
+        unclear = finite & np.array([p.get(r.layer, 0.0) >= ALPHA for r in rows])
+        if unclear.any():
+            ax.plot(
+                x[unclear],
+                value[unclear],
+                linestyle="none",
+                marker=_style.MARKERS[i % len(_style.MARKERS)],
+                markerfacecolor="white",
+                markeredgecolor=colour,
+                zorder=3.5,
+            )
         bounded = finite & np.isfinite(low) & np.isfinite(high)
         alone = _alone(bounded)
         if alone.any():

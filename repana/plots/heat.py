@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from repana._finding import ALPHA
 from repana._numbers import short
 from repana._quantity import Quantity
-from repana._results import Report, Row, within_null
+from repana._results import Report, Row
 from repana.plots import _layers, _style
 from repana.plots.depth import wants_log
+from repana.statistics.permutation import adjusted
 
 MOST_VALUES = 12  # layers whose cells have room for a number
 CELL = 0.42  # inches that a number needs
@@ -31,8 +33,9 @@ def heat_map(
 
     Each row has a scale of its own, from its worst (light) to its best (dark), logarithmic where a positive quantity
     spans more than 1.3 decades; a quantity without a better side goes from its lowest to its highest, and its name has
-    no arrow. The range stands at the right. A dot marks a value whose interval overlaps its range without class
-    structure; hatching a value that is not finite, grey a row of equal values, and white a missing one.
+    no arrow. The range stands at the right. A dot marks a value that is not distinguishable from permuted labels (p
+    after Holm over the layers at least 0.05); hatching a value that is not finite, grey a row of equal values, and
+    white a missing one.
 
     Returns the Axes, with the (quantities, layers) shades in its image.
     """
@@ -55,16 +58,17 @@ def heat_map(
         everything = [r for found in rows for r in found if r.layer]
         shades = np.full((len(names), len(layers)), np.nan)
         dark = mpl.colormaps[_style.SEQUENTIAL]
-        colours = dark.with_extremes(bad="white")
+        colours, dotted = dark.with_extremes(bad="white"), False
         for i, found in enumerate(rows):
             at = {r.layer: r for r in found}
-            shade = shades_of(found, lines[i])
+            shade, p = shades_of(found, lines[i]), adjusted(found)
+            dotted |= any(value >= ALPHA for value in p.values())
             for j, layer in enumerate(layers):
                 if layer in at:
                     shades[i, j] = shade[layer]
                     if math.isfinite(at[layer].value) and math.isnan(shade[layer]):  # all layers alike
                         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=_style.FAINT, linewidth=0))
-                    _mark(ax, j, i, at[layer], shade[layer], numbers)
+                    _mark(ax, j, i, at[layer], shade[layer], numbers, unclear=p.get(layer, 0.0) >= ALPHA)
         ax.imshow(shades, cmap=colours, vmin=0, vmax=DARKEST, aspect="auto", interpolation="nearest")
         ax.set_yticks(range(len(names)), labels)
         right = ax.secondary_yaxis("right")
@@ -82,7 +86,7 @@ def heat_map(
         told = f"darker is {'better' if sided else 'higher'}" + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
         )
-        marks = ["\u2022 within its range without class structure"] if any(map(within_null, everything)) else []
+        marks = ["\u2022 not distinguishable from permuted labels"] if dotted else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
         said = [told + _style.which(report, run, split), *marks]
         free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3
@@ -106,17 +110,16 @@ def shades_of(rows: Sequence[Row], line: Quantity) -> dict[str, float]:
     return {layer: 1 - v for layer, v in up.items()} if line.better == "lower" else up
 
 
-def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool) -> None:
+def _mark(ax: Axes, x: int, y: int, row: Row, shade: float, numbers: bool, *, unclear: bool) -> None:
     ink = _ink(shade)
     if not math.isfinite(row.value):
         _style.hatch(ax, x, y)
         return
-    inside = within_null(row)
     if numbers:
-        text = short(row.value) + (" \u2022" if inside else "")
+        text = short(row.value) + (" \u2022" if unclear else "")
         size = mpl.rcParams["font.size"] * 0.75
         ax.text(x, y, text, ha="center", va="center", color=ink, fontsize=size)
-    elif inside:
+    elif unclear:
         ax.plot(x, y, ".", color=ink, markersize=mpl.rcParams["lines.markersize"] * 0.7)
 
 

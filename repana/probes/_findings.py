@@ -2,23 +2,28 @@
 
 import math
 
-from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, value
 from repana._results import Row
 
 POINT = 0.01  # of accuracy
-MEMORY = 0.5  # accuracy on permuted labels that were fitted on, above which the probe remembers more than it reads
-SPREAD = 0.1  # of accuracy on rows fitted on less rows reported
+MEMORY = 0.5  # of the way from the share of the most frequent class to 1
+ERRORS = 3  # standard errors of that share, beyond which training accuracy on permuted labels is memorisation
+SPREAD = 0.1  # of training less test accuracy
+NO_SIGNAL = "No layer's linear probe is above permuted labels."
 INPUT = "input"
 
 
 def earliest(view: View) -> Finding:
     """The first layer whose linear probe, on the validation rows, is within one point of the best there, and how the
-    chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network.
+    chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network. Not
+    applicable where no layer's probe is above permuted labels (p < 0.05 after Holm over the layers).
     """
     shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
     if not shown or chosen is None:
         return Finding(ABSENT, "Linear probes of two layers were not measured.")
+    if not _read(view):
+        return Finding(ABSENT, NO_SIGNAL)
     best = max(r.value for r in shown)
     first = next(r for r in shown if r.value >= best - POINT)
     text = f"{first.layer} is the earliest layer within one point of the best linear probe on the validation rows; "
@@ -27,19 +32,20 @@ def earliest(view: View) -> Finding:
 
 
 def memory(view: View) -> Finding:
-    """Whether linear probes read or remember. A tip where a probe fitted to permuted labels gets more than half of them
-    right: with so few rows for its features, accuracy on rows that it was fitted on says nothing, and that on others
-    must be read against the permuted null.
+    """Whether linear probes memorise. A tip where the training accuracy of a probe on permuted labels is beyond halfway
+    from the share of the most frequent class to 1, and more than three of its standard errors above it: with so few
+    rows for its features training accuracy says nothing, and test accuracy must be read against its null.
     """
     rows = [r for r in _layers(view, "memorization") if math.isfinite(r.value)]
     if not rows:
         return Finding(ABSENT, "No probe was fitted to permuted labels.")
-    full = [r for r in rows if r.value > MEMORY]
+    chance = {r.layer: r.value for r in view.rows("probing.chance")}
+    full = [r for r in rows if r.value > _memorised(chance.get(r.layer, 0.0), r.n)]
     worst = max(rows, key=lambda r: r.value)
-    text = f"A linear probe of {worst.layer} gets {worst.value:.2g} of permuted labels right that it was fitted on"
+    text = f"The training accuracy of a linear probe on permuted labels is {worst.value:.2g} at {worst.layer}"
     if full:
         where = listed([r.layer for r in full])
-        return Finding(TIP, f"{text}: it remembers rows ({where}).", tuple(r.layer for r in full))
+        return Finding(TIP, f"{text}: it memorises rows ({where}).", tuple(r.layer for r in full))
     return Finding(PASSED, f"{text}, at most.", (worst.layer,))
 
 
@@ -52,6 +58,8 @@ def untrained(view: View) -> Finding:
     known = [r for r in random if math.isfinite(r.value) and r.layer in rows]
     if not known:
         return Finding(ABSENT, "No baselines were measured; `probe_layers` does, or `baselines=`.")
+    if not _read(view):
+        return Finding(ABSENT, NO_SIGNAL)
     equal = [r.layer for r in known if r.value >= rows[r.layer].low]
     equal = list(dict.fromkeys(equal))
     if not equal:
@@ -71,6 +79,8 @@ def raw(view: View) -> Finding:
     chosen = view.at("layer_choice.chosen_accuracy", "")
     if given is None or chosen is None:
         return Finding(ABSENT, "The raw input was not among the layers.")
+    if not _read(view) and view.p("probing.linear_probe").get(INPUT, 0.0) >= ALPHA:
+        return Finding(ABSENT, NO_SIGNAL)
     text = f"A linear probe reads {value(given)} from the raw input and {value(chosen)} from {chosen.label}."
     return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.label,))
 
@@ -92,16 +102,21 @@ def neighbours(view: View) -> Finding:
 
 
 def gap(view: View) -> Finding:
-    """Whether linear probes do as well on new rows: a tip where accuracy falls by more than 10 points from the rows
-    fitted on to the test rows, which more rows, or fewer features, would mend.
+    """Whether linear probes do as well on new rows: a tip where test accuracy is more than 10 points below training
+    accuracy, which more rows, or fewer features, would mend. Of the layers whose probe is above permuted labels
+    (p < 0.05 after Holm over the layers): where nothing is read, more rows would not help.
     """
-    rows = [r for r in _layers(view, "gap") if math.isfinite(r.value)]
-    if not rows:
+    known = [r for r in _layers(view, "gap") if math.isfinite(r.value)]
+    if not known:
         return Finding(ABSENT, "No linear probe was measured.")
+    signal = _read(view)
+    rows = [r for r in known if r.layer in signal]
+    if not rows:
+        return Finding(ABSENT, NO_SIGNAL)
     worst = max(rows, key=lambda r: r.value)
     wide = [r.layer for r in rows if r.value > SPREAD]
     text = (
-        f"From rows fitted on to rows reported the linear probe loses {100 * worst.value:.1f} points at {worst.layer}"
+        f"Test accuracy of the linear probe is {100 * worst.value:.1f} points below training accuracy at {worst.layer}"
     )
     if wide:
         return Finding(TIP, f"{text}, more than {100 * SPREAD:.0f} at {listed(wide)}.", tuple(wide))
@@ -111,3 +126,15 @@ def gap(view: View) -> Finding:
 def _layers(view: View, name: str) -> list[Row]:
     """Of the network, without its input."""
     return [r for r in view.rows(f"probing.{name}") if r.layer != INPUT]
+
+
+def _read(view: View) -> set[str]:
+    """Layers whose linear probe is above permuted labels; all where there are no p-values."""
+    p = view.p("probing.linear_probe")
+    layers = {r.layer for r in _layers(view, "linear_probe")}
+    return {layer for layer in layers if p.get(layer, 0.0) < ALPHA}
+
+
+def _memorised(chance: float, n: int) -> float:
+    error = math.sqrt(chance * (1 - chance) / n) if n else 0.0
+    return max(chance + MEMORY * (1 - chance), chance + ERRORS * error)

@@ -15,6 +15,7 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, as_table, shown
 from repana.probes import _refusals
 from repana.probes._protocol import Probe
+from repana.statistics.permutation import holm
 from repana.statistics.resampling import bootstrap_weights, percentiles, resampled
 
 
@@ -211,16 +212,6 @@ def mcnemar(only_a: int, only_b: int, *, mid: bool = False) -> float:
         return 1.0
     p = min(1.0, 2 * float(stats.binom.cdf(k, n, 0.5)))
     return min(1.0, p - float(stats.binom.pmf(k, n, 0.5))) if mid else p
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values of Holm 1979: the r-th smallest of m times m - r + 1, never below a smaller one's."""
-    order = np.argsort(p_values)
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
 
 
 def corrected_difference(

@@ -52,8 +52,9 @@ def linear_probe(
     - The test rows are read once: `accuracy` (Wilson's interval, or of resampled groups), `balanced_accuracy`,
       `log_loss` in nats and `log_loss_bits` (bootstrap of 2000 draws inside classes, or of groups), `recall` by class.
       All are conditional on the fitted probe.
-    - Controls: `chance` is the share of the most frequent class; `accuracy.null` is that of probes fitted to
-      `permutations` of the labels, and `memorization` their training accuracy: what the probe can memorise.
+    - Controls: `chance` is the share of the most frequent class; `accuracy.null` and `accuracy.p` are of the same
+      predictions under `permutations` of the test labels (where rows come in groups, of three probes fitted to permuted
+      labels); `memorization` is the training accuracy of those three probes: what the probe can memorise.
       `log_loss.null` is that of the class shares alone. `gap`: training accuracy less test accuracy.
 
     `settings`: C, whether it is at the edge of what is tried, the certified gap of the objective relative to the part

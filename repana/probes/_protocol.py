@@ -8,16 +8,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._estimate import Estimate, Flag, noted, shown
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana.probes import _scores
 from repana.probes._classifiers import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Fitted, Head, ridge_head, unit_of
 from repana.probes._data import Rows
 from repana.statistics import resampling
+from repana.statistics.permutation import against
 from repana.statistics.splits import Split
 from repana.summaries.folds import RidgePath, one_hot
 from repana.summaries.logistic import WIDTH
 
-PERMUTATIONS = 3
+PERMUTATIONS = 199  # of the labels of the test rows
+REFITS = 3  # probes fitted to permuted labels
 LEFT_OUT = "leave_one_out"
 BESIDE = 2  # strengths tried beyond a best one that is the last
 ROUNDS = 6  # of such extensions
@@ -95,7 +97,7 @@ def probed(
 ) -> Probe:
     """A head on rows by the whole protocol."""
     choice = left_out(rows) if select == LEFT_OUT else chosen(head, rows, select)
-    codes = torch.stack([rows.codes, *permuted(rows, permutations, seed)], 1)
+    codes = torch.stack([rows.codes, *permuted(rows, min(permutations, REFITS), seed)], 1)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     fitted = head.fit(rows, codes, TRAIN_AND_VALIDATION, strength)
     report, train = fitted.scores(TEST), fitted.scores(TRAIN_AND_VALIDATION)
@@ -107,15 +109,17 @@ def probed(
     note = noted(
         *(n for n in rows.notes if Flag.CONSTANT not in getattr(n, "flags", ())), *_warnings(head, choice, fitted)
     )
-    by_chance = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
+    refitted = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
+    chances = _scores.permuted_scores(log_p, y, rows.classes, group, permutations, seed)
     trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
     accuracy = _scores.accuracy(correct, group, level=level, seed=seed, note=note)
-    accuracy = resampling.against(accuracy, by_chance)
+    accuracy = against(accuracy, chances.get("accuracy", refitted), better="higher", level=level)
     losses = _scores.losses(log_p, y)
     prior = torch.bincount(known.cpu(), minlength=rows.classes).double()
     base = _scores.losses(_scores.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
     log_loss = resampling.resampled(losses[:, None], y, group, level=level, seed=seed, note=note)
-    log_loss = replace(log_loss, null=float(base.mean()))
+    log_loss = against(log_loss, chances.get("log_loss", []), better="lower", level=level)
+    log_loss = replace(log_loss, null=float(base.mean()), null_low=NAN, null_high=NAN)
     most = int(prior.argmax())
     chance = _scores.accuracy(y == most, group, level=level, seed=seed)
     count = torch.bincount(y, minlength=rows.classes)
@@ -126,7 +130,12 @@ def probed(
         weight, bias = rows.original(fitted.weight[:, :, 0], fitted.bias[:, 0])
     return Probe(
         accuracy=accuracy,
-        balanced_accuracy=_scores.balanced_accuracy(correct, y, rows.classes, group, level=level, seed=seed, note=note),
+        balanced_accuracy=against(
+            _scores.balanced_accuracy(correct, y, rows.classes, group, level=level, seed=seed, note=note),
+            chances.get("balanced_accuracy", []),
+            better="higher",
+            level=level,
+        ),
         log_loss=log_loss,
         log_loss_bits=_scores.bits(log_loss),
         chance=chance,

@@ -11,6 +11,7 @@ from torch import Tensor
 from repana._estimate import Estimate, Flag, noted
 from repana.statistics.intervals import proportion
 from repana.statistics.resampling import resampled
+from repana.summaries.resampling import permuted_orders
 
 Nats = TypeVar("Nats", float, Tensor)
 HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
@@ -62,6 +63,31 @@ def temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Flo
 def losses(log_p: Float[Tensor, "m c"], codes: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
     """-log p(y|x) of every row, in nats."""
     return -log_p.gather(1, codes[:, None])[:, 0]
+
+
+def permuted_scores(
+    log_p: Float[Tensor, "m c"],
+    codes: Int[Tensor, " m"],
+    classes: int,
+    group: Int[Tensor, " m"] | None,
+    permutations: int,
+    seed: int,
+) -> dict[str, list[float]]:
+    """Accuracy, balanced accuracy and mean loss of the same predictions under permuted labels of the test rows, which
+    no fit has seen; nothing where rows of a group depend on each other.
+    """
+    if group is not None or not permutations:
+        return {}
+    guess, count = log_p.argmax(1), torch.bincount(codes, minlength=classes)
+    found: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "log_loss": []}
+    for order in permuted_orders(len(codes), permutations, seed):
+        other = codes[order]
+        hit = guess == other
+        hits = torch.bincount(other[hit], minlength=classes)
+        found["accuracy"].append(float(hit.double().mean()))
+        found["balanced_accuracy"].append(float((hits / count)[count > 0].mean()))
+        found["log_loss"].append(float(losses(log_p, other).mean()))
+    return found
 
 
 def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, seed: int, note: str = "") -> Estimate:

@@ -1,7 +1,7 @@
 """The probes that a profile takes of every layer, on one split, with their controls."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -113,7 +113,9 @@ def probing(
         knn_probe=accuracy("knn"),
         balanced_accuracy=linear.balanced_accuracy,
         log_loss=linear.log_loss_bits,
-        usable_information=_scores.bits(information),
+        usable_information=replace(
+            _scores.bits(information), p=linear.log_loss.p, permutations=linear.log_loss.permutations
+        ),
         compression=_compression(rows, level, seed),
         chance=linear.chance,
         memorization=linear.memorization,

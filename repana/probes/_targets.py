@@ -15,10 +15,13 @@ from repana._typing import Features
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import unit_of
 from repana.probes._data import reduced, standardised
+from repana.probes._protocol import PERMUTATIONS, REFITS
 from repana.statistics import resampling
+from repana.statistics.permutation import against
 from repana.statistics.splits import Split, split_of
 from repana.summaries.folds import FoldMoments, RidgePath
 from repana.summaries.logistic import logistic
+from repana.summaries.resampling import permuted_orders
 
 C_GRID = tuple(10.0 ** (k / 2) for k in range(-12, 5))
 STRENGTHS = tuple(10.0**k for k in np.linspace(4, -7, 34))
@@ -161,7 +164,7 @@ def regression_probe(
     groups: Any = None,
     split: Split | None = None,
     scale: str = "standard",
-    permutations: int = 3,
+    permutations: int = PERMUTATIONS,
     level: float = 0.95,
     seed: int = 0,
 ) -> RegressionProbe:
@@ -205,7 +208,8 @@ def regression_probe(
         raise _check.constant_targets(still)
     offset = values[train].mean(0)
     values = values - offset  # so that none of it is lost in products and squares
-    mixed = [values[order.to(values.device)] for order in split.shuffled(permutations, seed)]
+    refits = min(permutations, REFITS)
+    mixed = [values[order.to(values.device)] for order in split.shuffled(refits, seed)]
     t = values.shape[1]
     together = torch.cat([values, *mixed], 1)  # the test rows are alike in all
     moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
@@ -216,7 +220,7 @@ def regression_probe(
     best = error.argmin(1)
     both = moments.normal([0, 1])
     path = RidgePath.of(both, strengths * unit_of(both, x.shape[1]))
-    at = best.repeat(1 + permutations)
+    at = best.repeat(1 + refits)
     columns = torch.arange(len(at), device=z.device)
     found = path.scores(z)[:, columns, at].double()
     base = both.target_mean[:t]
@@ -230,12 +234,17 @@ def regression_probe(
             sums, None, group, level=level, seed=seed, statistic=lambda a: function(a, t).mean(-1)
         )
 
-    def permuted(rows: Tensor) -> list[float]:
-        """The mean R^2 over targets of every permutation."""
-        left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
-        return (1 - left / all_of).view(permutations, t).mean(1).tolist()
+    def mixed_up() -> list[float]:
+        """The mean R^2 over targets of the same predictions, for permuted test rows."""
+        found = [(truth[order] - guess).square().sum(0) for order in permuted_orders(len(truth), permutations, seed)]
+        return [float((1 - left / total.sum(0)).mean()) for left in found]
 
-    r2 = resampling.against(over(_r2), permuted(test))
+    def permuted(rows: Tensor) -> list[float]:
+        """The mean R^2 over targets of the probes fitted to permuted targets."""
+        left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
+        return (1 - left / all_of).view(refits, t).mean(1).tolist()
+
+    r2 = against(over(_r2), permuted(test) if group is not None else mixed_up(), better="higher", level=level)
     information = over(_information)
     w = path.weight[:, columns[:t], best]
     w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]

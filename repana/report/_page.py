@@ -98,8 +98,8 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         caption = (
             f"Each panel is one quantity from input to output. Bands are {report.confidence} intervals; dotted lines, "
             "in the colour of their curve, are the values without class structure (labels permuted, or in closed "
-            "form), with their range where it comes from permutations. Thin vertical lines part the blocks of the "
-            "network."
+            "form), with the range that holds 95 % of permuted values. Hollow marks are not distinguishable from it (p "
+            "of 0.05 or more after Holm over the layers). Thin vertical lines part the blocks of the network."
         )
         drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
         yield "Depth profile", drawn, caption
@@ -108,8 +108,8 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         caption = (
             f"All quantities of {run}, {split.replace('_', ' ')}, each on its own scale from its worst (light) to its "
         )
-        caption += "best (dark) layer. A dot marks a value whose interval overlaps its range without class structure; "
-        caption += "hatching marks one that is not finite."
+        caption += "best (dark) layer. A dot marks a value that is not distinguishable from permuted labels (p of 0.05 "
+        caption += "or more after Holm); hatching marks one that is not finite."
         drawn = plots.heat_map(report, run=run, split=split)
         yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
     layer = penultimate(report, run)

@@ -2,18 +2,22 @@
 
 import math
 
-from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, value
 
 POINT = 0.01  # of accuracy
 STRAIGHT = -0.9  # correlation of log fuzziness and depth, at or below which the law counts as holding
 
 
 def earliest(view: View) -> Finding:
-    """The first layer whose nearest-mean accuracy, on the last split, is within one point of the best of all layers."""
+    """The first layer whose nearest-mean accuracy, on the last split, is within one point of the best of all layers;
+    not applicable where no layer's is above that of permuted labels (p < 0.05 after Holm over the layers).
+    """
     split = view.splits[-1]
     rows = [r for r in view.rows("neural_collapse.ncc_accuracy", split) if math.isfinite(r.value)]
     if not rows:
         return Finding(ABSENT, "The accuracy of the nearest class mean was not measured.")
+    if _at_chance(view, "neural_collapse.ncc_accuracy", split):
+        return Finding(ABSENT, "No layer's nearest-mean accuracy is above that of permuted labels.")
     best = max(rows, key=lambda r: r.value)
     first = next(r for r in rows if r.value >= best.value - POINT)
     text = f"{first.layer} is the earliest layer within one point of the best nearest-mean accuracy on"
@@ -23,23 +27,30 @@ def earliest(view: View) -> Finding:
 
 def law(view: View) -> Finding:
     """Whether separation improves by a constant factor per layer (He & Su 2023): passed where log fuzziness and depth
-    correlate at -0.9 or below and the factor's interval lies below 1.
+    correlate at -0.9 or below and the factor's interval lies below 1; not applicable where fuzziness is at no layer
+    less than under permuted labels (p < 0.05 after Holm over the layers).
     """
     rho, r = (view.at(f"separation_law.{name}", "") for name in ("rho", "correlation"))
     if rho is None or r is None:
         return Finding(ABSENT, "The law needs the separation fuzziness of three layers or more.")
+    if _at_chance(view, "neural_collapse.fuzziness"):
+        return Finding(ABSENT, "Fuzziness is at no layer less than under permuted labels.")
     text = f"Fuzziness changes by a factor {value(rho)} per layer; log fuzziness and depth correlate at {value(r)}."
     return Finding(PASSED if r.value <= STRAIGHT and rho.high < 1 else TIP, text)
 
 
 def quotient(view: View) -> Finding:
     """Whether Fisher's quotient tr(Sw^-1 Sb) says anything: with few samples for the features it is large without any
-    class structure. A tip names the layers whose interval reaches down to that value.
+    class structure. A tip names the layers where it is not above what permuted labels give (p < 0.05 after Holm over
+    the layers).
     """
     rows = [r for r in view.rows("fisher.quotient") if math.isfinite(r.null) and math.isfinite(r.value)]
     if not rows:
         return Finding(ABSENT, "Fisher's quotient with its value without class structure was not measured.")
-    inside = [r for r in rows if (r.low if math.isfinite(r.low) else r.value) <= r.null]
+    p = view.p("fisher.quotient")
+    if not p:
+        return Finding(ABSENT, "Fisher's quotient has no p-value (permutations=0).")
+    inside = [r for r in rows if p.get(r.layer, 0.0) >= ALPHA]
     if not inside:
         return Finding(PASSED, f"Fisher's quotient is above its null at all {len(rows)} layers that have one.")
     r = inside[0]
@@ -51,12 +62,15 @@ def quotient(view: View) -> Finding:
 def neighbours(view: View) -> Finding:
     """Where the nearest other sample is of the same class most often (Thornton's index), and whether the label-free H0
     score peaks there too. A tip where the two peak more than a quarter of the depth apart: then clusters are not the
-    classes, or classes are told apart without gaps between them.
+    classes, or classes are told apart without gaps between them. Not applicable where Thornton's index is at no layer
+    above that of permuted labels (p < 0.05 after Holm over the layers).
     """
     known = [r for r in view.rows("separability.thornton") if math.isfinite(r.value)]
     scores = [r for r in view.rows("topology.h0_entropy") if math.isfinite(r.value)]
     if not known:
         return Finding(ABSENT, "Thornton's index was not measured.")
+    if _at_chance(view, "separability.thornton"):
+        return Finding(ABSENT, "Thornton's index is at no layer above that of permuted labels.")
     best = max(known, key=lambda r: (r.value, r.depth))
     text = f"Thornton's index is largest at {best.layer}, {value(best)}"
     if len(scores) < 4:
@@ -81,15 +95,25 @@ def gap(view: View) -> Finding:
 
 
 def losses(view: View) -> Finding:
-    """Layers after which the Fisher trace ratio is lower than before by more than both intervals: separation is lost
-    there. The first convolutions of a network, averaged over space, often show it.
+    """Layers after which the Fisher trace ratio is lower than before by more than both intervals, of those where it was
+    above that of permuted labels (p < 0.05 after Holm over the layers): separation is lost there. The first
+    convolutions of a network, averaged over space, often show it.
     """
     rows = [r for r in view.rows("fisher.trace_ratio") if math.isfinite(r.low) and math.isfinite(r.value)]
     if len(rows) < 2:
         return Finding(ABSENT, "The Fisher trace ratio with intervals was not measured at two layers.")
-    worse = [(a, b) for a, b in zip(rows, rows[1:]) if b.high < a.low]
+    p = view.p("fisher.trace_ratio")
+    if _at_chance(view, "fisher.trace_ratio"):
+        return Finding(ABSENT, "The Fisher trace ratio is at no layer above that of permuted labels.")
+    worse = [(a, b) for a, b in zip(rows, rows[1:]) if b.high < a.low and p.get(a.layer, 0.0) < ALPHA]
     if not worse:
         return Finding(PASSED, "The Fisher trace ratio falls at no layer by more than its interval.")
     text = "; ".join(f"{b.layer} {value(b)} after {a.layer} {value(a)}" for a, b in worse[:3])
     return Finding(TIP, f"The Fisher trace ratio falls at {listed([b.layer for _, b in worse])}: {text}.",
                    tuple(b.layer for _, b in worse))  # fmt: skip
+
+
+def _at_chance(view: View, name: str, split: str | None = None) -> bool:
+    """Whether a quantity has p-values and is at no layer distinguishable from permuted labels."""
+    p = view.p(name, split).values()
+    return bool(p) and min(p) >= ALPHA

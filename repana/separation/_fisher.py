@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from repana._estimate import NAN, Estimate, shown
 from repana._reads import reads
 from repana.statistics.intervals import from_jackknife
+from repana.statistics.permutation import against
 from repana.summaries.discriminant import Discriminant
 
 
@@ -51,11 +52,13 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
       constant features count 0, features without spread in any class are infinite.
 
     `shrinkage` a in [0, 1] replaces Sw by (1 - a) Sw + a diag(Sw) before the inverse; 0 by default; "ledoit_wolf"
-    estimates a from class-centred features, each in units of its within-class deviation. With `null` permutations of
-    labels their median and range stand beside every value instead of the closed forms, which hold without shrinkage.
+    estimates a from class-centred features, each in units of its within-class deviation. With `permutations` of labels
+    their median and range stand beside every value in place of the closed forms (which hold without shrinkage), and p,
+    the share of permutations that give as much.
     Where Sw is singular (n - c < d) and a = 0, `quotient` and `max_eigenvalue` are NaN with the reason, never a
-    pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-group jackknife over `groups` = 20 parts drawn
-    within classes (none for a `Discriminant.from_moments`).
+    pseudo-inverse. Unitless, in [0, infinity). Intervals: delete-a-group jackknife over `jackknife` = 20 parts
+    drawn within classes (none for a `Discriminant.from_moments`), of the estimator at this n as the null is: neither is
+    corrected for the bias that grows with d/n.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -77,14 +80,17 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
 
     deleted: dict[str, Tensor] = {}
 
-    def estimate(
-        name: str, read: Callable[[Discriminant], Any], null: float, note: str = "", top: float = math.inf
-    ) -> Estimate:
+    def estimate(name: str, read: Callable[[Any], Any], null: float, note: str = "", top: float = math.inf) -> Estimate:
         value, others = float(read(discriminant)), [float(read(part)) for part in discriminant.deleted]
         if others:
             deleted[name] = torch.tensor(others)
-        chance = [float(read(part)) for part in discriminant.permuted] or [null]
-        return from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, null=chance)
+        e = from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, corrected=False)
+        e = replace(e, null=null)
+        if discriminant.permuted is None:
+            return e
+        own = None if discriminant.kept is None else float(read(discriminant.kept))
+        shown = against(e, read(discriminant.permuted).tolist(), better="higher", level=level, value=own)
+        return shown if own is None else replace(e, p=shown.p, permutations=shown.permutations)
 
     still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
     if math.isnan(discriminant.trace_ratio):
@@ -93,19 +99,19 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     return Fisher(
         trace_ratio=estimate("trace_ratio", lambda s: s.trace_ratio, chance, still),
         quotient=estimate(
-            "quotient", lambda s: s.quotient.sum(), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular
+            "quotient", lambda s: s.quotient.sum(-1), d * (c - 1) / (n - c - d - 1) if regular else NAN, singular
         ),
-        max_eigenvalue=estimate("max_eigenvalue", lambda s: s.quotient[0], NAN, singular),
+        max_eigenvalue=estimate("max_eigenvalue", lambda s: s.quotient[..., 0], NAN, singular),
         bounded=estimate(
             "bounded",
-            lambda s: s.canonical.sum(),
+            lambda s: s.canonical.sum(-1),
             d * (c - 1) / (n - 1) if 0 < d < n - 1 else NAN,
             unknown,
             float(max(1, min(c - 1, d))),
         ),
         explained=estimate("explained", lambda s: _share(s.trace_ratio), (c - 1) / (n - 1), still, 1.0),
-        feature_mean=estimate("feature_mean", lambda s: s.per_feature.mean(), chance),
-        feature_max=estimate("feature_max", lambda s: s.per_feature.max(), NAN, f"feature {best}"),
+        feature_mean=estimate("feature_mean", lambda s: s.per_feature.mean(-1), chance),
+        feature_max=estimate("feature_max", lambda s: s.per_feature.amax(-1), NAN, f"feature {best}"),
         per_feature=discriminant.per_feature,
         eigenvalues=discriminant.quotient,
         jackknife=deleted,
@@ -113,6 +119,7 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     )
 
 
-def _share(ratio: float) -> float:
+def _share(ratio: float | Tensor) -> Tensor:
     """b / (b + w) of b / w."""
-    return ratio if math.isnan(ratio) else 1.0 if math.isinf(ratio) else ratio / (1 + ratio)
+    found = torch.as_tensor(ratio, dtype=torch.float64)
+    return torch.where(found.isinf(), 1.0, found / (1 + found))

@@ -1,7 +1,7 @@
 """Formulas of separability from distances, class moments and directions. Codes run from 0; classes may be empty."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,22 +18,23 @@ TIED = 1e-9  # distances closer than this, relatively, are equal
 # --- distances of every sample ----------------------------------------------------------------------------------------
 
 
-def silhouettes(pairs: PairwiseDistances) -> Float[Tensor, " n"]:
-    """(b - a)/max(a, b) of every sample; 0 for the only one of its class, and where both are 0."""
-    own = pairs.counts[pairs.codes]
-    mine = torch.nn.functional.one_hot(pairs.codes, len(pairs.counts)).bool()
-    a = pairs.sums[mine] / (own - 1).clamp_min(1)
-    others = torch.where(mine | (pairs.counts == 0), math.inf, pairs.sums / pairs.counts.clamp_min(1))
+def silhouettes(sums: Float[Tensor, "n c"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]) -> Float[Tensor, " n"]:
+    """(b - a)/max(a, b) of every sample, from its sums of distances to the classes; 0 for the only one of its class,
+    and where both are 0."""
+    own = counts[codes]
+    mine = torch.nn.functional.one_hot(codes, len(counts)).bool()
+    a = sums[mine] / (own - 1).clamp_min(1)
+    others = torch.where(mine | (counts == 0), math.inf, sums / counts.clamp_min(1))
     b = others.amin(1)
     found = (b - a) / torch.maximum(a, b)
     return torch.where((own > 1) & found.isfinite(), found, 0.0)
 
 
-def by_class(values: Float[Tensor, " n"], pairs: PairwiseDistances) -> Float[Tensor, " c"]:
+def by_class(values: Float[Tensor, " n"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]) -> Float[Tensor, " c"]:
     """Means of the classes that have samples."""
-    totals = torch.zeros(len(pairs.counts), dtype=values.dtype, device=values.device)
-    totals.scatter_add_(0, pairs.codes, values)
-    return (totals / pairs.counts)[pairs.counts > 0]
+    totals = torch.zeros(len(counts), dtype=values.dtype, device=values.device)
+    totals.scatter_add_(0, codes, values)
+    return (totals / counts)[counts > 0]
 
 
 def nearest_is_own(pairs: PairwiseDistances, ties: str = "first") -> Bool[Tensor, " n"]:
@@ -50,12 +51,11 @@ def n2_of_points(pairs: PairwiseDistances) -> Float[Tensor, " m"]:
     return torch.where(own + enemy > 0, own / (own + enemy), 0.5)
 
 
-def purity(pairs: PairwiseDistances) -> float:
+def purity(share: Float[Tensor, "*p"], counts: Int[Tensor, " c"]) -> Float[Tensor, "*p"]:
     """The share of neighbours of the own class over chance: 1 for pure, 0 without class structure."""
-    share = float((pairs.same / pairs.k).mean())
-    n = pairs.n
-    chance = float((pairs.counts * (pairs.counts - 1)).sum()) / (n * (n - 1))
-    return (share - chance) / (1 - chance) if chance < 1 else NAN
+    n = int(counts.sum())
+    chance = float((counts * (counts - 1)).sum()) / (n * (n - 1))
+    return (share - chance) / (1 - chance) if chance < 1 else share * NAN
 
 
 def touched(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
@@ -69,79 +69,39 @@ def touched(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor,
 # --- distances by classes ---------------------------------------------------------------------------------------------
 
 
-def gdv(
-    x: Float[Tensor, "n d"], several: Sequence[Int[Tensor, " n"]], classes: int, *, drop_constant: bool = False
-) -> list[float]:
-    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std), for one or more labellings."""
+def gdv(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, drop_constant: bool = False) -> float:
+    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std)."""
+    z, d = scaled_for_gdv(x, drop_constant=drop_constant)
+    if z is None:
+        return NAN
+    counts, total = torch.bincount(codes, minlength=classes).double(), between(z, codes, classes)
+    pairs = counts[:, None] * counts - torch.diag(counts)
+    many = (counts > 1).nonzero()[:, 0]
+    intra = total.diagonal()[many] / pairs.diagonal()[many]
+    here = (counts > 0).nonzero()[:, 0]
+    low, high = torch.triu_indices(len(here), len(here), 1, device=x.device)
+    inter = (total / pairs)[here[low], here[high]]
+    return float((intra.mean() - inter.mean()) / math.sqrt(d)) if len(intra) and len(inter) else NAN
+
+
+def scaled_for_gdv(x: Float[Tensor, "n d"], *, drop_constant: bool) -> tuple[Float[Tensor, "n r"] | None, int]:
+    """Features that vary, less their mean, times 1/(2 std), or None without one; and how many features count."""
     deviation = x.std(0, correction=0)
     alive = deviation > 1e-12 * x.abs().amax(0).clamp_min(1e-300)
     if not bool(alive.any()):
-        return [NAN] * len(several)
-    z = 0.5 * (x[:, alive] - x[:, alive].mean(0)) / deviation[alive]
-    d = int(alive.sum()) if drop_constant else x.shape[1]
-    found = []
-    for codes, total in zip(several, between(z, several, classes)):
-        counts = torch.bincount(codes, minlength=classes).double()
-        pairs = counts[:, None] * counts - torch.diag(counts)
-        many = (counts > 1).nonzero()[:, 0]
-        intra = total.diagonal()[many] / pairs.diagonal()[many]
-        here = (counts > 0).nonzero()[:, 0]
-        low, high = torch.triu_indices(len(here), len(here), 1, device=x.device)
-        inter = (total / pairs)[here[low], here[high]]
-        known = len(intra) and len(inter)
-        found.append(float((intra.mean() - inter.mean()) / math.sqrt(d)) if known else NAN)
-    return found
+        return None, 0
+    return 0.5 * (x[:, alive] - x[:, alive].mean(0)) / deviation[alive], int(alive.sum()) if drop_constant else x.shape[
+        1
+    ]
 
 
-def between(x: Float[Tensor, "n d"], several: Sequence[Int[Tensor, " n"]], classes: int) -> Float[Tensor, "p c c"]:
-    """The sum of distances over all ordered pairs of two classes, for each labelling, in one pass."""
-    members = torch.stack([torch.nn.functional.one_hot(codes, classes) for codes in several], 1).to(x)  # (n, p, c)
-    flat = members.flatten(1)
-    total = torch.zeros(len(several), classes, classes, dtype=x.dtype, device=x.device)
+def between(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c c"]:
+    """The sum of distances over all ordered pairs of two classes."""
+    member = torch.nn.functional.one_hot(codes, classes).to(x)
+    total = torch.zeros(classes, classes, dtype=x.dtype, device=x.device)
     for rows in torch.arange(len(x), device=x.device).split(max(16, BLOCK // (8 * len(x)))):
-        square, _ = squared(x, rows)
-        sums = (square.sqrt_() @ flat).view(len(rows), len(several), classes)
-        total += torch.einsum("bpi,bpj->pij", members[rows], sums)
+        total += member[rows].T @ (squared(x, rows)[0].sqrt_() @ member)
     return total
-
-
-@dataclass(frozen=True)
-class Ordered:
-    """All pairs i < j, nearest first; pairs as far apart have one `group`."""
-
-    i: Int[Tensor, " p"]
-    j: Int[Tensor, " p"]
-    group: Int[Tensor, " p"]
-
-    @classmethod
-    def of(cls, square: Float[Tensor, "n n"]) -> "Ordered":
-        """From squared distances."""
-        i, j = torch.triu_indices(len(square), len(square), 1, device=square.device)
-        values, order = square[i, j].sort()
-        apart = values.diff(prepend=values[:1]) > TIED * values + TIED**2 * values[-1:]
-        return cls(i[order], j[order], apart.cumsum(0))
-
-    def without(self, gone: Bool[Tensor, " n"]) -> "Ordered":
-        left = ~(gone[self.i] | gone[self.j])
-        return Ordered(self.i[left], self.j[left], self.group[left])
-
-
-def dsi(pairs: Ordered, codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
-    """The Kolmogorov-Smirnov distance of the inner distances of every class from its outer ones; NaN for one sample."""
-    first, second = codes[pairs.i], codes[pairs.j]
-    found = torch.full((classes,), torch.nan, dtype=torch.float64, device=codes.device)
-    for value in range(classes):
-        a, b = first == value, second == value
-        mine = (a | b).nonzero()[:, 0]
-        inner = (a & b)[mine]
-        m = int(inner.sum())
-        if not 0 < m < len(mine):
-            continue
-        step = inner.double() / m - (~inner).double() / (len(mine) - m)
-        group = pairs.group[mine]
-        last = torch.cat([group[1:] != group[:-1], torch.ones_like(group[:1], dtype=torch.bool)])
-        found[value] = step.cumsum(0)[last].abs().max()
-    return found
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
@@ -152,12 +112,18 @@ def calinski_harabasz(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes
     means, counts = _means(x, codes, classes)
     within = float((x - means[codes]).square().sum())
     between_classes = float((counts[:, None] * (means - x.mean(0)).square())[counts > 0].sum())
-    n, c = len(x), int((counts > 0).sum())
+    n = len(x)
     size = float(x.square().sum())
     within, between_classes = (0.0 if v <= 1e-26 * size else v for v in (within, between_classes))
+    return variance_ratio(between_classes, within, n, counts)
+
+
+def variance_ratio(between: float, within: float, n: int, counts: Int[Tensor, " c"]) -> float:
+    """(B/(c - 1)) / (W/(n - c)) of sums of squares; infinite without any within, NaN without both."""
+    c = int((counts > 0).sum())
     if not within:
-        return math.inf if between_classes and n > c else NAN
-    return between_classes / within * (n - c) / (c - 1) if n > c > 1 else NAN
+        return math.inf if between and n > c else NAN
+    return between / within * (n - c) / (c - 1) if n > c > 1 else NAN
 
 
 def davies_bouldin(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> float:
@@ -165,13 +131,20 @@ def davies_bouldin(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: i
     means, counts = _means(x, codes, classes)
     spread = torch.zeros(classes, dtype=x.dtype, device=x.device)
     spread.scatter_add_(0, codes, torch.linalg.vector_norm(x - means[codes], dim=1))
+    return worst_ratios(means, spread / counts, counts, 1e-13 * float(x.abs().max()))
+
+
+def worst_ratios(
+    means: Float[Tensor, "c d"], spread: Float[Tensor, " c"], counts: Int[Tensor, " c"], rounding: float = 0.0
+) -> float:
+    """mean_k max_l (s_k + s_l)/|m_k - m_l| of the classes that have samples."""
     here = counts > 0
-    s, m = (spread / counts)[here], means[here]
+    s, m = spread[here], means[here]
     apart = torch.cdist(m, m, compute_mode="donot_use_mm_for_euclid_dist")
-    apart = torch.where(apart > 1e-13 * float(x.abs().max()), apart, 0.0)
+    apart = torch.where(apart > rounding, apart, 0.0)
     ratio = (s[:, None] + s) / apart  # 0/0 is NaN: two points at one place
     ratio.fill_diagonal_(-math.inf)
-    return float(ratio.amax(1).mean()) if len(x) > len(s) > 1 else NAN
+    return float(ratio.amax(1).mean()) if int(counts.sum()) > len(s) > 1 else NAN
 
 
 def _means(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
@@ -192,10 +165,16 @@ def directions(x: Float[Tensor, "n d"], normalize: str) -> Float[Tensor, "n d"]:
 def alignment(u: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[float, float, float]:
     """The means of |u - v|^2 and of u.v over pairs of one class, and the share that such pairs have of all."""
     total = torch.zeros(classes, u.shape[1], dtype=u.dtype, device=u.device).index_add_(0, codes, u)
-    counts = torch.bincount(codes, minlength=classes).double()
-    pairs, n = float((counts * (counts - 1)).sum()), len(u)
-    dots = float(total.square().sum() - u.square().sum())  # over ordered pairs of one class
-    lengths = float((u.square().sum(1) * (counts[codes] - 1)).sum())
+    return of_directions(total, u.square().sum(1), codes, torch.bincount(codes, minlength=classes))
+
+
+def of_directions(
+    total: Float[Tensor, "c d"], squares: Float[Tensor, " n"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]
+) -> tuple[float, float, float]:
+    """`alignment`, from sums of directions by class and their squared lengths."""
+    pairs, n = float((counts * (counts - 1)).sum()), len(squares)
+    dots = float(total.square().sum() - squares.sum())  # over ordered pairs of one class
+    lengths = float((squares * (counts[codes] - 1)).sum())
     share = pairs / (n * (n - 1))
     return (max(0.0, (2 * lengths - 2 * dots) / pairs), dots / pairs, share) if pairs else (NAN, NAN, share)
 
@@ -212,31 +191,53 @@ def kernel_rows(u: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, " n"]:
 
 def label_cka(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, unbiased: bool = True) -> float:
     """Centred kernel alignment of the linear kernel with 1[y_i = y_j]."""
-    x = x - x.mean(0)
-    n, total = len(x), torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
-    counts = torch.bincount(codes, minlength=classes).double()
-    gram = x.T @ x if x.shape[1] <= n else x @ x.T
-    if not unbiased:
-        p = counts.square().sum() / n
-        centred = counts.square().sum() - 2 * (counts**3).sum() / n + p**2  # |H L H|_F^2
-        below = gram.square().sum() * centred
-        return float(total.square().sum() / below.sqrt()) if float(below) > 0 else NAN
-    if n < 4:
-        return NAN
-    squares, size = x.square().sum(1), counts[codes] - 1
-    rows = x @ x.sum(0) - squares
-    own = total.square().sum() - squares.sum()
-    square_sum = gram.square().sum() - squares.square().sum()
-    labels = (counts * (counts - 1)).sum()
+    e = x - x.mean(0)
+    total = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, e)
+    counts = torch.bincount(codes, minlength=classes)
+    return LinearKernel.of(x).alignment(total, codes, counts, unbiased=unbiased)
 
-    def hsic(trace: Tensor, a: Tensor, b: Tensor, both: Tensor) -> Tensor:
-        return (trace + a * b / ((n - 1) * (n - 2)) - 2 / (n - 2) * both) / (n * (n - 3))
 
-    cross = hsic(own, rows.sum(), labels, (rows * size).sum())
-    left = hsic(square_sum, rows.sum(), rows.sum(), rows.square().sum())
-    right = hsic(labels, labels, labels, size.square().sum())
-    below = left * right
-    return float(cross / below.sqrt()) if float(left) > 0 and float(right) > 0 else NAN
+@dataclass(frozen=True)
+class LinearKernel:
+    """What alignment with labels reads of the centred linear kernel: |K|_F^2, and of each sample its square and the sum
+    over the others."""
+
+    size: Float[Tensor, ""]
+    squares: Float[Tensor, " n"]
+    rows: Float[Tensor, " n"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "n d"]) -> "LinearKernel":
+        e = x - x.mean(0)
+        gram = e.T @ e if e.shape[1] <= len(e) else e @ e.T
+        squares = e.square().sum(1)
+        return cls(gram.square().sum(), squares, e @ e.sum(0) - squares)
+
+    def alignment(
+        self, total: Float[Tensor, "c d"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"], *, unbiased: bool
+    ) -> float:
+        """With 1[y_i = y_j], from sums of centred features by class."""
+        n, counts = len(self.rows), counts.double()
+        if not unbiased:
+            p = counts.square().sum() / n
+            centred = counts.square().sum() - 2 * (counts**3).sum() / n + p**2  # |H L H|_F^2
+            below = self.size * centred
+            return float(total.square().sum() / below.sqrt()) if float(below) > 0 else NAN
+        if n < 4:
+            return NAN
+        rows, size = self.rows, counts[codes] - 1
+        own = total.square().sum() - self.squares.sum()
+        square_sum = self.size - self.squares.square().sum()
+        labels = (counts * (counts - 1)).sum()
+
+        def hsic(trace: Tensor, a: Tensor, b: Tensor, both: Tensor) -> Tensor:
+            return (trace + a * b / ((n - 1) * (n - 2)) - 2 / (n - 2) * both) / (n * (n - 3))
+
+        cross = hsic(own, rows.sum(), labels, (rows * size).sum())
+        left = hsic(square_sum, rows.sum(), rows.sum(), rows.square().sum())
+        right = hsic(labels, labels, labels, size.square().sum())
+        below = left * right
+        return float(cross / below.sqrt()) if float(left) > 0 and float(right) > 0 else NAN
 
 
 # --- data complexity --------------------------------------------------------------------------------------------------

@@ -1,9 +1,8 @@
 """Class separability from the distances between samples: cluster indices, neighbours, directions, data complexity."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,13 @@ from repana import _check
 from repana._estimate import Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana.separation import _formulas as f
+from repana.separation._dsi import dsi
+from repana.separation._permuted import ADDITIONS, FEWEST, permuted_separability
 from repana.statistics.intervals import from_error, from_jackknife, proportion
+from repana.statistics.permutation import against
 from repana.summaries.discriminant import within_class_groups
 from repana.summaries.pairwise_distances import PairwiseDistances, drawn
+from repana.summaries.resampling import permuted_orders
 
 GROUPS = 10  # of the jackknife
 FEW = 600  # samples of the jackknife and of the permutations
@@ -94,7 +97,7 @@ def separability(
       without structure, -sqrt(c/(2(c - 1))) for the corners of a simplex in c dimensions (-1 at c = 2). Constant
       features count in d; `drop_constant` leaves them out.
     - `dsi` mean over classes of the Kolmogorov-Smirnov distance between the distances inside the class and those to
-      other classes, `class_dsi` (c,). In [0, 1]. From up to 600 samples.
+      other classes, `class_dsi` (c,). In [0, 1].
     - `thornton` share of samples whose nearest other sample is of their class (1 - N3).
     - `knn_purity` (p - p0)/(1 - p0), p the mean share of the `k` nearest that are of the class, p0 = sum n_k (n_k - 1)/
       (n (n - 1)): 1 for pure, 0 without structure.
@@ -106,10 +109,11 @@ def separability(
     - `label_cka` centred kernel alignment of x_i.x_j with 1[y_i = y_j], by the unbiased estimate of HSIC (which can be
       below 0), or with unbiased=False as Cortes et al. wrote it.
 
-    Options of the pass: `k` = 10, `most` = 5000 samples (more are drawn by `seed`, every class in its share), which are
-    the same for every layer. `permutations`: so many permutations of labels. Intervals: delete one of `jackknife` drawn
-    within classes (0 for none, which is ten times as fast), on up to 600 samples, the error carried to n by
-    sqrt(600/n); of `sample_uniformity` that of a U-statistic. Unitless.
+    Options of the pass: `k` = 10, `max_samples` = 5000 (of more samples these are drawn by `seed`, every class in its
+    share), the same for every layer. `permutations` of labels give the null and p; fewer are taken for what reads the
+    distances of many samples (see `Estimate.permutations`), and the null of `dsi` is read from distances in 1024 bins.
+    Intervals: delete one of `jackknife` drawn within classes (0 for none), on up to 600 samples, the error carried to n
+    by sqrt(600/n); of `sample_uniformity` that of a U-statistic. Unitless.
 
     Raises InputError for one class, wrong shapes, NaN or infinite features.
 
@@ -126,37 +130,44 @@ def separability(
     _check.choice(normalize, "normalize", NORMALIZE)
     _check.choice(tolerance_over, "tolerance_over", ("class", "all"))
 
+    by_class = dsi(pairs.x, pairs.codes, len(pairs.counts))
+
     def measure(p: PairwiseDistances) -> dict[str, float]:
-        c, silhouettes = len(p.counts), f.silhouettes(p)
+        c, silhouettes = len(p.counts), f.silhouettes(p.sums, p.codes, p.counts)
         u = f.directions(p.x, normalize)
         alignment, dots, share = f.alignment(u, p.codes, c)
         return {
             "silhouette": float(silhouettes.mean()),
-            "silhouette_balanced": float(f.by_class(silhouettes, p).mean()),
+            "silhouette_balanced": float(f.by_class(silhouettes, p.codes, p.counts).mean()),
             "calinski_harabasz": f.calinski_harabasz(p.x, p.codes, c),
             "davies_bouldin": f.davies_bouldin(p.x, p.codes, c),
             "thornton": float(f.nearest_is_own(p).double().mean()),
-            "knn_purity": f.purity(p),
+            "gdv": f.gdv(p.x, p.codes, c, drop_constant=drop_constant),
+            "dsi": float((by_class if p is pairs else dsi(p.x, p.codes, c)).nanmean()),
+            "knn_purity": float(f.purity((p.same / p.k).mean(), p.counts)),
             "alignment": alignment,
             "tolerance": dots * share if tolerance_over == "all" else dots,
             "label_cka": f.label_cka(p.x, p.codes, c, unbiased=unbiased),
         }
 
-    def passes(x: Tensor, several: Sequence[Tensor]) -> list[float]:
-        return f.gdv(x, several, len(pairs.counts), drop_constant=drop_constant)
-
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
-    few = _Few.of(pairs)
-    estimate = _measured(pairs, few, measure, jackknife, permutations, level, bounds, passes)
+    found: dict[str, Tensor] = {}
+    if permutations:
+        found = permuted_separability(
+            pairs, _labels(pairs, permutations), normalize=normalize, tolerance_over=tolerance_over, unbiased=unbiased,
+            drop_constant=drop_constant,
+        )  # fmt: skip
+    better = dict.fromkeys(("davies_bouldin", "gdv", "alignment"), "lower") | {"tolerance": ""}
+    estimate = _measured(pairs, measure, found, better, jackknife, level, bounds)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
     return Separability(
         sample_uniformity=uniformity,
         **estimate,
-        class_silhouette=f.by_class(f.silhouettes(pairs), pairs),
-        class_dsi=f.dsi(few.ordered, few.pairs.codes, len(pairs.counts)),
+        class_silhouette=f.by_class(f.silhouettes(pairs.sums, pairs.codes, pairs.counts), pairs.codes, pairs.counts),
+        class_dsi=by_class,
         settings=_settings(pairs, level, permutations) | {"normalize": normalize, "unbiased": unbiased},
     )
 
@@ -222,7 +233,14 @@ def data_complexity(
         }
 
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
-    estimate = _measured(pairs, _Few.of(pairs), measure, jackknife, permutations, level, bounds)
+    labels = _labels(pairs, min(permutations, max(FEWEST, int(ADDITIONS / pairs.n**2))))
+    several = [measure(p) for p in pairs.relabelled(labels)]
+    found = {
+        name: torch.tensor([one[name] for one in several], dtype=torch.float64)
+        for name in (several[0] if several else ())
+    }
+    better = dict.fromkeys(("f1", "f1_mean", "n2", "n3", "lsc"), "lower")
+    estimate = _measured(pairs, measure, found, better, jackknife, level, bounds)
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
     functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
@@ -277,44 +295,31 @@ def _crossing(pairs: PairwiseDistances, vertices: bool, null: int, level: float)
     psi = crossed - crossed.mean()
     square = float(psi.square().sum()) + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum())
     error = math.sqrt(max(square, float(psi.square().sum()) / 4)) / n
-    permuted = [value(pairs.codes[order]) for order in _orders(n, null, pairs.seed, pairs.codes)]
+    permuted = [value(codes) for codes in _labels(pairs, null)]
     e = from_error(found, error, n=n, level=level, bounds=SHARE, note=_part(pairs))
-    by_chance, wilson = from_jackknife(found, [], n=n, null=permuted, level=level), proportion(0, n, level=level)
     if found in (0.0, 1.0):  # all alike: no spread to read an error from
+        wilson = proportion(0, n, level=level)
         e = replace(e, low=found and 1 - wilson.high, high=found or wilson.high)
-    return replace(e, null=by_chance.null, null_low=by_chance.null_low, null_high=by_chance.null_high)
+    return against(e, permuted, better="lower", level=level)
 
 
 def _measured(
     pairs: PairwiseDistances,
-    few: "_Few",
     measure: Callable[[PairwiseDistances], dict[str, float]],
+    permuted: Mapping[str, Tensor],
+    better: Mapping[str, str],
     groups: int,
-    null: int,
     level: float,
     bounds: Mapping[str, tuple[float, float]],
-    passes: Callable[[Tensor, Sequence[Tensor]], list[float]] | None = None,
 ) -> dict[str, Estimate]:
-    """Values and nulls of all samples, with errors from a few of them. With `passes`, GDV and DSI too."""
-    orders, c, codes = _orders(pairs.n, null, pairs.seed, pairs.codes), len(pairs.counts), few.pairs.codes
-    values, permuted = measure(pairs), [measure(p) for p in pairs.relabelled(orders)]
-    deleted: list[dict[str, float]] = []
-    for left in _without(few.pairs, groups):
-        fewer = few.part(left)
-        deleted.append(measure(fewer))
-        if passes is not None:
-            inside = _dsi(few.ordered.without(~left), codes, c)
-            deleted[-1] |= {"gdv": passes(fewer.x, [fewer.codes])[0], "dsi": inside}
-    if passes is not None:
-        first, *others = passes(pairs.x, [pairs.codes, *(pairs.codes[order] for order in orders)])
-        values |= {"gdv": first, "dsi": _dsi(few.ordered, codes, c)}
-        mixed = _orders(few.pairs.n, null, pairs.seed, codes)
-        for one, chance, order in zip(permuted, others, mixed):
-            one |= {"gdv": chance, "dsi": _dsi(few.ordered, codes[order], c)}
+    """Values of all samples with what permuted labels give, and errors from a few of them. More is better, unless
+    `better` says otherwise."""
+    few, values = _Few.of(pairs), measure(pairs)
+    deleted = [measure(few.part(left)) for left in _without(few.pairs, groups)]
+    shrink = math.sqrt(few.pairs.n / pairs.n)
     found = {}
     for name, value in values.items():
-        whole = few.pairs if name == "dsi" else pairs
-        spread, shrink = np.asarray([one[name] for one in deleted]), math.sqrt(few.pairs.n / whole.n)
+        spread = np.asarray([one[name] for one in deleted])
         spread = spread[np.isfinite(spread)]
         if not math.isfinite(value) or not len(spread):
             scaled = spread[:0]
@@ -325,22 +330,18 @@ def _measured(
         e = from_jackknife(
             value,
             scaled.tolist(),
-            n=whole.n,
+            n=pairs.n,
             level=level,
             bounds=bounds.get(name, (0.0, math.inf)),
-            note=_part(whole),
-            null=[one[name] for one in permuted],
+            note=_part(pairs),
             corrected=False,
         )
         if name in COUNTED and groups > 1:  # at a share of 0 or 1 no group makes a difference
-            wilson = proportion(round(value * whole.n), whole.n, level=level)
+            wilson = proportion(round(value * pairs.n), pairs.n, level=level)
             e = replace(e, low=min(e.low, wilson.low), high=max(e.high, wilson.high))
-        found[name] = e
+        of_permuted = permuted[name].tolist() if name in permuted else []
+        found[name] = against(e, of_permuted, better=better.get(name, "higher"), level=level)
     return found
-
-
-def _dsi(pairs: f.Ordered, codes: Int[Tensor, " n"], classes: int) -> float:
-    return float(f.dsi(pairs, codes, classes).nanmean())
 
 
 @dataclass(frozen=True)
@@ -357,10 +358,6 @@ class _Few:
             return cls(pairs, *pairs.squared())
         few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
         return cls(replace(few, seen=pairs.seen), squared, tie)
-
-    @cached_property
-    def ordered(self) -> f.Ordered:
-        return f.Ordered.of(self.squared)
 
     def part(self, left: Bool[Tensor, " m"]) -> PairwiseDistances:
         """Some of them."""
@@ -381,9 +378,9 @@ def _counts(groups: int, null: int) -> None:
         _check.at_least(count, name, 0)
 
 
-def _orders(n: int, count: int, seed: int, like: Int[Tensor, " n"]) -> list[Int[Tensor, " n"]]:
-    generator = torch.Generator().manual_seed(seed)
-    return [torch.randperm(n, generator=generator).to(like.device) for _ in range(count)]
+def _labels(pairs: PairwiseDistances, permutations: int) -> Int[Tensor, "p n"]:
+    """The labels in other orders, drawn by the seed."""
+    return pairs.codes[permuted_orders(pairs.n, permutations, pairs.seed).to(pairs.codes.device)]
 
 
 def _part(pairs: PairwiseDistances) -> str:

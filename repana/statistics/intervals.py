@@ -21,7 +21,6 @@ def from_replicates(
     level: float = 0.95,
     bounds: tuple[float, float] = (0.0, math.inf),
     note: str = "",
-    null: Sequence[float] = (),
 ) -> Estimate:
     """Bias-corrected normal bootstrap interval, on the log scale for a positive unbounded quantity.
 
@@ -30,7 +29,7 @@ def from_replicates(
     """
     z = NormalDist().inv_cdf(0.5 + level / 2)
     low, high = _interval(value, np.asarray(replicates, float), z, 1.0, 1.0, bounds)
-    return Estimate(value, low, high, n, note, *_null(null, level))
+    return Estimate(value, low, high, n, note)
 
 
 def from_jackknife(
@@ -41,7 +40,6 @@ def from_jackknife(
     level: float = 0.95,
     bounds: tuple[float, float] = (0.0, math.inf),
     note: str = "",
-    null: Sequence[float] = (),
     corrected: bool = True,
 ) -> Estimate:
     """Delete-a-group jackknife interval with Student's t on groups - 1 degrees of freedom, on the log scale likewise.
@@ -51,10 +49,10 @@ def from_jackknife(
     """
     g = len(deleted)
     if g < 2:
-        return Estimate(value, NAN, NAN, n, note, *_null(null, level))
+        return Estimate(value, NAN, NAN, n, note)
     t = float(stats.t.ppf(0.5 + level / 2, g - 1))
     low, high = _interval(value, np.asarray(deleted, float), t, (g - 1) / math.sqrt(g), (g - 1.0) * corrected, bounds)
-    return Estimate(value, low, high, n, note, *_null(null, level))
+    return Estimate(value, low, high, n, note)
 
 
 def from_error(
@@ -108,17 +106,7 @@ def _interval(
     return max(min(low, value), bounds[0]), min(max(high, value), bounds[1])
 
 
-def _null(values: Sequence[float], level: float) -> tuple[float, float, float]:
-    """Median and central range: the mean of NC1 without class structure does not exist where d is near c."""
-    found = np.asarray([v for v in values if math.isfinite(v)], float)
-    if not len(found):
-        return NAN, NAN, NAN
-    tail = 50 * (1 - level)
-    low, high = np.percentile(found, [tail, 100 - tail])
-    return float(np.median(found)), float(low), float(high)
-
-
-def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: float = NAN) -> Estimate:
+def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "") -> Estimate:
     """A share of n with Wilson's score interval (Wilson 1927, doi:10.1080/01621459.1927.10502953)."""
     if n == 0:
         return Estimate(NAN, note=note or "no samples")
@@ -126,7 +114,7 @@ def proportion(hits: int, n: int, *, level: float = 0.95, note: str = "", null: 
     p = hits / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note, null)
+    return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)), n, note)
 
 
 def columns(estimates: Sequence[Estimate]) -> Float[Tensor, "e three"]:

@@ -1,7 +1,6 @@
 """Bootstrap intervals and ranges of repetitions, of whatever is a function of sums over rows."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,14 +19,6 @@ def range_of(found: list[float], of: str, absent: str, n: int | None = None) -> 
         return Estimate(NAN, n=n or 0, note=absent)
     n = len(found) if n is None else n
     return Estimate(sum(found) / len(found), min(found), max(found), n, f"range of {len(found)} {of}")
-
-
-def against(estimate: Estimate, by_chance: list[float]) -> Estimate:
-    """With the mean and the range of what permuted labels give as its null, where there are some."""
-    if not by_chance:
-        return estimate
-    mean = sum(by_chance) / len(by_chance)
-    return replace(estimate, null=mean, null_low=min(by_chance), null_high=max(by_chance))
 
 
 def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:

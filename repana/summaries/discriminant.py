@@ -20,6 +20,7 @@ from repana import _check
 from repana._typing import Features, Labels
 from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
+from repana.summaries.resampling import BLOCK_BYTES, affordable_permutations, class_sums, permuted_orders, working
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
@@ -27,11 +28,24 @@ SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter from products of that pr
 
 
 @dataclass(frozen=True)
+class PermutedEigenvalues:
+    """What a `Discriminant` holds, under permuted labels: one row a permutation. Eigenvalues may be of the first
+    permutations alone, where they cost much; the others are NaN.
+    """
+
+    quotient: Float[Tensor, "p r"]
+    canonical: Float[Tensor, "p r"]
+    trace_ratio: Float[Tensor, " p"]
+    per_feature: Float[Tensor, "p d"]
+
+
+@dataclass(frozen=True)
 class Discriminant(Summary):
     """`quotient`: eigenvalues of Sw^-1 Sb, descending; `canonical`: of St^+ Sb, in [0, 1]; NaN where undefined.
 
     `rank` is that of St; `trace_ratio` is tr Sb / tr Sw and `per_feature` the same of each feature; `deleted` holds all
-    of these for each group left out, `permuted` for labels in random orders; `reason` says why values are NaN.
+    of these for each group left out, `permuted` for labels in random orders; `reason` says why values are NaN. Where
+    the moments are those of more samples than were at hand, `kept` is of these, and `permuted` too.
     """
 
     labelled: ClassVar[bool] = True
@@ -47,14 +61,15 @@ class Discriminant(Summary):
     per_feature: Float[Tensor, " d"]
     reason: str = ""
     deleted: tuple["Discriminant", ...] = ()
-    permuted: tuple["Discriminant", ...] = ()
+    permuted: PermutedEigenvalues | None = None
+    kept: "Discriminant | None" = None
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "Discriminant":
-        if layer.subset:
-            return cls.from_moments(layer.moments)
-        jackknife = GROUPS if layer.settings.get("bootstrap", GROUPS) else 0
-        return cls.of(layer.features, layer.labels, jackknife=jackknife, seed=layer.settings.get("seed", 0))
+        permutations, seed = layer.settings.get("permutations", 0), layer.settings.get("seed", 0)
+        jackknife = GROUPS if layer.settings.get("bootstrap", GROUPS) and not layer.subset else 0
+        found = cls.of(layer.features, layer.labels, jackknife=jackknife, permutations=permutations, seed=seed)
+        return replace(cls.from_moments(layer.moments), permuted=found.permuted, kept=found) if layer.subset else found
 
     @classmethod
     def of(
@@ -76,13 +91,12 @@ class Discriminant(Summary):
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
         parts = leave_out(features, labels, total, jackknife, seed) if jackknife > 1 else ()
-        generator = torch.Generator().manual_seed(seed)
-        orders = (torch.randperm(len(labels), generator=generator).to(labels.device) for _ in range(permutations))
-        mixed = (Moments.of(features, labels[order], scatter=total.scatter is not None) for order in orders)
-        deleted, permuted = (
-            tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in some)
-            for some in (parts, mixed)
-        )
+        deleted = tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
+        permuted = None
+        if permutations:
+            few = affordable_permutations(permutations, len(features), features.shape[1], found.classes)
+            orders = permuted_orders(len(labels), permutations, seed)
+            permuted = _permuted(features, labels, orders, few, found, shrinkage, tolerance)
         return replace(found, deleted=deleted, permuted=permuted)
 
     @classmethod
@@ -128,6 +142,79 @@ class Discriminant(Summary):
             canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5, size)
         rank = min(rank, n - 1)
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
+
+
+def _permuted(
+    features: Features,
+    labels: Labels,
+    orders: Int[Tensor, "p n"],
+    few: int,
+    found: Discriminant,
+    shrinkage: float,
+    tolerance: float,
+) -> PermutedEigenvalues:
+    """Under labels in other orders St stays, so that all is read from class sums: with W'StW = I and B the weighted
+    class means times W, `canonical` are the eigenvalues q of B'B and `quotient` q/(1 - q); of the first `few` orders.
+    """
+    if shrinkage:
+        return _one_by_one(features, labels, orders[:few], shrinkage, tolerance)
+    n, d = features.shape
+    _, codes = torch.unique(labels.to(features.device), return_inverse=True)
+    c, size = found.classes, len(found.canonical)
+    x = features.double() - features.double().mean(0)
+    variance = x.square().mean(0)
+    alive = variance > 1e-24 * variance.max()
+    if not bool(alive.any()):
+        nan = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
+        return PermutedEigenvalues(nan, nan, nan[:, 0], torch.zeros(len(orders), d, dtype=torch.float64))
+    z = (x[:, alive] * variance[alive].rsqrt()).to(working(features))
+    white = _whitening((z.T @ z).double() / n, n, tolerance)
+    count = torch.bincount(codes, minlength=c).double()
+    between = torch.zeros(len(orders), d, dtype=torch.float64, device=x.device)
+    canonical = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
+    step = max(1, BLOCK_BYTES // (16 * c * max(1, z.shape[1])))
+    for start in range(0, len(orders), step):
+        sums = class_sums(z, codes[orders[start : start + step].to(codes.device)], c).double()
+        between[start : start + step, alive] = (sums.square() / count[:, None]).sum(1)
+        if start < few and not bool(found.canonical.isnan().any()):
+            b = sums[: few - start] / (count * n).sqrt()[:, None] @ white
+            gram = b @ b.mT if c <= b.shape[2] else b.mT @ b
+            values = torch.linalg.eigvalsh(gram).flip(1)[:, :size].clamp(0, 1).cpu()
+            canonical[start : start + len(values)] = torch.nn.functional.pad(values, (0, size - values.shape[1]))
+    ratio = torch.where(alive, between / (n - between).clamp_min(0), 0.0)
+    above, whole = between @ variance, n * variance.sum()
+    quotient = canonical / (1 - canonical)
+    if bool(found.quotient.isnan().any()):
+        quotient = torch.full_like(quotient, torch.nan)
+    return PermutedEigenvalues(quotient, canonical, (above / (whole - above)).cpu(), ratio.cpu())
+
+
+def _one_by_one(
+    features: Features, labels: Labels, orders: Int[Tensor, "p n"], shrinkage: float, tolerance: float
+) -> PermutedEigenvalues:
+    """With shrinkage the within-class scatter of every order is factored anew."""
+    scatter = features.shape[1] <= WIDEST
+    mixed = (Moments.of(features, labels[order.to(labels.device)], scatter=scatter) for order in orders)
+    found = [Discriminant.from_moments(m, shrinkage=shrinkage, tolerance=tolerance) for m in mixed]
+    return PermutedEigenvalues(
+        torch.stack([one.quotient for one in found]),
+        torch.stack([one.canonical for one in found]),
+        torch.tensor([one.trace_ratio for one in found], dtype=torch.float64),
+        torch.stack([one.per_feature for one in found]),
+    )
+
+
+def _whitening(total: Float[Tensor, "r r"], n: int, tolerance: float) -> Float[Tensor, "r k"]:
+    """W with W' total W = I, on the directions that are more than rounding."""
+    if n - 1 > len(total):
+        factor, info = torch.linalg.cholesky_ex(total)
+        diagonal = factor.diagonal().square()
+        if not int(info) and float(diagonal.min()) >= len(total) * 1e-14 * float(diagonal.max()):
+            eye = torch.eye(len(total), dtype=total.dtype, device=total.device)
+            return torch.linalg.solve_triangular(factor, eye, upper=False).T
+    values, vectors = torch.linalg.eigh(total)
+    kept = values > tolerance * len(total) ** 0.5 * values[-1]
+    return vectors[:, kept] * values[kept].rsqrt()
 
 
 def ledoit_wolf(

@@ -6,7 +6,7 @@ where one must be chosen.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
@@ -25,6 +25,7 @@ from repana.summaries.tree import Tree
 MOST = 5_000  # samples, unless more are asked for
 NEAREST = 10
 LISTED = 64  # nearest neighbours of every sample that are kept, for labels in another order
+TIED = 1e-9  # distances closer than this, relatively, are equal
 BLOCK = 2**26  # bytes of distances at a time
 
 
@@ -60,6 +61,12 @@ class PairwiseDistances(Summary):
     @property
     def n(self) -> int:
         return len(self.codes)
+
+    @cached_property
+    def nearest(self) -> Int[Tensor, " n"]:
+        """The place of the nearest other sample, the lowest of those that are as near."""
+        tied = self.reach <= self.reach[:, :1] * (1 + TIED)
+        return torch.where(tied, self.near, self.n).amin(1)
 
     @cached_property
     def tree(self) -> Tree:
@@ -142,9 +149,9 @@ class PairwiseDistances(Summary):
         parts = list(_blocks(self.x))
         return torch.cat([part[1] for part in parts]), torch.cat([part[2] for part in parts])
 
-    def relabelled(self, orders: Sequence[Int[Tensor, " n"]]) -> "list[PairwiseDistances]":
+    def relabelled(self, labels: Int[Tensor, "p n"]) -> "list[PairwiseDistances]":
         """The same samples with their labels in other orders: one more pass for all, the rest from the kept lists."""
-        c, several = len(self.counts), [self.codes[order] for order in orders]
+        c, several = len(self.counts), list(labels)
         if not several:
             return []
         members = torch.cat([torch.nn.functional.one_hot(codes, c) for codes in several], 1).to(self.x)

@@ -20,6 +20,7 @@ BLOCK_BYTES = 2**28
 PRODUCT_ROWS = 2048
 OUTER_ROWS = 256  # of a symmetric product at a time: only one half of it is formed
 SQUARES = (1e-12, 1e12)  # spreads whose products stay well inside float32
+ONE_HOT = 64  # classes up to which sums over them are a product
 DIRECT = 2.5e7  # squared length of rows over variance, up to which float32 rounding stays below 1e-7 of the variance
 
 
@@ -29,7 +30,7 @@ class Sample:
 
     The scatter is read from the (d, d) matrix where there is one, else from the rows: `rows` less `pilot` of their
     class, the classes given by `slot`, each row counted `weight` times. With `fixed`, `mean` are given centres and not
-    the means of the rows.
+    the means of the rows. `total` is the scatter of all rows around their mean, `origin`.
     """
 
     count: Int[Tensor, " c"]
@@ -41,6 +42,8 @@ class Sample:
     slot: Labels | None = None
     weight: Float[Tensor, " n"] | None = None
     fixed: bool = False
+    total: Float[Tensor, "d d"] | None = None
+    origin: Float[Tensor, " d"] | None = None
 
     @classmethod
     def of(
@@ -67,6 +70,9 @@ class Sample:
         even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
         if self.scatter is not None and even:  # pooled: it cannot be weighted by class afterwards
             return basis @ self.scatter @ basis.T * share.mean()
+        if self.total is not None and self.origin is not None and even:
+            between = (basis @ (self.mean - self.origin).T) * self.count.double().sqrt()
+            return (basis @ self.total @ basis.T - between @ between.T) * share.mean()
         if self.rows is None or self.slot is None or self.pilot is None:
             return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
         size = float((self.trace / self.count).max()) ** 0.5
@@ -175,22 +181,96 @@ def bootstrapped(
             yield Sample(count, base + shift[r], trace[r], None, features, pilot, slot, weight[r], fixed)
 
 
+@dataclass(frozen=True)
+class Permuted:
+    """Class sums under permuted labels: the samples (less their mean in `rows`) and sums over the classes of an order.
+
+    `labels` (p, n) are class numbers, `means` (p, c, d) class means less the mean of all samples, `traces` (p, c) the
+    sums of squared distances to them; all have the class sizes of the data.
+    """
+
+    features: Features
+    rows: Features
+    centre: Float[Tensor, " d"]
+    labels: Int[Tensor, "p n"]
+    count: Int[Tensor, " c"]
+    means: Float[Tensor, "p c d"]
+    traces: Float[Tensor, "p c"]
+
+    @classmethod
+    def of(
+        cls,
+        features: Features,
+        rows: Features,
+        centre: Float[Tensor, " d"],
+        slot: Labels,
+        orders: Int[Tensor, "p n"],
+    ) -> "Permuted":
+        """Of features, and these less their mean."""
+        labels = slot[orders.to(slot.device)]
+        count = torch.bincount(slot)
+        squares = rows.double().square().sum(1)
+        means = class_sums(rows, labels, len(count)).double() / count[:, None]
+        total = squares.new_zeros(len(labels), len(count)).scatter_add_(1, labels, squares.expand(labels.shape))
+        traces = (total - count * means.square().sum(2)).clamp_min(0)
+        return cls(features, rows, centre, labels, count, means, traces)
+
+    def samples(
+        self, total: Float[Tensor, "d d"] | None = None, centres: Float[Tensor, "c d"] | None = None
+    ) -> Iterator[Sample]:
+        """Each as a sample; `total` is the scatter of all rows, `centres` are given in place of the means."""
+        for labels, mean, trace in zip(self.labels, self.means, self.traces):
+            at, spread = mean + self.centre, trace
+            if centres is not None:
+                at, spread = centres, trace + self.count * (centres - at).square().sum(1)
+            yield Sample(
+                self.count, at, spread, None, self.features, at.to(self.rows.dtype), labels,
+                fixed=centres is not None, total=total, origin=self.centre,
+            )  # fmt: skip
+
+
 def permuted(
-    features: Features,
-    slot: Labels,
-    replicates: int,
-    generator: torch.Generator,
-    centres: Float[Tensor, "c d"] | None = None,
-) -> Iterator[tuple[Sample, Labels]]:
-    """The same features under shuffled labels: no class structure, everything else as it was."""
-    for _ in range(replicates):
-        shuffled = slot[torch.randperm(len(slot), generator=generator).to(slot.device)]
-        yield Sample.of(Moments.of(features, shuffled), features, shuffled, centres), shuffled
+    features: Features, slot: Labels, permutations: int, seed: int, *, block_bytes: int = BLOCK_BYTES
+) -> Iterator[Permuted]:
+    """The same features under permuted labels, some permutations at a time: no class structure, all else as it was."""
+    centre = features.double().mean(0)
+    rows = (features.double() - centre).to(working(features))
+    orders = permuted_orders(len(slot), permutations, seed)
+    size = max(1, block_bytes // (24 * int(slot.max() + 1) * features.shape[1]))
+    for some in orders.split(size) if permutations else ():
+        yield Permuted.of(features, rows, centre, slot, some)
+
+
+def class_sums(rows: Features, labels: Int[Tensor, "p n"], classes: int) -> Float[Tensor, "p c d"]:
+    """Sums of rows over the classes of every labelling: one product of one-hot matrices, or where classes are many, an
+    addition of each row to its class."""
+    if classes <= ONE_HOT:
+        member = torch.zeros(len(labels), classes, len(rows), dtype=rows.dtype, device=rows.device)
+        member.scatter_(1, labels[:, None], 1.0)
+        return (member.flatten(0, 1) @ rows).view(len(labels), classes, -1)
+    found = rows.new_zeros(len(labels), classes, rows.shape[1])
+    for into, codes in zip(found, labels):
+        into.index_add_(0, codes, rows)
+    return found
+
+
+def permuted_orders(n: int, permutations: int, seed: int) -> Int[Tensor, "p n"]:
+    """Orders of n rows drawn by the seed, on the host: the first ones are the same however many are drawn."""
+    generator = torch.Generator().manual_seed(seed)
+    found = [torch.randperm(n, generator=generator) for _ in range(permutations)]
+    return torch.stack(found) if found else torch.empty(0, n, dtype=torch.int64)
 
 
 def working(features: Features) -> torch.dtype:
     """The precision of matrix products over features: float64 stays, everything else is float32."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
+
+
+def affordable_permutations(permutations: int, n: int, d: int, c: int) -> int:
+    """How many permutations fit the budget, of which each is an eigen-decomposition of (c, c) and products with
+    (c, d); never fewer than a p of 1/20 needs."""
+    cost = 25.0 * c**3 + 4.0 * c * c * d + 4.0 * c * min(d, n) * d + 2.0 * n * c * d
+    return min(permutations, max(FEWEST - 1, int(BUDGET / cost)))
 
 
 def affordable(replicates: int, n: int, d: int, c: int) -> int:

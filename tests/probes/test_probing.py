@@ -461,7 +461,7 @@ def test_a_split_that_is_none():
     some = torch.arange(300)
     with pytest.raises(InputError, match="RA248: `split` is of 300 rows"):
         linear_probe(x, y, split=Split(some[:200], some[150:200], some[150:200]))
-    with pytest.raises(InputError, match="RA247: the select part"):
+    with pytest.raises(InputError, match="RA247: the validation part"):
         linear_probe(x, y, split=Split(some[:200], some[:0], some[200:]))
     split = Split.of(y, 300, groups=some // 3)
     bare = Split(split.train, split.validation, split.test)

@@ -59,7 +59,7 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
     return Report((*rows, *best.rows), {}, made.provenance)
 
 
-SIMPLE = Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4)
+SIMPLE = Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4, label="re-initialised")
 
 
 def featured(decoded=(0.1, 0.6, 1.0), rho=SIMPLE, flags=()) -> Report:
@@ -80,8 +80,8 @@ EARLIEST = (
     " is the earliest layer within one point of the best linear probe on the validation rows; the one chosen there, "
     "fc, reads 0.950 [0.920, 0.980] of the test rows."
 )
-MEMORY = "A linear probe of {} gets {} of permuted labels right that it was fitted on"
-LOSES = "From rows fitted on to rows reported the linear probe loses {}"
+MEMORY = "The training accuracy of a linear probe on permuted labels is {} at {}"
+LOSES = "Test accuracy of the linear probe is {} points below training accuracy at {}"
 CASES = [
     ("RF601", featured(), "passed", READ.format("0.600", "conv")),
     ("RF601", featured((0.5, 0.6, 1.0)), "tip", READ.format("0.500", "input")),
@@ -95,15 +95,22 @@ CASES = [
     ),
     (
         "RF602",
-        featured(rho=Estimate(0.5, 0.3, 0.7, 24, "", 0.0, -0.4, 0.4)),
+        featured(rho=Estimate(0.5, 0.3, 0.7, 24, "", 0.0, -0.4, 0.4, label="re-initialised")),
         "tip",
         RHO.format("0.500 [0.300, 0.700]") + ": the decision rests on the complex features.",
     ),
     (
         "RF602",
-        featured(rho=Estimate(0.1, -0.3, 0.5, 24, "", 0.0, -0.4, 0.4)),
-        "passed",
-        RHO.format("0.100 [−0.300, 0.500]") + ", within what permutations give: neither kind is preferred.",
+        featured(rho=Estimate(0.1, -0.3, 0.5, 24, "", 0.0, -0.4, 0.4, label="re-initialised")),
+        "tip",
+        RHO.format("0.100 [−0.300, 0.500]")
+        + ", within what re-initialised networks give: training prefers neither kind.",
+    ),
+    (
+        "RF602",
+        featured(rho=Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4)),
+        "not applicable",
+        RHO.format("−0.500 [−0.700, −0.300]") + "; compare it with re-initialised networks (baselines=3).",
     ),
     (
         "RF602",
@@ -130,8 +137,14 @@ CASES = [
     ("RF501", probed(), "passed", "fc" + EARLIEST),
     ("RF501", probed((0.3, 0.945, 0.95)), "passed", "conv" + EARLIEST),
     ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),
-    ("RF502", probed(memorization=[0.9, 0.2, 0.7]), "tip", MEMORY.format("fc", 0.7) + ": it remembers rows (fc)."),
-    ("RF502", probed(memorization=[0.9, 0.2, 0.1]), "passed", MEMORY.format("conv", 0.2) + ", at most."),
+    ("RF502", probed(memorization=[0.9, 0.2, 0.7]), "tip", MEMORY.format(0.7, "fc") + ": it memorises rows (fc)."),
+    (
+        "RF502",
+        probed(memorization=[0.9, 0.2, 0.7], chance=[0.5, 0.5, 0.5]),
+        "passed",
+        MEMORY.format(0.7, "fc") + ", at most.",
+    ),
+    ("RF502", probed(memorization=[0.9, 0.2, 0.1]), "passed", MEMORY.format(0.2, "conv") + ", at most."),
     ("RF502", planted(["a"], [1.0]), "not applicable", "No probe was fitted to permuted labels."),
     (
         "RF503",
@@ -172,28 +185,34 @@ CASES = [
         "Neighbours read no more than a linear map at any of 2 layers.",
     ),
     ("RF505", planted(["a"], [1.0]), "not applicable", "Linear and kNN probes of one layer were not measured."),
-    ("RF506", probed(gap=[0.5, 0.2, 0.01]), "tip", LOSES.format("20.0 points at conv, more than 10 at conv.")),
-    ("RF506", probed(gap=[0.5, 0.02, 0.01]), "passed", LOSES.format("2.0 points at conv, at most.")),
+    ("RF506", probed(gap=[0.5, 0.2, 0.01]), "tip", LOSES.format("20.0", "conv, more than 10 at conv.")),
+    ("RF506", probed(gap=[0.5, 0.02, 0.01]), "passed", LOSES.format("2.0", "conv, at most.")),
     ("RF506", planted(["a"], [1.0]), "not applicable", "No linear probe was measured."),
     ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
     ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
     (
         "RF102",
-        planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1), Estimate(0.1, 0.09, 0.11, null=1.1)]),
+        planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1, p=0.03), Estimate(0.1, 0.09, 0.11, null=1.1, p=0.03)]),
         "tip",
-        "Do not read these as structure: NC1 at a.",
+        "No class structure is found: none of 2 headline values is better than under permuted labels.",
     ),
     (
         "RF102",
-        planted(["a"], [Estimate(0.1, 0.09, 0.11, null=1.1, null_low=1.0, null_high=1.2)]),
+        planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1, p=0.3), Estimate(0.1, 0.09, 0.11, null=1.1, p=0.005)]),
+        "tip",
+        "Not distinguishable from permuted labels: NC1 at a.",
+    ),
+    (
+        "RF102",
+        planted(["a"], [Estimate(0.1, 0.09, 0.11, null=1.1, null_low=1.0, null_high=1.2, p=0.005)]),
         "passed",
-        "None of 1 headline values overlaps its range without class structure.",
+        "All 1 headline values are better than under permuted labels (p < 0.05).",
     ),
     (
         "RF102",
         planted(["a"], [1.0]),
         "not applicable",
-        "No values without class structure were computed (no labels, or permutations=0).",
+        "No p-values were computed (no labels, or permutations=0).",
     ),
     ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "2 classes; the smallest, a, has 40 samples."),
     (
@@ -256,14 +275,14 @@ CASES = [
     ),
     (
         "RF305",
-        planted(["a", "b"], [Estimate(3.0, 2.8, 3.2, null=3.1), Estimate(9.0, 8.0, 10.0, null=3.1)], **QUOTIENT),
+        planted(["a", "b"], [Estimate(3.0, 2.8, 3.2, null=3.1, p=0.6), Estimate(9.0, null=3.1, p=0.005)], **QUOTIENT),
         "tip",
         "Fisher's quotient is within its null at a: do not read it there; at a 3.00 [2.80, 3.20], without class "
         "structure 3.1.",
     ),
     (
         "RF305",
-        planted(["a"], [Estimate(9.0, 8.0, 10.0, null=3.1)], **QUOTIENT),
+        planted(["a"], [Estimate(9.0, 8.0, 10.0, null=3.1, p=0.005)], **QUOTIENT),
         "passed",
         "Fisher's quotient is above its null at all 1 layers that have one.",
     ),

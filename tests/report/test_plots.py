@@ -15,7 +15,7 @@ import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
 from repana._estimate import Estimate
-from repana._results import closest_pairs, within_null
+from repana._results import closest_pairs
 from repana.plots import _layers, _style, maps
 from repana.plots.classifier_plane import plane_of
 from repana.plots.trajectory import series_of
@@ -197,17 +197,15 @@ def test_every_quantity_has_its_own_scale_and_direction():
 @pytest.mark.parametrize(
     ("estimate", "inside"),
     [
-        (Estimate(1.0, 0.8, 1.2, null=1.1, null_low=1.0, null_high=1.3), True),
-        (Estimate(1.0, 0.8, 1.2, null=2.0, null_low=1.5, null_high=2.5), False),
-        (Estimate(1.0, 0.8, 1.2, null=1.1), True),
-        (Estimate(1.0, null=1.1), False),
-        (Estimate(1.0), False),
+        (Estimate(1.0, 0.8, 1.2, null=1.1, null_low=1.0, null_high=1.3, p=0.4), True),
+        (Estimate(1.0, 0.8, 1.2, null=1.1, null_low=0.7, null_high=1.5, p=0.01), False),
+        (Estimate(1.0, 0.8, 1.2, null=1.1), False),
         (Estimate(math.nan, null=1.0), False),
     ],
 )
-def test_a_dot_marks_what_is_within_its_null(estimate, inside):
+def test_a_dot_marks_what_is_not_distinguishable_from_its_null(estimate, inside):
+    """By p, never by an overlap of intervals."""
     report = planted(["a"], [estimate])
-    assert within_null(report.rows[0]) is inside
     texts = [t.get_text() for t in plots.heat_map(report, "nc1").texts]
     assert any("\u2022" in t for t in texts) is inside
 

@@ -1,0 +1,75 @@
+"""What permuted labels give beside a value: its null, and the one-sided p-value."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from repana._estimate import Estimate
+from repana._results import Row
+
+WIDE = 1.96  # deviations of a normal to the ends of its 95 % range
+ROUNDING = 1e-9  # relatively: values nearer than that count as equal
+
+
+def against(
+    estimate: Estimate,
+    permuted: Sequence[float],
+    *,
+    better: str,
+    level: float = 0.95,
+    value: float | None = None,
+) -> Estimate:
+    """The estimate with what the same estimator gives under permuted labels.
+
+    `null` is their median. `null_low` and `null_high` are order statistics r and P + 1 - r of the P permutations, with
+    the largest r for which a value that is exchangeable with them lies between with probability `level` or more,
+    1 - 2r/(P + 1); NaN where there are too few. `p` = (1 + #{permuted at least as good})/(1 + P), one-sided in the
+    direction of `better` ("higher" or "lower"; NaN for ""). `value` stands for the estimate's own where that was read
+    from other rows than the permuted ones. Without permutations the estimate comes back as it is.
+
+    Source: Phipson & Smyth 2010, doi:10.2202/1544-6115.1585 (p is never 0).
+    """
+    found = np.sort([v for v in permuted if not math.isnan(v)])
+    count, own = len(found), estimate.value if value is None else value
+    if not count:
+        return estimate
+    rank = math.floor((1 - level) / 2 * (count + 1) + ROUNDING)
+    low, high = (float(found[rank - 1]), float(found[count - rank])) if rank else (math.nan, math.nan)
+    p = math.nan
+    if better and not math.isnan(own):
+        margin = ROUNDING * abs(own) if math.isfinite(own) else 0.0
+        as_good = found >= own - margin if better == "higher" else found <= own + margin
+        p = (1 + int(as_good.sum())) / (1 + count)
+    middle = float(found[(count - 1) // 2] / 2 + found[count // 2] / 2)
+    return replace(estimate, null=middle, null_low=low, null_high=high, p=p, permutations=count)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of Holm 1979: the r-th smallest of m times m - r + 1, never below a smaller one's."""
+    order = np.argsort(p_values)
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def adjusted(rows: Sequence[Row]) -> dict[str, float]:
+    """p of one quantity at several layers by layer, after Holm over those that have one.
+
+    A p of 1/(1 + P), as small as P permutations can tell, would be lost among many layers: there the normal tail beyond
+    the value stands for it, with the middle and the 95 % range of the permuted values.
+    """
+    known = [r for r in rows if not math.isnan(r.p)]
+    return dict(zip((r.layer for r in known), holm([_tail(r) for r in known])))
+
+
+def _tail(row: Row) -> float:
+    if not row.permutations or row.p > 1.5 / (1 + row.permutations) or not math.isfinite(row.null_high - row.null_low):
+        return row.p
+    spread = (row.null_high - row.null_low) / (2 * WIDE)
+    if not spread:
+        return row.p
+    return min(row.p, math.erfc(abs(row.value - row.null) / spread / math.sqrt(2)) / 2)
