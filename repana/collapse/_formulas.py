@@ -115,20 +115,27 @@ def raw_gram(geometry: Geometry) -> Float[Tensor, "*b c c"]:
     return geometry.gram + along[..., :, None] + along[..., None, :] + g.square().sum(-1)[..., None, None]
 
 
-def trace_ratio(geometry: Geometry, within: Float[Tensor, "*b c c"], convention: Convention) -> Float[Tensor, "*b"]:
+def trace_ratio(
+    geometry: Geometry,
+    within: Float[Tensor, "*b c c"],
+    convention: Convention,
+    less: Float[Tensor, "*b c c"] | None = None,
+) -> Float[Tensor, "*b"]:
     """tr(Sw Sb^+), divided by c where the convention says so; infinite when the class means coincide.
 
     `within` is Sw in the coordinates of the basis, where Sb has full rank, so no pseudo-inverse of a (d, d) matrix is
-    formed; the published definition is unchanged, since Sb^+ vanishes outside the span of the centred means.
+    formed; the published definition is unchanged, since Sb^+ vanishes outside the span of the centred means. `less` is
+    taken off Sb.
     """
     kept, weight = geometry.spectrum > 0, class_weights(geometry.count, convention.between)
-    if convention.centre == "class" and convention.between == "class":
+    if convention.centre == "class" and convention.between == "class" and less is None:
         along = within.diagonal(dim1=-2, dim2=-1)
         value = torch.where(kept, along / geometry.spectrum, 0.0).sum(-1) * len(weight)
     else:
         coordinates = geometry.vectors * geometry.spectrum.sqrt()[..., None, :]
         coordinates = coordinates - (class_weights(geometry.count, convention.centre) @ coordinates)[..., None, :]
         between = coordinates.mT @ (weight[:, None] * coordinates)
+        between = between if less is None else between - less
         between = between + torch.diag_embed((~kept).to(between))  # where the means do not vary
         value = torch.linalg.solve(between, within).diagonal(dim1=-2, dim2=-1).sum(-1)
     value = value / len(weight) if convention.per_class else value

@@ -13,6 +13,7 @@ from repana._typing import PerClass
 from repana.collapse import _formulas as formulas
 from repana.summaries.resampling import Sample
 
+UNBIASED = "unbiased "  # before the names of quantities from unbiased parts
 WIDEST_HULL = 200  # classes for which the one-vs-rest distance is computed
 
 
@@ -52,11 +53,10 @@ def measured(
     how, count = setting.convention, geometry.count
     if "nc1" in setting.families:
         law, with_law = formulas.CONVENTIONS["he_su"], "law" in setting.families
-        plain = how.centre == how.between == "class" and not with_law  # Sb is diagonal along the basis
-        within = _within(samples, geometry, formulas.class_weights(count, how.within), diagonal=plain)
+        within = _within(samples, geometry, formulas.class_weights(count, how.within))
         pooled = within
         if with_law and how.within != law.within and int(count.min()) != int(count.max()):
-            pooled = _within(samples, geometry, formulas.class_weights(count, law.within), diagonal=False)
+            pooled = _within(samples, geometry, formulas.class_weights(count, law.within))
         between = formulas.between_trace(geometry, how)
         spread = formulas.within_trace(trace, count, how)
         pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, trace))
@@ -68,8 +68,10 @@ def measured(
             "cdnv_max": pairs.amax(-1),
             "rank": geometry.rank.double(),
         }
+        values |= {f"{UNBIASED}{name}": v for name, v in _unbiased(geometry, trace, within, how).items()}
         if with_law:
             values["fuzziness"] = formulas.trace_ratio(geometry, pooled, law)
+            values[f"{UNBIASED}fuzziness"] = _unbiased(geometry, trace, pooled, law)["nc1"]
     if "nc2" in setting.families:
         values |= _geometry(geometry, setting, hulls=hulls)
     if "nc3" in setting.families and setting.weight is not None:
@@ -77,15 +79,41 @@ def measured(
     return {name: value.expand(len(samples)).cpu() for name, value in values.items()}
 
 
-def _within(
-    samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass, *, diagonal: bool
-) -> Float[Tensor, "b c c"]:
+def _unbiased(
+    geometry: formulas.Geometry, trace: Float[Tensor, "b c"], within: Float[Tensor, "b c c"], how: formulas.Convention
+) -> dict[str, Float[Tensor, " b"]]:
+    """Variability from unbiased parts: covariances with n_k - 1, and distances of means less what the error of means
+    adds to them, v_i/n_i + v_j/n_j. NaN where less than nothing is left, or a class has one sample.
+    """
+    count = geometry.count.double()
+    variance = trace / (count - 1)
+    error = variance / count  # of each mean, squared
+    w, p = (formulas.class_weights(geometry.count, kind) for kind in (how.between, how.centre))
+    moved = w * (1 - 2 * p) + p.square() * w.sum()  # of the error of a mean, what tr Sb has
+    spread = variance @ formulas.class_weights(geometry.count, how.within)
+    between = formulas.between_trace(geometry, how) - error @ moved
+    distance = formulas.squared_distances(geometry) - error[:, :, None] - error[:, None, :]
+    pairs = formulas.off_diagonal((variance[:, :, None] + variance[:, None, :]) / (2 * distance))
+    pairs = torch.where(formulas.off_diagonal(distance) > 0, pairs, NAN)
+    share = float((count / (count - 1)).mean())  # of pooled scatter with n - 1
+    pooled = within * share
+    less = pooled * float((moved / count).sum())
+    ratio = formulas.trace_ratio(geometry, pooled, how, less=less)
+    return {
+        "nc1": torch.where(ratio > 0, ratio, NAN),
+        "quotient": torch.where(between > 0, spread / between, NAN),
+        "cdnv": pairs.mean(-1),
+        "cdnv_median": _median(pairs),
+    }
+
+
+def _within(samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass) -> Float[Tensor, "b c c"]:
     """Sw of every sample along the basis of its means."""
     found = geometry.gram.new_zeros(geometry.gram.shape)
     for into, sample, basis, kept in zip(found, samples, geometry.basis, geometry.spectrum > 0):
         at = kept.nonzero()[:, 0]
         if len(at):
-            into[at[:, None], at] = sample.within(basis[at], weight, diagonal=diagonal)
+            into[at[:, None], at] = sample.within(basis[at], weight)
     return found
 
 

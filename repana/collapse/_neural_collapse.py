@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from repana import _check
@@ -18,7 +19,7 @@ from repana._renamed import renamed
 from repana._typing import Array, Features, Labels
 from repana.collapse import _formulas as formulas
 from repana.collapse._inputs import Inputs, centres_of, per_class, prepare
-from repana.collapse._measures import Setting, measure, measured
+from repana.collapse._measures import UNBIASED, Setting, measure, measured
 from repana.collapse._nearest_mean import equal_means, nearest_mean, permuted_accuracies
 from repana.statistics.intervals import from_jackknife, from_replicates, proportion
 from repana.statistics.permutation import against
@@ -207,6 +208,7 @@ def neural_collapse(
     geometry = formulas.geometry_of(sample.mean[None], trace, sample.count)
     values = {name: float(value) for name, value in measured([sample], geometry, trace, setting).items()}
     rank = int(values.pop("rank", -1))
+    unbiased = {name.removeprefix(UNBIASED): values.pop(name) for name in list(values) if name.startswith(UNBIASED)}
     own = Moments.of(x, given.codes).to(x.device) if subset else moments
     boots = _replicates(given, own, setting, centres, bootstrap, seed)
     nulls = _permuted(given, own, setting, centres, permutations, seed)
@@ -215,6 +217,8 @@ def neural_collapse(
         kept = {name: float(v) for name, v in measure([Sample.of(own, x, slot, centres)], setting).items()}
     notes = _notes(moments, values, setting, rank, given.empty)
     replicas = {name: boots.get(name, []) for name in values}
+    widen = _small_classes(moments, level)
+    corrected = {} if subset or centres is not None else {k: boots.get(UNBIASED + k, []) for k in unbiased}
     if subset:
         replicas = {name: _centred(found, values[name]) for name, found in replicas.items()}
     scale = _shrinks(moments, len(x))
@@ -222,11 +226,13 @@ def neural_collapse(
         name: _beside(
             from_replicates(
                 value,
-                replicas[name],
+                corrected.get(name, replicas[name]),
                 n=moments.n,
                 level=level,
                 bounds=BOUNDS.get(name, (0.0, math.inf)),
                 note=notes.get(name, ""),
+                unbiased=unbiased[name] if name in corrected else None,
+                widen=widen,
             ),
             nulls.get(name, []),
             name,
@@ -366,6 +372,14 @@ def _block(moments: Moments) -> int:
     """How many samples are measured at a time."""
     c, d = len(moments.classes), moments.d
     return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))
+
+
+def _small_classes(moments: Moments, level: float) -> float:
+    """What an interval of a bootstrap inside classes lacks: sqrt(n_k/(n_k - 1)), and Student's t in place of z."""
+    count = moments.count.clamp_min(2).double()
+    few = float((count / (count - 1)).mean())
+    q = 0.5 + level / 2
+    return math.sqrt(few) * float(stats.t.ppf(q, 1 / (few - 1)) / stats.norm.ppf(q))
 
 
 def _shrinks(moments: Moments, kept: int) -> float:

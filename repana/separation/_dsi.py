@@ -1,6 +1,7 @@
 """The distance-based separability index: distances inside a class against those to other classes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -85,16 +86,31 @@ class BinnedDistances:
 
     def dsi(self, labels: Int[Tensor, "p n"], classes: int) -> Float[Tensor, " p"]:
         """The mean over classes of the index, for each labelling, read at the edges of the bins."""
-        found, width = [], self.rows.shape[1]
+        found = []
         for codes, whole in zip(labels, class_sums(self.rows, labels, classes).double()):
-            inner = torch.zeros(classes, width, dtype=torch.float64, device=labels.device)
-            for k in range(classes):
-                at = (codes == k).nonzero()[:, 0]
-                if len(at) > 1:
-                    own = self.bins[at[:, None], at].flatten().int()
-                    inner[k] = torch.bincount(own, minlength=width)
-                    inner[k] -= torch.bincount(self.bins[at, at].int(), minlength=width)
+            inner = self._inner(codes, classes)
             outer = whole - inner
             share = inner.cumsum(1) / inner.sum(1, keepdim=True) - outer.cumsum(1) / outer.sum(1, keepdim=True)
             found.append(share.abs().amax(1).nanmean())
         return torch.stack(found).cpu()
+
+    def _inner(self, codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c b"]:
+        """How many ordered pairs inside each class every bin holds."""
+        width, n = self.rows.shape[1], len(codes)
+        if n <= SAMPLED:
+            i, j, bins = self._pairs
+            same = codes[i] == codes[j]
+            counted = torch.bincount(codes[i[same]] * width + bins[same], minlength=classes * width)
+            return 2.0 * counted.view(classes, width)
+        inner = torch.zeros(classes, width, dtype=torch.float64, device=codes.device)
+        for k in range(classes):
+            at = (codes == k).nonzero()[:, 0]
+            if len(at) > 1:
+                inner[k] = torch.bincount(self.bins[at[:, None], at].flatten().int(), minlength=width)
+                inner[k] -= torch.bincount(self.bins[at, at].int(), minlength=width)
+        return inner
+
+    @cached_property
+    def _pairs(self) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Int[Tensor, " p"]]:
+        i, j = torch.triu_indices(len(self.bins), len(self.bins), 1, device=self.bins.device)
+        return i, j, self.bins[i, j].long()

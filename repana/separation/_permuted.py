@@ -14,7 +14,7 @@ from repana.summaries.pairwise_distances import BLOCK, PairwiseDistances
 from repana.summaries.resampling import ONE_HOT, class_sums
 
 FEWEST = 19  # permutations, however many samples and classes there are
-PRODUCT, ADDITIONS, PAIRS = 1e11, 2e9, 1e8  # operations: of sums by a product or row by row, of counted pairs
+PRODUCT, ADDITIONS, PAIRS = 1e11, 2e9, 2e7  # operations: of sums by a product or row by row, of counted pairs
 
 
 def permuted_separability(

@@ -59,13 +59,8 @@ class Sample:
             return cls(m.count, m.mean, m.trace, m.scatter, fixed=fixed)
         return cls(m.count, m.mean, m.trace, m.scatter, features, m.mean.to(working(features)), slot, fixed=fixed)
 
-    def within(
-        self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"], *, diagonal: bool = False
-    ) -> Float[Tensor, "r r"]:
-        """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows.
-
-        With `diagonal` only its diagonal is formed, zero elsewhere.
-        """
+    def within(self, basis: Float[Tensor, "r d"], class_weight: Float[Tensor, " c"]) -> Float[Tensor, "r r"]:
+        """basis Sw basis', Sw = sum_c class_weight_c / n_c sum_{i in c} (x_i - m_c)(x_i - m_c)'; NaN without rows."""
         share = class_weight / self.count
         even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
         if self.scatter is not None and even:  # pooled: it cannot be weighted by class afterwards
@@ -78,16 +73,16 @@ class Sample:
         size = float((self.trace / self.count).max()) ** 0.5
         if self.pilot.dtype != torch.float64 and size and not SQUARES[0] < size < SQUARES[1]:
             wide = replace(self, rows=self.rows.double(), pilot=self.pilot.double())
-            return wide.within(basis, class_weight, diagonal=diagonal)
+            return wide.within(basis, class_weight)
         here = torch.bincount(self.slot, minlength=len(self.count)).clamp_min(1)
         weight = (class_weight / here)[self.slot]
         if self.weight is not None:
             weight = weight * self.weight
         centre = self.mean @ basis.T
-        total = self._products(basis, weight, centre, diagonal)
+        total = self._products(basis, weight, centre)
         length = float(self.mean.square().sum(1).max())
         if not bool((total.diagonal() * DIRECT >= length).all()):
-            total = self._products(basis, weight, None, diagonal)
+            total = self._products(basis, weight, None)
         return total
 
     def _products(
@@ -95,7 +90,6 @@ class Sample:
         basis: Float[Tensor, "r d"],
         weight: Float[Tensor, " n"],
         centre: Float[Tensor, "c r"] | None,
-        diagonal: bool,
     ) -> Float[Tensor, "r r"]:
         """sum_i weight_i z_i z_i' less its class means, of z = basis row - centre, or z = basis (row - pilot).
 
@@ -126,9 +120,6 @@ class Sample:
             w = weight[outer : outer + deep]
             if shift is None:
                 sums.index_add_(1, at, z * w)
-            if diagonal:
-                total.diagonal().add_(z.square_() @ w.to(z.dtype))
-                continue
             z.mul_(w.sqrt().to(z.dtype))
             _add_outer(total, z)
         total = total.tril() + total.tril(-1).T
@@ -136,7 +127,7 @@ class Sample:
             return total
         mass = torch.zeros(c, dtype=total.dtype, device=total.device).index_add_(0, slot, weight)
         sums /= mass.clamp_min(1e-300).sqrt()
-        return total - (torch.diag(sums.square().sum(1)) if diagonal else sums @ sums.T)
+        return total - sums @ sums.T
 
 
 def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:
