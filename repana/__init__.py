@@ -24,7 +24,7 @@ _PACKAGES = (
     "summaries",
     "analyzers",
 )
-_RENAMED = {"Cloud": "NeighbourGraph"}
+_RENAMED = {"Cloud": "NeighbourGraph", "naive_bayes": "gaussian_naive_bayes"}
 
 
 def __getattr__(name: str) -> _Any:

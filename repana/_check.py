@@ -17,6 +17,7 @@ from torch import Tensor
 from repana.errors import FileError, InputError, ModelError
 
 SHOWN = 5  # names listed in a message
+EXACT = 2**24  # the integers that float32 holds exactly
 
 
 def listed(names: Iterable[Any], most: int = SHOWN) -> str:
@@ -50,7 +51,7 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
         how = "take its real and imaginary part as features" if x.is_complex() else "call `.to_dense()`"
         raise InputError("RA206", f"`features` is {kind}; expected a dense array of real numbers: {how}.")
     if not x.is_floating_point():
-        x = x.float()
+        x = x.double() if x.numel() and _beyond_float32(x) else x.float()
     if not x.shape[0] or not x.shape[1]:
         raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; expected at least one sample.")
     x = x.detach().clone() if x.is_inference() else x.detach()  # an inference tensor takes part in no gradient
@@ -65,6 +66,12 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
                 f"row {first}. Drop those rows, or find the layer that overflows.",
             )
     return x
+
+
+def _beyond_float32(x: Tensor) -> bool:
+    """Whether integers are larger than those that float32 holds exactly."""
+    wide = x.to(torch.int64) if x.dtype != torch.bool else x.long()
+    return int(wide.max()) > EXACT or int(wide.min()) < -EXACT
 
 
 def layer_of(value: Any, layer: str) -> Tensor:

@@ -21,7 +21,7 @@ EXPORTS = {
         "layer_differences",
     ],
     "_ood": ["OODProbe", "ood_probe"],
-    "_probes": ["knn_probe", "lda_probe", "linear_probe", "naive_bayes", "nearest_mean", "ridge_probe"],
+    "_probes": ["knn_probe", "lda_probe", "linear_probe", "gaussian_naive_bayes", "nearest_mean", "ridge_probe"],
     "_protocol": ["Probe"],
     "_sample_efficiency": ["SampleEfficiency", "sample_efficiency"],
     "_suite": ["Probing", "probing"],

@@ -28,10 +28,10 @@ from ._layer_selection import corrected_difference as corrected_difference
 from ._layer_selection import layer_differences as layer_differences
 from ._ood import OODProbe as OODProbe
 from ._ood import ood_probe as ood_probe
+from ._probes import gaussian_naive_bayes as gaussian_naive_bayes
 from ._probes import knn_probe as knn_probe
 from ._probes import lda_probe as lda_probe
 from ._probes import linear_probe as linear_probe
-from ._probes import naive_bayes as naive_bayes
 from ._probes import nearest_mean as nearest_mean
 from ._probes import ridge_probe as ridge_probe
 from ._protocol import Probe as Probe

@@ -155,8 +155,30 @@ def nearest_mean_head() -> Head:
     return Head("nearest_mean", fit)
 
 
-def naive_bayes_head(smoothing: float = 1e-9) -> Head:
-    """Gaussian features, independent inside a class, with one variance for all classes (a diagonal LDA)."""
+def naive_bayes_head(smoothing: float = 1e-9, variance: str = "pooled") -> Head:
+    """Gaussian features, independent inside a class, with one variance for all classes (a diagonal LDA) or one each."""
+
+    def of_class(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        at, fits = rows.at(parts), []
+        x = rows.x[at].double()
+        least = smoothing * float(x.var(0, correction=0).max())
+        for s in range(codes.shape[1]):
+            y = codes[at, s]
+            count = torch.bincount(y, minlength=rows.classes).double()
+            means = class_sums(x, y, rows.classes) / count.clamp_min(1)[:, None]
+            spread = class_sums((x - means[y]).square(), y, rows.classes) / count.clamp_min(1)[:, None] + least
+            prior = torch.where(count > 0, (count / len(at)).clamp_min(1e-300).log(), -torch.inf)
+            fits.append((means, torch.where(spread > 0, spread, torch.inf), prior))
+
+        def scores(of: tuple[int, ...]) -> Tensor:
+            z, found = rows.x[rows.at(of)].double(), []
+            for means, spread, prior in fits:
+                constant = torch.where(spread.isinf(), 0.0, spread.log()).sum(1)
+                apart = (z.square() @ (1 / spread).T) - 2 * z @ (means / spread).T + (means.square() / spread).sum(1)
+                found.append(prior - (apart + constant) / 2)
+            return torch.stack(found, 2)
+
+        return Fitted(scores)
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         at = rows.at(parts)
@@ -165,16 +187,18 @@ def naive_bayes_head(smoothing: float = 1e-9) -> Head:
             y = codes[at, s]
             count = torch.bincount(y, minlength=rows.classes).double()
             means = class_sums(x, y, rows.classes) / count.clamp_min(1)[:, None]
-            variance = (x.double() - means[y]).square().mean(0)
-            variance = variance + smoothing * float(x.double().var(0, correction=0).max())
-            variance = torch.where(variance > 0, variance, torch.inf)
-            w = (means / variance).T
+            spread = (x.double() - means[y]).square().mean(0)
+            spread = spread + smoothing * float(x.double().var(0, correction=0).max())
+            spread = torch.where(spread > 0, spread, torch.inf)
+            w = (means / spread).T
             prior = torch.where(count > 0, (count / len(at)).clamp_min(1e-300).log(), -torch.inf)
             weights.append(w)
             biases.append(prior - (means.T * w).sum(0) / 2)
         return _affine(rows, weights, biases, wide=True)
 
-    return Head("naive_bayes", fit, options={"smoothing": smoothing})
+    if variance == "class":
+        return Head("naive_bayes", of_class, options={"smoothing": smoothing, "variance": variance})
+    return Head("naive_bayes", fit, options={"smoothing": smoothing, "variance": variance})
 
 
 def _affine(

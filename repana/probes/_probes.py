@@ -224,10 +224,11 @@ def lda_probe(
     return probed(lda_head(), rows, permutations=permutations, level=level, seed=seed)
 
 
-def naive_bayes(
+def gaussian_naive_bayes(
     features: Any,
     labels: Any,
     *,
+    variance: str = "pooled",
     smoothing: float = 1e-9,
     groups: Any = None,
     split: Split | None = None,
@@ -236,25 +237,29 @@ def naive_bayes(
     level: float = 0.95,
     seed: int = 0,
 ) -> Probe:
-    """Gaussian naive Bayes with one variance a feature for all classes: the generative twin of logistic regression.
+    """Gaussian naive Bayes; with one variance a feature for all classes the generative twin of logistic regression.
 
-    score_k = log pi_k - sum_j (x_j - m_kj)^2/(2 v_j),  v_j the pooled within-class variance plus `smoothing` of the
-    largest. With O(log d) rows it is near its best, where logistic regression needs O(d). One temperature is fitted on
-    the validation rows for `log_loss` (features that depend on each other make it too sure). Protocol, units and what
-    is raised: as `linear_probe`.
+    score_k = log pi_k - sum_j [(x_j - m_kj)^2/v_kj + log v_kj]/2. With `variance` "pooled" v_kj = v_j is the variance
+    inside all classes together, with "class" that of each (as scikit-learn's GaussianNB); plus `smoothing` of the
+    largest variance of a feature. With O(log d) rows it is near its best, where logistic regression needs O(d). One
+    temperature is fitted on the validation rows for `log_loss` (features that depend on each other make it too sure).
+    Protocol, units and what is raised: as `linear_probe`.
 
     Sources: Ng & Jordan 2001; Zheng et al. 2023, arXiv:2302.02334 (for pretrained features).
 
     >>> import torch
-    >>> from repana import naive_bayes
+    >>> from repana import gaussian_naive_bayes
     >>> x = torch.arange(200.0)[:, None]
-    >>> round(float(naive_bayes(x, x[:, 0] >= 100).accuracy), 1)
+    >>> round(float(gaussian_naive_bayes(x, x[:, 0] >= 100).accuracy), 1)
     1.0
     """
     _options("log_loss", permutations, level)
     _check.positive(smoothing, "smoothing")
-    rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="naive_bayes")
-    return probed(naive_bayes_head(smoothing), rows, permutations=permutations, level=level, seed=seed)
+    _check.choice(variance, "variance", ("pooled", "class"))
+    rows = Rows.of(
+        features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="gaussian_naive_bayes"
+    )
+    return probed(naive_bayes_head(smoothing, variance), rows, permutations=permutations, level=level, seed=seed)
 
 
 def _options(select: str, permutations: int, level: float) -> None:

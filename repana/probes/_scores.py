@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana._estimate import Estimate, Flag, noted
 from repana.statistics.intervals import proportion
-from repana.statistics.resampling import resampled
+from repana.statistics.resampling import FEWEST_GROUPS, resampled
 from repana.summaries.resampling import permuted_orders
 
 Nats = TypeVar("Nats", float, Tensor)
@@ -94,7 +94,7 @@ def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, 
     """The share of right rows, with Wilson's interval, or that of resampled groups."""
     hits, m = int(correct.sum()), len(correct)
     wilson = proportion(hits, m, level=level, note=note)
-    if group is None or hits in (0, m):
+    if group is None or (hits in (0, m) and int(group.unique().numel()) >= FEWEST_GROUPS):
         return wilson
     return resampled(correct.double()[:, None], None, group, level=level, seed=seed, note=note)
 

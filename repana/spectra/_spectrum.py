@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -101,7 +102,7 @@ def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, l
     if not len(v):
         nothing: dict[str, Any] = dict.fromkeys(NAMES, Estimate(NAN, n=n, note=covariance.reason))
         return Spectrum(**nothing, eigenvalues=torch.zeros(covariance.d), settings=settings)
-    centred = _Side(v, covariance.coordinates, covariance.halves, n, level)
+    centred = _Side(v, covariance.coordinates, covariance.halves, n, level, covariance.quarters)
     raw = _Side(covariance.uncentred, covariance.uncentred_coordinates, covariance.uncentred_halves, n, level)
     fit = _line(v, first, last)
     return Spectrum(
@@ -163,6 +164,7 @@ class _Side:
     halves: tuple[Tensor, ...]
     n: int
     level: float
+    quarters: tuple[Tensor, ...] = ()
 
     def estimate(
         self,
@@ -202,13 +204,25 @@ class _Side:
 
     @cached_property
     def _cumulated(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-        """The shares of the first 1, 2, ... components less their bias, and their errors."""
+        """The shares of the first 1, 2, ... components less their bias, and their errors.
+
+        With the shares of halves and of quarters a bias b/n + c/n^2 is taken off, and how far that is from b/n alone
+        counts as an error too: so many small eigenvalues leave more behind.
+        """
         total, shares = self.values.sum(), _shares(self.values, len(self.values))
-        half = [_shares(v, len(shares)) for v in self.halves]
-        bias = torch.stack(half).mean(0) - shares if half else torch.zeros_like(shares)
+        half, quarter = (
+            torch.stack([_shares(v, len(shares)) for v in parts]).mean(0) if parts else None
+            for parts in (self.halves, self.quarters)
+        )
+        first = shares if half is None else 2 * shares - half
         # d share_k / d lambda_j = (1[j <= k] - share_k) / total
         influence = (self._squares.cumsum(1) - shares * self._squares.sum(1, keepdim=True)) / total
-        return (shares - bias).cpu(), (influence.square().sum(0).sqrt() / self.n).cpu()
+        error = influence.square().sum(0).sqrt() / self.n
+        if half is None or quarter is None:
+            return first.cpu(), error.cpu()
+        second = (8 * shares - 6 * half + quarter) / 3
+        z = NormalDist().inv_cdf(0.5 + self.level / 2)
+        return second.cpu(), torch.hypot(error, (second - first) / z).cpu()
 
     def _error(self, gradient: Float[Tensor, " r"]) -> float:
         influence = self._squares @ gradient - self.values @ gradient

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from repana._estimate import NAN, Estimate
+from repana._estimate import NAN, Estimate, Flag, noted
 
 DRAWS = 2000
+FEWEST_GROUPS = 3
 AFFORDABLE = 4e7  # draws times rows
 
 
@@ -47,11 +48,22 @@ def resampled(
 ) -> Estimate:
     """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
     columns, m = columns.detach().double().cpu(), len(columns)
+    few = "" if group is None else _few_groups(group)
     if statistic is None:
         columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
     value = float(statistic(columns.sum(0)))
+    if few:
+        return Estimate(value, n=m, note=noted(note, few))
     drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
     return around(value, drawn.numpy(), m, level, note)
+
+
+def _few_groups(group: Int[Tensor, " m"]) -> str:
+    """Why rows of so few groups have no interval, or nothing."""
+    count = int(group.unique().numel())
+    if count >= FEWEST_GROUPS:
+        return ""
+    return Flag.NO_INTERVAL.note(f"no interval: the rows are of {count} group(s), and {FEWEST_GROUPS} are needed")
 
 
 def _mean(sums: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class Covariance(Summary):
 
     `eigenvalues`: the positive ones of S = 1/n sum_i (x_i - m)(x_i - m)', descending; `uncentred`: of 1/n sum x_i x_i'.
     `coordinates` (n, r): x_i - m along the eigenvectors, `uncentred_coordinates` likewise; None where only moments are
-    known. `halves`: the eigenvalues of two random halves of the samples, from 8 samples on. `reason` says why there are
+    known. `halves`: the eigenvalues of two random halves of the samples, from 8 samples on, and `quarters` of four
+    quarters, from 16 on. `reason` says why there are
     no eigenvalues. `varying` counts the features that are not constant. Features whose squares float64 does not hold
     are divided by the power of two `unit`, which is 1 for all others: then everything here is of features/unit.
     """
@@ -41,6 +42,7 @@ class Covariance(Summary):
     uncentred_coordinates: Float[Tensor, "n u"] | None = None
     halves: tuple[Float[Tensor, " _"], ...] = ()
     uncentred_halves: tuple[Float[Tensor, " _"], ...] = ()
+    quarters: tuple[Float[Tensor, " _"], ...] = ()
     reason: str = ""
     varying: int = 0
     unit: float = 1.0
@@ -67,8 +69,10 @@ class Covariance(Summary):
         parts = [x[rows] for rows in order.chunk(2)] if n >= 8 else []
         halves = tuple(_eigenvalues(_centred(part)) for part in parts)
         raw_halves = tuple(_eigenvalues(part) for part in parts)
+        fourths = order.chunk(4) if n >= 16 else []
+        quarters = tuple(_eigenvalues(_centred(x[rows])) for rows in fourths)
         reason = "" if len(centred) else CONSTANT
-        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, reason, varying, unit)
+        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, quarters, reason, varying, unit)
 
     @classmethod
     def from_moments(cls, moments: Moments) -> "Covariance":

@@ -8,14 +8,24 @@ import torch
 from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 from sklearn.model_selection import StratifiedKFold
+from sklearn.naive_bayes import GaussianNB
 
 import repana
-from repana import InputError, Split, knn_probe, lda_probe, linear_probe, naive_bayes, nearest_mean, ridge_probe
+from repana import (
+    InputError,
+    Split,
+    gaussian_naive_bayes,
+    knn_probe,
+    lda_probe,
+    linear_probe,
+    nearest_mean,
+    ridge_probe,
+)
 from repana.probes._classifiers import TEST, TRAIN, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
 from repana.probes._data import Rows
 from repana.probes._scores import bits, temperature
 
-PROBES = (linear_probe, ridge_probe, knn_probe, nearest_mean, lda_probe, naive_bayes)
+PROBES = (linear_probe, ridge_probe, knn_probe, nearest_mean, lda_probe, gaussian_naive_bayes)
 
 
 def gaussians(n=600, d=10, c=3, signal=1.5, seed=0):
@@ -84,7 +94,7 @@ def test_two_gaussians_are_read_as_well_as_theory_says(d, delta, n):
     m = 20_000
     x, y = two(d, delta, n + m)
     split = Split(torch.arange(n * 3 // 4), torch.arange(n * 3 // 4, n), torch.arange(n, n + m))
-    for probe, want in ((nearest_mean, theory), (lda_probe, lda), (linear_probe, lda), (naive_bayes, theory)):
+    for probe, want in ((nearest_mean, theory), (lda_probe, lda), (linear_probe, lda), (gaussian_naive_bayes, theory)):
         found = probe(x, y, split=split, permutations=0).accuracy
         assert abs(found.value - want) < 4 * math.sqrt(want * (1 - want) / m) + 0.004
         assert found.value < bayes + 4 * math.sqrt(want * (1 - want) / m)
@@ -141,7 +151,7 @@ def test_what_every_probe_gives(probe):
 def test_weights_are_of_the_features_as_they_came():
     x, y = gaussians()
     x = 100 + 7 * x
-    for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, naive_bayes):
+    for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, gaussian_naive_bayes):
         found = probe(x, y, permutations=0)
         scores = (x.double() @ found.weight + found.bias) * found.settings.get("temperature", 1.0)
         want = torch.log_softmax(scores[found.split.test], 1)
@@ -394,7 +404,7 @@ def test_folds_report_every_row_once():
 @pytest.mark.parametrize("factor", [1e200, 1e-200, 1e-310])
 def test_features_whose_squares_float64_does_not_hold(factor):
     x, y = gaussians()
-    for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, naive_bayes, knn_probe):
+    for probe in (linear_probe, ridge_probe, lda_probe, nearest_mean, gaussian_naive_bayes, knn_probe):
         a, b = probe(x.double(), y, permutations=0), probe(x.double() * factor, y, permutations=0)
         assert a.accuracy.value == pytest.approx(b.accuracy.value, abs=0.01)
 
@@ -485,3 +495,12 @@ def test_labels_that_are_missing_or_in_half_precision():
     assert linear_probe(x, y.bfloat16(), permutations=0).accuracy == linear_probe(x, y, permutations=0).accuracy
     with pytest.raises(InputError, match="RA203: `labels` has None"):
         linear_probe(x, [None, *y.tolist()[1:]])
+
+
+def test_naive_bayes_with_a_variance_for_each_class_is_scikit_learns():
+    x, y = load_digits(return_X_y=True)
+    found = gaussian_naive_bayes(x, y, variance="class", scale="none", permutations=0)
+    train, test = found.split.train_and_validation.numpy(), found.split.test.numpy()
+    peer = GaussianNB().fit(x[train], y[train])
+    assert found.predictions.tolist() == peer.predict(x[test]).tolist()
+    assert float(gaussian_naive_bayes(x, y, permutations=0).accuracy) > float(found.accuracy)
