@@ -2,7 +2,7 @@
 
 import html
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum, auto
 from typing import Any, TypeVar
 
@@ -58,6 +58,13 @@ def noted(*parts: str) -> Note:
     """Remarks as one note, without the empty ones, with the flags of all."""
     flags = dict.fromkeys(flag for part in parts for flag in getattr(part, "flags", ()))
     return Note("; ".join(part for part in parts if part), *flags)
+
+
+def explained(estimate: "Estimate", reason: str) -> "Estimate":
+    """The estimate with the reason for a value that is not finite, where it has no note yet."""
+    if math.isfinite(estimate.value) or estimate.note:
+        return estimate
+    return replace(estimate, note=Flag.UNDEFINED.note(reason))
 
 
 LEVEL = 0.95  # of intervals, where nothing else was asked for

@@ -9,7 +9,10 @@ from torch import Tensor
 from repana import _check
 from repana._typing import Array
 from repana.collapse import _refusals
+from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.moments import Moments
+
+SMALL = 2.0**-256  # of features, below which the squares of their differences underflow
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ def prepare(
     if moments is not None and not torch.equal(moments.classes.cpu(), torch.unique(codes)):
         moments = None  # of other classes than these samples have
     _check.two_classes(codes, names, "neural_collapse")
+    unit = power_of_two(x) if x.dtype == torch.float64 else 1.0
+    if not SMALL < unit < 1 / SMALL and (moments is None or moments.n == len(x)):  # squares leave float64
+        x, moments = scaled(x, unit), None
+        weight = None if weight is None else torch.as_tensor(weight).double() * unit
     if moments is None or sound is not None:
         moments = Moments.of(x, codes, spread=False)
         if not bool(torch.isfinite(moments.trace).all()):

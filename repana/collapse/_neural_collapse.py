@@ -13,7 +13,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._activations import Classifier
-from repana._estimate import NAN, Estimate, Flag, shown
+from repana._estimate import NAN, Estimate, Flag, explained, shown
 from repana._measure import Logits, Reference
 from repana._renamed import renamed
 from repana._typing import Array, Features, Labels
@@ -39,6 +39,14 @@ from repana.summaries.resampling import (
 
 T = TypeVar("T")
 VARIABILITY = ("nc1", "quotient", "fuzziness", "cdnv", "cdnv_median", "cdnv_max")
+REASON = "the class means leave it undefined"
+SAME_MEANS = "two classes have the same mean"
+REASONS = dict.fromkeys(("cdnv", "cdnv_median", "cdnv_max"), SAME_MEANS) | {
+    "of_error": "every class mean is 0",
+    "gof_error": "every class mean is 0",
+    "uniformity": "two class means lie in one direction",
+    "uniformity_variance": "two class means lie in one direction",
+}
 HIGHER = ("one_vs_rest", "duality_cosine")  # of which more is better
 
 FAMILIES = ("nc1", "law", "nc2", "nc3", "nc4", "vci")
@@ -242,6 +250,7 @@ def neural_collapse(
         )
         for name, value in values.items()
     }
+    found = {name: explained(e, REASONS.get(name, REASON)) for name, e in found.items()}
     deleted: list[float] = []
     if "vci" in families:
         found["vci"], deleted = _vci(x, given.codes, moments, discriminant, bootstrap > 0, permutations, level, seed)

@@ -16,6 +16,7 @@ from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.folds import FoldMoments, Normal, one_hot
 
 SCALES = ("standard", "centre", "none", "unit")
+LARGE = 1e15  # standardised features of rows beyond the training rows, whose squares would leave float32
 CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is constant
 
 
@@ -200,7 +201,8 @@ def standardised(
     mean, spread = mean * unit, spread * unit
     if scale == "unit":
         moved = moved / moved.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    return (moved if x.dtype == torch.float64 else moved.float()), mean, spread, dead
+    wide_enough = x.dtype == torch.float64 or float(moved.abs().amax()) > LARGE
+    return (moved if wide_enough else moved.float()), mean, spread, dead
 
 
 def reduced(x: Features) -> tuple[Float[Tensor, "n r"], Float[Tensor, "d r"] | None]:

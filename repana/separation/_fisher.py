@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repana._estimate import NAN, Estimate, shown
+from repana._estimate import NAN, Estimate, explained, shown
 from repana._reads import reads
 from repana.statistics.intervals import from_jackknife
 from repana.statistics.permutation import against
@@ -85,7 +85,7 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         if others:
             deleted[name] = torch.tensor(others)
         e = from_jackknife(value, others, n=n, level=level, bounds=(0.0, top), note=note, corrected=False)
-        e = replace(e, null=null)
+        e = explained(replace(e, null=null), "a feature has no spread within any class")
         if discriminant.permuted is None:
             return e
         own = None if discriminant.kept is None else float(read(discriminant.kept))

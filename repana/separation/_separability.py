@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Estimate, Flag, noted, shown
+from repana._estimate import Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana.separation import _formulas as f
 from repana.separation._dsi import dsi
@@ -27,6 +27,15 @@ FEW = 600  # samples of the jackknife and of the permutations
 CALL, AFFORDABLE = 1e7, 1e11  # operations that a call on two classes is worth, and those of an interval
 NORMALIZE = ("l2", "center+l2")
 COUNTED = ("thornton", "n3")  # shares of samples
+REASONS = {
+    "calinski_harabasz": "no class has spread",
+    "davies_bouldin": "two classes share their mean",
+    "gdv": "no feature varies",
+    "label_cka": "needs 4 samples whose features vary",
+    "alignment": "every class has one sample",
+    "tolerance": "every class has one sample",
+    "dsi": "every class has one sample",
+}
 SIGNED, SHARE, OPEN = (-1.0, 1.0), (0.0, 1.0), (-math.inf, math.inf)
 
 
@@ -315,6 +324,7 @@ def _measured(
     """Values of all samples with what permuted labels give, and errors from a few of them. More is better, unless
     `better` says otherwise."""
     few, values = _Few.of(pairs), measure(pairs)
+    still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""
     deleted = [measure(few.part(left)) for left in _without(few.pairs, groups)]
     shrink = math.sqrt(few.pairs.n / pairs.n)
     found = {}
@@ -340,7 +350,8 @@ def _measured(
             wilson = proportion(round(value * pairs.n), pairs.n, level=level)
             e = replace(e, low=min(e.low, wilson.low), high=max(e.high, wilson.high))
         of_permuted = permuted[name].tolist() if name in permuted else []
-        found[name] = against(e, of_permuted, better=better.get(name, "higher"), level=level)
+        e = against(e, of_permuted, better=better.get(name, "higher"), level=level)
+        found[name] = explained(e, still or REASONS.get(name, "the classes leave it undefined"))
     return found
 
 

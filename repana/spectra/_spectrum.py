@@ -188,7 +188,7 @@ class _Side:
         if math.isnan(found):
             return Estimate(found, n=self.n, note=Flag.FEW_SAMPLES.note("fewer than three eigenvalues in the window"))
         bounds = (0.0, top) if top < math.inf else (lowest, math.inf)
-        half = [float(function(v)) for v in self.halves]
+        half = [float(function(v)) if len(v) else math.nan for v in self.halves]
         bias = sum(half) / len(half) - found if half else 0.0
         if math.isnan(bias):
             return Estimate(
@@ -211,7 +211,7 @@ class _Side:
         """
         total, shares = self.values.sum(), _shares(self.values, len(self.values))
         half, quarter = (
-            torch.stack([_shares(v, len(shares)) for v in parts]).mean(0) if parts else None
+            torch.stack([_shares(v, len(shares)) for v in parts]).mean(0) if parts and all(map(len, parts)) else None
             for parts in (self.halves, self.quarters)
         )
         first = shares if half is None else 2 * shares - half

@@ -1,6 +1,6 @@
 """Sums by fold of features, of targets and of their products: all that linear probes of every strength need.
 
-One read of the rows gives, for each fold, counts, sums, X'X and X'Z. Sums run around a shift (the mean of the first
+One read of the rows gives, for each fold, counts, sums, X'X and X'Z. Sums run around a shift (the median of the first
 rows), so that features far from the origin lose no digits; chunks are multiplied in the precision of the features
 and added up in float64. They add: any split of the data gives the same value, and the sums of all folds but one are
 the total less that fold.
@@ -17,7 +17,7 @@ from repana._typing import Features
 from repana.summaries._linalg import full_precision, gram
 
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
-PILOT = 256  # rows whose mean is the shift
+PILOT = 256  # rows whose median is the shift: one far row among them would cost the others their digits
 LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
 
 
@@ -61,7 +61,7 @@ class FoldMoments:
     ) -> "FoldMoments":
         """Of one batch. Rows of fold -1 are left out. A later batch takes the `shift` of the first, or adds slower."""
         work = torch.float64 if torch.float64 in (features.dtype, targets.dtype) else torch.float32
-        first = features[:PILOT].double().mean(0) if shift is None else shift
+        first = features[:PILOT].double().median(0).values if shift is None else shift
         target_first = targets[:PILOT].double().mean(0) if target_shift is None else target_shift
         (d, t), device = (features.shape[1], targets.shape[1]), features.device
         zeros = torch.zeros(folds, dtype=torch.float64, device=device)

@@ -12,7 +12,7 @@ from scipy import stats
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import NAN, Estimate, Flag, noted, shown
+from repana._estimate import NAN, Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana._renamed import renamed
 from repana._typing import Array
@@ -144,7 +144,7 @@ def _over_halves(value: float, halves: Sequence[float], name: str, n: int, level
     """Student's interval from the spread over halves: that of halves is the error of the whole (Shao & Wu 1989)."""
     known = np.asarray([h for h in halves if math.isfinite(h)])
     if len(known) < 2 or not math.isfinite(value):
-        return Estimate(value, n=n, note=note)
+        return explained(Estimate(value, n=n, note=note), "all edges of the tree but the longest have length 0")
     t = float(stats.t.ppf(0.5 + level / 2, len(known) - 1))
     log = name == "gap_ratio"
     spread = t * float((np.log(known) if log else known).std(ddof=1))
