@@ -17,6 +17,8 @@ from repana._estimate import LEVEL, NAN
 from repana._numbers import percent
 from repana._results import Report, Row, concat
 
+RULE_OF_THREE = 3.0  # over n bounds a share of which none of n is seen, at 95 %
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -80,13 +82,15 @@ def compare(
     layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
 
     Where both runs have the same labels in the same order, the same seed and settings, their bootstrap (or jackknife)
-    replicates were drawn alike, and the interval is that of the paired replicates: with s the standard error of
+    replicates were drawn alike (of neural collapse, Fisher's family, distances, probes and the spectrum), and the
+    interval is that of the paired replicates, [0, 0] for equal features: with s the standard error of
     b* - a* and q the normal quantile (Student's t for the jackknife), b - a -+ q s. Where values and replicates are
     positive, s is that of log b* - log a*, and the interval of the ratio r = b/a, r exp(-+q s), is carried to the
     difference by sqrt(ab) (sqrt(r) - 1/sqrt(r)), which is b - a at b/a and 0 at 1: skewed quantities keep their skew.
-    Elsewhere, and for shares, runs are taken as independent, and the intervals of the two values are combined as
+    Elsewhere runs are taken as independent, and the intervals of the two values are combined as
     sqrt((b - l_b)^2 + (u_a - a)^2) below and sqrt((u_b - b)^2 + (a - l_a)^2) above. The level is that of the runs
-    (of run a, where they differ: then only paired differences have an interval), not corrected for their number.
+    (of run a, where they differ: then only paired differences have an interval), not corrected for their number. Where
+    features differ and no sample's share does, the interval is -+3/n.
 
     Raises InputError for an unknown run, or where the runs share no quantity.
 
@@ -196,7 +200,9 @@ def _paired(report: Report, x: Row, y: Row) -> tuple[float, float] | None:
         positive = x.value > 0 and y.value > 0 and bool((both > 0).all())
         gap = np.diff(np.log(both) if positive else both, axis=0)
         half = NormalDist().inv_cdf(tail) * float(gap.std(ddof=1))
-        if kind == "jackknife":
+        if not half and not _same_features(report, x, y, kind):
+            half = RULE_OF_THREE / min(x.n, y.n)  # of a share: no row tells the two apart, though features differ
+        elif kind == "jackknife":
             half = float(stats.t.ppf(tail, g - 1)) * (g - 1) / math.sqrt(g) * float(gap.std(ddof=1))
         if not positive:
             return y.value - x.value - half, y.value - x.value + half
@@ -206,6 +212,19 @@ def _paired(report: Report, x: Row, y: Row) -> tuple[float, float] | None:
     return None
 
 
+def _same_features(report: Report, x: Row, y: Row, kind: str) -> bool:
+    """Whether every replicate of the analyzer is the same in both runs."""
+    starts = [f"{_at(report, row)}{row.analyzer}.{kind}." for row in (x, y)]
+    names = [{k.removeprefix(start) for k in report.arrays if k.startswith(start)} for start in starts]
+    shared = names[0] & names[1]
+    return all(np.array_equal(*(report.arrays[start + k] for start in starts), equal_nan=True) for k in shared)
+
+
 def _replicates(report: Report, name: str, row: Row) -> np.ndarray | None:
+    return report.arrays.get(_at(report, row) + name)
+
+
+def _at(report: Report, row: Row) -> str:
+    """Where the arrays of a row's layer are."""
     start = f"{row.run}/{row.split}" if "runs" in report.provenance else row.split
-    return report.arrays.get(f"{start}/{row.layer}/{name}")
+    return f"{start}/{row.layer}/"

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import jaxtyping
 import matplotlib as mpl
 import pytest
 import torch
@@ -19,6 +20,38 @@ settings.load_profile("ci")
 os.environ["OMP_NUM_THREADS"] = "1"
 SITE = str(Path(sitecustomize.__file__).parent)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [SITE, os.environ.get("PYTHONPATH")]))
+
+
+# Modules about numbers, pages and whole profiles, which take several times as long with every inner call checked: the
+# shapes are checked in all others.
+UNCHECKED = (
+    "test_page", "test_report", "test_cli", "test_text", "test_compare", "test_plots", "test_notebooks",
+    "test_self_description", "test_own_quantities", "test_intervals_cover", "test_degenerate", "test_recipes",
+    "test_findings", "test_permutation", "test_checkpoints", "test_images", "test_record", "test_masks",
+    "test_probes_of_layers",
+)  # fmt: skip
+
+
+def _checked(on: bool) -> None:
+    jaxtyping.config.update("jaxtyping_disable", not on)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _checked_module(request):
+    _checked(request.module.__name__.rpartition(".")[2] not in UNCHECKED)
+    yield
+    _checked(True)
+
+
+@pytest.fixture(autouse=True)
+def _checked_test(request):
+    """Slow tests simulate: what they call is checked by the others."""
+    if request.node.get_closest_marker("slow") is None or request.module.__name__.rpartition(".")[2] in UNCHECKED:
+        yield
+        return
+    _checked(False)
+    yield
+    _checked(True)
 
 
 @pytest.fixture(autouse=True)

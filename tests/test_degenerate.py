@@ -2,7 +2,6 @@
 
 import math
 
-import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -39,15 +38,6 @@ LAYERS = {
 SCALES = {"1": 1.0, "1e150": 1e150, "1e-150": 1e-150}
 
 
-@pytest.fixture
-def unchecked():
-    """Without type checks, which take ten times as long as a profile of few samples."""
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
-
-
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
@@ -55,7 +45,7 @@ def unchecked():
     labels=st.sampled_from(sorted(LABELS)),
     scale=st.sampled_from(sorted(SCALES)),
 )
-def test_what_is_not_finite_says_why(unchecked, layer, labels, scale):
+def test_what_is_not_finite_says_why(layer, labels, scale):
     y = LABELS[labels]
     x = LAYERS[layer](y)
     x = x * SCALES[scale] if layer != "a far point" else x.float()

@@ -17,10 +17,11 @@ from repana.probes._data import Rows
 from repana.probes._information import FEW, mdl
 from repana.probes._protocol import PERMUTATIONS, Probe, probed
 from repana.statistics import resampling
-from repana.statistics.intervals import proportion
+from repana.statistics.intervals import proportion, without_groups
 from repana.statistics.splits import Split
 
-READERS = (*AFFINE, "knn")
+FIELDS = {"nearest_mean": "nearest_mean", "naive_bayes": "naive_bayes"}  # of probes that are not called so
+PROBES = (*AFFINE, "knn")
 
 
 @shown
@@ -48,6 +49,7 @@ class Probing:
     counts: Int[Tensor, " c"]
     classes: tuple[int, ...]
     probes: Mapping[str, Probe] = field(default_factory=dict)
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +92,7 @@ def probing(
     centred = rows.rescaled("centre")
     found: dict[str, Probe] = {}
     reasons: dict[str, str] = {}
-    for name in READERS:
+    for name in PROBES:
         try:
             some, head = (centred, knn_head(within(KS, rows))) if name == "knn" else (rows, head_named(name))
             found[name] = probed(head, some, permutations=permutations, level=level, seed=seed)
@@ -127,8 +129,24 @@ def probing(
         counts=torch.bincount(rows.codes.cpu(), minlength=rows.classes),
         classes=tuple(rows.values.tolist()),
         probes=found,
+        jackknife=_without_rows(found, linear),
         settings={**linear.settings, "probes": list(found)},
     )
+
+
+def _without_rows(found: Mapping[str, Probe], linear: Probe) -> dict[str, Tensor]:
+    """Accuracies and losses without groups of test rows: the same groups in all runs on the same split."""
+    if linear.split.group is not None:
+        return {}
+    names = {name: FIELDS.get(name, f"{name}_probe") for name in found}
+    made = {names[name]: _deleted(probe.correct.double()) for name, probe in found.items()}
+    losses = _scores.in_bits(linear.losses)
+    chance = linear.log_loss_bits.null
+    return made | {"log_loss": _deleted(losses), "usable_information": _deleted(chance - losses)}
+
+
+def _deleted(rows: Tensor) -> Tensor:
+    return without_groups(float(rows.mean()), rows - rows.mean())
 
 
 def _compression(rows: Rows, level: float, seed: int) -> Estimate:

@@ -58,6 +58,7 @@ class Separability:
     label_cka: Estimate
     class_silhouette: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
     class_dsi: Float[Tensor, " c"] = field(default_factory=lambda: torch.empty(0))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -77,6 +78,7 @@ class DataComplexity:
     lsc: Estimate
     per_feature: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
     per_pair: Float[Tensor, "p 3"] = field(default_factory=lambda: torch.empty(0, 3))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -168,7 +170,7 @@ def separability(
             drop_constant=drop_constant,
         )  # fmt: skip
     better = dict.fromkeys(("davies_bouldin", "gdv", "alignment"), "lower") | {"tolerance": ""}
-    estimate = _measured(pairs, measure, found, better, jackknife, level, bounds)
+    estimate, without = _measured(pairs, measure, found, better, jackknife, level, bounds)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
@@ -177,6 +179,7 @@ def separability(
         **estimate,
         class_silhouette=f.by_class(f.silhouettes(pairs.sums, pairs.codes, pairs.counts), pairs.codes, pairs.counts),
         class_dsi=by_class,
+        jackknife=without,
         settings=_settings(pairs, level, permutations) | {"normalize": normalize, "unbiased": unbiased},
     )
 
@@ -249,7 +252,7 @@ def data_complexity(
         for name in (several[0] if several else ())
     }
     better = dict.fromkeys(("f1", "f1_mean", "n2", "n3", "lsc"), "lower")
-    estimate = _measured(pairs, measure, found, better, jackknife, level, bounds)
+    estimate, without = _measured(pairs, measure, found, better, jackknife, level, bounds)
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
     functions = {"f1v": f.directional, "f2": f.volume_of_overlap, "f3": f.feature_efficiency}
@@ -263,6 +266,7 @@ def data_complexity(
         **estimate,
         per_feature=1 / (1 + f.feature_ratios(pairs.x, pairs.codes, c)),
         per_pair=table,
+        jackknife=without,
         settings=_settings(pairs, level, permutations) | {"ratio": ratio, "vertices": vertices},
     )
 
@@ -320,14 +324,14 @@ def _measured(
     groups: int,
     level: float,
     bounds: Mapping[str, tuple[float, float]],
-) -> dict[str, Estimate]:
-    """Values of all samples with what permuted labels give, and errors from a few of them. More is better, unless
-    `better` says otherwise."""
+) -> tuple[dict[str, Estimate], dict[str, Tensor]]:
+    """Values of all samples with what permuted labels give, and errors from a few of them: also as values without each
+    group. More is better, unless `better` says otherwise."""
     few, values = _Few.of(pairs), measure(pairs)
     still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""
     deleted = [measure(few.part(left)) for left in _without(few.pairs, groups)]
     shrink = math.sqrt(few.pairs.n / pairs.n)
-    found = {}
+    found, without = {}, {}
     for name, value in values.items():
         spread = np.asarray([one[name] for one in deleted])
         spread = spread[np.isfinite(spread)]
@@ -337,6 +341,8 @@ def _measured(
             scaled = value * np.exp((np.log(spread) - np.log(spread).mean()) * shrink)
         else:
             scaled = value + (spread - spread.mean()) * shrink
+        if len(scaled):
+            without[name] = torch.from_numpy(scaled)
         e = from_jackknife(
             value,
             scaled.tolist(),
@@ -352,7 +358,7 @@ def _measured(
         of_permuted = permuted[name].tolist() if name in permuted else []
         e = against(e, of_permuted, better=better.get(name, "higher"), level=level)
         found[name] = explained(e, still or REASONS.get(name, "the classes leave it undefined"))
-    return found
+    return found, without
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
 from repana.spectra import _refusals
-from repana.statistics.intervals import from_error, from_jackknife, quantile_of
+from repana.statistics.intervals import from_error, from_jackknife, quantile_of, without_groups
 from repana.summaries.covariance import Covariance
 
 UNKNOWN = "no interval: single samples are not known"
@@ -43,6 +43,7 @@ class Spectrum:
     components_99: Estimate
     eigenvalues: Float[Tensor, " d"] = field(default_factory=lambda: torch.empty(0))
     power_law: Float[Tensor, "4"] = field(default_factory=lambda: torch.full((4,), torch.nan))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -105,17 +106,19 @@ def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, l
     centred = _Side(v, covariance.coordinates, covariance.halves, n, level, covariance.quarters)
     raw = _Side(covariance.uncentred, covariance.uncentred_coordinates, covariance.uncentred_halves, n, level)
     fit = _line(v, first, last)
+    ratios, deleted = _participation(covariance, level)
     return Spectrum(
-        **_participation(covariance, level),
-        effective_rank=centred.estimate(lambda x: _perplexity(x.sqrt())),
-        entropy_rank=centred.estimate(_perplexity),
-        rankme=raw.estimate(lambda x: _perplexity(x.sqrt(), RANKME_EPSILON)),
-        stable_rank=centred.estimate(lambda x: x.sum() / x[0]),
-        top_share=centred.estimate(lambda x: x[0] / x.sum(), top=1.0),
-        alpha=centred.estimate(lambda x: -_line(x, first, last)[0], lowest=-math.inf, note=note),
+        **ratios,
+        effective_rank=centred.estimate("effective_rank", lambda x: _perplexity(x.sqrt())),
+        entropy_rank=centred.estimate("entropy_rank", _perplexity),
+        rankme=raw.estimate("rankme", lambda x: _perplexity(x.sqrt(), RANKME_EPSILON)),
+        stable_rank=centred.estimate("stable_rank", lambda x: x.sum() / x[0]),
+        top_share=centred.estimate("top_share", lambda x: x[0] / x.sum(), top=1.0),
+        alpha=centred.estimate("alpha", lambda x: -_line(x, first, last)[0], lowest=-math.inf, note=note),
         **{name: centred.components(share) for name, share in SHARES.items()},
         eigenvalues=torch.nn.functional.pad(v, (0, covariance.d - len(v))).cpu(),
         power_law=torch.stack([v.new_tensor(first), v.new_tensor(last), -fit[0], fit[1]]).cpu(),
+        jackknife=centred.deleted | raw.deleted | deleted,
         settings=settings,
     )
 
@@ -165,9 +168,11 @@ class _Side:
     n: int
     level: float
     quarters: tuple[Tensor, ...] = ()
+    deleted: dict[str, Tensor] = field(default_factory=dict)  # values without groups of samples, by quantity
 
     def estimate(
         self,
+        name: str,
         function: Callable[[Tensor], Tensor],
         *,
         lowest: float = 1.0,
@@ -194,7 +199,9 @@ class _Side:
             return Estimate(
                 found, n=self.n, note=noted(note, Flag.NO_INTERVAL.note("no interval: half the samples lack ranks"))
             )
-        error = self._error(gradient)
+        influence = self._squares @ gradient - self.values @ gradient
+        error = float(influence.square().sum().sqrt()) / self.n
+        self.deleted[name] = without_groups(found, influence)
         return from_error(found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note)
 
     @cached_property
@@ -224,10 +231,6 @@ class _Side:
         z = NormalDist().inv_cdf(0.5 + self.level / 2)
         return second.cpu(), torch.hypot(error, (second - first) / z).cpu()
 
-    def _error(self, gradient: Float[Tensor, " r"]) -> float:
-        influence = self._squares @ gradient - self.values @ gradient
-        return float(influence.square().sum().sqrt()) / self.n
-
     def components(self, share: float) -> Estimate:
         """The fewest components whose share of the variance reaches `share`; its interval inverts that of the share."""
         shares = _shares(self.values, len(self.values))
@@ -238,8 +241,10 @@ class _Side:
         return Estimate(count, min(low, count), max(high, count), self.n)
 
 
-def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
-    """Both participation ratios with their exact delete-one jackknife, from traces that a sample's loss changes."""
+def _participation(covariance: Covariance, level: float) -> tuple[dict[str, Estimate], dict[str, Tensor]]:
+    """Both participation ratios with their exact delete-one jackknife, from traces that a sample's loss changes; and
+    values without groups of samples.
+    """
     v, z, n = covariance.eigenvalues, covariance.coordinates, covariance.n
     naive = float(v.sum().square() / v.square().sum())
     if z is None:
@@ -248,7 +253,7 @@ def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
             "participation_ratio_unbiased": Estimate(
                 NAN, n=n, note=Flag.MISSING_INPUT.note("needs the features of all samples")
             ),
-        }
+        }, {}
     s = z.square().sum(1)  # |x_i - m|^2
     t1, t2, fourth = v.sum() * n / (n - 1), v.square().sum() * (n / (n - 1)) ** 2, s.square().sum()
     others, others_unbiased = s[:0], s[:0]
@@ -267,10 +272,13 @@ def _participation(covariance: Covariance, level: float) -> dict[str, Estimate]:
         value, note = float(_unbiased(t1, t2, fourth, n)), ""
         if not 0 < value < math.inf:
             value, note = NAN, Flag.FEW_SAMPLES.note(f"n = {n} is too few to tell it from infinity")
-    return {
+    found = {
         "participation_ratio": from_jackknife(naive, others.tolist(), n=n, level=level),
         "participation_ratio_unbiased": from_jackknife(value, others_unbiased.tolist(), n=n, level=level, note=note),
     }
+    several = zip(found, (naive, value), (others, others_unbiased))
+    deleted = {name: without_groups(at, (n - 1) * (one.mean() - one)) for name, at, one in several if len(one)}
+    return found, deleted
 
 
 def _unbiased(t1: Tensor, t2: Tensor, fourth: Tensor, n: int) -> Tensor:

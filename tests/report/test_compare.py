@@ -15,6 +15,8 @@ from repana._estimate import Estimate
 from repana.cli import app
 from repana.summaries import resampling
 
+PAIRED = ["neural_collapse", "fisher", "separability", "probing", "spectrum"]
+
 
 def measured(noise: float, run: str, seed: int = 0, n: int = 300, level: float = 0.95) -> Report:
     """The same samples, more or less noisy, so that two runs agree in what chance did."""
@@ -23,7 +25,7 @@ def measured(noise: float, run: str, seed: int = 0, n: int = 300, level: float =
     means = torch.randn(4, 12, generator=torch.Generator().manual_seed(9))
     x = means[y] + noise * torch.randn(n, 12, generator=generator)
     made = repana.Activations({"a": x[:, :6], "b": x}, y, sample=torch.arange(n), seen=n)
-    return profile(made, run=run, permutations=0, bootstrap=60, level=level)
+    return profile(made, run=run, analyzers=PAIRED[:2], permutations=0, bootstrap=60, level=level)
 
 
 def test_paired_intervals_are_narrower_and_cover_the_difference():
@@ -188,3 +190,31 @@ def test_reports_inside_reports_are_all_opened(tmp_path):
     for place in ("x", "x/report", "z"):
         planted(["a"], [1.0]).save(tmp_path / place)
     assert repana.load_runs([tmp_path]).runs == ("x", "x/report", "z")
+
+
+def test_equal_features_differ_by_nothing_and_others_do_not_seem_to():
+    """Of neural collapse, Fisher's family, distances, probes and the spectrum: exactly 0 [0, 0]. A share that no sample
+    changes is no proof of equal features."""
+    x, y = tensors(400, 0)
+    layers = {"a": x, "b": x.clone(), "c": x + 1e-3 * x.roll(1, 0)}
+    runs = {k: profile({"l": z}, y, analyzers=PAIRED, run=k, permutations=0, bootstrap=20) for k, z in layers.items()}
+    same, near = (compare(repana.concat([runs["a"], runs[other]])).differences for other in "bc")
+    paired = {d.quantity for d in same if d.paired}
+    assert {
+        "probing.linear_probe",
+        "probing.usable_information",
+        "separability.dsi",
+        "spectrum.effective_rank",
+    } <= paired
+    assert all((d.value, d.low, d.high) == (0, 0, 0) for d in same if d.paired)
+    shares = [d for d in near if d.paired and d.quantity in ("probing.linear_probe", "separability.thornton")]
+    assert all(d.low < 0 < d.high for d in shares if d.value == 0)
+    spectrum = next(d for d in near if d.quantity == "spectrum.effective_rank")
+    wide = runs["a"].select("effective_rank")[0]
+    assert spectrum.high - spectrum.low < 0.2 * (wide.high - wide.low)
+
+
+def tensors(n: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 4
+    return torch.randn(n, 8, generator=generator) + 2 * torch.randn(4, 8, generator=generator)[y], y
