@@ -31,8 +31,9 @@ class Activations(Mapping[str, Tensor]):
     """Features (n, d) by layer address, in forward order; rows are the same samples in every layer.
 
     `labels` (n,), `logits` (n, classes) and `head` where the model and the data have them; `sample` (n,) numbers each
-    row's sample in the data; `seen` counts all samples that passed. `moments[layer]` are exact over all of them, also
-    where the features are a subset (`max_samples=`).
+    row's sample by its place in the data (in the stream, where `provenance["sample_numbers"]` says so); `seen` counts
+    all samples that passed. `moments[layer]` are exact over all of them, also where the features are a subset
+    (`max_samples=`).
 
     From arrays of any framework: `Activations({"layer1": x, "layer2": z}, labels)`. Every row is then a sample of its
     own, and labels may be names.

@@ -1,4 +1,5 @@
-"""Refusals: the only place where their texts are built. Each says what was found, where, and what to do.
+"""Refusals that several families and packages share; each keeps its own in a `_refusals` module. A text says what was
+found, where, and what to do.
 
 A function here either returns a checked value or returns the error for its caller to raise. The codes are stable; each
 has a paragraph in docs/errors.md.

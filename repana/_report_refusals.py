@@ -141,3 +141,11 @@ def not_images(shape: tuple[int, ...]) -> InputError:
     return InputError(
         "RA206", f"`images` has shape {shape}; expected (n, h, w), or 1 or 3 channels: (n, c, h, w) or (n, h, w, c)."
     )
+
+
+def samples_not_known() -> InputError:
+    return InputError(
+        "RA322",
+        "the features were recorded from an iterable, whose samples have no place in the data; expected arrays, a "
+        "Dataset, or a DataLoader with a sampler.",
+    )

@@ -35,6 +35,13 @@ def run(capsys, monkeypatch, *arguments):
     return stop.value.code, out.out, out.err
 
 
+@pytest.mark.parametrize(("old", "new"), [("--null", "--permutations"), ("--replicates=5", "--bootstrap")])
+def test_options_of_version_0_1_name_the_new_ones(old, new, capsys, monkeypatch):
+    code, _, err = run(capsys, monkeypatch, "profile", "m.py:net", "--data", "x.npz", old, "5")
+    assert code == 2
+    assert new in err
+
+
 def test_help_is_instant_and_imports_nothing_heavy():
     code = "import sys; sys.argv = ['repana', '--help']\nimport repana.cli\n"
     code += "try: repana.cli.main()\nexcept SystemExit: pass\n"

@@ -254,8 +254,15 @@ def _show_plan(
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 
+RENAMED = {"--null": "--permutations", "--replicates": "--bootstrap"}  # options of 0.1
+
+
 def main() -> NoReturn:
     """The entry point: our errors become one line and an exit code, everything else stays a traceback."""
+    for old in RENAMED:
+        if any(word == old or word.startswith(f"{old}=") for word in sys.argv[1:]):
+            typer.echo(f"{old} is called {RENAMED[old]} now.", err=True)
+            sys.exit(USAGE)
     try:
         app(standalone_mode=True)
     except RepanaError as error:

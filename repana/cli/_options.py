@@ -59,9 +59,9 @@ Metrics = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for report/, report.html and depth.pdf")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 Permutations = Annotated[
-    int, typer.Option("--permutations", "--null", help="label permutations for the value without class structure")
+    int, typer.Option("--permutations", help="label permutations, for p and the value without class structure")
 ]
-Bootstrap = Annotated[int, typer.Option("--bootstrap", "--replicates", help="bootstrap replicates for intervals")]
+Bootstrap = Annotated[int, typer.Option("--bootstrap", help="bootstrap replicates for intervals")]
 MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many samples, balanced over classes")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: where the model is")]
 Baselines = Annotated[int, typer.Option(help="re-initialised copies whose layers are probed beside the model's")]

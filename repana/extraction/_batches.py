@@ -31,6 +31,7 @@ class Batch:
     size: int
     axis: int = 0  # of the samples, in the inputs
     notes: tuple[str, ...] = ()
+    number: int = 0  # in the stream
 
     def to(self, device: torch.device) -> "Batch":
         """The inputs and the masks on the device; labels stay on the host."""

@@ -19,10 +19,51 @@ from repana.extraction._tree import is_empty, mapped, tensors_of
 _TAKEN: "WeakKeyDictionary[Any, list[Any]]" = WeakKeyDictionary()
 
 
-def stream(data: Any, batch_size: int, *, give_back: bool = False) -> tuple[Any, Iterator[Any], int | None]:
+class _Noted:
+    """A sampler of batches that notes the indices it gives."""
+
+    def __init__(self, sampler: Iterable[Any], order: list[Any]) -> None:
+        self._sampler, self._order = sampler, order
+
+    def __iter__(self) -> Iterator[Any]:
+        for indices in self._sampler:
+            self._order.append(indices)
+            yield indices
+
+    def __len__(self) -> int:
+        return len(self._sampler)  # type: ignore[arg-type]
+
+
+def _walked(batches: Iterable[Any], order: list[Any] | None) -> Iterator[Any]:
+    """An iterator over batches. Of a loader with a sampler the indices of each batch go into `order`, also where
+    workers fetch ahead; the loader is left as it was."""
+    known = isinstance(batches, DataLoader) and batches.batch_sampler is not None
+    if order is None or not known or isinstance(batches.dataset, IterableDataset):  # type: ignore[attr-defined]
+        return iter(batches)
+    sampler = batches.batch_sampler  # type: ignore[attr-defined]
+    object.__setattr__(batches, "batch_sampler", _Noted(sampler, order))  # a loader refuses other ways
+    try:
+        return iter(batches)
+    finally:
+        object.__setattr__(batches, "batch_sampler", sampler)
+
+
+def rows_known(data: Any) -> bool:
+    """Whether the samples of a stream can be found again in the data: in arrays, lists, and data sets with a
+    sampler."""
+    if isinstance(data, DataLoader):
+        return data.batch_sampler is not None and not isinstance(data.dataset, IterableDataset)
+    whole = isinstance(data, (Tensor, np.ndarray, Mapping, tuple, list))
+    return whole or (isinstance(data, Dataset) and not isinstance(data, IterableDataset))
+
+
+def stream(
+    data: Any, batch_size: int, *, give_back: bool = False, order: list[Any] | None = None
+) -> tuple[Any, Iterator[Any], int | None]:
     """The first batch that is not empty, an iterator over all batches, and their number where it is known.
 
-    `give_back`: only the first batch is looked at, and one that an iterator gave stands before its others next time.
+    `order` is filled with the indices of each batch where a sampler draws them. `give_back`: only the first batch is
+    looked at, and one that an iterator gave stands before its others next time.
     """
     _check.at_least(batch_size, "batch_size", 1)
     batches, count = _batches(data, batch_size)
@@ -31,7 +72,7 @@ def stream(data: Any, batch_size: int, *, give_back: bool = False) -> tuple[Any,
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it is walked
         if once:
             taken = _given_back(batches)
-        iterator = iter(batches)
+        iterator = _walked(batches, order)
         while not taken or is_empty(taken[-1]):
             try:
                 taken.append(next(iterator))

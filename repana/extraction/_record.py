@@ -5,6 +5,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from repana.extraction import _data_refusals, _refusals
 from repana.extraction._auto import Head, find_head, logits_leaf
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Intake
-from repana.extraction._data import samples_of, stream
+from repana.extraction._data import rows_known, samples_of, stream
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._layers import select
 from repana.extraction._order import LOGITS, at_stake, check_order
@@ -199,6 +200,9 @@ def record(
     by a second with fewer samples; nothing is decided by shape. A layer that stays unclear is refused where it was
     named, and left out of patterns and "auto" with a note in `provenance["notes"]`.
 
+    `Activations.sample` numbers samples by their place in the data set, also under a shuffling sampler; for an
+    iterable, which has no places, by their position in the stream.
+
     The model is left as it was: hooks, train/eval mode, device and random state are restored, also after an error.
     Everything that one batch can show is refused before the long run.
 
@@ -212,7 +216,8 @@ def record(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
         groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
     )  # fmt: skip
-    first, raws, count = stream(data, batch_size)
+    order: list[Any] = []
+    first, raws, count = stream(data, batch_size, order=order)
     with session(inner, options.device, options.dtype) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     _check_room(planned, max_samples)
@@ -235,7 +240,7 @@ def record(
                 finite.add(number, features)
                 for address, x in features.items() if sums else ():
                     _add(sums[address], x, rows.labels)
-                store.add(features, z, rows.labels, rows.sample, batch.size)
+                store.add(features, z, rows.labels, rows.sample, batch.size, _numbers(order, batch))
     finite.close()
     kept = store.close()
     return Activations(
@@ -247,7 +252,8 @@ def record(
         seen=store.seen,
         exact={address: s.value() for address, s in sums.items()},
         provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, store.seen, seed, taken)
-        | ({} if class_names is None else {"class_names": [str(name) for name in class_names]}),
+        | ({} if class_names is None else {"class_names": [str(name) for name in class_names]})
+        | ({} if rows_known(data) else {"sample_numbers": "positions in the stream"}),
     )
 
 
@@ -412,6 +418,14 @@ class Rows:
     sample: Tensor
 
 
+def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
+    """The places of a batch's samples in the data set, where a sampler gave them."""
+    indices = order[batch.number] if batch.number < len(order) else None
+    if not isinstance(indices, (list, tuple)) or len(indices) != batch.size:
+        return None
+    return torch.tensor(indices) if all(isinstance(i, (int, np.integer)) for i in indices) else None
+
+
 def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> Rows:
     """Labels and sample numbers of the rows: one a sample, or one a token."""
     index, labels = torch.arange(batch.size, device="cpu"), batch.labels
@@ -451,11 +465,11 @@ def passes(
     with session(model, options.device, options.dtype) as live:
         taps = Taps(live, planned, options.intake.forward)
         number, used, labelled = -1, masks_used(planned.layers), None
-        for raw in raws:
+        for place, raw in enumerate(raws):
             if is_empty(raw):
                 continue
             number += 1
-            batch = options.intake.unpack(raw)
+            batch = replace(options.intake.unpack(raw), number=place)
             labelled = batch.labels is not None if labelled is None else labelled
             if labelled != (batch.labels is not None):
                 raise _data_refusals.labels_in_some(number, labelled)

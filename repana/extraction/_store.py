@@ -93,10 +93,17 @@ class FeatureStore:
         self.seen = 0
 
     def add(
-        self, features: Mapping[str, Tensor], logits: Tensor | None, labels: Tensor | None, index: Tensor, size: int
+        self,
+        features: Mapping[str, Tensor],
+        logits: Tensor | None,
+        labels: Tensor | None,
+        index: Tensor,
+        size: int,
+        numbers: Tensor | None = None,
     ) -> None:
-        """Add the rows of one batch; `index` numbers the batch's samples, of which there are `size`."""
-        sample, host = index + self.seen, torch.device("cpu")
+        """Add the rows of one batch; `index` numbers the batch's samples, of which there are `size`, and `numbers` are
+        their places in the data, by default those behind the last."""
+        sample, host = index + self.seen if numbers is None else numbers[index], torch.device("cpu")
         self.seen += size
         if self._max == 0:
             return

@@ -254,6 +254,8 @@ def exciting_inputs(
     range of grey. Rows are labelled with the feature, its K and its importance. `ax`: as many Axes as pictures. Returns
     the Axes, row by row.
     """
+    if "sample_numbers" in reading.activations.provenance:
+        raise _report_refusals.samples_not_known()
     pictures = _pictures(images, len(reading.activations.sample))
     codes = reading.dictionary.codes(reading.activations[_layer_of(reading)]).cpu().numpy()
     sample = reading.activations.sample.numpy()

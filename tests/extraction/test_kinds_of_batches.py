@@ -6,6 +6,7 @@ import scipy.sparse
 import torch
 from networks import Net
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import repana
 from repana import InputError, ModelError, record
@@ -110,3 +111,24 @@ def test_data_of_other_kinds_are_refused(data, options, error):
 def test_arrays_that_run_backwards_or_are_long(x):
     net = nn.Sequential(nn.Linear(6, 4)).to(torch.float64 if x.dtype == np.longdouble else torch.float32)
     assert record(net, (x, np.arange(20, dtype=np.uint16) % 3), ["0"]).labels.tolist() == [i % 3 for i in range(20)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_rows_of_a_shuffling_loader_name_their_samples(workers):
+    x, y = torch.randn(60, 6), torch.arange(60) % 3
+    loader = DataLoader(TensorDataset(x, y), batch_size=8, shuffle=True, num_workers=workers)
+    sampler = loader.batch_sampler
+    found = record(nn.Sequential(nn.Identity()), loader, ["0"])
+    torch.testing.assert_close(found["0"], x[found.sample])
+    assert found.sample.tolist() != list(range(60))
+    assert loader.batch_sampler is sampler
+    assert "sample_numbers" not in found.provenance
+    few = record(nn.Sequential(nn.Identity()), loader, ["0"], max_samples=9)
+    torch.testing.assert_close(few["0"], x[few.sample])
+
+
+def test_rows_of_an_iterable_are_numbered_by_the_stream():
+    x = torch.randn(20, 6)
+    found = record(nn.Sequential(nn.Identity()), (part for part in x.split(8)), ["0"])
+    assert found.sample.tolist() == list(range(20))
+    assert found.provenance["sample_numbers"] == "positions in the stream"
