@@ -13,6 +13,7 @@ from repana.summaries.neighbour_graph import NeighbourGraph
 GROUPS = 10  # of the jackknife
 FEWEST = 10  # usable samples, below which there is no estimate
 CURVE = 1.5  # dimensions, below which balls that overlap are far in neighbours
+NEAR, NEAR_SHARE = 1e-3, 0.01  # of the usual distance, and the share of samples from which it is said
 TIES = 0.01  # share of samples with r1 = r2, above which it is said
 
 
@@ -45,8 +46,25 @@ def origin(graph: NeighbourGraph) -> str:
         if graph.duplicates
         else ""
     )
+    near = near_duplicates(graph)
+    close = (
+        Flag.DUPLICATES.note(
+            f"{near} of {graph.n} samples have a near-duplicate (nearer than 1/1000 of the usual distance), which "
+            "lowers the estimate: leave one of each out"
+        )
+        if near > NEAR_SHARE * graph.n
+        else ""
+    )
     part = Flag.SUBSET.note(f"{graph.n} of {graph.seen} samples") if graph.n + graph.duplicates < graph.seen else ""
-    return noted(repeated, part)
+    return noted(repeated, close, part)
+
+
+def near_duplicates(graph: NeighbourGraph) -> int:
+    """How many samples have another nearer than 1e-3 of the median distance to the furthest neighbour that is listed,
+    as inputs recorded twice do."""
+    r = graph.neighbours.distances
+    usual = float(r[:, -1].median()) if r.shape[1] > 1 else 0.0
+    return int(((r[:, 0] > 0) & (r[:, 0] < NEAR * usual)).sum())
 
 
 def edges_of(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:

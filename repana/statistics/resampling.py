@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._estimate import NAN, Estimate, Flag, noted
+from repana.summaries.resampling import by_first_row
 
 DRAWS = 2000
 FEWEST_GROUPS = 3
@@ -84,7 +85,7 @@ def bootstrap_weights(
         _, at = torch.unique(group.cpu(), return_inverse=True)
         members = [torch.arange(int(at.max()) + 1)]
     elif strata is not None:
-        codes = strata.cpu()
+        codes = by_first_row(strata)
         members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
     draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
     block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)

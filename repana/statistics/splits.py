@@ -16,6 +16,7 @@ from repana._estimate import Flag
 from repana._typing import Features
 from repana.statistics import _refusals
 from repana.summaries.neighbours import Neighbours
+from repana.summaries.resampling import by_first_row
 
 SHARES = (0.6, 0.2, 0.2)
 PARTS = ("train", "validation", "test")
@@ -53,7 +54,7 @@ class Split:
         wanted = _refusals.shares_of(tuple(shares))
         if n < FEWEST:
             raise _check.too_few_samples("a probe splits its rows in three and", n, FEWEST)
-        strata = np.zeros(n, np.int64) if codes is None else codes.cpu().numpy()
+        strata = np.zeros(n, np.int64) if codes is None else by_first_row(codes).numpy()
         random = np.random.default_rng(seed)
         group = None if groups is None else _check.groups_of(groups, n)
         part = parted(strata, group, wanted, random)
@@ -77,7 +78,7 @@ class Split:
         n = len(codes)
         _check.at_least(folds, "folds", 3)
         group = None if groups is None else _check.groups_of(groups, n)
-        part = parted(codes.cpu().numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
+        part = parted(by_first_row(codes).numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
         numbers = None if group is None else torch.from_numpy(group)
         found = []
         for f in range(folds):

@@ -20,7 +20,14 @@ from repana import _check
 from repana._typing import Features, Labels
 from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
-from repana.summaries.resampling import BLOCK_BYTES, affordable_permutations, class_sums, permuted_orders, working
+from repana.summaries.resampling import (
+    BLOCK_BYTES,
+    affordable_permutations,
+    by_first_row,
+    class_sums,
+    permuted_orders,
+    working,
+)
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
@@ -301,7 +308,7 @@ def leave_out(features: Features, labels: Labels, total: Moments, groups: int, s
 def within_class_groups(labels: Labels, groups: int, seed: int) -> Tensor:
     """A group number for each sample, as even as possible inside every class; -1 for a class with one sample."""
     generator = torch.Generator().manual_seed(seed)
-    host = labels.detach().cpu()
+    host = by_first_row(labels.detach())
     shuffled = torch.randperm(len(host), generator=generator)
     order = shuffled[torch.argsort(host[shuffled], stable=True)]
     group = torch.empty(len(host), dtype=torch.int64)

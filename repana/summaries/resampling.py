@@ -154,13 +154,15 @@ def bootstrapped(
     members = [(slot == k).nonzero()[:, 0] for k in range(c)]
     count = torch.tensor([len(at) for at in members], device=features.device)
     block = max(1, min(replicates, BLOCK_BYTES // (8 * (c * d + len(slot)))))
+    turn = [int(slot[at[0]]) for at in sorted(members, key=lambda at: int(at[0])) if len(at)]
     for start in range(0, replicates, block):
         size = min(block, replicates - start)
         weight = norms.new_zeros(size, len(slot))
         shift = norms.new_zeros(size, c, d)
         trace = norms.new_zeros(size, c)
         uniform = torch.rand(size, len(slot), dtype=torch.float64, generator=generator)  # the same whatever the block
-        for k, (at, u) in enumerate(zip(members, uniform.split([len(at) for at in members], dim=1))):
+        for k, u in zip(turn, uniform.split([len(members[k]) for k in turn], dim=1)):
+            at = members[k]
             draws = (u * len(at)).long()
             w = torch.zeros(draws.shape, dtype=norms.dtype)
             w = w.scatter_add_(1, draws, torch.ones_like(w)).to(norms.device)
@@ -243,6 +245,16 @@ def class_sums(rows: Features, labels: Int[Tensor, "p n"], classes: int) -> Floa
     for into, codes in zip(found, labels):
         into.index_add_(0, codes, rows)
     return found
+
+
+def by_first_row(codes: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
+    """Classes numbered in the order in which they first come: random draws then follow the rows, not the codes."""
+    host = codes.cpu()
+    _, inverse = torch.unique(host, return_inverse=True)
+    first = torch.full((int(inverse.max()) + 1,), len(host)).scatter_reduce_(
+        0, inverse, torch.arange(len(host)), "amin"
+    )
+    return first.argsort().argsort()[inverse]
 
 
 def permuted_orders(n: int, permutations: int, seed: int) -> Int[Tensor, "p n"]:

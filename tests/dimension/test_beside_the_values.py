@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 from scipy.spatial.distance import pdist
 
+import repana
 from repana import fisher_s, local_dimension, mle, spectral_rank, two_nn
 from repana.dimension import _binary as b
 from repana.dimension import _calibration as c
@@ -102,3 +103,10 @@ def test_errors_of_two_sizes_add_in_squares():
     assert float(_interpolated(mean, error, middle).error[0, 0]) == pytest.approx(
         math.sqrt(0.5), rel=0.01
     )  # half of each of two independent
+
+
+def test_near_duplicates_are_said():
+    x = torch.rand(300, 3, dtype=torch.float64)
+    twice = torch.cat([x, x * (1 + 1e-7 * torch.randn(300, 3, dtype=torch.float64))])
+    assert "600 of 600 samples have a near-duplicate" in repana.two_nn(twice).note
+    assert "near-duplicate" not in repana.two_nn(x).note

@@ -12,7 +12,7 @@ import torch
 from levels import headlines
 from planted import planted
 
-from repana import Estimate, data_complexity, fisher, neural_collapse, separability
+from repana import Estimate, data_complexity, fisher, linear_probe, neural_collapse, separability
 from repana.statistics.permutation import adjusted, against
 from repana.summaries.resampling import permuted_orders
 
@@ -110,3 +110,17 @@ def test_complexity_has_a_p():
     x = torch.cat([torch.randn(40, 2), torch.randn(40, 2) + 6])
     found = data_complexity(x, torch.arange(80) // 40, permutations=39, jackknife=0)
     assert found.n1.p == found.f1.p == found.n3.p == 1 / 40
+
+
+def test_codes_of_classes_decide_nothing():
+    """Splits, groups and draws follow the rows: classes by other numbers give the same values, intervals and p."""
+    x, y = cloud(3, 150, 6, uneven=False)
+    x = x + torch.eye(6, dtype=torch.float64)[y]
+    other = torch.tensor([2, 0, 1])[y]
+    for function in (neural_collapse, fisher, separability, linear_probe):
+        a, b = (function(x, codes, permutations=19) for codes in (y, other))
+        for name, e in vars(a).items():
+            if isinstance(e, Estimate):
+                f = getattr(b, name)
+                want = pytest.approx((e.value, e.low, e.high, e.null, e.p), rel=1e-6, abs=1e-9, nan_ok=True)
+                assert (f.value, f.low, f.high, f.null, f.p) == want, name
