@@ -1,6 +1,5 @@
 """What comes out: an estimate with its interval, and the report of many of them."""
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -47,7 +46,7 @@ class Row:
     note: str
     flags: tuple[str, ...] = ()
     label: str = ""
-    p: float = math.nan
+    p: float = NAN
     permutations: int = 0
 
 

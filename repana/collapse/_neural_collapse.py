@@ -402,6 +402,8 @@ def _beside(e: Estimate, permuted: list[float], name: str, level: float, value: 
     if not permuted:
         return e
     e = against(e, permuted, better="higher" if name in HIGHER else "lower", level=level, value=value)
+    if scale == 1.0:
+        return e
     return replace(e, null=e.null * scale, null_low=e.null_low * scale, null_high=e.null_high * scale)
 
 

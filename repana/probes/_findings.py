@@ -136,5 +136,5 @@ def _read(view: View) -> set[str]:
 
 
 def _memorised(chance: float, n: int) -> float:
-    error = math.sqrt(chance * (1 - chance) / n) if n else 0.0
+    error = math.sqrt(max(chance * (1 - chance), 0.0) / n) if n else 0.0
     return max(chance + MEMORY * (1 - chance), chance + ERRORS * error)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from repana._estimate import Estimate
+from repana._estimate import NAN, Estimate
 from repana._results import Row
 
 WIDE = 1.96  # deviations of a normal to the ends of its 95 % range
@@ -36,8 +36,8 @@ def against(
     if not count:
         return estimate
     rank = math.floor((1 - level) / 2 * (count + 1) + ROUNDING)
-    low, high = (float(found[rank - 1]), float(found[count - rank])) if rank else (math.nan, math.nan)
-    p = math.nan
+    low, high = (float(found[rank - 1]), float(found[count - rank])) if rank else (NAN, NAN)
+    p = NAN
     if better and not math.isnan(own):
         margin = ROUNDING * abs(own) if math.isfinite(own) else 0.0
         as_good = found >= own - margin if better == "higher" else found <= own + margin

@@ -1,5 +1,8 @@
 """The figures of features draw the numbers of their results, and say what they lack."""
 
+from copy import copy
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -112,3 +115,7 @@ def test_inputs_that_excite(reading):
     assert plots.exciting_inputs(reading, coloured, features=1, inputs=1)[0].images[0].get_array().shape == (5, 5, 3)
     with pytest.raises(InputError, match="RA206"):
         plots.exciting_inputs(reading, torch.rand(450, 7))
+    streamed = copy(reading.activations)
+    object.__setattr__(streamed, "provenance", {"sample_numbers": "positions in the stream"})
+    with pytest.raises(InputError, match="RA322: the features were recorded from an iterable"):
+        plots.exciting_inputs(replace(reading, activations=streamed), digits()[1][0])

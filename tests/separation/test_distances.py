@@ -254,8 +254,9 @@ def test_without_structure():
     found = separability(x, y, permutations=39)
     for name in ("silhouette", "gdv", "dsi", "knn_purity", "label_cka", "thornton"):
         e = getattr(found, name)
-        assert e.low < e.null_high + 1e-3, name
-        assert e.high > e.null_low - 1e-3, name
+        assert e.low < e.null + 0.02, name
+        assert e.high > e.null - 0.02, name
+        assert e.p > 0.01, name
     assert abs(float(found.knn_purity)) < 0.05
     assert float(found.dsi) < 0.1
 
