@@ -40,7 +40,7 @@ def _walked(batches: Iterable[Any], order: list[Any] | None) -> Iterator[Any]:
     known = isinstance(batches, DataLoader) and batches.batch_sampler is not None
     if order is None or not known or isinstance(batches.dataset, IterableDataset):  # type: ignore[attr-defined]
         return iter(batches)
-    sampler = batches.batch_sampler  # type: ignore[attr-defined]
+    sampler: Any = batches.batch_sampler  # type: ignore[attr-defined]
     object.__setattr__(batches, "batch_sampler", _Noted(sampler, order))  # a loader refuses other ways
     try:
         return iter(batches)
@@ -178,7 +178,8 @@ def _is_batches(data: Any) -> bool:
     if not isinstance(first, (tuple, list)) or len(first) != 2:
         return True
     second: Any = first[1]
-    return not (isinstance(second, (numbers.Number, np.generic, Tensor, np.ndarray)) and np.ndim(second) == 0)
+    number = isinstance(second, (numbers.Number, np.generic))
+    return not (number or (isinstance(second, (Tensor, np.ndarray)) and second.ndim == 0))
 
 
 def _as_tensors(tree: Any) -> Any:

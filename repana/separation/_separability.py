@@ -251,7 +251,7 @@ def data_complexity(
         name: torch.tensor([one[name] for one in several], dtype=torch.float64)
         for name in (several[0] if several else ())
     }
-    better = dict.fromkeys(("f1", "f1_mean", "n2", "n3", "lsc"), "lower")
+    better: dict[str, str] = dict.fromkeys(("f1", "f1_mean", "n2", "n3", "lsc"), "lower")
     estimate, without = _measured(pairs, measure, found, better, jackknife, level, bounds)
     c, d = len(pairs.counts), pairs.x.shape[1]
     work = {"f1v": d**3 / 3 + pairs.n * d * d / c, "f2": 10.0 * pairs.n * d / c, "f3": 10.0 * pairs.n * d / c}
