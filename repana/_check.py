@@ -71,7 +71,7 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
 
 def _beyond_float32(x: Tensor) -> bool:
     """Whether integers are larger than those that float32 holds exactly."""
-    wide = x.to(torch.int64) if x.dtype != torch.bool else x.long()
+    wide = x.long()
     return int(wide.max()) > EXACT or int(wide.min()) < -EXACT
 
 

@@ -29,6 +29,7 @@ class Setting:
     kernel: str
     riesz: float
     ddof: int
+    unbiased: bool = True  # variability from unbiased parts as well
 
 
 def measure(samples: Sequence[Sample], setting: Setting, *, hulls: bool = True) -> dict[str, Float[Tensor, " b"]]:
@@ -68,10 +69,12 @@ def measured(
             "cdnv_max": pairs.amax(-1),
             "rank": geometry.rank.double(),
         }
-        values |= {f"{UNBIASED}{name}": v for name, v in _unbiased(geometry, trace, within, how).items()}
         if with_law:
             values["fuzziness"] = formulas.trace_ratio(geometry, pooled, law)
-            values[f"{UNBIASED}fuzziness"] = _unbiased(geometry, trace, pooled, law)["nc1"]
+        if setting.unbiased:
+            values |= {f"{UNBIASED}{name}": v for name, v in _unbiased(geometry, trace, within, how).items()}
+            if with_law:
+                values[f"{UNBIASED}fuzziness"] = _unbiased(geometry, trace, pooled, law)["nc1"]
     if "nc2" in setting.families:
         values |= _geometry(geometry, setting, hulls=hulls)
     if "nc3" in setting.families and setting.weight is not None:

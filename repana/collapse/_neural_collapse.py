@@ -342,6 +342,7 @@ def _permuted(
         return {}
     x, (n, d), c = given.x, given.x.shape, len(moments.classes)
     count = affordable_permutations(permutations, n, d, c)
+    setting = replace(setting, unbiased=False)
     total = None
     if d <= WIDEST and centres is None:
         rows = (x.double() - x.double().mean(0)).to(working(x))

@@ -9,10 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana.summaries.forest import squared
-from repana.summaries.pairwise_distances import BLOCK, PairwiseDistances
+from repana.summaries.pairwise_distances import BLOCK, TIED, PairwiseDistances
 
 NAN = float("nan")
-TIED = 1e-9  # distances closer than this, relatively, are equal
 
 
 # --- distances of every sample ----------------------------------------------------------------------------------------

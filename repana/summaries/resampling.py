@@ -222,14 +222,12 @@ class Permuted:
             )  # fmt: skip
 
 
-def permuted(
-    features: Features, slot: Labels, permutations: int, seed: int, *, block_bytes: int = BLOCK_BYTES
-) -> Iterator[Permuted]:
+def permuted(features: Features, slot: Labels, permutations: int, seed: int) -> Iterator[Permuted]:
     """The same features under permuted labels, some permutations at a time: no class structure, all else as it was."""
     centre = features.double().mean(0)
     rows = (features.double() - centre).to(working(features))
     orders = permuted_orders(len(slot), permutations, seed)
-    size = max(1, block_bytes // (24 * int(slot.max() + 1) * features.shape[1]))
+    size = max(1, BLOCK_BYTES // (24 * int(slot.max() + 1) * features.shape[1]))
     for some in orders.split(size) if permutations else ():
         yield Permuted.of(features, rows, centre, slot, some)
 
