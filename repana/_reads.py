@@ -9,7 +9,7 @@ from repana import _check
 from repana._ambient import settled
 from repana._measure import is_summary, reads_of
 from repana._renamed import refuse_renamed
-from repana._typing import IGNORED, Array
+from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.summaries._summary import Summary
 
 R = TypeVar("R")
@@ -78,7 +78,8 @@ def _signature(
     """(features, labels, *, the function's own options, those of its summaries, nan_policy)."""
     of = inspect.signature(function)
     word, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    first = [inspect.Parameter(name, word, annotation=Array) for name in ("features", "labels")[: 1 + labelled]]
+    arrays = {"features": FeatureArray} | ({"labels": LabelArray} if labelled else {})
+    first = [inspect.Parameter(name, word, annotation=annotation) for name, annotation in arrays.items()]
     own = [p.replace(kind=keyword) for name, p in of.parameters.items() if name not in summaries]
     policy = inspect.Parameter("nan_policy", keyword, default="raise", annotation=str)
     return of.replace(parameters=[*first, *own, *shared.values(), policy])

@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from repana import _typing
+
 PACKAGE = Path(__file__).parents[1] / "repana"
 FAMILIES = ("collapse", "separation", "dimension", "topology", "spectra", "probes", "features")
 NAMES = re.compile(r"^EXPORTS = (\{.*?\n\})", re.M | re.S)
@@ -54,6 +56,8 @@ OUTSIDE = {
     "Any": "from typing import Any",
     "Tensor": "from torch import Tensor",
     "Estimate": "from .._estimate import Estimate",
+    "FeatureArray": "from .._typing import FeatureArray",
+    "LabelArray": "from .._typing import LabelArray",
 }
 
 
@@ -75,6 +79,9 @@ def _parameters(signature: inspect.Signature) -> Iterator[str]:
 
 
 def _annotation(annotation: Any) -> str:
+    for name in ("FeatureArray", "LabelArray"):
+        if annotation is getattr(_typing, name):
+            return name
     if "jaxtyping" in str(annotation):
         return "Tensor"
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)

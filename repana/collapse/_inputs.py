@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from repana import _check
-from repana._typing import Array
+from repana._typing import Array, FeatureArray, LabelArray
 from repana.collapse import _refusals
 from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.moments import Moments
@@ -38,8 +38,8 @@ class Inputs:
 
 
 def prepare(
-    features: Array,
-    labels: Array,
+    features: FeatureArray,
+    labels: LabelArray,
     weight: Array | None,
     bias: Array | None,
     logits: Array | None,

@@ -1,66 +1,30 @@
 """Neural collapse: how far class features have shrunk to their means, and the means and classifier to a frame."""
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor
 
 from repana import _check
 from repana._activations import Classifier
-from repana._estimate import NAN, Estimate, Flag, explained, shown
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._measure import Logits, Reference
 from repana._renamed import renamed
-from repana._typing import Array, Features, Labels
+from repana._typing import Array, FeatureArray, Features, LabelArray, Labels
 from repana.collapse import _formulas as formulas
-from repana.collapse._inputs import Inputs, centres_of, per_class, prepare
-from repana.collapse._measures import UNBIASED, Setting, measure, measured
-from repana.collapse._nearest_mean import equal_means, nearest_mean, permuted_accuracies
-from repana.statistics.intervals import from_jackknife, from_replicates, proportion
-from repana.statistics.permutation import against
-from repana.summaries.discriminant import WIDEST, Discriminant
+from repana.collapse._decisions import decisions
+from repana.collapse._estimates import estimates_of
+from repana.collapse._inputs import centres_of, per_class, prepare
+from repana.collapse._measures import Setting
+from repana.collapse._vci import vci
+from repana.summaries.discriminant import Discriminant
 from repana.summaries.moments import Moments
-from repana.summaries.resampling import (
-    BLOCK_BYTES,
-    FEWEST,
-    Sample,
-    affordable,
-    affordable_permutations,
-    bootstrapped,
-    permuted,
-    permuted_orders,
-    working,
-)
-
-T = TypeVar("T")
-VARIABILITY = ("nc1", "quotient", "fuzziness", "cdnv", "cdnv_median", "cdnv_max")
-REASON = "the class means leave it undefined"
-SAME_MEANS = "two classes have the same mean"
-REASONS = dict.fromkeys(("cdnv", "cdnv_median", "cdnv_max"), SAME_MEANS) | {
-    "of_error": "every class mean is 0",
-    "gof_error": "every class mean is 0",
-    "uniformity": "two class means lie in one direction",
-    "uniformity_variance": "two class means lie in one direction",
-}
-HIGHER = ("one_vs_rest", "duality_cosine")  # of which more is better
 
 FAMILIES = ("nc1", "law", "nc2", "nc3", "nc4", "vci")
 ABSENT = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("not applicable"))
-BOUNDS = {
-    "etf_error": (0.0, 2.0),
-    "of_error": (0.0, 2.0),
-    "gof_error": (0.0, 2.0),
-    "classifier_etf_error": (0.0, 2.0),
-    "duality_zhu": (0.0, 2.0),
-    "duality_cosine": (-1.0, 1.0),
-    "uniformity": (-math.inf, math.inf),
-    "duality_variation": (-math.inf, math.inf),
-}
 
 
 @shown
@@ -108,8 +72,8 @@ class NeuralCollapse:
 
 @renamed(replicates="bootstrap", null="permutations")
 def neural_collapse(
-    features: Array,
-    labels: Array,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     weight: Array | None = None,
     bias: Array | None = None,
@@ -203,65 +167,26 @@ def neural_collapse(
         features, labels, weight, bias, logits, moments,
         ignore_index=ignore_index, min_count=min_count, nan_policy=nan_policy,
     )  # fmt: skip
-    x, slot, moments = given.x, given.slot, given.moments
-    if len(x) < given.rows:
-        discriminant = None
+    moments = given.moments
     centres = centres_of(reference, around, given)
-    target = None if gof_target is None else per_class(gof_target, "gof_target", len(moments.classes), x.device)
+    target = None if gof_target is None else per_class(gof_target, "gof_target", len(moments.classes), given.x.device)
     setting = Setting(formulas.CONVENTIONS[convention], families, given.weight, given.bias, target, kernel, riesz, ddof)
-
-    subset = moments.n != len(x)
-    sample = Sample.of(moments, x, slot, centres)
-    trace = sample.trace[None]
-    geometry = formulas.geometry_of(sample.mean[None], trace, sample.count)
-    values = {name: float(value) for name, value in measured([sample], geometry, trace, setting).items()}
-    rank = int(values.pop("rank", -1))
-    unbiased = {name.removeprefix(UNBIASED): values.pop(name) for name in list(values) if name.startswith(UNBIASED)}
-    own = Moments.of(x, given.codes).to(x.device) if subset else moments
-    boots = _replicates(given, own, setting, centres, bootstrap, seed)
-    nulls = _permuted(given, own, setting, centres, permutations, seed)
-    kept = values
-    if subset:  # the permuted values are of these rows, and so is what they are compared with
-        kept = {name: float(v) for name, v in measure([Sample.of(own, x, slot, centres)], setting).items()}
-    notes = _notes(moments, values, setting, rank, given.empty)
-    replicas = {name: boots.get(name, []) for name in values}
-    widen = _small_classes(moments, level)
-    corrected = {} if subset or centres is not None else {k: boots.get(UNBIASED + k, []) for k in unbiased}
-    if subset:
-        replicas = {name: _centred(found, values[name]) for name, found in replicas.items()}
-    scale = _shrinks(moments, len(x))
-    found = {
-        name: _beside(
-            from_replicates(
-                value,
-                corrected.get(name, replicas[name]),
-                n=moments.n,
-                level=level,
-                bounds=BOUNDS.get(name, (0.0, math.inf)),
-                note=notes.get(name, ""),
-                unbiased=unbiased[name] if name in corrected else None,
-                widen=widen,
-            ),
-            nulls.get(name, []),
-            name,
-            level,
-            kept[name],
-            scale if name in VARIABILITY else 1.0,
-        )
-        for name, value in values.items()
-    }
-    found = {name: explained(e, REASONS.get(name, REASON)) for name, e in found.items()}
-    deleted: list[float] = []
+    estimates = estimates_of(
+        given, setting, centres, bootstrap=bootstrap, permutations=permutations, level=level, seed=seed
+    )
+    found, deleted, geometry = dict(estimates.found), [], estimates.geometry
     if "vci" in families:
-        found["vci"], deleted = _vci(x, given.codes, moments, discriminant, bootstrap > 0, permutations, level, seed)
+        whole = discriminant if len(given.x) == given.rows else None
+        found["vci"], deleted = vci(given.x, given.codes, moments, whole, bootstrap > 0, permutations, level, seed)
     if "nc4" in families:
-        found |= _decisions(given, reference, nulls.get("ncc_accuracy", []), subset, permutations, level, seed)
+        shares = estimates.permuted.get("ncc_accuracy", [])
+        found |= decisions(given, reference, shares, moments.n != len(given.x), permutations, level, seed)
     return NeuralCollapse(
         **found,
-        cdnv_grid=formulas.cdnv_grid(geometry, trace)[0].cpu(),
+        cdnv_grid=formulas.cdnv_grid(geometry, estimates.trace)[0].cpu(),
         class_cosines=formulas.cosines(formulas.centred_gram(geometry, setting.convention))[0].cpu(),
         mean_spectrum=geometry.spectrum[geometry.spectrum > 0].sqrt().flip(0).cpu(),
-        bootstrap={name: torch.tensor(replicas[name]) for name in values if boots},
+        bootstrap={name: torch.tensor(values) for name, values in estimates.replicates.items()},
         jackknife={"vci": torch.tensor(deleted)} if deleted else {},
         classes=tuple(given.names[value] if given.names else value for value in moments.classes.tolist()),
         counts=tuple(moments.count.tolist()),
@@ -273,8 +198,8 @@ def neural_collapse(
             "around": around,
             "equinorm_ddof": ddof,
             "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
-            "bootstrap": len(boots.get("nc1", next(iter(boots.values()), []))),
-            "permutations": max(map(len, nulls.values()), default=0),
+            "bootstrap": estimates.bootstrap,
+            "permutations": max(map(len, estimates.permuted.values()), default=0),
             "level": level,
             "seed": seed,
             "ignored": given.ignored,
@@ -320,220 +245,3 @@ def _check_options(
     for name, count in (("null", null), ("replicates", replicates)):
         if count < 0:
             raise _check.negative(name, count)
-
-
-def _replicates(
-    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, bootstrap: int, seed: int
-) -> dict[str, list[float]]:
-    """Every quantity of bootstrap samples drawn within classes."""
-    if not bootstrap:
-        return {}
-    count = affordable(bootstrap, len(given.x), moments.d, len(moments.classes))
-    generator = torch.Generator().manual_seed(seed)
-    drawn = bootstrapped(given.x, given.slot, moments, count, generator, centres)
-    return _by_name(measure(some, setting) for some in batched(drawn, _block(moments)))
-
-
-def _permuted(
-    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, permutations: int, seed: int
-) -> dict[str, list[float]]:
-    """Every quantity under permuted labels. A hull for every class costs so much that few permutations have it."""
-    if not permutations:
-        return {}
-    x, (n, d), c = given.x, given.x.shape, len(moments.classes)
-    count = affordable_permutations(permutations, n, d, c)
-    setting = replace(setting, unbiased=False)
-    total = None
-    if d <= WIDEST and centres is None:
-        rows = (x.double() - x.double().mean(0)).to(working(x))
-        total = (rows.T @ rows).double()
-    found: list[dict[str, Tensor]] = []
-    for some in permuted(x, given.slot, count, seed):
-        for samples in batched(some.samples(total, centres), _block(moments)):
-            hulls = sum(map(_length, found)) < FEWEST - 1
-            found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
-            if hulls and len(samples) > FEWEST - 1:
-                found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
-        if centres is None:
-            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some), dtype=torch.float64)})
-    return _by_name(found)
-
-
-def _length(values: Mapping[str, Tensor]) -> int:
-    return max((len(v) for v in values.values()), default=0)
-
-
-def _by_name(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for part in parts:
-        for name, values in part.items():
-            found.setdefault(name, []).extend(values.tolist())
-    return found
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of at most so many, in order."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
-
-
-def _block(moments: Moments) -> int:
-    """How many samples are measured at a time."""
-    c, d = len(moments.classes), moments.d
-    return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))
-
-
-def _small_classes(moments: Moments, level: float) -> float:
-    """What an interval of a bootstrap inside classes lacks: sqrt(n_k/(n_k - 1)), and Student's t in place of z."""
-    count = moments.count.clamp_min(2).double()
-    few = float((count / (count - 1)).mean())
-    q = 0.5 + level / 2
-    return math.sqrt(few) * float(stats.t.ppf(q, 1 / (few - 1)) / stats.norm.ppf(q))
-
-
-def _shrinks(moments: Moments, kept: int) -> float:
-    """Of a null of the kept rows, for values of all rows: without class structure Sb shrinks as 1/(n - c)."""
-    c = len(moments.classes)
-    return (moments.n - c) / max(kept - c, 1)
-
-
-def _beside(e: Estimate, permuted: list[float], name: str, level: float, value: float, scale: float) -> Estimate:
-    """With its null and p; the null in the scale of the estimate's number of samples."""
-    if not permuted:
-        return e
-    e = against(e, permuted, better="higher" if name in HIGHER else "lower", level=level, value=value)
-    if scale == 1.0:
-        return e
-    return replace(e, null=e.null * scale, null_low=e.null_low * scale, null_high=e.null_high * scale)
-
-
-def _decisions(
-    given: Inputs,
-    reference: Moments | None,
-    permuted_shares: list[float],
-    subset: bool,
-    permutations: int,
-    level: float,
-    seed: int,
-) -> dict[str, Estimate]:
-    """What the network says against what the nearest class mean says; the accuracy of the latter without the sample
-    that is read, or by the means of the reference.
-
-    Classes without a mean are no candidates, and samples whose nearest mean two classes share are left out.
-    """
-    x, truth = given.x, given.codes.to(given.x.device)
-    moments = (reference or given.moments).to(x.device)
-    at = nearest_mean(x, moments.mean)
-    tied = equal_means(moments.mean)
-    nearest, clear = moments.classes[at], ~tied[at]
-    n, decided = len(truth), int(clear.sum())
-    note = ""
-    if decided < n:
-        note = Flag.TIES.note(f"{n - decided} samples left out: their nearest class mean is that of two classes")
-    if reference is None:
-        place = nearest_mean(x, moments.mean, given.slot, moments.count)
-        known = ~tied[place]
-        right = (moments.classes[place] == truth)[known]
-        found = {"ncc_accuracy": proportion(int(right.sum()), int(known.sum()), level=level, note=note)}
-        shares, value = permuted_shares, None
-        if subset and permuted_shares:
-            own = Moments.of(x, given.codes).to(x.device)
-            value = float((nearest_mean(x, own.mean, given.slot, own.count) == given.slot).double().mean())
-    else:
-        guess, right = nearest[clear], truth[clear]
-        orders = permuted_orders(decided, permutations, seed).to(x.device)
-        shares, value = [float((guess == right[order]).double().mean()) for order in orders], None
-        found = {"ncc_accuracy": proportion(int((guess == right).sum()), decided, level=level, note=note)}
-    found["ncc_accuracy"] = against(found["ncc_accuracy"], shares, better="higher", level=level, value=value)
-    if given.decision is None:
-        return found
-    agree = int((given.decision == nearest)[clear].sum())
-    return found | {
-        "nc4": proportion(agree, decided, level=level, note=note),
-        "nc4_mismatch": proportion(decided - agree, decided, level=level, note=note),
-        "accuracy": proportion(int((given.decision == truth).sum()), n, level=level),
-    }
-
-
-def _vci(
-    x: Tensor,
-    codes: Tensor,
-    moments: Moments,
-    discriminant: Discriminant | None,
-    interval: bool,
-    permutations: int,
-    level: float,
-    seed: int,
-) -> tuple[Estimate, list[float]]:
-    """1 - tr(St^+ Sb)/rank(Sb), by the canonical correlations of features and classes, and its jackknife values."""
-    if discriminant is None:
-        groups = 20 if interval else 0
-        discriminant = Discriminant.of(x, codes, jackknife=groups, permutations=permutations, seed=seed)
-    n, c = discriminant.n, len(moments.classes)
-
-    def index(canonical: Tensor) -> Tensor:
-        kept = canonical > 1e-12
-        return 1 - torch.where(kept, canonical, 0.0).sum(-1) / torch.where(kept.any(-1), kept.sum(-1), torch.nan)
-
-    value = float(index(discriminant.canonical))
-    note = ""
-    if math.isnan(value):
-        note = discriminant.reason or Flag.COINCIDING_MEANS.note("the class means coincide: rank(Sb) = 0")
-    elif n - 1 <= discriminant.rank:
-        note = Flag.TRIVIAL.note(f"trivial: the features span n - 1 = {n - 1} dimensions, so any labels give 0")
-    null = 1 - max(c - 1, discriminant.rank) / (n - 1) if 0 < discriminant.rank < n - 1 else NAN
-    deleted = [float(index(part.canonical)) for part in discriminant.deleted]
-    e = from_jackknife(value, deleted, n=n, level=level, bounds=(0.0, 1.0), note=note, corrected=False)
-    e = replace(e, null=null)
-    if discriminant.permuted is not None:
-        own = None if discriminant.kept is None else float(index(discriminant.kept.canonical))
-        shown = against(e, index(discriminant.permuted.canonical).tolist(), better="lower", level=level, value=own)
-        e = shown if own is None else replace(e, p=shown.p, permutations=shown.permutations)
-    return e, deleted
-
-
-def _notes(moments: Moments, values: Mapping[str, float], setting: Setting, rank: int, empty: int) -> dict[str, str]:
-    """What a reader must know about a value that is formally right."""
-    c, d = len(moments.classes), moments.d
-    notes: dict[str, str] = {}
-    geometry = ("equinorm", "equiangularity", "cosine_std", "etf_error", "uniformity", "uniformity_variance")
-    if c == 2 and (setting.convention.centre == "class" or int(moments.count[0]) == int(moments.count[1])):
-        notes |= dict.fromkeys(geometry, Flag.TRIVIAL.note("trivial: any two centred means are a simplex frame"))
-    if c > d + 1:
-        notes |= dict.fromkeys(
-            geometry, Flag.NO_SIMPLEX.note(f"no simplex frame exists for c = {c} > d + 1 = {d + 1}: see one_vs_rest")
-        )
-    if values.get("nc1") == math.inf:
-        notes |= dict.fromkeys(
-            ("nc1", "quotient", "fuzziness"), Flag.COINCIDING_MEANS.note("the class means coincide (Sb = 0)")
-        )
-        notes |= dict.fromkeys(geometry, Flag.COINCIDING_MEANS.note("the class means coincide (Sb = 0)"))
-    elif values.get("nc1") is not None:
-        if rank < min(c - 1, d):
-            text = f"Sb has rank {rank}, below min(c - 1, d) = {min(c - 1, d)}: class means are linearly dependent"
-            notes |= dict.fromkeys(("nc1", "fuzziness"), text)
-        if math.isnan(values["nc1"]):
-            notes |= dict.fromkeys(
-                ("nc1", "fuzziness"), Flag.MISSING_INPUT.note("needs the features, or moments with scatter")
-            )
-    singles = int((moments.count == 1).sum())
-    if singles:
-        text = f"{singles} class(es) with one sample have no spread"
-        for name in ("quotient", "cdnv", "cdnv_median", "cdnv_max"):
-            notes.setdefault(name, text)
-    if empty:
-        for name in (*geometry, "nc1"):
-            notes.setdefault(
-                name, Flag.MISSING_CLASSES.note(f"{empty} class(es) of the classifier have no samples and are left out")
-            )
-    return notes
-
-
-def _centred(replicates: list[float], value: float) -> list[float]:
-    """Replicates of a subset, moved onto the value that all samples give: their spread is kept, their bias is not."""
-    finite = [r for r in replicates if math.isfinite(r)]
-    if not finite or not math.isfinite(value) or value <= 0 or min(finite) <= 0:
-        return replicates
-    middle = math.fsum(map(math.log, finite)) / len(finite)
-    return [value * math.exp(math.log(r) - middle) for r in finite]

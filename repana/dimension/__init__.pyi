@@ -1,20 +1,20 @@
 from collections.abc import Sequence
-from typing import Any
 from torch import Tensor
 from .._estimate import Estimate
+from .._typing import FeatureArray
 
 from ._binary import binary_dimension as binary_dimension
 from ._estimators import DimensionEstimators as DimensionEstimators
 from ._objective import ObjectiveDimension as ObjectiveDimension
-from ._objective import Subspace as Subspace
 from ._objective import objective_dimension as objective_dimension
 from ._ph_dimension import PHDimensions as PHDimensions
 from ._profile import DimensionProfile as DimensionProfile
+from ._subspace import Subspace as Subspace
 from ._texts import TextDimension as TextDimension
 from ._texts import text_dimension as text_dimension
 
 def abid(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 64,
     diagonal: bool = True,
@@ -29,7 +29,7 @@ def abid(
     """Angle-based intrinsic dimension."""
 
 def danco(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 10,
     integer: bool = False,
@@ -43,7 +43,7 @@ def danco(
     """Dimension from angle and norm concentration."""
 
 def mind_ml(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 20,
     integer: bool = False,
@@ -58,7 +58,7 @@ def mind_ml(
     """Intrinsic dimension from the ratio of the first to the (k + 1)-th distance."""
 
 def tle(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 20,
     average: str = 'inverse',
@@ -73,7 +73,7 @@ def tle(
     """Tight local intrinsic dimension: also distances between neighbours."""
 
 def gride(
-    features: Any,
+    features: FeatureArray,
     *,
     n1: int = 2,
     n2: int | None = None,
@@ -89,7 +89,7 @@ def gride(
     """Intrinsic dimension from the ratio of the distances to two neighbours."""
 
 def mle(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 20,
     k_max: int | None = None,
@@ -107,7 +107,7 @@ def mle(
     """Intrinsic dimension by maximum likelihood from k neighbours."""
 
 def two_nn(
-    features: Any,
+    features: FeatureArray,
     *,
     method: str = 'linear',
     discard: float | None = None,
@@ -123,7 +123,7 @@ def two_nn(
     """Intrinsic dimension from the ratio of every sample's two nearest distances."""
 
 def dimension_estimators(
-    features: Any,
+    features: FeatureArray,
     *,
     level: float = 0.95,
     duplicates: str = 'drop',
@@ -135,7 +135,7 @@ def dimension_estimators(
     """Intrinsic dimension by ten more estimators, from one neighbour search."""
 
 def fisher_s(
-    features: Any,
+    features: FeatureArray,
     *,
     alpha: float | None = None,
     level: float = 0.95,
@@ -145,7 +145,7 @@ def fisher_s(
     """Dimension from how many samples a hyperplane does not separate from others."""
 
 def local_pca(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 64,
     rule: str = 'fukunaga_olsen',
@@ -161,7 +161,7 @@ def local_pca(
     """Mean over samples of the components that a rule keeps of their k neighbours."""
 
 def spectral_rank(
-    features: Any,
+    features: FeatureArray,
     *,
     rule: str = 'marchenko_pastur',
     share: float = 0.95,
@@ -172,7 +172,7 @@ def spectral_rank(
     """How many principal components a rule keeps."""
 
 def correlation_dimension(
-    features: Any,
+    features: FeatureArray,
     *,
     k1: int = 10,
     k2: int = 20,
@@ -186,7 +186,7 @@ def correlation_dimension(
     """Correlation dimension between two radii."""
 
 def ess(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int | None = 100,
     neighbourhoods: int = 2000,
@@ -200,7 +200,7 @@ def ess(
     """Expected simplex skewness: dimension from the angles in neighbourhoods."""
 
 def local_dimension(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 20,
     smooth: bool = False,
@@ -213,7 +213,7 @@ def local_dimension(
     """Intrinsic dimension around every sample."""
 
 def mada(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 20,
     average: str = 'inverse',
@@ -228,7 +228,7 @@ def mada(
     """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours."""
 
 def mom(
-    features: Any,
+    features: FeatureArray,
     *,
     k: int = 64,
     average: str = 'inverse',
@@ -243,7 +243,7 @@ def mom(
     """Intrinsic dimension from the mean distance of k neighbours."""
 
 def ph_dimension(
-    features: Any,
+    features: FeatureArray,
     *,
     alpha: float = 1.0,
     smallest: int | None = None,
@@ -260,7 +260,7 @@ def ph_dimension(
     """Persistent-homology dimension of degree 0, from minimum spanning trees."""
 
 def ph_dimensions(
-    features: Any,
+    features: FeatureArray,
     *,
     alphas: Sequence[float] = (0.5, 1.0, 2.0),
     smallest: int | None = None,
@@ -277,7 +277,7 @@ def ph_dimensions(
     """`ph_dimension` for several alphas from the same trees: `by_alpha` holds one estimate for each."""
 
 def dimension_profile(
-    features: Any,
+    features: FeatureArray,
     *,
     level: float = 0.95,
     duplicates: str = 'drop',

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag
-from repana._typing import Array
+from repana._typing import FeatureArray
 from repana.statistics.intervals import from_jackknife
 
 FEWEST = 10  # samples
@@ -23,7 +23,7 @@ BLOCK = 2**26  # bytes of products at a time
 
 
 def binary_dimension(
-    features: Array, *, threshold: float = 0.0, quantile: float = 0.2, level: float = 0.95
+    features: FeatureArray, *, threshold: float = 0.0, quantile: float = 0.2, level: float = 0.95
 ) -> Estimate:
     """Binary intrinsic dimension (BID): how many independent bits would lie as far apart. Call on features.
 

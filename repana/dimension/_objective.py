@@ -1,9 +1,6 @@
 """The intrinsic dimension of the objective: how few random directions in parameter space training needs."""
 
-import copy
-import hashlib
 import inspect
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -12,185 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from scipy import stats
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag
 from repana.dimension import _refusals
+from repana.dimension._subspace import PROJECTIONS
+from repana.dimension._trainings import Trained, Trainings
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PROJECTIONS = ("dense", "sparse", "fastfood")
-WIDEST = 2**31  # bytes of a dense projection
-ROWS = 2**14  # parameters of a dense projection drawn at a time
-MEASURED = 2**28  # dimensions times length, up to which the norms of Fastfood's columns are measured
-RUNS = "runs.jsonl"
-
-
-class Subspace(nn.Module):
-    """A model whose parameters are theta_0 + P v, v the only one that is trained: (d,), zero at first.
-
-    P has `dimension` columns of norm 1 over all parameters together. "dense": Gaussian, columns scaled to norm 1.
-    "sparse": in a tensor of m parameters every entry is -1 or 1 over the square root of its chance 1/sqrt(m), else 0, a
-    column of zeros getting one entry, then scaled likewise. "fastfood": the first D rows of H G Pi H B, H the Hadamard
-    matrix of size L = 2^ceil(log2 D), B signs, Pi a permutation, G Gaussian, over sqrt(L sum G^2) sqrt(D/L), then
-    scaled likewise where dimension x L is at most 2^28; beyond, norms are 1 up to about 1/sqrt(D), which is below
-    0.2 % there. Its memory is of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the
-    seed and v alone.
-
-    The model is copied; buffers, `.to()`, train and eval mode and tied parameters work as in the model itself.
-    Parameters that do not require gradients stay what they are.
-
-    Raises InputError for a dimension below 1 or above the number of parameters, or a dense P above 2 GB.
-
-    Source: Li, Farkhoor, Liu & Yosinski 2018, arXiv:1804.08838; Fastfood: Le, Sarlos & Smola 2013, arXiv:1408.3060.
-    """
-
-    v: nn.Parameter
-    _p: Tensor
-    _signs: Tensor
-    _order: Tensor
-    _gauss: Tensor
-
-    def __init__(self, model: nn.Module, dimension: int, *, projection: str = "fastfood", seed: int = 0) -> None:
-        super().__init__()
-        _check.choice(projection, "projection", PROJECTIONS)
-        self.model = copy.deepcopy(model)
-        trained = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        total = sum(p.numel() for _, p in trained)
-        dimension, seed = _check.whole(dimension, "dimension"), _check.whole(seed, "seed")
-        if not 1 <= dimension <= total:
-            raise _refusals.subspace_size(dimension, total)
-        if projection == "dense" and 4 * total * dimension > WIDEST:
-            raise _refusals.dense_projection(total, dimension, 4 * total * dimension)
-        for _, p in trained:
-            p.requires_grad_(False)
-        self.dimension, self.projection, self.seed, self.total = dimension, projection, seed, total
-        self._names, self._shapes = [name for name, _ in trained], [p.shape for _, p in trained]
-        device = trained[0][1].device
-        self.v = nn.Parameter(torch.zeros(dimension, device=device))
-        drawn = {"dense": _dense, "sparse": _sparse, "fastfood": _fastfood}[projection]
-        for name, value in drawn([math.prod(shape) for shape in self._shapes], dimension, seed).items():
-            self.register_buffer(f"_{name}", value.to(device), persistent=False)
-
-    def offset(self) -> Float[Tensor, " D"]:
-        """P v."""
-        if self.projection == "dense":
-            return self._p @ self.v
-        if self.projection == "sparse":
-            return torch.sparse.mm(self._p, self.v[:, None])[:, 0]
-        x = torch.nn.functional.pad(self.v, (0, len(self._signs) - self.dimension)) * self._signs
-        return _hadamard(self._gauss * _hadamard(x)[self._order])[: self.total]
-
-    def parameters_at(self) -> dict[str, Tensor]:
-        """The model's parameters theta_0 + P v by name."""
-        found, start, offset = {}, 0, self.offset()
-        for name, shape in zip(self._names, self._shapes):
-            base, size = self.model.get_parameter(name), math.prod(shape)
-            found[name] = base + offset[start : start + size].view(shape).to(base.dtype)
-            start += size
-        return found
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return functional_call(self.model, self.parameters_at(), args, kwargs)
-
-    def checkpoint(self) -> dict[str, Any]:
-        """What the trained model needs beside its initial parameters: seed, projection and v."""
-        return {"seed": self.seed, "projection": self.projection, "v": self.v.detach().cpu().clone()}
-
-    @classmethod
-    def restore(cls, model: nn.Module, checkpoint: dict[str, Any]) -> "Subspace":
-        """The trained model from the initial one and a checkpoint."""
-        v = checkpoint["v"]
-        made = cls(model, len(v), projection=checkpoint["projection"], seed=checkpoint["seed"])
-        with torch.no_grad():
-            made.v.copy_(v)
-        return made
-
-
-class _Hadamard(torch.autograd.Function):
-    """The Walsh-Hadamard transform of the last axis, its own transpose."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        h, shape = 1, x.shape
-        while h < shape[-1]:
-            pairs = x.view(-1, 2, h)
-            x = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], 1)
-            h *= 2
-        return x.view(shape)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Hadamard.apply(gradients[0].contiguous())
-
-
-def _hadamard(x: Float[Tensor, "*b L"]) -> Float[Tensor, "*b L"]:
-    return _Hadamard.apply(x.contiguous())
-
-
-def _dense(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
-    p = torch.empty(sum(sizes), d)
-    generator = torch.Generator().manual_seed(seed)
-    for part in p.split(ROWS):
-        part.normal_(generator=generator)
-    return {"p": p / torch.linalg.vector_norm(p, dim=0)}
-
-
-def _sparse(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
-    rng, start = np.random.default_rng(seed), 0
-    places, values = [], []
-    for m in sizes:
-        chance = 1 / math.sqrt(m)
-        count = rng.binomial(m * d, chance)
-        where = np.unique(rng.integers(0, m * d, int(count * 1.5) + 8)) if chance < 0.5 else np.arange(m * d)
-        where = np.sort(rng.permutation(where)[:count])
-        places.append(np.stack([where // d + start, where % d]))
-        values.append(rng.choice([-1.0, 1.0], len(where)) / math.sqrt(chance))
-        start += m
-    at, x = np.concatenate(places, 1), np.concatenate(values)
-    empty = np.setdiff1d(np.arange(d), at[1])
-    at = np.concatenate([at, np.stack([rng.integers(0, start, len(empty)), empty])], 1)
-    x = np.concatenate([x, np.ones(len(empty))])
-    norms = np.sqrt(np.bincount(at[1], x**2, minlength=d))
-    x = x / norms[at[1]]
-    p = torch.sparse_coo_tensor(
-        torch.from_numpy(at), torch.from_numpy(x).float(), (start, d), check_invariants=True
-    ).coalesce()
-    return {"p": p}
-
-
-def _fastfood(sizes: list[int], d: int, seed: int) -> dict[str, Tensor]:
-    total = sum(sizes)
-    length = 2 ** math.ceil(math.log2(max(total, 2)))
-    generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(0, 2, (length,), generator=generator).float() * 2 - 1
-    order = torch.randperm(length, generator=generator)
-    gauss = torch.randn(length, generator=generator)
-    norm = math.sqrt(length * float(gauss.square().sum())) * math.sqrt(total / length)
-    gauss = gauss / norm
-    if d * length <= MEASURED:
-        for part in torch.arange(d).split(max(1, ROWS * 64 // length)):
-            columns = torch.zeros(len(part), length)
-            columns[torch.arange(len(part)), part] = signs[part]
-            made = _hadamard(gauss * _hadamard(columns)[:, order])[:, :total]
-            signs[part] /= torch.linalg.vector_norm(made, dim=1)
-    return {"signs": signs, "order": order, "gauss": gauss}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One training: in `dimension` directions (0: all parameters), from `seed`, at a learning rate."""
-
-    dimension: int
-    seed: int
-    metric: float
-    rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -286,7 +115,7 @@ def objective_dimension(
     chosen = _seeds(seeds)
     if rates and not _takes_two(train):
         raise _refusals.no_rate_taken(rates)
-    search = _Search(make, train, evaluate, projection, tuple(rates), None if store is None else Path(store))
+    search = Trainings(make, train, evaluate, projection, tuple(rates), None if store is None else Path(store))
     total = search.same_experiment(chosen, experiment)
     start = start if start is None else _check.whole(start, "start")
     if start is not None and start < 1:
@@ -350,139 +179,3 @@ def _over_seeds(ends: Sequence[tuple[int, int | None]], level: float, total: int
         )
     least, log = (_mean([math.log(d) for d in side], level) for side in zip(*((a + 1, b) for a, b in reached)))
     return Estimate(math.exp(log.value), math.exp(least.low), math.exp(log.high), len(ends), log.note)
-
-
-def _digest(parts: Iterable[str | bytes]) -> str:
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(part.encode() if isinstance(part, str) else part)
-    return found.hexdigest()[:16]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _check.unreadable(path, str(error)) from None
-    if not isinstance(known, dict) or not isinstance(known.get("initial"), dict):
-        raise _check.unreadable(path, "it is not the description of an experiment")
-    return known
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
-
-
-class _Search:
-    """Trainings that were done, in memory and in the store, and those that are still to do."""
-
-    def __init__(
-        self,
-        make: Callable[[int], nn.Module],
-        train: Callable[..., None],
-        evaluate: Callable[[nn.Module], float],
-        projection: str,
-        rates: tuple[float, ...],
-        store: Path | None,
-    ) -> None:
-        self._make, self._train, self._evaluate = make, train, evaluate
-        self._projection, self._rates, self._store = projection, rates, store
-        self.runs: list[Trained] = []
-
-    def same_experiment(self, seeds: Sequence[int], experiment: str) -> int:
-        """The number of parameters. Opens the store, or refuses one of another experiment."""
-        about: dict[str, Any] = {"experiment": experiment, "projection": self._projection}
-        total, initial = 0, {}
-        for seed in seeds:
-            trained = [(name, p) for name, p in self._make(seed).named_parameters() if p.requires_grad]
-            total = sum(p.numel() for _, p in trained)
-            about |= {"parameters": total, "shapes": _digest(f"{name} {tuple(p.shape)}" for name, p in trained)}
-            initial[str(seed)] = _digest(p.detach().double().cpu().numpy().tobytes() for _, p in trained)
-        if self._store is None:
-            return total
-        self._store.mkdir(parents=True, exist_ok=True)
-        path, lines = self._store / "experiment.json", self._store / RUNS
-        known = _read(path) if path.exists() else {**about, "initial": {}}
-        for name, value in about.items():
-            if known.get(name) != value:
-                raise _refusals.other_experiment(self._store, name, known.get(name), value)
-        for seed, weights in initial.items():
-            if known["initial"].setdefault(seed, weights) != weights:
-                raise _refusals.other_experiment(
-                    self._store, f"seed {seed}, initial weights", known["initial"][seed], weights
-                )
-        _write(path, json.dumps(known, indent=1) + "\n")
-        if lines.exists():
-            whole, _, _ = lines.read_text(encoding="utf-8").rpartition("\n")  # a line may have been cut off
-            try:
-                self.runs = [Trained(**json.loads(line)) for line in whole.splitlines()]
-            except (ValueError, TypeError) as error:
-                raise _check.unreadable(lines, str(error)) from None
-            _write(lines, whole + "\n" if whole else "")
-        return total
-
-    def metric(self, d: int, seed: int) -> float:
-        """The best over learning rates in d directions; 0 trains all parameters."""
-        return max(self._one(d, seed, rate) for rate in (self._rates or (None,)))
-
-    def _one(self, d: int, seed: int, rate: float | None) -> float:
-        for run in self.runs:
-            if (run.dimension, run.seed, run.rate) == (d, seed, rate):
-                return run.metric
-        model = self._make(seed)
-        made = model if d == 0 else Subspace(model, d, projection=self._projection, seed=seed)
-        trained = [p for p in made.parameters() if p.requires_grad]
-        before = [p.detach().clone() for p in trained]
-        self._train(made) if rate is None else self._train(made, rate)
-        if all(torch.equal(a, b) for a, b in zip(before, trained)):
-            raise _refusals.nothing_trained(d)
-        found = self._evaluate(made)
-        try:
-            metric = float(found)
-        except (TypeError, ValueError, RuntimeError):
-            raise _refusals.metric_not_a_number(found) from None
-        if not math.isfinite(metric):
-            metric = -math.inf  # the training came apart: it does not count, but it was done
-        self._keep(Trained(d, seed, metric, rate), made)
-        return metric
-
-    def _keep(self, run: Trained, made: nn.Module) -> None:
-        self.runs.append(run)
-        if self._store is None:
-            return
-        if isinstance(made, Subspace):
-            from safetensors.torch import save_file
-
-            rate = "" if run.rate is None else f"_rate{run.rate:g}"
-            v = made.checkpoint()["v"]
-            save_file({"v": v}, self._store / f"v_d{run.dimension}_seed{run.seed}{rate}.safetensors")
-        with (self._store / RUNS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(run)) + "\n")
-
-    def smallest(self, seed: int, target: float, start: int, total: int, precision: float) -> tuple[int, int | None]:
-        """The largest dimension known to miss the target and the least known to reach it; None where none does."""
-        high: int | None = None
-        low, d = 0, start
-        while True:
-            if self.metric(d, seed) >= target:
-                high = d
-                if low or d == 1:
-                    break
-                d = max(1, d // 2)
-            else:
-                low = d
-                if high is not None or d == total:
-                    break
-                d = min(total, 2 * d)
-        if high is None:
-            return low, None
-        while high - low > 1 and high > low * (1 + precision) and low:
-            middle = min(high - 1, max(low + 1, round(math.sqrt(low * high))))
-            if self.metric(middle, seed) >= target:
-                high = middle
-            else:
-                low = middle
-        return low, high

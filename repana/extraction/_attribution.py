@@ -12,9 +12,10 @@ from repana import _check
 from repana.extraction import _attribution_refusals, _refusals
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
+from repana.extraction._first_batch import planned_of
+from repana.extraction._options import Options
 from repana.extraction._plan import Plan, Planned
 from repana.extraction._pooling import MEANS
-from repana.extraction._record import Options, planned_of
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import arguments, at, is_empty, leaves, mapped
 

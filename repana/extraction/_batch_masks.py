@@ -114,6 +114,8 @@ def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int) -> 
 
 
 def _from_numbers(mask: Tensor, name: str) -> Tensor:
+    if mask.is_complex():
+        raise _data_refusals.mask_values(name, mask)
     if bool((mask < 0).any()) or (mask.is_floating_point() and not bool(mask.any())):
         if bool(((mask == 0) | (mask < -LARGE)).all()):
             return mask == 0

@@ -13,6 +13,7 @@ from repana._ambient import as_called
 from repana.extraction import _batch_labels as labelling
 from repana.extraction import _data_refusals
 from repana.extraction._batch_masks import SPECIAL, keys_of, masks_of_batch
+from repana.extraction._data import with_tensors
 from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, moved
 
 Forward = Callable[[nn.Module, Any], Any] | str
@@ -165,16 +166,19 @@ class Intake:
 
     def unpack(self, raw: Any) -> Batch:
         """Inputs, labels and masks of a batch: `x`, `(x, y)`, `(x,)`, a mapping, `(mapping, y)`, a batch of graphs."""
+        own = callable(self.forward)
+        raw = raw if own else with_tensors(raw)
         inputs, labels, notes = self._parts(raw)
         args, kwargs = self._call(raw, inputs)
         notes += self._unused(inputs, kwargs)
-        own = callable(self.forward)
         masks = masks_of_batch(raw, inputs, self.mask)
         host = labelling.codes(labels, self.names)
         batch = Batch(raw if own else None, args, kwargs, host, masks, 0, notes=tuple(notes))
         named = batch.inputs()
         if not named and not (own and host is not None):
             raise _data_refusals.batch_not_understood(raw)
+        if host is not None and not host.ndim:
+            raise _data_refusals.no_batch_axis(next((tuple(t.shape) for t in named.values() if not t.is_nested), None))
         size, axis = self._size(host, _without(named, batch.single_items()), masks, checked=not own)
         first = raw[0] if isinstance(raw, (tuple, list)) and len(raw) else None
         if own and size == 0 and isinstance(first, list):
@@ -236,7 +240,7 @@ class Intake:
             raise _data_refusals.no_axis("batch_dim", self.batch_dim, shape)
         if self.batch_dim is not None and len(shape) > self.batch_dim:
             return (len(host) if host is not None else shape[self.batch_dim]), self.batch_dim
-        if host is None or not host.ndim:
+        if host is None:
             assert first is not None
             rows = {len(mask) for mask in masks.values()}
             if not first.is_nested and len(rows) == 1 and rows <= {len(t) for t in named.values() if t.ndim}:
@@ -317,6 +321,7 @@ class Intake:
     def other(self, raw: Any) -> "Intake | None":
         """Another way to call a model that does not run as this intake calls it, or None: with the only tensor of a
         mapping instead of the mapping, or without what only `**kwargs` would take."""
+        raw = raw if callable(self.forward) else with_tensors(raw)
         inputs, _, _ = self._parts(raw)
         if callable(self.forward) or self.entry is not None or not isinstance(inputs, Mapping):
             return None

@@ -48,6 +48,11 @@ def _walked(batches: Iterable[Any], order: list[Any] | None) -> Iterator[Any]:
         object.__setattr__(batches, "batch_sampler", sampler)
 
 
+def with_tensors(raw: Any) -> Any:
+    """A batch with its NumPy arrays of numbers as tensors; arrays of names stay."""
+    return mapped(raw, lambda a: _array(a) if a.dtype.kind in "biufc" else a, np.ndarray)
+
+
 def rows_known(data: Any) -> bool:
     """Whether the samples of a stream can be found again in the data: in arrays, lists, and data sets with a
     sampler."""
@@ -103,6 +108,8 @@ def samples_of(data: Any) -> int | None:
         data = next(iter(data.values()), None)
     if isinstance(data, (tuple, list)):
         data = data[0] if data and isinstance(data[0], (Tensor, np.ndarray)) else None
+    if isinstance(data, Tensor):
+        return data.size(0) if data.ndim else None
     try:
         return len(data)  # type: ignore[arg-type]
     except TypeError:
@@ -142,12 +149,18 @@ def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
 
 
 def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
-    sizes = {len(t) if t.ndim else -1 for t in tensors_of(tree)}
+    sizes = {(t.size(0) if t.ndim else -1) for t in tensors_of(tree)}
     if len(sizes) != 1 or -1 in sizes:
-        raise _check.lengths_differ(sorted(sizes))
+        raise _data_refusals.lengths_differ(sorted(sizes))
     n = sizes.pop()
     starts = range(0, n, batch_size)
-    return (mapped(tree, lambda t, s=start: t[s : s + batch_size]) for start in starts), len(starts)
+    return (mapped(tree, lambda t, s=start: _rows(t, s, s + batch_size)) for start in starts), len(starts)
+
+
+def _rows(t: Tensor, start: int, stop: int) -> Tensor:
+    if not t.is_nested:
+        return t[start:stop]
+    return torch.nested.as_nested_tensor(list(t.unbind()[start:stop]), layout=t.layout)
 
 
 def _refuse_tables(data: Any) -> None:

@@ -12,7 +12,8 @@ from repana.extraction._refusals import dtype_name
 
 
 def mask_values(name: str, mask: Tensor) -> InputError:
-    values = ", ".join(f"{v:g}" for v in mask.unique()[:4].tolist())
+    held = list(dict.fromkeys(mask.flatten().tolist()))[:4]
+    values = ", ".join(f"{v:g}" for v in (held if mask.is_complex() else sorted(held)))
     return InputError(
         "RA125",
         f"the mask {name!r} holds {values}; expected Booleans, 0 and 1, whole numbers of at least 0, or an additive "
@@ -84,6 +85,24 @@ def list_of_inputs(inputs: Sequence[Tensor]) -> InputError:
         f"the batch holds a list of {len(inputs)} tensors of shapes {shapes}, one for each sample; expected one "
         "tensor with a row for each. Stack them, or give `forward=lambda model, batch: ...` and say with `layout=` "
         "where a layer has its samples.",
+    )
+
+
+def lengths_differ(sizes: Sequence[int]) -> InputError:
+    return InputError(
+        "RA201",
+        f"the tensors of `data` have different lengths {listed(sizes)}; expected one row per sample, since they are "
+        "cut into batches. Give a list of batches, [batch], where some tensors hold no samples, as token ids beside "
+        "`offsets` do.",
+    )
+
+
+def no_batch_axis(shape: Sequence[int] | None) -> InputError:
+    what = "" if shape is None else f" for an input of shape {tuple(shape)}"
+    return InputError(
+        "RA210",
+        f"the batch has one label without an axis of samples{what}, as from DataLoader(batch_size=None); expected a "
+        "label per sample. Give the DataLoader a `batch_size`, or the data set itself.",
     )
 
 

@@ -1,8 +1,7 @@
 """`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,86 +12,20 @@ from repana import _check
 from repana._activations import Activations, Classifier
 from repana._ambient import settled
 from repana._typing import IGNORED
-from repana.extraction import _data_refusals, _refusals
-from repana.extraction._auto import Head, find_head, logits_leaf
-from repana.extraction._batch_masks import check_rows
-from repana.extraction._batches import Batch, Intake
+from repana.extraction import _refusals
+from repana.extraction._batches import Batch
 from repana.extraction._data import rows_known, samples_of, stream
+from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
-from repana.extraction._layers import select
-from repana.extraction._order import LOGITS, at_stake, check_order
-from repana.extraction._plan import Plan, Planned, Reading, check_mask, masks_used, resolve
-from repana.extraction._polarity import check_masks
-from repana.extraction._probe import SAMPLES, Leaf, Trace, probe, samples_choice
+from repana.extraction._options import Options
+from repana.extraction._passes import passes
+from repana.extraction._plan import Plan
 from repana.extraction._provenance import provenance_of
-from repana.extraction._session import Session, session, unwrap, wanted_device
+from repana.extraction._session import session, unwrap
 from repana.extraction._store import FeatureStore, host_memory
-from repana.extraction._taps import Taps
-from repana.extraction._tree import is_empty
 from repana.extraction._weights import weight_and_bias
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
-
-
-@dataclass(frozen=True)
-class Options:
-    """What everything that records shares: where, which layers, how batches and layers are read."""
-
-    layers: Any
-    intake: Intake
-    device: torch.device
-    dtype: torch.dtype | None = None
-    reading: Reading = field(default_factory=Reading)
-    head: str | bool = "auto"
-    logits: bool | None = None
-    probe: int | str = SAMPLES
-
-    @classmethod
-    def of(
-        cls,
-        model: nn.Module,
-        layers: Any,
-        *,
-        pool: str | Mapping[str, str] = "auto",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | str | None = None,
-        forward: Any = None,
-        labels: Any = None,
-        mask: Any = None,
-        layout: str | Mapping[str, str] | None = None,
-        groups: str | None = None,
-        batch_dim: int | None = None,
-        class_names: Sequence[str] | None = None,
-        head: str | bool = "auto",
-        logits: bool | None = None,
-        probe: int | str | None = None,
-    ) -> "Options":
-        if (
-            not (labels is None or labels is False or isinstance(labels, (str, int)) or callable(labels))
-            or labels is True
-        ):
-            raise _refusals.labels_choice(labels)
-        if not (forward is None or isinstance(forward, str) or callable(forward)):
-            raise _refusals.forward_choice(forward)
-        check_mask(mask)
-        if not isinstance(pool, (str, Mapping)):
-            raise _refusals.option_type("pool", pool, "a pooling, or a mapping from layers to poolings")
-        if not isinstance(head, (str, bool)):
-            raise _refusals.option_type("head", head, "the name of a module, 'auto' or False")
-        if groups is not None and not isinstance(groups, str):
-            raise _refusals.option_type("groups", groups, "the name of an input")
-        if batch_dim is not None and _check.whole(batch_dim, "batch_dim") < 0:
-            raise _refusals.option_type("batch_dim", batch_dim, "an axis of the first input, counted from 0")
-        return cls(
-            layers,
-            Intake(model, forward, mask, labels, class_names, batch_dim),
-            wanted_device(model, device),
-            wanted_dtype(dtype),
-            Reading(pool, mask, layout, groups, batch_dim),
-            head,
-            logits,
-            samples_choice(probe),
-        )
 
 
 @settled()
@@ -257,165 +190,12 @@ def record(
     )
 
 
-# --- planning ---------------------------------------------------------------------------------------------------------
-
-
-def planned_of(
-    live: Session, raw: Any, options: Options, taken: list[str], samples: int | None
-) -> tuple[Plan, Options]:
-    """The plan, and the options with what the probe found of how batches are read."""
-    with memory_errors(0, None):
-        trace, intake = probe(live, options.intake, raw, samples=options.probe)
-    options = replace(options, intake=intake)
-    batch = trace.batch
-    leaf = logits_leaf(trace, trace.labels)
-    head = None if options.head is False else find_head(trace, leaf)
-    if isinstance(options.head, str) and options.head != "auto":
-        head = Head(_one_module(options.head, trace.modules), None, leaf.path if leaf else ())
-    planned, left_out = resolve(select(options.layers, trace), trace, options.reading)
-    groups = options.reading.groups
-    if groups is not None and all(p.pooling.layout.groups != groups for p in planned):
-        raise _refusals.groups_not_understood(groups, trace.samples, None, list(batch.inputs()))
-    of_root = bool(trace.root and trace.outputs is trace.root.outputs)
-    facts: dict[str, Any] = {
-        "logits": None if leaf is None else leaf.path,
-        "calls": _expected(planned),
-        "of_root": of_root,
-        "labels": "positions" if batch.position_labels or _of_tokens(planned, batch) else "samples",
-    }
-    taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)
-    masked = check_masks(taps, planned, trace, lambda: _everywhere(live, trace, options, facts))
-    check_rows(trace.masks, masks_used(planned), 0)
-    if at_stake(planned, trace):
-        planned, more, leaf = _in_order(planned, check_order(taps, planned, trace), trace, leaf)
-        left_out, facts = [*left_out, *more], {**facts, "calls": _expected(planned)}
-        head = head if leaf is not None else None
-    wants = options.logits
-    if wants is None:
-        last = max(p.event for p in planned)
-        wants = head is None or last >= trace.calls[head.module][-1].start - 1
-    found = leaf is not None and bool(wants)
-    notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
-    notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch)]
-    beyond = _labels_beyond(leaf, trace)
-    facts["labels_beyond"] = beyond
-    notes += [beyond] if beyond else []
-    facts["logits"] = leaf.path if leaf is not None and found else None
-    read = None if head is None else _head_input(head, trace, planned)
-    if found and head is not None and read is None:
-        notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
-    facts["head_layer"] = read
-    notes += masked
-    return Plan(planned, samples, tuple(notes), head, facts), options
-
-
-def _everywhere(
-    live: Session, trace: Trace, options: Options, facts: Mapping[str, Any]
-) -> tuple[Taps, tuple[Planned, ...]]:
-    """Every layer that can be read, for what the layers asked for do not show."""
-    sites = [replace(site, offered=True) for site in select(["*", "output"], trace)]
-    planned, _ = resolve(sites, trace, replace(options.reading, pool="auto"))
-    to_the_end = {**facts, "calls": _expected(planned)}
-    return Taps(live, Plan(planned, None, facts=to_the_end), options.intake.forward), planned
-
-
-def _expected(planned: tuple[Planned, ...]) -> dict[str, int]:
-    return {p.site.module: p.calls for p in planned if p.site.module or p.site.side == "in"}
-
-
-def _in_order(
-    planned: tuple[Planned, ...], moved: frozenset[str], trace: Trace, leaf: Leaf | None
-) -> tuple[tuple[Planned, ...], list[str], Leaf | None]:
-    """The layers whose rows are the samples in their order, notes on the others, and the logits if theirs are."""
-    broken = [p for p in planned if p.address in moved]
-    errors = [_refusals.other_order(p.address, (trace.samples, *p.shape), trace.samples) for p in broken]
-    kept = tuple(p for p in planned if p.address not in moved)
-    named = [error for p, error in zip(broken, errors) if not p.site.offered]
-    if named or not kept:
-        raise named[0] if named else errors[0]
-    notes = []
-    if broken:
-        names = _check.listed([p.address for p in broken])
-        notes.append(f"RA106: left out {names}; rows are not in the order of the samples")
-    if LOGITS in moved:
-        notes.append("RA106: the logits are not in the order of the samples and were dropped")
-    return kept, notes, None if LOGITS in moved else leaf
-
-
-def _of_tokens(planned: Sequence[Planned], batch: Batch) -> bool:
-    """Whether labels of two axes have one entry for each token that becomes a row."""
-    tokens = [p for p in planned if p.rows > 1]
-    y = batch.labels
-    return bool(tokens) and y is not None and y.ndim == 2 and y.shape[1] == tokens[0].rows
-
-
-def _labels_notes(planned: Sequence[Planned], batch: Batch) -> list[str]:
-    """What becomes of labels that are not one for each sample."""
-    if not batch.position_labels or batch.labels is None:
-        return []
-    shape = tuple(batch.labels.shape[1:])
-    tokens = [p for p in planned if p.rows > 1]
-    if not tokens:
-        return [f"labels are for each of {shape} positions and were dropped; keep them with pool='tokens'"]
-    for p in tokens:
-        inside = tuple(p.shape[i - (i > (p.pooling.layout.sample or 0))] for i in p.pooling.layout.positions)
-        if inside != shape:
-            raise _refusals.rows_of_positions(p.address, inside, shape)
-    return []
-
-
-def _labels_beyond(leaf: Any, trace: Trace) -> str:
-    """What is said where labels number more classes than any output has columns."""
-    labels = trace.labels
-    if leaf is not None or labels is None or labels.ndim != 1 or labels.is_floating_point():
-        return ""
-    columns = [out.shape[1] for out in trace.outputs if len(out.shape) == 2 and trace.layout(out).sample == 0]
-    top = int(labels.max()) if len(labels) else -1
-    if columns and max(columns) <= top:
-        return f"labels reach {top} but no output has more than {max(columns)} columns: there are no logits"
-    return ""
-
-
-def _one_module(name: str, modules: Mapping[str, nn.Module]) -> str:
-    if name not in modules or not name:
-        raise _refusals.no_layer(name, [n for n in modules if n])
-    return name
-
-
-def _head_input(head: Head, trace: Any, planned: tuple[Planned, ...]) -> str | None:
-    """The address whose features the classifier reads."""
-    for p in planned:
-        same_call = p.site.call in (None, head.call)
-        if p.site.module == head.module and p.site.side == "in" and same_call and p.pooling.kind == "vector":
-            return p.address
-    return None
-
-
-def _check_room(planned: Plan, max_samples: int | None) -> None:
-    rows = planned.samples if max_samples is None else min(2 * max_samples, planned.samples or 2 * max_samples)
-    if rows is None:
-        return
-    needed, room = rows * planned.bytes_per_sample, host_memory()
-    if needed > room:
-        sizes = sorted(((p.address, rows * 4 * p.width * p.rows) for p in planned.layers), key=lambda pair: -pair[1])
-        raise _refusals.too_large(needed, room, sizes)
-
-
-def wanted_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """A floating-point type, also by its name."""
-    found = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
-    if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        _check.choice(str(dtype), "dtype", ("float16", "bfloat16", "float32"))
-    return found  # type: ignore[return-value]
-
-
-# --- the long run -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Rows:
-    labels: Tensor | None
-    sample: Tensor
+def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
+    layer = planned.facts["head_layer"]
+    if planned.head is None or layer is None:
+        return None
+    found = weight_and_bias(model.get_submodule(planned.head.module))
+    return None if found is None else Classifier(*found, layer)
 
 
 def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
@@ -424,27 +204,6 @@ def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
     if not isinstance(indices, (list, tuple)) or len(indices) != batch.size:
         return None
     return torch.tensor(indices) if all(isinstance(i, (int, np.integer)) for i in indices) else None
-
-
-def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> Rows:
-    """Labels and sample numbers of the rows: one a sample, or one a token."""
-    index, labels = torch.arange(batch.size, device="cpu"), batch.labels
-    tokens = [p for p in planned.layers if p.rows > 1]
-    positions = planned.facts["labels"] == "positions"
-    if not tokens:
-        return Rows(None if positions else labels, index)
-    key = next(iter(tokens[0].pooling.masks.values()), None)
-    n = len(features[tokens[0].address])
-    keep = (
-        torch.ones(batch.size, n // batch.size, dtype=torch.bool, device="cpu")
-        if key is None
-        else batch.masks[key].cpu()
-    )
-    index = index[:, None].expand(keep.shape)[keep]
-    if labels is None:
-        return Rows(None, index)
-    wide = labels.flatten(1) if positions else labels[:, None].expand(*keep.shape) if labels.ndim == 1 else labels
-    return Rows(wide[keep] if positions or labels.ndim == 1 else wide[index], index)
 
 
 def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
@@ -458,33 +217,11 @@ def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
         sums.add(x, labels.long())
 
 
-def passes(
-    model: nn.Module, planned: Plan, options: Options, raws: Iterable[Any], store: FeatureStore | None
-) -> Generator[tuple[Batch, dict[str, Tensor], Tensor | None, Rows], None, None]:
-    """Each batch with its pooled features, its logits and what its rows are of."""
-    with session(model, options.device, options.dtype) as live:
-        taps = Taps(live, planned, options.intake.forward)
-        number, used, labelled = -1, masks_used(planned.layers), None
-        for place, raw in enumerate(raws):
-            if is_empty(raw):
-                continue
-            number += 1
-            batch = replace(options.intake.unpack(raw), number=place)
-            labelled = batch.labels is not None if labelled is None else labelled
-            if labelled != (batch.labels is not None):
-                raise _data_refusals.labels_in_some(number, labelled)
-            check_rows(batch.masks, used, number)  # on the host, where it makes nothing wait
-            with memory_errors(number, store):
-                features, z = taps.read(batch.to(options.device), number)
-            yield batch, features, z, _row_labels(batch, planned, features)
-
-
-# --- what came of it --------------------------------------------------------------------------------------------------
-
-
-def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
-    layer = planned.facts["head_layer"]
-    if planned.head is None or layer is None:
-        return None
-    found = weight_and_bias(model.get_submodule(planned.head.module))
-    return None if found is None else Classifier(*found, layer)
+def _check_room(planned: Plan, max_samples: int | None) -> None:
+    rows = planned.samples if max_samples is None else min(2 * max_samples, planned.samples or 2 * max_samples)
+    if rows is None:
+        return
+    needed, room = rows * planned.bytes_per_sample, host_memory()
+    if needed > room:
+        sizes = sorted(((p.address, rows * 4 * p.width * p.rows) for p in planned.layers), key=lambda pair: -pair[1])
+        raise _refusals.too_large(needed, room, sizes)

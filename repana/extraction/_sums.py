@@ -11,8 +11,10 @@ from repana import _check
 from repana._ambient import settled
 from repana.extraction import _attribution_refusals
 from repana.extraction._data import samples_of, stream
+from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, with_progress
-from repana.extraction._record import Options, passes, planned_of
+from repana.extraction._options import Options
+from repana.extraction._passes import passes
 from repana.extraction._session import session, unwrap
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import FoldSums

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -69,17 +70,17 @@ def at(tree: Any, path: Path) -> Tensor | None:
     return tree if isinstance(tree, Tensor) else None
 
 
-def mapped(tree: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def mapped(tree: Any, function: Callable[[Any], Any], kind: type = Tensor) -> Any:
     """The same tuples, lists and mappings with the function applied to every tensor; other objects as they are."""
-    if isinstance(tree, Tensor):
+    if isinstance(tree, kind):
         return function(tree)
     if isinstance(tree, Mapping):
-        values = {key: mapped(value, function) for key, value in tree.items()}
+        values = {key: mapped(value, function, kind) for key, value in tree.items()}
         return values if type(tree) is dict else _like(tree, values)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(mapped(value, function) for value in tree))
+        return type(tree)(*(mapped(value, function, kind) for value in tree))
     if isinstance(tree, (tuple, list)):
-        return type(tree)(mapped(value, function) for value in tree)
+        return type(tree)(mapped(value, function, kind) for value in tree)
     return tree
 
 
@@ -108,8 +109,10 @@ def arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 
 def is_empty(raw: Any) -> bool:
-    """Whether a batch holds tensors and all of them have no row, as the last one of some loaders."""
-    found = [t for t in tensors_of(raw) if not t.is_nested and t.ndim]
+    """Whether a batch holds tensors or arrays and all of them have no row, as the last one of some loaders."""
+    found: list[Any] = [t for t in tensors_of(raw) if not t.is_nested]
+    mapped(raw, found.append, np.ndarray)
+    found = [t for t in found if t.ndim]
     return bool(found) and all(len(t) == 0 for t in found)
 
 

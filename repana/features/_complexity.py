@@ -11,7 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._renamed import renamed
-from repana._typing import INPUT
+from repana._typing import INPUT, LabelArray, TargetArray
 from repana.features import _refusals
 from repana.features._readouts import WIDEST, FeatureReads, from_rows, from_sums
 from repana.statistics.intervals import mean_of, proportion
@@ -111,14 +111,14 @@ def layer_readings(found: Complexity) -> LayerReadings:
 @renamed(strengths="alphas", widest="max_features")
 def complexity(
     layers: Any,
-    targets: Any = None,
+    targets: TargetArray | None = None,
     *,
     names: Sequence[str] | None = None,
     threshold: float = 0.8,
     form: str = "held_out",
     standardise: bool = True,
     folds: int = 5,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     alphas: Sequence[float] = GRID,
     max_features: int = WIDEST,
     level: float = 0.95,

@@ -42,7 +42,9 @@ def conductance(
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
     level: float = 0.95,
 ) -> Conductance:
@@ -58,7 +60,7 @@ def conductance(
     mean |sum_j cond_j - change| as a share of mean |change|. It goes to 0 with the steps where the layer is all that
     the output hears of the input; it does not where a path leads around it.
 
-    Raises as `importance`.
+    Options and errors are those of `importance`.
 
     Sources: Dhamdhere, Sundararajan & Yan 2018, arXiv:1805.12233.
     """
@@ -73,7 +75,9 @@ def conductance(
         pool=pool,
         device=device,
         forward=forward,
+        labels=labels,
         mask=mask,
+        layout=layout,
         batch_size=batch_size,
     ) as (reader, batches):
         first = reader.only(start)

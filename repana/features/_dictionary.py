@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN
-from repana._typing import Features
+from repana._typing import FeatureArray, Features
 from repana.features import _refusals
 from repana.summaries._linalg import full_precision, gram
 from repana.summaries.nnls import non_negative
@@ -41,7 +41,7 @@ class Dictionary:
     def __repr__(self) -> str:
         return f"Dictionary({len(self)} features of {self.atoms.shape[1]} units: {self.kind}, {self.encoder})"
 
-    def codes(self, features: Any) -> Float[Tensor, "n t"]:
+    def codes(self, features: FeatureArray) -> Float[Tensor, "n t"]:
         """How strongly each row has each feature. Raises InputError for rows of another width."""
         x = _check.features_of(features)
         if x.shape[1] != self.atoms.shape[1]:
@@ -59,7 +59,7 @@ class Dictionary:
         with full_precision():
             return codes.double() @ self.atoms.double().to(codes.device) + self.mean.to(codes.device)
 
-    def left(self, features: Any) -> Float[Tensor, "n d"]:
+    def left(self, features: FeatureArray) -> Float[Tensor, "n d"]:
         """What the dictionary does not hold of rows: x - zD, of "project" encoders less what the atoms span."""
         x = _check.features_of(features).double()
         if self.kind == "units":
@@ -69,7 +69,7 @@ class Dictionary:
         with full_precision():
             return x - (x - self.mean.to(x.device)) @ self._inverse.to(x.device) @ self.atoms.double().to(x.device)
 
-    def explained(self, features: Any) -> float:
+    def explained(self, features: FeatureArray) -> float:
         """Share of the rows' variance that the dictionary holds: 1 - variance of what is left/variance of the rows."""
         x = _check.features_of(features).double()
         left, total = ((v - v.mean(0)).square().sum() for v in (self.left(x), x))
@@ -81,7 +81,7 @@ class Dictionary:
 
 
 def dictionary(
-    features: Any,
+    features: FeatureArray,
     kind: Any = "units",
     *,
     count: int | None = None,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
-from repana._typing import Features
+from repana._typing import Features, TargetArray
 from repana.features import _refusals
 from repana.features._complexity import complexity
 from repana.statistics.intervals import mean_of
@@ -38,7 +38,7 @@ class Flow:
 
 def flow(
     layers: Mapping[str, Any],
-    targets: Any,
+    targets: TargetArray,
     paths: Sequence[Any],
     *,
     measure: str = "r2",

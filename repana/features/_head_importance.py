@@ -6,10 +6,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana import _check
+from repana._typing import FeatureArray
 from repana.summaries._linalg import full_precision
 
 
-def head_importance(features: Any, weight: Any, logits: Any = None) -> Float[Tensor, "n d"]:
+def head_importance(features: FeatureArray, weight: Any, logits: Any = None) -> Float[Tensor, "n d"]:
     """z_i w_yi of every row and unit, y the predicted class: what the logit of y owes to each unit.
 
     `features` (n, d) are what the classifier reads, `weight` (c, d) its rows, `logits` (n, c) its outputs, by default

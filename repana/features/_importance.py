@@ -69,7 +69,9 @@ def importance(
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
     level: float = 0.95,
     seed: int = 0,
@@ -97,8 +99,8 @@ def importance(
     - `gap`: mean |sum of values - change| as a share of mean |change|: 0 where the method is complete. The change is
       f(z) - f(0), of "conductance" that from the input 0 to the input.
 
-    The model is left as it was, also after an error: hooks, mode, gradients of its parameters. One sample has no
-    intervals.
+    `pool`, `device`, `forward`, `labels`, `mask`, `layout` and `batch_size` are as `record` takes them. The model is
+    left as it was, also after an error: hooks, mode, gradients of its parameters. One sample has no intervals.
 
     Raises ModelError for a layer that is called several times, that no derivative reaches, or a model without logits;
     InputError for a dictionary of another width, `target="label"` without a label for every sample, or data that can be
@@ -111,7 +113,8 @@ def importance(
     _check.choice(method, "method", METHODS)
     target = target_of(target)
     _check.at_least(steps, "steps", 1)
-    options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
+    options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "labels": labels, "mask": mask}
+    options |= {"layout": layout, "batch_size": batch_size}
     layers = [layer, "input"] if method == "conductance" and layer != "input" else [layer]
     units = isinstance(dictionary, str) and dictionary == "units"
     words = None if units else made_of(model, data, layer, dictionary, seed, options)

@@ -1,5 +1,6 @@
 """Rows of the feature-level family: how complex the classifier's inputs are, and how important."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,18 @@ from torch import nn
 
 from repana._activations import Activations
 from repana._ambient import settled
+from repana._typing import LabelArray
+from repana.extraction._addresses import Site, parse
+from repana.extraction._patterns import matches
 from repana.extraction._record import record
 from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
 from repana.features._dictionary import Dictionary, dictionary
 from repana.features._importance import Importance, importance
+
+# Of the options of `record`, those that `importance` takes too.
+READING = ("pool", "device", "forward", "labels", "mask", "layout", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,7 @@ def read_features(
     target: str | int = "predicted",
     threshold: float = 0.8,
     folds: int = 5,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     level: float = 0.95,
     seed: int = 0,
     **recording: Any,
@@ -68,10 +75,19 @@ def read_features(
         upto(activations, layer), words.codes(activations[layer]), names=words.names, threshold=threshold, folds=folds,
         groups=groups, level=level, seed=seed,
     )  # fmt: skip
-    options = {k: v for k, v in recording.items() if k in ("pool", "device", "forward", "mask", "batch_size")}
+    sites = [site for name in (layer, "input") if (site := parse(name, dict(model.named_modules()))) is not None]
+    options = {k: _of_layers(v, sites) for k, v in recording.items() if k in READING}
+    options = {k: v for k, v in options.items() if v != {}}
     used = importance(model, data, layer, words, method=method, target=target, level=level, seed=seed, **options)
     plane = complexity_vs_importance(found, used, level=level, seed=seed)
     return FeatureReading(found, used, plane, words, activations)
+
+
+def _of_layers(option: Any, sites: Sequence[Site]) -> Any:
+    """What an option by layer says of these."""
+    if not isinstance(option, Mapping):
+        return option
+    return {key: value for key, value in option.items() if any(matches(key, site) for site in sites)}
 
 
 def upto(activations: Activations, layer: str) -> Activations:

@@ -11,6 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import Estimate, shown
 from repana._renamed import renamed
+from repana._typing import FeatureArray, TargetArray
 from repana.features import _refusals
 from repana.statistics.intervals import mean_of
 from repana.summaries._linalg import full_precision
@@ -33,8 +34,8 @@ class Redundancy:
 
 @renamed(draws="repeats")
 def redundancy(
-    features: Any,
-    targets: Any,
+    features: FeatureArray,
+    targets: TargetArray,
     *,
     keep: float = 0.25,
     repeats: int = DRAWS,

@@ -9,6 +9,7 @@ from torch import Tensor, tensor
 
 from repana import _check
 from repana._estimate import Estimate, shown
+from repana._typing import TargetArray
 from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
@@ -29,7 +30,9 @@ class Sedimentation:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def time_to_decode(checkpoints: Any, targets: Any, *, names: Sequence[str] | None = None, **options: Any) -> Complexity:
+def time_to_decode(
+    checkpoints: Any, targets: TargetArray, *, names: Sequence[str] | None = None, **options: Any
+) -> Complexity:
     """When in training each final feature becomes linearly readable: `complexity` with checkpoints in place of layers.
 
     `checkpoints` maps steps, in order, to (n, d) features of one layer; `targets` (n, t) are features of the last. The

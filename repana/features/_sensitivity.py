@@ -49,7 +49,9 @@ def sensitivity(
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
+    labels: Any = None,
     mask: Any = None,
+    layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
     level: float = 0.95,
     seed: int = 0,
@@ -75,7 +77,8 @@ def sensitivity(
         _check.positive(sigma, "sigmas")
     if layer == "input":
         raise _refusals.noise_itself()
-    options = {"pool": pool, "device": device, "forward": forward, "mask": mask, "batch_size": batch_size}
+    options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "labels": labels, "mask": mask}
+    options |= {"layout": layout, "batch_size": batch_size}
     words = None if dictionary is None else made_of(model, data, layer, dictionary, seed, options)
     parts: list[Tensor] = []
     with reading(model, data, ["input", layer], **options) as (reader, batches), torch.no_grad():

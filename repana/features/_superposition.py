@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, shown
+from repana._typing import FeatureArray
 from repana.summaries._linalg import full_precision
 
 ROWS = 2048  # of a block of cosines
@@ -31,7 +32,7 @@ class Superposition:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def hoyer(vectors: Any) -> Float[Tensor, " n"]:
+def hoyer(vectors: FeatureArray) -> Float[Tensor, " n"]:
     """Hoyer's sparsity of each row, (sqrt(d) - |v|_1/|v|_2)/(sqrt(d) - 1).
 
     0 where all d entries have one size, 1 where one entry is not zero; NaN for a row of zeros. Of a feature's direction
@@ -53,7 +54,7 @@ def hoyer(vectors: Any) -> Float[Tensor, " n"]:
     return (d**0.5 - ratio) / (d**0.5 - 1)
 
 
-def superposition(vectors: Any, *, threshold: float = 0.5) -> Superposition:
+def superposition(vectors: FeatureArray, *, threshold: float = 0.5) -> Superposition:
     """How n directions (rows, n x m) share a space of m dimensions.
 
     Of the unit rows, over pairs i < j:

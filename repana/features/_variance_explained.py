@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
+from repana._typing import FeatureArray, LabelArray, TargetArray
 from repana.features import _refusals
 from repana.statistics.splits import Split, split_of
 from repana.summaries._linalg import full_precision
@@ -40,13 +41,13 @@ class VarianceExplained:
 
 @renamed(resamples="bootstrap")
 def variance_explained(
-    features: Any,
-    targets: Any,
+    features: FeatureArray,
+    targets: TargetArray,
     *,
     names: Sequence[str] | None = None,
     ratio: str = "sums",
     reference: float | None = None,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     bootstrap: int = RESAMPLES,
     level: float = 0.95,

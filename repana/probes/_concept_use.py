@@ -49,6 +49,7 @@ def concept_use(
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
+    labels: Any = None,
     mask: Any = None,
     layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
@@ -87,8 +88,8 @@ def concept_use(
     v = probe.weight[:, column] - probe.weight[:, others].mean(1)
     v = v / v.norm()
     parts = []
-    options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "mask": mask, "layout": layout}
-    with reading(model, data, [layer], batch_size=batch_size, **options) as (reader, batches):
+    options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "labels": labels, "mask": mask}
+    with reading(model, data, [layer], layout=layout, batch_size=batch_size, **options) as (reader, batches):
         planned = reader.only(layer)
         if planned.width != len(v):
             raise _refusals.probe_width(layer, planned.shape, len(v))

@@ -12,6 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
+from repana._typing import FeatureArray, LabelArray
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, TEST, TRAIN_AND_VALIDATION, head_named
 from repana.probes._data import Labelled, Rows, standardised
@@ -47,11 +48,11 @@ class ProbeBaselines:
 
 def probe_baselines(
     reinitialised: Sequence[Any],
-    labels: Any,
+    labels: LabelArray,
     inputs: Any = None,
     *,
     width: int = 0,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     level: float = 0.95,
     seed: int = 0,
@@ -87,7 +88,7 @@ def probe_baselines(
     first = Rows.of(given[0], labels, groups=groups, seed=seed, split=split, quantity="probe_baselines")
     keep = Labelled.of(given[0], labels, "probe_baselines").keep
 
-    def read(features: Any) -> float:
+    def read(features: FeatureArray) -> float:
         x = _check.features_of(features)
         rows = Rows.few(x[keep.to(x.device)], first.codes, first.values, first.split, "standard")
         return probed(head_named("linear"), rows, permutations=0, level=level, seed=seed).accuracy.value
@@ -114,8 +115,8 @@ def probe_baselines(
 
 @renamed(draws="repeats", strength="C")
 def selectivity(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     types: Any,
     *,
     probe: str = "linear",

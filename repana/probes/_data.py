@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Flag
-from repana._typing import IGNORED, Features
+from repana._typing import IGNORED, FeatureArray, Features, LabelArray
 from repana.statistics.splits import Split, split_of
 from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.folds import FoldMoments, Normal, one_hot
@@ -36,7 +36,7 @@ class Labelled:
     given: Int[Tensor, " n"]
 
     @classmethod
-    def of(cls, features: Any, labels: Any, quantity: str, *, several: bool = True) -> "Labelled":
+    def of(cls, features: FeatureArray, labels: LabelArray, quantity: str, *, several: bool = True) -> "Labelled":
         """Refuses one class alone, unless `several` is False."""
         x = _check.features_of(features)
         given, names = _check.labels_of(labels, len(x))
@@ -74,10 +74,10 @@ class Rows:
     @classmethod
     def of(
         cls,
-        features: Any,
-        labels: Any,
+        features: FeatureArray,
+        labels: LabelArray,
         *,
-        groups: Any = None,
+        groups: LabelArray | None = None,
         seed: int = 0,
         split: Split | None = None,
         scale: str = "standard",

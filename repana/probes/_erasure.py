@@ -11,7 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
-from repana._typing import IGNORED, Features
+from repana._typing import IGNORED, FeatureArray, Features, LabelArray, TargetArray
 from repana.errors import InputError
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import head_named
@@ -57,14 +57,14 @@ class Erasure:
 
 @renamed(draws="repeats")
 def erase(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     method: str = "leace",
     weight: Any = None,
     bias: Any = None,
-    targets: Any = None,
-    groups: Any = None,
+    targets: TargetArray | None = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     shrinkage: float | str = 0.0,
     repeats: int = 3,

@@ -14,7 +14,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
-from repana._typing import Features
+from repana._typing import FeatureArray, Features, LabelArray
 from repana.probes import _scores
 from repana.probes._classifiers import (
     AFFINE,
@@ -78,8 +78,8 @@ class Pareto:
 
 @renamed(orders="repeats")
 def mdl(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     probe: str = "linear",
     classes: int | None = None,
@@ -154,12 +154,12 @@ def mdl(
 
 
 def usable_information(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     baseline: Any = None,
     probe: str = "linear",
-    groups: Any = None,
+    groups: LabelArray | None = None,
     folds: int = 5,
     scale: str = "standard",
     level: float = 0.95,
@@ -237,10 +237,10 @@ def usable_information(
 
 
 def pareto(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = 3,
@@ -332,7 +332,7 @@ def pareto(
     )
 
 
-def _coded(features: Any, labels: Any, classes: int | None) -> tuple[Features, Int[Tensor, " n"], int]:
+def _coded(features: FeatureArray, labels: LabelArray, classes: int | None) -> tuple[Features, Int[Tensor, " n"], int]:
     given = Labelled.of(features, labels, "mdl", several=classes is None)
     n, c = len(given.x), len(given.values)
     c = c if classes is None else _check.at_least(classes, "classes", max(c, 2))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, shown
-from repana._typing import INPUT
+from repana._typing import INPUT, LabelArray
 from repana.probes._information import usable_information
 from repana.statistics.intervals import columns
 
@@ -32,7 +32,7 @@ class LabelComplexity:
 
 
 def label_complexity(
-    layers: Any, labels: Any, *, threshold: float = 0.5, hardest: int = 10, level: float = 0.95,
+    layers: Any, labels: LabelArray, *, threshold: float = 0.5, hardest: int = 10, level: float = 0.95,
     seed: int = 0, **options: Any,
 ) -> LabelComplexity:  # fmt: skip
     """The complexity of a categorical feature: K = 1 - mean over layers of I_V(layer -> y)/H_V(y), softmax probes.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, shown
-from repana._typing import Features
+from repana._typing import FeatureArray, Features, LabelArray
 from repana.probes import _refusals
 from repana.probes._classifiers import AFFINE, head_named, logistic_head
 from repana.probes._data import Labelled, Rows
@@ -44,12 +44,12 @@ class LayerCombination:
 
 def layer_combination(
     layers: Mapping[str, Any],
-    labels: Any,
+    labels: LabelArray,
     how: str = "concatenate",
     *,
     whiten: bool = False,
     probe: str = "linear",
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     permutations: int = PERMUTATIONS,
     level: float = 0.95,
@@ -126,14 +126,14 @@ def layer_combination(
 
 
 def moment_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     sample: Any,
     *,
     moments: str = "second",
     rank: int = 16,
     probe: str = "linear",
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     permutations: int = PERMUTATIONS,
     level: float = 0.95,
@@ -172,7 +172,7 @@ def moment_probe(
         raise _check.lengths_differ(sorted({len(codes), len(x)}))
     _, at = torch.unique(codes, return_inverse=True)
     count = int(at.max()) + 1
-    if called and len(labels) == count != len(codes):
+    if called and np.shape(labels)[:1] == (count,) and count != len(codes):
         raise _refusals.named_samples()
     wanted = _of_samples(labels, at, count)
     pooled = _moments(x.double(), at.to(x.device), count, moments, rank, seed)
@@ -236,7 +236,7 @@ def _learnt(xs: list[Tensor], rows: Rows, weights: Float[Tensor, " l"]) -> Float
     return torch.softmax(logits.detach(), 0)
 
 
-def _of_samples(labels: Any, at: Int[Tensor, " t"], count: int) -> Any:
+def _of_samples(labels: LabelArray, at: Int[Tensor, " t"], count: int) -> Any:
     """One label a sample."""
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.ndim == 1 and len(values) == count:

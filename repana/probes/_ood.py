@@ -10,7 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
-from repana._typing import IGNORED
+from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import AFFINE, head_named
 from repana.probes._data import Rows
@@ -39,13 +39,13 @@ class OODProbe:
 
 
 def ood_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     others: Mapping[str, tuple[Any, Any]],
     *,
     attributes: Any = None,
     probe: str = "linear",
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,

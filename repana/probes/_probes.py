@@ -1,9 +1,9 @@
 """Probes: how well classifiers of several kinds read the labels from a layer, on test rows."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from repana import _check
+from repana._typing import FeatureArray, LabelArray
 from repana.probes import _refusals
 from repana.probes._classifiers import (
     KS,
@@ -23,10 +23,10 @@ SELECT = ("log_loss", "accuracy")
 
 
 def linear_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     select: str = "log_loss",
@@ -83,10 +83,10 @@ def linear_probe(
 
 
 def ridge_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     select: str = "log_loss",
@@ -120,13 +120,13 @@ def ridge_probe(
 
 
 def knn_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     k: int | Iterable[int] | None = None,
     metric: str = "cosine",
     weights: str = "softmax",
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "centre",
     permutations: int = PERMUTATIONS,
@@ -164,10 +164,10 @@ def knn_probe(
 
 
 def nearest_mean(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,
@@ -193,10 +193,10 @@ def nearest_mean(
 
 
 def lda_probe(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,
@@ -225,12 +225,12 @@ def lda_probe(
 
 
 def gaussian_naive_bayes(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     variance: str = "pooled",
     smoothing: float = 1e-9,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,

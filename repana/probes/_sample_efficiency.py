@@ -13,6 +13,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
+from repana._typing import FeatureArray, LabelArray
 from repana.probes import _refusals
 from repana.probes._classifiers import TEST, TRAIN, Head, head_named, knn_head
 from repana.probes._data import Rows
@@ -46,14 +47,14 @@ class SampleEfficiency:
 
 @renamed(strength="C")
 def sample_efficiency(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     sizes: Iterable[int] | None = None,
     *,
     probes: Iterable[str] = READERS,
     C: float = 1.0,
     repeats: int = 10,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     level: float = 0.95,

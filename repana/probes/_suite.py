@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
+from repana._typing import FeatureArray, LabelArray
 from repana.errors import InputError
 from repana.probes import _scores
 from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, within
@@ -54,10 +55,10 @@ class Probing:
 
 
 def probing(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     permutations: int = PERMUTATIONS,
     level: float = 0.95,

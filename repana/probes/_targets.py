@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, shown
-from repana._typing import Features
+from repana._typing import FeatureArray, Features, LabelArray, TargetArray
 from repana.probes import _refusals, _scores
 from repana.probes._classifiers import unit_of
 from repana.probes._data import reduced, standardised
@@ -65,10 +65,10 @@ class RegressionProbe:
 
 
 def multilabel_probe(
-    features: Any,
-    targets: Any,
+    features: FeatureArray,
+    targets: TargetArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     level: float = 0.95,
@@ -158,10 +158,10 @@ def multilabel_probe(
 
 
 def regression_probe(
-    features: Any,
-    targets: Any,
+    features: FeatureArray,
+    targets: TargetArray,
     *,
-    groups: Any = None,
+    groups: LabelArray | None = None,
     split: Split | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,

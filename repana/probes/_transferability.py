@@ -12,7 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
-from repana._typing import Features
+from repana._typing import FeatureArray, Features, LabelArray
 from repana.probes import _refusals
 from repana.probes._data import Labelled, class_sums, reduced
 from repana.statistics.intervals import from_jackknife
@@ -44,8 +44,8 @@ class Transferability:
 
 @renamed(episodes="repeats", groups="jackknife")
 def transferability(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     source: Any = None,
     *,
     shots: int = SHOTS,

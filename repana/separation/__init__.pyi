@@ -1,4 +1,5 @@
-from typing import Any
+from .._typing import FeatureArray
+from .._typing import LabelArray
 
 from ._class_divergences import ClassDivergences as ClassDivergences
 from ._class_divergences import class_divergences as class_divergences
@@ -7,8 +8,8 @@ from ._separability import DataComplexity as DataComplexity
 from ._separability import Separability as Separability
 
 def fisher(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     level: float = 0.95,
     jackknife: int = 20,
@@ -20,8 +21,8 @@ def fisher(
     """Fisher's discriminant ratio in its four forms."""
 
 def data_complexity(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     ratio: str = 'points',
     vertices: bool = True,
@@ -37,8 +38,8 @@ def data_complexity(
     """Measures of the complexity of a classification problem, for any number of classes; lower is easier."""
 
 def separability(
-    features: Any,
-    labels: Any,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     normalize: str = 'l2',
     tolerance_over: str = 'class',

@@ -11,7 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._reads import checked
-from repana._typing import IGNORED, Array
+from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.separation import _refusals
 from repana.statistics.intervals import from_jackknife
 from repana.summaries.discriminant import within_class_groups
@@ -47,8 +47,8 @@ class ClassDivergences:
 
 
 def class_divergences(
-    features: Array,
-    labels: Array,
+    features: FeatureArray,
+    labels: LabelArray,
     *,
     shrinkage: str | float = "ledoit_wolf",
     nan_policy: str = "raise",

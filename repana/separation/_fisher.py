@@ -89,8 +89,8 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
         if discriminant.permuted is None:
             return e
         own = None if discriminant.kept is None else float(read(discriminant.kept))
-        shown = against(e, read(discriminant.permuted).tolist(), better="higher", level=level, value=own)
-        return shown if own is None else replace(e, p=shown.p, permutations=shown.permutations)
+        permuted = read(discriminant.permuted).tolist()
+        return against(e, permuted, better="higher", level=level, value=own, null=own is None)
 
     still = "" if math.isfinite(discriminant.trace_ratio) else "no spread within any class"
     if math.isnan(discriminant.trace_ratio):

@@ -1,11 +1,11 @@
-from typing import Any
+from .._typing import FeatureArray
 
 from ._coding_rate import CodingRate as CodingRate
 from ._coding_rate import coding_rate as coding_rate
 from ._spectrum import Spectrum as Spectrum
 
 def spectrum(
-    features: Any,
+    features: FeatureArray,
     *,
     window: tuple[int, int] | None = None,
     level: float = 0.95,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import NAN, Estimate, shown
+from repana._typing import FeatureArray, LabelArray
 from repana.summaries._linalg import gram
 
 
@@ -24,7 +25,9 @@ class CodingRate:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-def coding_rate(features: Any, labels: Any = None, *, epsilon: float = 0.5, normalise: bool = True) -> CodingRate:
+def coding_rate(
+    features: FeatureArray, labels: LabelArray | None = None, *, epsilon: float = 0.5, normalise: bool = True
+) -> CodingRate:
     """Nats that it takes to code rows up to a mean squared error of epsilon^2, and how many fewer class by class.
 
         R = 1/2 logdet(I + d/(n epsilon^2) X'X),   R_c = sum_j n_j/(2n) logdet(I + d/(n_j epsilon^2) X_j'X_j),

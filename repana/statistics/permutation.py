@@ -20,6 +20,7 @@ def against(
     better: str,
     level: float = 0.95,
     value: float | None = None,
+    null: bool = True,
 ) -> Estimate:
     """The estimate with what the same estimator gives under permuted labels.
 
@@ -27,7 +28,8 @@ def against(
     the largest r for which a value that is exchangeable with them lies between with probability `level` or more,
     1 - 2r/(P + 1); NaN where there are too few. `p` = (1 + #{permuted at least as good})/(1 + P), one-sided in the
     direction of `better` ("higher" or "lower"; NaN for ""). `value` stands for the estimate's own where that was read
-    from other rows than the permuted ones. Without permutations the estimate comes back as it is.
+    from other rows than the permuted ones; with `null=False` the estimate keeps the null that it has, which is of all
+    rows. Without permutations the estimate comes back as it is.
 
     Source: Phipson & Smyth 2010, doi:10.2202/1544-6115.1585 (p is never 0).
     """
@@ -42,6 +44,8 @@ def against(
         margin = ROUNDING * abs(own) if math.isfinite(own) else 0.0
         as_good = found >= own - margin if better == "higher" else found <= own + margin
         p = (1 + int(as_good.sum())) / (1 + count)
+    if not null:
+        return replace(estimate, p=p, permutations=count)
     middle = float(found[(count - 1) // 2] / 2 + found[count // 2] / 2)
     return replace(estimate, null=middle, null_low=low, null_high=high, p=p, permutations=count)
 

@@ -1,4 +1,4 @@
-from typing import Any
+from .._typing import FeatureArray
 
 from ._persistence import H0Separability as H0Separability
 from ._persistence import Persistence as Persistence
@@ -7,7 +7,7 @@ from ._persistence import persistence as persistence
 from ._persistence import rtd as rtd
 
 def h0_separability(
-    features: Any,
+    features: FeatureArray,
     *,
     normalize: str = 'center+l2',
     tau: float = 0.5,

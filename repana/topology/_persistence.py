@@ -15,7 +15,7 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana._renamed import renamed
-from repana._typing import Array
+from repana._typing import FeatureArray
 from repana.summaries.forest import distances, spanning_edges
 from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
@@ -200,7 +200,7 @@ class Persistence:
 
 @renamed(most="max_samples")
 def persistence(
-    features: Array,
+    features: FeatureArray,
     *,
     dimension: int = 1,
     max_samples: int = HOMOLOGY_MOST,
@@ -336,8 +336,8 @@ def diagram_distance(
 
 
 def rtd(
-    a: Array,
-    b: Array,
+    a: FeatureArray,
+    b: FeatureArray,
     *,
     size: int = 500,
     batches: int = 10,

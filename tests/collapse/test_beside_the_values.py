@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from repana import neural_collapse, separation_law
-from repana.collapse._neural_collapse import _centred
+from repana.collapse._estimates import _centred
 
 
 def test_the_correlation_of_the_law_has_fishers_interval():

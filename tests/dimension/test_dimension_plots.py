@@ -9,7 +9,7 @@ import torch
 import repana
 from repana import InputError, ObjectiveDimension, local_dimension, plots
 from repana._estimate import Estimate
-from repana.dimension._objective import Trained
+from repana.dimension._trainings import Trained
 
 X = torch.randn(600, 5, generator=torch.Generator().manual_seed(0)) @ torch.randn(
     5, 30, generator=torch.Generator().manual_seed(1)

@@ -132,3 +132,47 @@ def test_rows_of_an_iterable_are_numbered_by_the_stream():
     found = record(nn.Sequential(nn.Identity()), (part for part in x.split(8)), ["0"])
     assert found.sample.tolist() == list(range(20))
     assert found.provenance["sample_numbers"] == "positions in the stream"
+
+
+@pytest.mark.parametrize("kind", [tuple, list, "mapping"])
+def test_batches_of_arrays(kind):
+    x, y = np.random.default_rng(0).normal(size=(20, 6)).astype("f4"), np.arange(20) % 3
+    batches = [(x[:12], y[:12]), (x[12:], y[12:]), (x[:0], y[:0])]
+    batches = [{"x": a, "label": b} for a, b in batches] if kind == "mapping" else [kind(pair) for pair in batches]
+    net = Net(lambda net, x: net.l(x), l=nn.Linear(6, 8))
+    net.forward = lambda x: net.l(x)
+    found = record(net, batches, ["l"])
+    torch.testing.assert_close(found["l"], net.l(torch.from_numpy(x)).detach())
+    assert found.labels.tolist() == y.tolist()
+
+
+def test_bags_of_token_ids_with_offsets():
+    ids, offsets = torch.randint(0, 9, (100,)), torch.arange(0, 96, 4)
+    net = Net(None, e=nn.EmbeddingBag(9, 8), l=nn.Linear(8, 3))
+    net.forward = lambda ids, offsets: net.l(net.e(ids, offsets))
+    batch = {"ids": ids, "offsets": offsets, "label": torch.arange(24) % 3}
+    found = record(net, [batch], ["e", "l"])
+    torch.testing.assert_close(found["e"], net.e(ids, offsets).detach())
+    with pytest.raises(InputError, match=r"RA201.*\[batch\]"):
+        record(net, batch, ["e"])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_inputs_with_labels_are_cut_into_batches(layout):
+    parts, net = [torch.randn(n, 6) for n in [3, 4, 5, 2] * 5], nn.Sequential(nn.Linear(6, 4))
+    found = record(net, (torch.nested.nested_tensor(parts, layout=layout), torch.arange(20) % 3), ["0"], batch_size=8)
+    torch.testing.assert_close(found["0"], torch.stack([net(part).mean(0) for part in parts]).detach())
+
+
+def test_samples_without_an_axis_for_them_are_refused():
+    data = TensorDataset(torch.randn(20, 6), torch.arange(20) % 3)
+    with pytest.raises(InputError, match=r"RA210.*batch_size"):
+        record(nn.Sequential(nn.Linear(6, 4)), DataLoader(data, batch_size=None), ["0"])
+
+
+def test_a_complex_mask_is_refused():
+    net = Net(lambda net, b: net.e(b["input_ids"]), e=nn.Embedding(9, 6))
+    batch = {"input_ids": torch.randint(0, 9, (5, 4)), "attention_mask": torch.ones(5, 4, dtype=torch.complex64)}
+    with pytest.raises(InputError, match="RA125"):
+        record(net, [batch], ["e"])

@@ -39,6 +39,13 @@ def into_a_copy(h):
     return out
 
 
+def convolved(h, front, kernel=3, dilation=1):
+    """A convolution over positions with `front` zeros before them and none behind, as many positions as came."""
+    weight = torch.linspace(-1, 1, 6 * 6 * kernel).view(6, 6, kernel)
+    padded = nn.functional.pad(h.transpose(1, 2), (front, 0))
+    return nn.functional.conv1d(padded, weight, dilation=dilation)[..., : h.shape[1]].transpose(1, 2)
+
+
 def numbers(h):
     out = torch.zeros_like(h)
     out[:, torch.arange(8).roll(1)] = h
@@ -55,6 +62,8 @@ MOVES = {
     "scatter": lambda h: torch.zeros_like(h).scatter(1, torch.arange(7, -1, -1)[None, :, None].expand_as(h), h),
     "channel_shuffle": lambda h: torch.channel_shuffle(h[..., None], 2)[..., 0],
     "second half first": lambda h: torch.stack(h.chunk(2, 1)[::-1], 1).flatten(1, 2),
+    "padding in front": lambda h: nn.functional.pad(h, (0, 0, 1, 0))[:, :-1],
+    "window before its place": lambda h: convolved(h, 3),
 }
 
 
@@ -78,6 +87,8 @@ def piece_by_piece(h):
 
 
 STAYS = {
+    "causal convolution": lambda h: convolved(h, 2),
+    "dilated causal convolution": lambda h: h + convolved(convolved(h, 2), 4, dilation=2),
     "in place": in_place,
     "pieces": piece_by_piece,
     "heads": lambda h: h.view(len(h), 8, 2, 3).transpose(1, 2).transpose(1, 2).reshape(len(h), 8, 6),

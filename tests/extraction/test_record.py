@@ -334,7 +334,12 @@ def test_mixed_precision(net):
         ([], "RA205: `data` (list) gave no batch; expected at least one sample."),
         (None, "RA205: `data` is None; expected a DataLoader, a Dataset, tensors or batches."),
         (3, "RA210: `data` is a int; expected a DataLoader, a Dataset, tensors or an iterable of batches."),
-        ((X, Y[:5]), "RA201: the tensors of `data` have different lengths 5, 23; expected one per sample."),
+        (
+            (X, Y[:5]),
+            "RA201: the tensors of `data` have different lengths 5, 23; expected one row per sample, since they are cut "
+            "into batches. Give a list of batches, [batch], where some tensors hold no samples, as token ids beside "
+            "`offsets` do.",
+        ),
         (
             [(X, Y[:5])],
             "RA201: a batch has 5 labels and an input of shape (23, 3, 8, 8); expected one label per sample.",

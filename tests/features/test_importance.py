@@ -258,6 +258,25 @@ def test_a_dictionary_of_another_width():
         importance(net(), rows(), "1", "classes")
 
 
+def test_batches_of_three_and_layouts_by_layer():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv1d(4, 12, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(12, 3)
+    )
+    x, y = torch.randn(60, 4, 7), torch.arange(60) % 3
+    three = [(x[:30], y[:30], torch.arange(30)), (x[30:], y[30:], torch.arange(30))]
+    options = {"labels": 1, "mask": False, "target": "label"}
+    whole = importance(model, (x, y), "0", mask=False, target="label")
+    found = importance(model, three, "0", layout={"0": "b c t"}, **options)
+    torch.testing.assert_close(found.values, whole.values)
+    assert conductance(model, three, ["0"], layout="b c t", steps=4, **options).signed["0"].shape == (12,)
+    assert sensitivity(model, three, "0", labels=1, layout="b c t", mask=False).variance.shape[1] == 12
+    read = read_features(model, three, "3", layers=["0", "3"], layout={"0": "b c t"}, folds=2, **options)
+    assert read.importance.values.shape == (60, 12)
+    with pytest.raises(InputError, match="RA210"):
+        importance(model, three, "0", mask=False)
+
+
 def test_read_features_in_one_call():
     model = mlp(12)
     found = read_features(model, digits()[1], folds=3)

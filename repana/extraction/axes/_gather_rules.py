@@ -53,10 +53,12 @@ def _chosen(book: Book, axis: Axis, index: Tensor, n: int) -> Axis:
     """
     labels, known = book.labels, book.known(index)
     own: Axis = known.axes[0] if known.axes else ()
+    in_order = not known.live and index.numel() == n and _counts(index.flatten())
+    if in_order and n == size_of(axis):
+        return axis
     book.touch(axis)
     if known.live and not labels.has(own, REORDERED):
         return book.moved(own)
-    in_order = not known.live and index.ndim == 1 and _counts(index)
     if n == 1 or in_order:
         return book.resized(axis, n)
     if labels.has(axis, SAMPLE | MAYBE_SAMPLE | REORDERED):

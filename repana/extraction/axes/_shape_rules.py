@@ -123,12 +123,13 @@ def slices(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 
 def pads(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     """Padding in front moves what comes behind; pairs of widths are given from the last axis on."""
-    axes = [book.resized(axis, n) for axis, n in zip(book.known(args[0]).axes, outs[0].shape)]
+    x = book.known(args[0])
+    axes = [book.resized(axis, n) for axis, n in zip(x.axes, outs[0].shape)]
     for k, front in enumerate(args[1][::2]):
         d = len(axes) - 1 - k
         if front:
             book.touch(axes[d])
-            axes[d] = book.moved(axes[d])
+            axes[d] = book.moved(book.sliced(x, axes[d], -front))
     return [axes]
 
 

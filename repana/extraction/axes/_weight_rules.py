@@ -54,13 +54,36 @@ def convolution(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
         read = labels.origins(x.axes[1]) or labels.has(x.axes[1], MIXED)
         others = any(labels.has(axis, PRODUCED | NORMED) for axis in x.axes[2:])
         labels.mark(made, PRODUCED | (MIXED if read and others else 0))  # over tokens, if others are features
-    return [[x.axes[0], made, *(book.resized(axis, m) for axis, m in zip(x.axes[2:], out.shape[2:]))]]
+    positions = [book.resized(axis, m) for axis, m in zip(x.axes[2:], out.shape[2:])]
+    if not transposed:
+        positions = [_in_place(book, axis, args, k) for k, axis in enumerate(positions)]
+    return [[x.axes[0], made, *positions]]
+
+
+def _in_place(book: Book, axis: Axis, args: Args, k: int) -> Axis:
+    """Positions after a convolution: where the window over a padded or cut axis takes in the position that it stands
+    for, as behind causal padding, they are in their places again."""
+    start, step = book.place_of(axis)
+    stride, padding, dilation = (a[k] if len(a) > k else a[0] for a in args[3:6])
+    first = start - padding  # of the window at position 0
+    if not start or step != 1 or stride != 1 or not first <= 0 <= first + (args[1].shape[2 + k] - 1) * dilation:
+        return axis
+    return book.whole_of(axis)
 
 
 def embedding(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
     w, index = book.known(args[0]), book.known(args[1])
     book.labels.mark(w.axes[1], PRODUCED)
     return [[*index.axes, w.axes[1]]]
+
+
+def embedding_bag(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
+    """One row for each bag: as many as offsets (the last of which may be the end)."""
+    w, offsets = book.known(args[0]), book.known(args[2])
+    book.labels.mark(w.axes[1], PRODUCED)
+    rows = outs[0].shape[0]
+    bags = offsets.axes[0] if args[2].shape[0] == rows else book.constant(rows)
+    return [[bags, w.axes[1]]]
 
 
 def layer_norm(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
@@ -140,7 +163,8 @@ def pad(book: Book, args: Args, kwargs: Options, outs: Outs) -> Found:
 
 RULES = {
     "mm": mm, "addmm": addmm, "mv": mv, "bmm": bmm, "baddbmm": baddbmm, "_grouped_mm": grouped_mm,
-    "convolution": convolution, "embedding": embedding, "native_layer_norm": layer_norm,
+    "convolution": convolution, "embedding": embedding, "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag, "native_layer_norm": layer_norm,
     "_fused_rms_norm": layer_norm, "native_batch_norm": channel_norm, "native_group_norm": channel_norm,
     "_native_batch_norm_legit": channel_norm, "_native_batch_norm_legit_no_training": channel_norm,
     "_batch_norm_no_update": channel_norm, "_batch_norm_with_update": channel_norm,

@@ -1,0 +1,88 @@
+"""Neural collapse of resampled data: bootstrap samples within classes, and permuted labels."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from repana.collapse._inputs import Inputs
+from repana.collapse._measures import Setting, measure
+from repana.collapse._nearest_mean import permuted_accuracies
+from repana.summaries.discriminant import WIDEST
+from repana.summaries.moments import Moments
+from repana.summaries.resampling import (
+    BLOCK_BYTES,
+    FEWEST,
+    affordable,
+    affordable_permutations,
+    bootstrapped,
+    permuted,
+    working,
+)
+
+T = TypeVar("T")
+
+
+def replicates_of(
+    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, bootstrap: int, seed: int
+) -> dict[str, list[float]]:
+    """Every quantity of bootstrap samples drawn within classes."""
+    if not bootstrap:
+        return {}
+    count = affordable(bootstrap, len(given.x), moments.d, len(moments.classes))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = bootstrapped(given.x, given.slot, moments, count, generator, centres)
+    return _by_name(measure(some, setting) for some in _batched(drawn, _block(moments)))
+
+
+def permuted_of(
+    given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, permutations: int, seed: int
+) -> dict[str, list[float]]:
+    """Every quantity under permuted labels. A hull for every class costs so much that few permutations have it."""
+    if not permutations:
+        return {}
+    x, (n, d), c = given.x, given.x.shape, len(moments.classes)
+    count = affordable_permutations(permutations, n, d, c)
+    setting = replace(setting, unbiased=False)
+    total = None
+    if d <= WIDEST and centres is None:
+        rows = (x.double() - x.double().mean(0)).to(working(x))
+        total = (rows.T @ rows).double()
+    found: list[dict[str, Tensor]] = []
+    for some in permuted(x, given.slot, count, seed):
+        for samples in _batched(some.samples(total, centres), _block(moments)):
+            hulls = sum(map(_length, found)) < FEWEST - 1
+            found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
+            if hulls and len(samples) > FEWEST - 1:
+                found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
+        if centres is None:
+            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some), dtype=torch.float64)})
+    return _by_name(found)
+
+
+def _length(values: Mapping[str, Tensor]) -> int:
+    return max((len(v) for v in values.values()), default=0)
+
+
+def _by_name(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for part in parts:
+        for name, values in part.items():
+            found.setdefault(name, []).extend(values.tolist())
+    return found
+
+
+def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of at most so many, in order."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
+
+
+def _block(moments: Moments) -> int:
+    """How many samples are measured at a time."""
+    c, d = len(moments.classes), moments.d
+    return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))
