@@ -78,7 +78,8 @@ class Estimate:
     with the value, as that of the chosen layer. `null` is what the same estimator gives without any relation between
     features and labels, with the range that holds such a value as often as the level says; `p` is the probability of a
     value at least as good there, one-sided, from so many `permutations` of labels. `calibrated` is the estimate less
-    the bias of a sample of this size, where it was asked for.
+    the bias of a sample of this size, where it was asked for. `floor` is what a quantity that is 0 in truth gives on as
+    many samples, and `floor_high` the upper end of the range of such values: no value up to there tells the two apart.
     """
 
     value: float
@@ -91,6 +92,8 @@ class Estimate:
     null_high: float = NAN
     p: float = NAN
     permutations: int = 0
+    floor: float = NAN
+    floor_high: float = NAN
     calibrated: "Estimate | None" = None
     flags: tuple[Flag, ...] = ()
     label: str = ""

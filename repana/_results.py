@@ -48,6 +48,8 @@ class Row:
     label: str = ""
     p: float = NAN
     permutations: int = 0
+    floor: float = NAN
+    floor_high: float = NAN
 
 
 COLUMNS = tuple(f.name for f in fields(Row))
@@ -171,11 +173,11 @@ class Report:
         return tuple(sorted(found, key=lambda r: r.depth))
 
     def series(self, quantity: str, *, run: str | None = None, split: str | None = None) -> "pd.DataFrame":
-        """One quantity by layer: columns value, low, high, null, null_low, null_high, p, n, note."""
+        """One quantity by layer: columns value, low, high, null, null_low, null_high, p, floor, n, note."""
         import pandas as pd
 
         rows = self.select(quantity, run=run, split=split)
-        names = ("value", "low", "high", "null", "null_low", "null_high", "p", "n", "note")
+        names = ("value", "low", "high", "null", "null_low", "null_high", "p", "floor", "n", "note")
         index = pd.Index([row.layer for row in rows], name="layer")
         return pd.DataFrame({name: [getattr(row, name) for row in rows] for name in names}, index=index)
 
@@ -383,7 +385,10 @@ def penultimate(report: Report, run: str | None = None) -> str:
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:
     """A line of the report from an estimate."""
-    kept = ("value", "low", "high", "null", "null_low", "null_high", "n", "note", "label", "p", "permutations")
+    kept = (
+        "value", "low", "high", "null", "null_low", "null_high", "n", "note", "label", "p", "permutations", "floor",
+        "floor_high",
+    )  # fmt: skip
     values = {name: getattr(estimate, name) for name in kept} | {"note": str(estimate.note)}
     where = {"run": run, "split": split, "layer": layer, "depth": depth}
     flags = tuple(map(str, estimate.flags))

@@ -13,7 +13,8 @@ import numpy as np
 
 from repana import _report_refusals
 
-FORMAT = 4  # 1 had no digests, 1 and 2 no flags, labels and quantities, 1 to 3 no p; they are read and completed
+# 1 had no digests, 1 and 2 no flags, labels and quantities, 1 to 3 no p, 1 to 4 no floor; they are read and completed
+FORMAT = 5
 ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
 KINDS: dict[Any, str] = {str: "string", int: "int64", float: "float64", tuple[str, ...]: "list"}
 
@@ -84,6 +85,9 @@ def read(
         rows = len(next(iter(columns.values())))
         columns.setdefault("p", [math.nan] * rows)
         columns.setdefault("permutations", [0] * rows)
+    if found < 5 and columns:
+        rows = len(next(iter(columns.values())))
+        columns |= {name: [math.nan] * rows for name in ("floor", "floor_high") if name not in columns}
     if found < 3:
         _complete(columns)
         for p in (provenance, *provenance.get("runs", ())):

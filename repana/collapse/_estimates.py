@@ -4,11 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
 from scipy import stats
 from torch import Tensor
 
 from repana._estimate import Estimate, explained
 from repana.collapse import _formulas as formulas
+from repana.collapse._floor import FLOOR
 from repana.collapse._inputs import Inputs
 from repana.collapse._measures import UNBIASED, Setting, measure, measured
 from repana.collapse._notes import REASON, REASONS, notes_of
@@ -83,6 +85,7 @@ def estimates_of(
             unbiased=unbiased[name] if name in corrected else None, widen=widen,
         )  # fmt: skip
         e = _with_null(e, nulls.get(name, []), name, level, kept[name], shrinks if name in VARIABILITY else 1.0)
+        e = _with_floor(e, boots.get(FLOOR + name, []), level)
         found[name] = explained(e, REASONS.get(name, REASON))
     count = len(boots.get("nc1", next(iter(boots.values()), [])))
     return Estimates(found, geometry, trace, replicates if boots else {}, nulls, count)
@@ -94,6 +97,14 @@ def _with_null(e: Estimate, permuted: list[float], name: str, level: float, valu
     if scale == 1.0:
         return e
     return replace(e, null=e.null * scale, null_low=e.null_low * scale, null_high=e.null_high * scale)
+
+
+def _with_floor(e: Estimate, of_exact_frames: list[float], level: float) -> Estimate:
+    """With the middle of what an exact simplex frame gives, and the upper end of the range that holds it."""
+    if not of_exact_frames or not math.isfinite(e.value):
+        return e
+    middle, high = np.quantile(of_exact_frames, [0.5, level])
+    return replace(e, floor=float(middle), floor_high=float(high))
 
 
 def _small_classes(moments: Moments, level: float) -> float:

@@ -41,9 +41,9 @@ def variability(view: View) -> Finding:
 
 def simplex(view: View) -> Finding:
     """Whether class means form a simplex equiangular tight frame at the input of the classifier: passed where the ETF
-    error is at most 0.1 and less than under permuted labels (p < 0.05 after Holm over the layers): the means of random
-    classes are close to a simplex in many dimensions too. It ranges from 0 to 2 (Zhu et al. 2021), and is trivially 0
-    for two classes.
+    error is at most 0.1, or no more than an exact simplex gives on as many samples (its floor), and less than under
+    permuted labels (p < 0.05 after Holm over the layers): the means of random classes are close to a simplex in many
+    dimensions too. It ranges from 0 to 2 (Zhu et al. 2021), and is trivially 0 for two classes.
     """
     row = view.at(PREFIX + "etf_error")
     if row is None:
@@ -52,10 +52,15 @@ def simplex(view: View) -> Finding:
         return Finding(ABSENT, f"At {row.layer}: {row.note}.")
     against = f", {null(row)} without class structure" if math.isfinite(row.null) else ""
     text = f"The ETF error of class means at {row.layer} is {value(row)}{against} (0: a simplex, 2: opposite)."
+    exact = math.isfinite(row.floor_high) and row.value <= row.floor_high
+    if math.isfinite(row.floor):
+        much = "no more than" if exact else "more than"
+        text += f" That is {much} an exact simplex gives on as many samples ({number(row.floor)})."
     p = view.p(PREFIX + "etf_error").get(row.layer)
     if p is not None and p >= ALPHA:
         text += " Permuted labels give as little."
-    return Finding(PASSED if row.value <= CLOSE and (p is None or p < ALPHA) else TIP, text, (row.layer,))
+    near = row.value <= CLOSE or exact
+    return Finding(PASSED if near and (p is None or p < ALPHA) else TIP, text, (row.layer,))
 
 
 def duality(view: View) -> Finding:

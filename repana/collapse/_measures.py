@@ -122,24 +122,31 @@ def _within(samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerC
 
 def _geometry(geometry: formulas.Geometry, setting: Setting, *, hulls: bool) -> dict[str, Tensor]:
     c, d = geometry.mean.shape[-2:]
-    gram, raw = formulas.centred_gram(geometry, setting.convention), formulas.raw_gram(geometry)
-    norms = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    cosines = formulas.off_diagonal(formulas.cosines(gram))
-    energy, variance = formulas.uniformity(cosines, setting.kernel, setting.riesz)
-    middle = norms.mean(-1)
-    values = {
-        "equinorm": torch.where(middle > 0, norms.std(-1, correction=setting.ddof) / middle, NAN),
-        "equiangularity": (cosines + 1 / (c - 1)).abs().mean(-1),
-        "cosine_std": cosines.std(-1, correction=0),
-        "etf_error": formulas.gram_distance(gram, formulas.simplex(c, gram)),
+    raw = formulas.raw_gram(geometry)
+    values = frame_values(formulas.centred_gram(geometry, setting.convention), setting) | {
         "of_error": formulas.gram_distance(raw, torch.eye(c, dtype=raw.dtype, device=raw.device)),
         "gof_error": formulas.orthogonality_error(raw, setting.gof_target),
-        "uniformity": energy,
-        "uniformity_variance": variance,
     }
     if hulls and d + 1 < c <= WIDEST_HULL and setting.weight is None:
         values["one_vs_rest"] = torch.tensor([formulas.one_vs_rest(mean) for mean in geometry.mean])
     return values
+
+
+def frame_values(gram: Float[Tensor, "b c c"], setting: Setting) -> dict[str, Float[Tensor, " b"]]:
+    """How near centred means with this Gram matrix are to a simplex frame."""
+    c = gram.shape[-1]
+    norms = gram.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
+    cosines = formulas.off_diagonal(formulas.cosines(gram))
+    energy, variance = formulas.uniformity(cosines, setting.kernel, setting.riesz)
+    middle = norms.mean(-1)
+    return {
+        "equinorm": torch.where(middle > 0, norms.std(-1, correction=setting.ddof) / middle, NAN),
+        "equiangularity": (cosines + 1 / (c - 1)).abs().mean(-1),
+        "cosine_std": cosines.std(-1, correction=0),
+        "etf_error": formulas.gram_distance(gram, formulas.simplex(c, gram)),
+        "uniformity": energy,
+        "uniformity_variance": variance,
+    }
 
 
 def _duality(geometry: formulas.Geometry, setting: Setting, weight: Tensor, *, hulls: bool) -> dict[str, Tensor]:

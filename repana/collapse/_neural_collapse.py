@@ -138,10 +138,12 @@ def neural_collapse(
     the default, they are not. `vci` always takes the samples' own.
 
     `permutations` label permutations give each quantity of the features its median without class structure (`vci` has
-    it in closed form). Intervals: bootstrap within classes (`bootstrap`, fewer where the layer is large), Wilson for
-    shares, delete-a-group jackknife for `vci`; `level` is their confidence. Samples labelled `ignore_index` are left
-    out, classes with fewer than `min_count` samples too, and with `nan_policy="omit"` samples with NaN or infinite
-    features; `settings` has their numbers.
+    it in closed form). Errors of class means keep distances from a simplex frame above 0 (`equinorm`, `equiangularity`,
+    `cosine_std`, `etf_error`, `uniformity_variance`): their `floor` is the median of what an exact frame gives with the
+    same scatter and counts, over bootstrap samples, and `floor_high` the end of its range. Intervals: bootstrap within
+    classes (`bootstrap`, fewer where the layer is large), Wilson for shares, delete-a-group jackknife for `vci`;
+    `level` is their confidence. Samples labelled `ignore_index` are left out, classes with fewer than `min_count`
+    samples too, and with `nan_policy="omit"` samples with NaN or infinite features; `settings` has their numbers.
 
     Degenerate cases: classes without samples are left out and counted; with 2 classes the geometry is trivially exact;
     with equal class means NC1 is infinite; with c > d + 1 no simplex frame exists, and `one_vs_rest` is computed, for

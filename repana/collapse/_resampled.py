@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from repana.collapse._floor import ExactFrame
 from repana.collapse._inputs import Inputs
 from repana.collapse._measures import Setting, measure
 from repana.collapse._nearest_mean import permuted_accuracies
@@ -29,13 +30,21 @@ T = TypeVar("T")
 def replicates_of(
     given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, bootstrap: int, seed: int
 ) -> dict[str, list[float]]:
-    """Every quantity of bootstrap samples drawn within classes."""
+    """Every quantity of bootstrap samples drawn within classes, and what an exact simplex frame gives with the errors
+    of their class means.
+    """
     if not bootstrap:
         return {}
     count = affordable(bootstrap, len(given.x), moments.d, len(moments.classes))
     generator = torch.Generator().manual_seed(seed)
     drawn = bootstrapped(given.x, given.slot, moments, count, generator, centres)
-    return _by_name(measure(some, setting) for some in _batched(drawn, _block(moments)))
+    frame = ExactFrame.of(given.moments, moments) if centres is None and "nc2" in setting.families else None
+    found: list[Mapping[str, Tensor]] = []
+    for some in _batched(drawn, _block(moments)):
+        found.append(measure(some, setting))
+        if frame is not None:
+            found.append(frame.values(torch.stack([sample.mean for sample in some]), setting))
+    return _by_name(found)
 
 
 def permuted_of(

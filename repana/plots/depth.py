@@ -20,6 +20,7 @@ from repana.plots._curves import MOST_MARKERS
 from repana.statistics.permutation import adjusted
 
 NULL = "no class structure"
+FLOOR = "exact simplex, as many samples"
 MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
@@ -36,7 +37,8 @@ def depth_profile(
 
     A line and an interval band for every run and split; dotted, in the same colour, the value without class structure
     (label permutation or closed form), with the range that holds 95 % of permuted values; of the first curve alone
-    where there are more than four. A hollow mark is a value that is not distinguishable from permuted labels (p after
+    where there are more than four. Dashed, for distances from a simplex frame, what an exact one gives on as many
+    samples. A hollow mark is a value that is not distinguishable from permuted labels (p after
     Holm over the layers at least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite
     values are marked on the edge; a panel without a single finite value says so, and why. Thin vertical lines part the
     blocks of the network.
@@ -123,6 +125,7 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
         every = len(curves) <= MOST_NULLS
         if every or i == 0:
             _null(ax, x, rows, colour, NULL if every else f"{NULL} ({label})")
+            _floor(ax, x, rows, colour)
     _decorate(ax, line, layers, log)
     everything = [r for rows in curves.values() for r in rows]
     if not any(math.isfinite(r.value) for r in everything):
@@ -161,9 +164,23 @@ def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any, name: str) 
     ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
 
 
+def _floor(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
+    """What a quantity that is 0 in truth gives on as many samples."""
+    floor = np.array([r.floor for r in rows])
+    if not np.isfinite(floor).any():
+        return
+    dashes = (0, (5, 2))
+    if FLOOR not in ax.get_legend_handles_labels()[1]:
+        ax.plot([], [], linestyle=dashes, color=_style.GREY, linewidth=_style.thin(), label=FLOOR)
+    ax.plot(x, floor, linestyle=dashes, color=colour, linewidth=_style.thin(), zorder=1)
+    alone = _alone(np.isfinite(floor))
+    if alone.any():
+        ax.plot(x[alone], floor[alone], "_", color=colour, markersize=8, zorder=1)
+
+
 def wants_log(rows: Sequence[Row], line: Quantity) -> bool:
     """Whether a quantity is positive, no share, and spans more than 1.3 decades."""
-    values = [v for r in rows for v in (r.value, r.null) if math.isfinite(v)]
+    values = [v for r in rows for v in (r.value, r.null, r.floor) if math.isfinite(v)]
     positive = [v for v in values if v > 0]
     bounded = all(v <= 1 for v in values) and line.unit == "share"
     if len(positive) < max(1, len(values)) or bounded:
@@ -198,7 +215,7 @@ def _legend(axes: Sequence[Axes]) -> None:
     figure = _style.figure_of(axes)
     if len(handles) < 2:
         return
-    order = sorted(handles, key=lambda label: label.startswith(NULL))
+    order = sorted(handles, key=lambda label: label.startswith((NULL, FLOOR)))
     if len(figure.axes) == len(axes):
         across = max(
             1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))

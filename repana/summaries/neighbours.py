@@ -3,9 +3,10 @@
 |x|^2 + |y|^2 - 2 x.y in float32 errs by up to c u (|x|^2 + |y|^2), u = 2^-24 (measured over widths 16 to 4096: c is at
 most 13): useless between two samples of a collapsed class. So the product only chooses: less that margin it is a lower
 bound of the squared distance, and the k + SPARE smallest bounds of a row are measured again by differences. A row whose
-k-th distance lies below the last of those bounds is certified; the others are done again in float64, and what that
-leaves by differences to every sample. The bounds of a row are searched in two steps, groups by their smallest and then
-inside the best groups: as exact as a search through all, since each of the m smallest lies in one of the m best groups.
+k-th distance lies below the last of those bounds is certified; the others are done again in float64, with as many
+candidates as may be tied with the k-th, and what that leaves by differences to every sample. The bounds of a row are
+searched in two steps, groups by their smallest and then inside the best groups: as exact as a search through all, since
+each of the m smallest lies in one of the m best groups.
 """
 
 import math
@@ -38,7 +39,8 @@ MEMORY = 2**29  # bytes for the working buffers
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k nearest neighbours of every query, nearest first, ties by index.
+    """The k nearest neighbours of every query, nearest first. Of samples at an equal distance those of lower index come
+    first, whatever k, the memory and the pieces of a bank.
 
     `distances` in float64: Euclidean, 1 - cosine, or for "inner" the inner products, largest first. `bank` samples were
     searched; `redone` queries needed float64.
@@ -132,6 +134,7 @@ class _Search:
             for chunk in rows.split(step.rows):
                 distances[chunk], indices[chunk], sure = step.search(chunk)
                 open_rows.append(chunk[~sure])
+        self._order_copies(distances, indices)
         left = torch.cat(open_rows)
         redone = len(left)
         if redone:
@@ -148,6 +151,22 @@ class _Search:
         else:
             distances = -distances * self._scale**2
         return distances, indices, redone
+
+    def _order_copies(self, distances: Tensor, indices: Tensor) -> None:
+        """Of rows with k copies of themselves or more, the copies of lowest index."""
+        if self._metric == "inner" or self._own != 0 or not self._same:
+            return
+        rows = (distances[:, -1] == 0).nonzero()[:, 0]
+        if not len(rows):
+            return
+        _, group = torch.unique(self._x[rows], dim=0, return_inverse=True)
+        for members in rows[group.argsort(stable=True)].split(group.bincount().tolist()):
+            if len(members) <= self._k:  # squares of differences that underflow
+                continue
+            first = members[: self._k + 1].expand(len(members), -1)
+            others = first != members[:, None]
+            others[others.all(1), -1] = False  # behind the first k + 1 a row leaves out none of the first k
+            indices[members] = first[others].view(len(members), self._k)
 
     def _mean(self) -> Tensor:
         """Around what the product is taken; inner products are no distances, and have no centre."""
@@ -238,8 +257,23 @@ class _Step:
         base = -self._margin * norms / 2 if s._metric == "inner" else norms * (1 - self._margin)
         unseen = bounds.amax(1).double() + base  # no sample outside the candidates is nearer than this
         last = distances[:, -1]
-        slack = last.abs() * TIED[s._y.dtype]
-        return distances, indices, (last - slack <= unseen) | ((last == 0) & (s._metric != "inner"))
+        top = last + last.abs() * TIED[s._y.dtype]  # up to here a sample may be tied with the last
+        sure = (top < unseen) | ((last == 0) & (s._metric != "inner"))
+        if self._dtype == torch.float64 and not bool(sure.all()):
+            self._with_tied(v, rows, top - base, ~sure, distances, indices)
+            sure = sure | (last - last.abs() * TIED[s._y.dtype] <= unseen)
+        return distances, indices, sure
+
+    def _with_tied(
+        self, v: Tensor, rows: Tensor, top: Tensor, open_rows: Tensor, distances: Tensor, indices: Tensor
+    ) -> None:
+        """Search again among all samples with a bound up to `top`."""
+        s, at = self._search, open_rows.nonzero()[:, 0]
+        count = (v[at] <= top[at, None]).sum(1)
+        for some in at[count.argsort()].split(REFINED):
+            m = max(s._wanted, int((v[some] <= top[some, None]).sum(1).max()))
+            candidates = torch.topk(v[some], m, largest=False, sorted=False).indices
+            distances[some], indices[some] = _sorted(s.measured(rows[some], candidates), candidates, s._k)
 
     def _smallest(self, v: Tensor, m: int) -> tuple[Tensor, Tensor]:
         """The m smallest of every row and their places."""
@@ -289,8 +323,8 @@ def nearest_neighbours(
     """The k nearest neighbours of every sample among the others, or among the samples of `bank`, exact.
 
     `metric`: "euclidean", "cosine" (distance 1 - cosine), "inner" (largest inner products). Distances are float64 with
-    a relative error below 1e-6 for float32 features, 1e-9 for float64, also inside collapsed classes; which of two
-    samples that are as near as that comes first is left open. `labels` make collapsed classes faster and change no
+    a relative error below 1e-6 for float32 features, 1e-9 for float64, also inside collapsed classes; of two samples at
+    an equal distance that of lower index comes first. `labels` make collapsed classes faster and change no
     value. `memory`: bytes for the working buffers.
 
     Raises InputError for NaN or infinite features, k above the number of other samples, a bank of another width, or,

@@ -336,9 +336,9 @@ def test_mixed_precision(net):
         (3, "RA210: `data` is a int; expected a DataLoader, a Dataset, tensors or an iterable of batches."),
         (
             (X, Y[:5]),
-            "RA201: the tensors of `data` have different lengths 5, 23; expected one row per sample, since they are cut "
-            "into batches. Give a list of batches, [batch], where some tensors hold no samples, as token ids beside "
-            "`offsets` do.",
+            "RA201: the tensors of `data` have different lengths 5, 23; expected one row per sample, since they are "
+            "cut into batches. Give a list of batches, [batch], where some tensors hold no samples, as token ids "
+            "beside `offsets` do.",
         ),
         (
             [(X, Y[:5])],

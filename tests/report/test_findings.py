@@ -386,6 +386,20 @@ CASES = [
     ),
     (
         "RF202",
+        planted(["h", "fc"], [Estimate(0.2, floor=0.15, floor_high=0.25, p=0.005), 0.3], name="etf_error"),
+        "passed",
+        "The ETF error of class means at h is 0.200 (0: a simplex, 2: opposite). That is no more than an exact simplex "
+        "gives on as many samples (0.150).",
+    ),
+    (
+        "RF202",
+        planted(["h", "fc"], [Estimate(0.2, floor=0.05, floor_high=0.1, p=0.005), 0.3], name="etf_error"),
+        "tip",
+        "The ETF error of class means at h is 0.200 (0: a simplex, 2: opposite). That is more than an exact simplex "
+        "gives on as many samples (0.0500).",
+    ),
+    (
+        "RF202",
         planted(["h", "fc"], [0.05, 0.3], name="etf_error"),
         "passed",
         "The ETF error of class means at h is 0.0500 (0: a simplex, 2: opposite).",

@@ -154,7 +154,18 @@ def test_table_and_series(report):
     both = report.table("neural_collapse.quotient", "fisher.quotient")
     assert both.columns.tolist() == ["neural_collapse.quotient", "fisher.quotient"]
     series = report.series("nc1", split="held_out")
-    assert series.columns.tolist() == ["value", "low", "high", "null", "null_low", "null_high", "p", "n", "note"]
+    assert series.columns.tolist() == [
+        "value",
+        "low",
+        "high",
+        "null",
+        "null_low",
+        "null_high",
+        "p",
+        "floor",
+        "n",
+        "note",
+    ]
     assert len(report.table().columns) > 20
 
 
@@ -190,7 +201,7 @@ def test_files_that_are_no_report(report, tmp_path):
     assert str(error.value) == text + "found in it."
     report.save(tmp_path)
     (tmp_path / "provenance.json").write_text('{"format": 99}')
-    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 4"):
+    with pytest.raises(FileError, match="RA308: .* has format 99 and this version of repana reads 5"):
         Report.load(tmp_path)
 
 

@@ -78,7 +78,7 @@ def test_without_the_certificate_collapsed_neighbours_are_wrong(monkeypatch):
     """The test above can fail: with no margin, what float32 chooses is taken for true."""
     x = CASES["collapsed 0.001"]
     monkeypatch.setattr(engine, "MARGIN", 0.0)
-    monkeypatch.setattr(engine, "TIED", dict.fromkeys(engine.TIED, math.inf))
+    monkeypatch.setattr(engine, "TIED", dict.fromkeys(engine.TIED, -math.inf))
     got, want = nearest_neighbours(x, K).distances, direct(x).topk(K, largest=False).values
     assert float((got / want - 1).abs().max()) > 1e-3
 
@@ -223,3 +223,26 @@ def test_refusals(call, text):
     with pytest.raises(InputError) as error:
         call()
     assert str(error.value) == text
+
+
+def _tied(kind: str) -> torch.Tensor:
+    g = torch.Generator().manual_seed(0)
+    return {
+        "whole numbers": lambda: torch.randint(0, 4, (600, 3), generator=g).float(),
+        "grid": lambda: torch.cartesian_prod(*[torch.arange(9.0)] * 3),
+        "grid far from 0": lambda: torch.cartesian_prod(*[torch.arange(9.0)] * 3) + 1000,
+        "bits": lambda: torch.randint(0, 2, (500, 12), generator=g).float(),
+        "copies": lambda: torch.randn(20, 5, generator=g)[torch.randint(0, 20, (600,), generator=g)],
+        "one point": lambda: torch.ones(300, 4),
+        "float64": lambda: torch.cartesian_prod(*[torch.arange(24.0, dtype=torch.float64)] * 2),
+    }[kind]()
+
+
+@pytest.mark.parametrize("memory", [2**29, 2**16])
+@pytest.mark.parametrize("kind", ["whole numbers", "grid", "grid far from 0", "bits", "copies", "one point", "float64"])
+def test_ties_go_to_the_lowest_index(kind, memory):
+    x = _tied(kind)
+    squares = (x[:, None].double() - x[None].double()).square().sum(-1).fill_diagonal_(math.inf)
+    order = torch.argsort(squares, dim=1, stable=True)
+    for k in (1, 5, 40):
+        assert torch.equal(Neighbours.of(x, k=k, memory=memory).indices, order[:, :k])
