@@ -96,7 +96,7 @@ class Rows:
         """From checked features and codes."""
         moved, mean, spread, dead = standardised(x, split.train.to(x.device), scale)
         notes = list(split.notes)
-        doubles = split.straddling(moved)
+        doubles = split.straddling(moved, codes)
         if doubles:
             notes.append(
                 Flag.DUPLICATES.note(f"{doubles} test rows have a near-duplicate among the others: give `groups=`")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -23,6 +23,9 @@ PARTS = ("train", "validation", "test")
 FEWEST = 6  # samples that three parts can be made of
 NEAR = 1e-3  # of the usual distance between rows: nearer than that is the same sample twice
 LOOKED_AT = 4096  # test rows searched for near-duplicates
+AROUND = (8, 64)  # neighbours that tell how near the nearest usually is, at least and at most
+UNLIKELY, OFTEN = 1e-4, 0.1  # chance of a nearest neighbour as near, and the share of rows where that is no chance
+ODD = 1e-3  # chance above which a row that is near is one of many, as in a collapsed class
 
 
 @dataclass(frozen=True)
@@ -125,16 +128,48 @@ class Split:
     def test_group(self) -> Int[Tensor, " m"] | None:
         return None if self.group is None else self.group[self.test]
 
-    def straddling(self, features: Features) -> int:
-        """How many test rows have a near-duplicate among the rows that a probe may look at: nearer than 1e-3 of the
-        root mean square distance between rows. 0 where all rows are one point.
+    def straddling(self, features: Features, codes: Int[Tensor, " n"] | None = None) -> int:
+        """How many test rows have a near-duplicate among the rows that a probe may look at. 0 where all rows are one
+        point.
+
+        A near-duplicate is nearer than 1e-3 of the root mean square distance between rows, and nearer than the
+        neighbours behind it explain (a chance of 1 in 1000). Where a tenth of the rows has one that is so near with a
+        chance of 1e-4 these count too, at any distance: copies with noise, frames of one video. Classes of few rows
+        look the same when they collapse: in these, up to 16 rows, only the distance is asked.
         """
         at = self.test[:LOOKED_AT].to(features.device)
         bank = features[self.train_and_validation.to(features.device)]
         usual = float((2 * bank.double().var(0, correction=0).sum()).sqrt())
         if not len(at) or usual == 0:
             return 0
-        return int((Neighbours.of(features[at], k=1, bank=bank).distances[:, 0] <= NEAR * usual).sum())
+        counts = None if codes is None else codes[self.train_and_validation.to(codes.device)].unique(return_counts=True)
+        around = (len(bank) if counts is None else int(counts[1].median())) // 2
+        k = min(around, len(bank) // 2, AROUND[1])
+        k = k if k >= AROUND[0] else 1
+        distances = Neighbours.of(features[at], k=k, bank=bank).distances
+        near = distances[:, 0] <= NEAR * usual
+        if k > 1:
+            chance = chance_of_nearest(distances)
+            near = near & (chance < ODD)
+            nearer = chance < UNLIKELY
+            near = near | nearer if int(nearer.sum()) >= OFTEN * len(at) else near
+        return int(near.sum())
+
+
+def chance_of_nearest(distances: Float[Tensor, "m k"]) -> Float[Tensor, " m"]:
+    """The chance that the nearest of k neighbours lies as near, given the k-th, among samples of one density.
+
+    1 - (1 - (r_1/r_k)^d)^(k - 1) for neighbours that are uniform in a ball of dimension d, that of the outer half of
+    the row's neighbours, which a few copies leave alone, or that of all rows if it is smaller: there the expected sum
+    of log(r_k/r_j), j from m = k/2 on, is sum_{i=m}^{k-1} (i - m + 1)/i / d.
+    """
+    k = distances.shape[1]
+    last, outer = distances[:, -1:], distances[:, k // 2 - 1 : -1]
+    logs = torch.where(outer > 0, last / outer, 1.0).log().sum(1)
+    expected = sum((i - k // 2 + 1) / i for i in range(k // 2, k))
+    d = torch.minimum(expected / logs, expected / logs.mean())
+    ratio = torch.where(last > 0, distances[:, :1] / last, 1.0)[:, 0]
+    return torch.where(logs > 0, 1 - (1 - ratio**d) ** (k - 1), 1.0)
 
 
 def _parts(inside: list[np.ndarray], group: np.ndarray | None) -> list[Int[Tensor, " _"]]:
