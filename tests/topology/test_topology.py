@@ -1,5 +1,6 @@
 """Topology: closed forms, peers, what the label-free score can do and where it is known to fail, bad input."""
 
+import itertools
 import math
 
 import numpy as np
@@ -288,6 +289,21 @@ def test_distances_of_diagrams():
     moved = 0.1 * np.abs(a.diagram(1)).max()
     assert diagram_distance(a, b).value == pytest.approx(moved, rel=1e-6)
     assert diagram_distance(a, b, kind="wasserstein").value == pytest.approx(moved, rel=0.02)
+
+
+@pytest.mark.parametrize("dimension", [0, 1])
+def test_high_orders_end_and_go_to_the_bottleneck(dimension):
+    g = np.random.default_rng(0)
+    a, b = (persistence(g.normal(size=(60, 3))) for _ in range(2))
+    found = [
+        diagram_distance(a, b, dimension=dimension, kind="wasserstein", order=order).value
+        for order in (1.0, 4.0, 15.0, 17.0, 40.0, 100.0, 1e4, math.inf)
+    ]
+    assert all(after <= before * 1.01 for before, after in itertools.pairwise(found))
+    assert found[3] == pytest.approx(found[2], rel=0.02)  # gudhi and the assignment
+    bottleneck = diagram_distance(a, b, dimension=dimension).value
+    assert found[-1] == bottleneck
+    assert found[-2] == pytest.approx(bottleneck, rel=1e-3)
 
 
 # --- representation topology divergence -------------------------------------------------------------------------------
