@@ -81,10 +81,10 @@ def complexity_vs_importance(
     if t < FEWEST:
         raise _check.too_few_samples("a rank correlation of features", t, FEWEST)
     random = np.random.default_rng(seed)
-    rho = _spearman(k, weight)
+    rho = float(_spearman(k, weight))
     drawn = random.integers(t, size=(bootstrap, t))
-    boot = np.array([_spearman(k[at], weight[at]) for at in drawn])
-    chance = np.array([_spearman(k, random.permutation(weight)) for _ in range(bootstrap)])
+    boot = _spearman(k[drawn], weight[drawn])
+    chance = _spearman(k, np.stack([random.permutation(weight) for _ in range(bootstrap)]))
     low, high = _within(boot, level)
     null_low, null_high = _within(chance, level)
     note = "" if np.isfinite(rho) else Flag.CONSTANT.note("complexity or importance is the same for all features")
@@ -110,13 +110,14 @@ def _values(given: Any, name: str) -> np.ndarray:
     return _check.column(value.detach().cpu() if isinstance(value, Tensor) else value, name, None)
 
 
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The rank correlation along the last axis; NaN where one of the two does not vary."""
     from scipy.stats import rankdata
 
-    x, y = rankdata(a), rankdata(b)
-    x, y = x - x.mean(), y - y.mean()
-    size = np.sqrt((x @ x) * (y @ y))
-    return float(np.clip(x @ y / size, -1, 1)) if size > 0 else NAN
+    x, y = (rankdata(values, axis=-1) for values in (a, b))
+    x, y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (x, y))
+    size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+    return np.asarray(np.clip((x * y).sum(-1) / np.where(size > 0, size, NAN), -1, 1))
 
 
 def _within(values: Any, level: float) -> tuple[float, float]:

@@ -79,15 +79,15 @@ def permuted_scores(
     if group is not None or not permutations:
         return {}
     guess, count = log_p.argmax(1), torch.bincount(codes, minlength=classes)
-    found: dict[str, list[float]] = {"accuracy": [], "balanced_accuracy": [], "log_loss": []}
-    for order in permuted_orders(len(codes), permutations, seed):
-        other = codes[order]
-        hit = guess == other
-        hits = torch.bincount(other[hit], minlength=classes)
-        found["accuracy"].append(float(hit.double().mean()))
-        found["balanced_accuracy"].append(float((hits / count)[count > 0].mean()))
-        found["log_loss"].append(float(losses(log_p, other).mean()))
-    return found
+    others = codes[permuted_orders(len(codes), permutations, seed).to(codes.device)]
+    hit = (guess == others).double()
+    hits = hit.new_zeros(permutations, classes).scatter_add_(1, others, hit)
+    loss = torch.stack([losses(log_p, other).mean() for other in others])
+    return {
+        "accuracy": hit.mean(1).tolist(),
+        "balanced_accuracy": (hits / count)[:, count > 0].mean(1).tolist(),
+        "log_loss": loss.tolist(),
+    }
 
 
 def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, seed: int, note: str = "") -> Estimate:

@@ -1,7 +1,6 @@
 """The distance-based separability index: distances inside a class against those to other classes."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ TIED = 1e-9  # squared distances closer than this, relatively, are equal
 BINS = 1024  # of all distances, alike in number, where labels are permuted
 SAMPLED = 600  # samples whose distances are the edges of the bins
 BLOCK = 2**26  # bytes of distances at a time
+PAIRS = 2**22  # counted at a time
 
 
 def dsi(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, " c"]:
@@ -85,32 +85,35 @@ class BinnedDistances:
         return cls(bins, rows)
 
     def dsi(self, labels: Int[Tensor, "p n"], classes: int) -> Float[Tensor, " p"]:
-        """The mean over classes of the index, for each labelling, read at the edges of the bins."""
+        """The mean over classes of the index, for each labelling of the same classes, read at the edges of the bins."""
+        counts = torch.bincount(labels[0], minlength=classes)
+        first, second, of = self._pairs_inside(counts)
         found = []
-        for codes, whole in zip(labels, class_sums(self.rows, labels, classes).double()):
-            inner = self._inner(codes, classes)
-            outer = whole - inner
-            share = inner.cumsum(1) / inner.sum(1, keepdim=True) - outer.cumsum(1) / outer.sum(1, keepdim=True)
-            found.append(share.abs().amax(1).nanmean())
-        return torch.stack(found).cpu()
+        for some in labels.split(max(1, PAIRS // max(len(of), classes * self.rows.shape[1]))):
+            inner = self._inner(some, first, second, of, classes)
+            outer = class_sums(self.rows, some, classes).double() - inner
+            share = inner.cumsum(2) / inner.sum(2, keepdim=True) - outer.cumsum(2) / outer.sum(2, keepdim=True)
+            found.append(share.abs().amax(2).nanmean(1))
+        return torch.cat(found).cpu()
 
-    def _inner(self, codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c b"]:
+    def _inner(
+        self, labels: Int[Tensor, "p n"], first: Tensor, second: Tensor, of: Tensor, classes: int
+    ) -> Float[Tensor, "p c b"]:
         """How many ordered pairs inside each class every bin holds."""
-        width, n = self.rows.shape[1], len(codes)
-        if n <= SAMPLED:
-            i, j, bins = self._pairs
-            same = codes[i] == codes[j]
-            counted = torch.bincount(codes[i[same]] * width + bins[same], minlength=classes * width)
-            return 2.0 * counted.view(classes, width)
-        inner = torch.zeros(classes, width, dtype=torch.float64, device=codes.device)
-        for k in range(classes):
-            at = (codes == k).nonzero()[:, 0]
-            if len(at) > 1:
-                inner[k] = torch.bincount(self.bins[at[:, None], at].flatten().int(), minlength=width)
-                inner[k] -= torch.bincount(self.bins[at, at].int(), minlength=width)
-        return inner
+        width = self.rows.shape[1]
+        order = labels.argsort(dim=1, stable=True)
+        bins = self.bins[order[:, first], order[:, second]].long()
+        places = torch.arange(len(labels), device=labels.device)[:, None] * classes + of
+        counted = torch.bincount((places * width + bins).flatten(), minlength=len(labels) * classes * width)
+        return 2.0 * counted.view(len(labels), classes, width).double()
 
-    @cached_property
-    def _pairs(self) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"], Int[Tensor, " p"]]:
-        i, j = torch.triu_indices(len(self.bins), len(self.bins), 1, device=self.bins.device)
-        return i, j, self.bins[i, j].long()
+    @staticmethod
+    def _pairs_inside(counts: Int[Tensor, " c"]) -> tuple[Int[Tensor, " q"], Int[Tensor, " q"], Int[Tensor, " q"]]:
+        """The pairs of one class among samples in the order of their classes, and the class of each pair."""
+        start, parts = 0, []
+        for k, count in enumerate(counts.tolist()):
+            i, j = torch.triu_indices(count, count, 1, device=counts.device) + start
+            parts.append(torch.stack([i, j, torch.full_like(i, k)]))
+            start += count
+        first, second, of = torch.cat(parts, 1)
+        return first, second, of

@@ -17,23 +17,25 @@ NAN = float("nan")
 # --- distances of every sample ----------------------------------------------------------------------------------------
 
 
-def silhouettes(sums: Float[Tensor, "n c"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]) -> Float[Tensor, " n"]:
+def silhouettes(
+    sums: Float[Tensor, "*p n c"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"]
+) -> Float[Tensor, "*p n"]:
     """(b - a)/max(a, b) of every sample, from its sums of distances to the classes; 0 for the only one of its class,
     and where both are 0."""
-    own = counts[codes]
-    mine = torch.nn.functional.one_hot(codes, len(counts)).bool()
-    a = sums[mine] / (own - 1).clamp_min(1)
-    others = torch.where(mine | (counts == 0), math.inf, sums / counts.clamp_min(1))
-    b = others.amin(1)
+    own, place = counts[codes], codes[..., None]
+    a = sums.gather(-1, place)[..., 0] / (own - 1).clamp_min(1)
+    b = torch.where(counts == 0, math.inf, sums / counts.clamp_min(1)).scatter(-1, place, math.inf).amin(-1)
     found = (b - a) / torch.maximum(a, b)
     return torch.where((own > 1) & found.isfinite(), found, 0.0)
 
 
-def by_class(values: Float[Tensor, " n"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]) -> Float[Tensor, " c"]:
+def by_class(
+    values: Float[Tensor, "*p n"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"]
+) -> Float[Tensor, "*p k"]:
     """Means of the classes that have samples."""
-    totals = torch.zeros(len(counts), dtype=values.dtype, device=values.device)
-    totals.scatter_add_(0, codes, values)
-    return (totals / counts)[counts > 0]
+    totals = values.new_zeros(*values.shape[:-1], len(counts))
+    totals.scatter_add_(-1, codes, values)
+    return (totals / counts)[..., counts > 0]
 
 
 def nearest_is_own(pairs: PairwiseDistances, ties: str = "first") -> Bool[Tensor, " n"]:
@@ -130,20 +132,21 @@ def davies_bouldin(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: i
     means, counts = _means(x, codes, classes)
     spread = torch.zeros(classes, dtype=x.dtype, device=x.device)
     spread.scatter_add_(0, codes, torch.linalg.vector_norm(x - means[codes], dim=1))
-    return worst_ratios(means, spread / counts, counts, 1e-13 * float(x.abs().max()))
+    return float(worst_ratios(means, spread / counts, counts, 1e-13 * float(x.abs().max())))
 
 
 def worst_ratios(
-    means: Float[Tensor, "c d"], spread: Float[Tensor, " c"], counts: Int[Tensor, " c"], rounding: float = 0.0
-) -> float:
+    means: Float[Tensor, "*p c d"], spread: Float[Tensor, "*p c"], counts: Int[Tensor, " c"], rounding: float = 0.0
+) -> Float[Tensor, "*p"]:
     """mean_k max_l (s_k + s_l)/|m_k - m_l| of the classes that have samples."""
     here = counts > 0
-    s, m = spread[here], means[here]
+    s, m = spread[..., here], means[..., here, :]
     apart = torch.cdist(m, m, compute_mode="donot_use_mm_for_euclid_dist")
     apart = torch.where(apart > rounding, apart, 0.0)
-    ratio = (s[:, None] + s) / apart  # 0/0 is NaN: two points at one place
-    ratio.fill_diagonal_(-math.inf)
-    return float(ratio.amax(1).mean()) if int(counts.sum()) > len(s) > 1 else NAN
+    ratio = (s[..., :, None] + s[..., None, :]) / apart  # 0/0 is NaN: two points at one place
+    ratio.diagonal(dim1=-2, dim2=-1).fill_(-math.inf)
+    known = int(counts.sum()) > s.shape[-1] > 1
+    return ratio.amax(-1).mean(-1) if known else torch.full(s.shape[:-1], NAN, dtype=s.dtype, device=s.device)
 
 
 def _means(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
@@ -164,18 +167,25 @@ def directions(x: Float[Tensor, "n d"], normalize: str) -> Float[Tensor, "n d"]:
 def alignment(u: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[float, float, float]:
     """The means of |u - v|^2 and of u.v over pairs of one class, and the share that such pairs have of all."""
     total = torch.zeros(classes, u.shape[1], dtype=u.dtype, device=u.device).index_add_(0, codes, u)
-    return of_directions(total, u.square().sum(1), codes, torch.bincount(codes, minlength=classes))
+    found, dots, share = of_directions(total, u.square().sum(1), codes, torch.bincount(codes, minlength=classes))
+    return float(found), float(dots), share
 
 
 def of_directions(
-    total: Float[Tensor, "c d"], squares: Float[Tensor, " n"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"]
-) -> tuple[float, float, float]:
+    total: Float[Tensor, "*p c d"],
+    squares: Float[Tensor, " n"],
+    codes: Int[Tensor, "*p n"],
+    counts: Int[Tensor, " c"],
+) -> tuple[Float[Tensor, "*p"], Float[Tensor, "*p"], float]:
     """`alignment`, from sums of directions by class and their squared lengths."""
     pairs, n = float((counts * (counts - 1)).sum()), len(squares)
-    dots = float(total.square().sum() - squares.sum())  # over ordered pairs of one class
-    lengths = float((squares * (counts[codes] - 1)).sum())
+    dots = total.square().sum((-2, -1)) - squares.sum()  # over ordered pairs of one class
+    lengths = (squares * (counts[codes] - 1)).sum(-1)
     share = pairs / (n * (n - 1))
-    return (max(0.0, (2 * lengths - 2 * dots) / pairs), dots / pairs, share) if pairs else (NAN, NAN, share)
+    nothing = torch.full_like(dots, NAN)
+    return (
+        (((2 * lengths - 2 * dots) / pairs).clamp_min(0), dots / pairs, share) if pairs else (nothing, nothing, share)
+    )
 
 
 def kernel_rows(u: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, " n"]:
@@ -193,7 +203,7 @@ def label_cka(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *
     e = x - x.mean(0)
     total = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, e)
     counts = torch.bincount(codes, minlength=classes)
-    return LinearKernel.of(x).alignment(total, codes, counts, unbiased=unbiased)
+    return float(LinearKernel.of(x).alignment(total, codes, counts, unbiased=unbiased))
 
 
 @dataclass(frozen=True)
@@ -213,30 +223,30 @@ class LinearKernel:
         return cls(gram.square().sum(), squares, e @ e.sum(0) - squares)
 
     def alignment(
-        self, total: Float[Tensor, "c d"], codes: Int[Tensor, " n"], counts: Int[Tensor, " c"], *, unbiased: bool
-    ) -> float:
+        self, total: Float[Tensor, "*p c d"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"], *, unbiased: bool
+    ) -> Float[Tensor, "*p"]:
         """With 1[y_i = y_j], from sums of centred features by class."""
         n, counts = len(self.rows), counts.double()
+        squares = total.square().sum((-2, -1))
         if not unbiased:
             p = counts.square().sum() / n
             centred = counts.square().sum() - 2 * (counts**3).sum() / n + p**2  # |H L H|_F^2
             below = self.size * centred
-            return float(total.square().sum() / below.sqrt()) if float(below) > 0 else NAN
+            return squares / torch.where(below > 0, below, NAN).sqrt()
         if n < 4:
-            return NAN
+            return torch.full_like(squares, NAN)
         rows, size = self.rows, counts[codes] - 1
-        own = total.square().sum() - self.squares.sum()
+        own = squares - self.squares.sum()
         square_sum = self.size - self.squares.square().sum()
         labels = (counts * (counts - 1)).sum()
 
         def hsic(trace: Tensor, a: Tensor, b: Tensor, both: Tensor) -> Tensor:
             return (trace + a * b / ((n - 1) * (n - 2)) - 2 / (n - 2) * both) / (n * (n - 3))
 
-        cross = hsic(own, rows.sum(), labels, (rows * size).sum())
+        cross = hsic(own, rows.sum(), labels, (rows * size).sum(-1))
         left = hsic(square_sum, rows.sum(), rows.sum(), rows.square().sum())
-        right = hsic(labels, labels, labels, size.square().sum())
-        below = left * right
-        return float(cross / below.sqrt()) if float(left) > 0 and float(right) > 0 else NAN
+        right = hsic(labels, labels, labels, (counts * (counts - 1).square()).sum())
+        return cross / torch.where((left > 0) & (right > 0), left * right, NAN).sqrt()
 
 
 # --- data complexity --------------------------------------------------------------------------------------------------

@@ -33,11 +33,11 @@ def permuted_separability(
     x = (pairs.x - pairs.x.mean(0)).float()
     found = _neighbours(pairs, labels) | _moments(pairs, x, labels, normalize, tolerance_over, unbiased)
     sums = _sums_by_class(x, few, c)
-    values = [f.silhouettes(s.double(), codes, pairs.counts) for s, codes in zip(sums.unbind(1), few)]
-    found["silhouette"] = torch.stack([v.mean() for v in values]).cpu()
-    found["silhouette_balanced"] = torch.stack(
-        [f.by_class(v, codes, pairs.counts).mean() for v, codes in zip(values, few)]
-    ).cpu()
+    step = max(1, BLOCK // (32 * n * c))
+    parts = zip(sums.transpose(0, 1).split(step), few.split(step))
+    values = torch.cat([f.silhouettes(s.double(), codes, pairs.counts) for s, codes in parts])
+    found["silhouette"] = values.mean(1).cpu()
+    found["silhouette_balanced"] = f.by_class(values, few, pairs.counts).mean(1).cpu()
     found["gdv"] = _gdv(pairs.x, few, pairs.counts, drop_constant=drop_constant)
     binned = BinnedDistances.of(pairs.x, pairs.seed)
     found["dsi"] = binned.dsi(labels[: max(FEWEST, int(PAIRS * c / (n * n)))], c)
@@ -67,35 +67,33 @@ def _moments(
     u = f.directions(pairs.x, normalize)
     lengths, unit = u.square().sum(1), u.float()
     kernel = f.LinearKernel.of(pairs.x)
-    names = ("calinski_harabasz", "davies_bouldin", "alignment", "tolerance", "label_cka")
-    found: dict[str, list[float]] = {name: [] for name in names}
-    step = max(1, BLOCK // (16 * c * x.shape[1]))
-    for some in labels.split(step):
+    parts: list[dict[str, Tensor]] = []
+    for some in labels.split(max(1, BLOCK // (16 * max(c * x.shape[1], c * n, c * c)))):
         totals, directions = (class_sums(rows, some, c).double() for rows in (x, unit))
-        for codes, total, direction in zip(some, totals, directions):
-            means = total / counts.clamp_min(1)[:, None]
-            between = float((counts[:, None] * means.square()).sum())
-            found["calinski_harabasz"].append(f.variance_ratio(between, whole - between, n, counts))
-            to_own = _to_own_mean(x, squares, means, codes)
-            spread = torch.zeros(c, dtype=torch.float64, device=x.device).scatter_add_(0, codes, to_own)
-            found["davies_bouldin"].append(f.worst_ratios(means, spread / counts, counts))
-            alignment, dots, share = f.of_directions(direction, lengths, codes, counts)
-            found["alignment"].append(alignment)
-            found["tolerance"].append(dots * share if tolerance_over == "all" else dots)
-            found["label_cka"].append(kernel.alignment(total, codes, counts, unbiased=unbiased))
-    return {name: torch.tensor(values, dtype=torch.float64) for name, values in found.items()}
+        means = totals / counts.clamp_min(1)[:, None]
+        between = (counts[:, None] * means.square()).sum((1, 2)).tolist()
+        to_own = _to_own_mean(x, squares, means, some)
+        spread = to_own.new_zeros(len(some), c).scatter_add_(1, some, to_own)
+        alignment, dots, share = f.of_directions(directions, lengths, some, counts)
+        parts.append({
+            "calinski_harabasz": torch.tensor([f.variance_ratio(b, whole - b, n, counts) for b in between]),
+            "davies_bouldin": f.worst_ratios(means, spread / counts, counts),
+            "alignment": alignment,
+            "tolerance": dots * share if tolerance_over == "all" else dots,
+            "label_cka": kernel.alignment(totals, some, counts, unbiased=unbiased),
+        })  # fmt: skip
+    return {name: torch.cat([part[name].double().cpu() for part in parts]) for name in parts[0]}
 
 
 def _to_own_mean(
-    x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], means: Float[Tensor, "c d"], codes: Int[Tensor, " n"]
-) -> Float[Tensor, " n"]:
+    x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], means: Float[Tensor, "p c d"], labels: Int[Tensor, "p n"]
+) -> Float[Tensor, "p n"]:
     """Distances to the mean of the own class; under permuted labels none of them is small."""
-    if len(means) <= ONE_HOT:
-        along = (x @ means.T.to(x.dtype)).gather(1, codes[:, None])[:, 0]
+    if means.shape[1] <= ONE_HOT:
+        along = (means.to(x.dtype) @ x.T).gather(1, labels[:, None])[:, 0]
     else:
-        parts = torch.arange(len(x), device=x.device).split(256)
-        along = torch.cat([(x[part] * means[codes[part]].to(x.dtype)).sum(1) for part in parts])
-    return (squares - 2 * along.double() + means.square().sum(1)[codes]).clamp_min(0).sqrt()
+        along = torch.stack([(x * own[codes].to(x.dtype)).sum(1) for own, codes in zip(means, labels)])
+    return (squares - 2 * along.double() + means.square().sum(2).gather(1, labels)).clamp_min(0).sqrt()
 
 
 def _sums_by_class(x: Float[Tensor, "n d"], labels: Int[Tensor, "p n"], classes: int) -> Float[Tensor, "n p c"]:
