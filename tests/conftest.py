@@ -54,6 +54,25 @@ def _checked_test(request):
     _checked(True)
 
 
+@pytest.fixture(scope="session")
+def small():
+    """A network, images of five classes and labels, and the report of all that is measured of them."""
+    from networks import ResNet
+
+    from repana import profile
+
+    x = torch.randn(60, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(60) % 5
+    x = x + y[:, None, None, None]
+    torch.manual_seed(1)
+    net = ResNet().eval()
+    checked = jaxtyping.config.jaxtyping_disable
+    _checked(False)
+    report = profile(net, (x, y), held_out=(x[:30] + 0.1, y[:30]), permutations=4, bootstrap=20, run="small")
+    _checked(not checked)
+    return net, x, y, report
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)

@@ -120,11 +120,14 @@ def _fitted(r: np.ndarray, counts: np.ndarray, width: int) -> float:
     p = counts / counts.sum()
     entropy = float(special.xlogy(p, p).sum())
 
+    of_r = special.gammaln(r + 1)
+
     def divergence(d0: float, d1: float) -> float:
         d = d0 + d1 * r
-        logs = special.gammaln(d + 1) - special.gammaln(r + 1) - special.gammaln(d - r + 1) - d * math.log(2)
-        logs = logs - special.logsumexp(logs)
-        return entropy - float(p @ logs)
+        logs = special.gammaln(d + 1) - of_r - special.gammaln(d - r + 1) - d * math.log(2)
+        top = logs.max()
+        total = top + math.log(np.exp(logs - top).sum())
+        return entropy - float(p @ logs) + total  # p sums to 1
 
     def best(d1: float) -> tuple[float, float]:
         """The best d0 for a slope, and its divergence."""

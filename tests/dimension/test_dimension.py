@@ -156,8 +156,8 @@ def test_unbiased_on_the_exact_model_with_the_fisher_error(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 5, 10])
 def test_intervals_cover_on_flat_tori(d):
-    """95 % intervals over 60 draws of 800 samples; the naive ones cover less often than the sandwich."""
-    clouds = [torus(d, 800, 20, seed) for seed in range(60)]
+    """95 % intervals over 40 draws of 800 samples; the naive ones cover less often than the sandwich."""
+    clouds = [torus(d, 800, 20, seed) for seed in range(40)]
     covered = {}
     for error in ("sandwich", "fisher"):
         for name in ("linear", "ml", "mle", "gride 8"):
@@ -165,7 +165,7 @@ def test_intervals_cover_on_flat_tori(d):
             covered[error, name] = sum(e.low <= d <= e.high for e in found)
             assert np.mean([float(e) for e in found]) == pytest.approx(d, rel=0.02), name  # its own error is 0.006
     for name in ("linear", "ml", "mle", "gride 8"):
-        assert covered["sandwich", name] >= 52, name
+        assert covered["sandwich", name] >= 34, name
     assert sum(v for (e, _), v in covered.items() if e == "fisher") < sum(
         v for (e, _), v in covered.items() if e == "sandwich"
     )
