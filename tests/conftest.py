@@ -28,7 +28,7 @@ UNCHECKED = (
     "test_page", "test_report", "test_cli", "test_text", "test_compare", "test_plots", "test_notebooks",
     "test_self_description", "test_own_quantities", "test_intervals_cover", "test_degenerate", "test_recipes",
     "test_findings", "test_permutation", "test_checkpoints", "test_images", "test_record", "test_masks",
-    "test_probes_of_layers", "test_floor",
+    "test_probes_of_layers", "test_floor", "test_situations",
 )  # fmt: skip
 
 

@@ -236,7 +236,8 @@ def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: f
     of balls are interpolated between those shipped (k = 10), or simulated once, in a minute or more. nu is
     atan2(sum sin, sum cos), where scikit-dimension takes arctan of the quotient, which jumps at a right angle. Sees the
     curvature of surfaces as a dimension (a 10-sphere gives 11). Unit: dimensions. Interval: the sandwich over the graph
-    of k + 1 neighbours, through the gradient of d by the three statistics. Duplicates as in `two_nn`.
+    of k + 1 neighbours, through the gradient of d by the three statistics. Duplicates as in `two_nn`. One sample far
+    from all others raises the estimate whatever n, which a note says.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples - 1.
 
@@ -271,7 +272,18 @@ def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: f
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
     e = from_error(d, graph_error(influence, graph, keep, k + 1, d), n=len(r), level=level)
-    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(graph), end))
+    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(graph), end, _far(psi[:, 2])))
+
+
+def _far(moves: Float[Tensor, " m"]) -> str:
+    """A note on samples that move the mean concentration by more than its error, as one does that lies far from all
+    others: its neighbours lie in one direction, and their concentration has no bound."""
+    moves = moves - moves.median()
+    error = 1.4826 * float(moves.abs().median()) * math.sqrt(len(moves))  # of the mean, without such samples
+    count = int((moves > 2 * error).sum())
+    return f"{count} sample(s) far from all others move the estimate by more than its error: leave them out" * (
+        count > 0
+    )
 
 
 def on_ball(graph: NeighbourGraph, k: int) -> list[float]:

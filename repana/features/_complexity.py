@@ -290,9 +290,11 @@ def _quantile(folds: int, level: float) -> float:
 
 
 def _error(influence: Tensor) -> Tensor:
-    """Standard error of what the folds' influences sum up to."""
+    """Standard error of what the influences of the folds sum up to. The folds share training rows, which their scatter
+    does not show: the variance is corrected by 1 + n_test f/n_train (Nadeau & Bengio 2003).
+    """
     f = len(influence)
-    return (f / (f - 1) * influence.square().sum(0)).sqrt()
+    return ((1 + f / (f - 1)) * f / (f - 1) * influence.square().sum(0)).sqrt()
 
 
 def _mean(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], n: int, level: float) -> Estimate:

@@ -27,8 +27,9 @@ def early(view: View) -> Finding:
 def relation(view: View) -> Finding:
     """Whether the decision rests on simple features: the rank correlation of complexity and importance against that of
     the network with new random weights, in which unit scale and sparsity drive both already. Passed where it lies
-    below the range in which one more such network would lie, a tip where it lies above: the complex features are then
-    the important ones. Not applicable without `baselines=`.
+    below the range in which one more such network would lie, a tip where it lies above: there the complex features
+    weigh more than in such networks, and are the important ones if the whole interval is positive. Not applicable
+    without `baselines=`.
     """
     row = view.at("complexity_vs_importance.rank_correlation", "")
     if row is None or not math.isfinite(row.value):
@@ -38,8 +39,9 @@ def relation(view: View) -> Finding:
         return Finding(ABSENT, f"{rho}; compare it with re-initialised networks (baselines=3).")
     if row.null_low <= row.value <= row.null_high:
         return Finding(TIP, f"{rho}, within what re-initialised networks give: training prefers neither kind.")
-    if row.value > 0:
-        return Finding(TIP, f"{rho}: the decision rests on the complex features.")
+    if row.value > row.null_high:
+        more = "rests on the complex features" if row.low > 0 else "rests less on simple features than theirs"
+        return Finding(TIP, f"{rho}, above what re-initialised networks give: the decision {more}.")
     return Finding(PASSED, f"{rho}: the decision rests on the simple features.")
 
 

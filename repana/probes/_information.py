@@ -96,7 +96,8 @@ def mdl(
     25, 50 and 100 % of the rows, from 8 rows and two a class on. Probabilities are mixed with 1/(t + c) of the uniform
     ones, so that a class not seen yet has a code.
 
-    - `codelength`: bits, mean over `repeats` orders, with Student's interval over these (none for one order).
+    - `codelength`: bits, mean over `repeats` orders; its interval holds what other samples would give: the variance of
+      the rows' bits inside blocks, and that of the orders (Student's; none for one order).
     - `compression` = n log2 c/codelength, above 1 where the features say something; at most 1 on labels without
       meaning, but for luck. `compression_entropy` = n H(y)/codelength, H the entropy of the class shares: above 1 only
       where the features say more than the shares do.
@@ -125,15 +126,17 @@ def mdl(
     uniform = n * math.log2(c)
     share = torch.bincount(codes, minlength=c).double() / n
     entropy = n * float(-(share[share > 0] * share[share > 0].log2()).sum())
-    lengths, curves = [], []
+    lengths, curves, variances = [], [], []
     for order in range(repeats):
         generator = torch.Generator().manual_seed(seed + order)
         at = torch.randperm(n, generator=generator).to(x.device)
-        blocks = _online(head_named(probe), x[at], codes[at.cpu()], c, ends, scale)
+        rows = _online(head_named(probe), x[at], codes[at.cpu()], c, ends, scale)
+        blocks = [float(block.sum()) for block in rows]
         lengths.append(ends[0] * math.log2(c) + sum(blocks))
+        variances.append(sum(len(block) * float(block.var()) for block in rows if len(block) > 1))
         sizes = np.diff(ends)
         curves.append([bits / size for bits, size in zip(blocks, sizes)])
-    length = _over_orders(lengths, n, level)
+    length = _over_orders(lengths, float(np.mean(variances)), n, level)
     return MDL(
         codelength=length,
         compression=_inverse(uniform, length),
@@ -348,15 +351,15 @@ def _ends(n: int, classes: int) -> list[int]:
     return sorted({max(e, least) for e in found})
 
 
-def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: list[int], scale: str) -> list[float]:
-    """Bits of every block but the first."""
+def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: list[int], scale: str) -> list[Tensor]:
+    """Bits of every row, in every block but the first."""
     found = []
     for start, stop in zip(ends, ends[1:]):
         half = (start + 1) // 2
         everything = torch.arange(stop)
         split = Split(everything[:half], everything[half:start], everything[start:])
         rows = Rows.few(x[:stop], codes[:stop].to(x.device), torch.arange(c), split, scale)
-        found.append(_scores.in_bits(float(_read(head, rows)[0].sum())))
+        found.append(_scores.in_bits(_read(head, rows)[0]))
     return found
 
 
@@ -380,11 +383,14 @@ def _crossfitted(
     return loss, right
 
 
-def _over_orders(lengths: list[float], n: int, level: float) -> Estimate:
+def _over_orders(lengths: list[float], variance: float, n: int, level: float) -> Estimate:
+    """The mean over orders; `variance` is that of a code's length over samples."""
     mean, k = float(np.mean(lengths)), len(lengths)
     if k < 2:
         return Estimate(mean, n=n, note=Flag.NO_INTERVAL.note("one order"))
-    half = float(stats.t.ppf(0.5 + level / 2, k - 1) * np.std(lengths, ddof=1) / math.sqrt(k))
+    q = 0.5 + level / 2
+    orders = float(stats.t.ppf(q, k - 1) * np.std(lengths, ddof=1) / math.sqrt(k))
+    half = math.hypot(orders, float(stats.norm.ppf(q)) * math.sqrt(variance))
     return Estimate(mean, max(mean - half, 0.0), mean + half, n)
 
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
@@ -21,6 +21,8 @@ from repana.summaries.covariance import Covariance
 UNKNOWN = "no interval: single samples are not known"
 RANKME_EPSILON = 1e-7
 WINDOW = (11, 500)  # ranks of the power-law fit of Stringer et al. 2019
+SHORT = "a sample's value falls short; the interval is of the population's"
+DISAGREE = 5  # of two corrections for bias, how many errors their distance counts as
 FEWEST = 10  # eigenvalues in a fit; where the window holds fewer, all ranks are taken
 SHARES = {"components_90": 0.90, "components_95": 0.95, "components_99": 0.99}
 
@@ -77,7 +79,9 @@ def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, l
     Woodruff's inversion of the share's interval, the others from the infinitesimal jackknife of spectral functions,
     whose influence of sample i on lambda_j is (u_j'(x_i - m))^2 - lambda_j, around the value less its bias. That bias
     (a sample spectrum is wider than the population's) is read from two halves of the samples, as of order 1/n; where n
-    is not several times d it is of higher order too, and only `participation_ratio_unbiased` is to be believed.
+    is not several times d it is of higher order too, and only `participation_ratio_unbiased` is to be believed. From
+    n = 4 d on the three entropies (`effective_rank`, `entropy_rank`, `rankme`) are corrected to the order 1/n^2 by
+    quarters of the samples; their interval is then of the population's value and need not hold the sample's.
     Intervals are NaN for a `Covariance.from_moments`.
 
     Constant features change nothing but `d`. Where every feature is constant, or min(n, d) > 4096, all are NaN with the
@@ -104,14 +108,17 @@ def spectrum(covariance: Covariance, *, window: tuple[int, int] | None = None, l
         nothing: dict[str, Any] = dict.fromkeys(NAMES, Estimate(NAN, n=n, note=covariance.reason))
         return Spectrum(**nothing, eigenvalues=torch.zeros(covariance.d), settings=settings)
     centred = _Side(v, covariance.coordinates, covariance.halves, n, level, covariance.quarters)
-    raw = _Side(covariance.uncentred, covariance.uncentred_coordinates, covariance.uncentred_halves, n, level)
+    raw = _Side(
+        covariance.uncentred, covariance.uncentred_coordinates, covariance.uncentred_halves, n, level,
+        covariance.uncentred_quarters,
+    )  # fmt: skip
     fit = _line(v, first, last)
     ratios, deleted = _participation(covariance, level)
     return Spectrum(
         **ratios,
-        effective_rank=centred.estimate("effective_rank", lambda x: _perplexity(x.sqrt())),
-        entropy_rank=centred.estimate("entropy_rank", _perplexity),
-        rankme=raw.estimate("rankme", lambda x: _perplexity(x.sqrt(), RANKME_EPSILON)),
+        effective_rank=centred.estimate("effective_rank", lambda x: _perplexity(x.sqrt()), twice=True),
+        entropy_rank=centred.estimate("entropy_rank", _perplexity, twice=True),
+        rankme=raw.estimate("rankme", lambda x: _perplexity(x.sqrt(), RANKME_EPSILON), twice=True),
         stable_rank=centred.estimate("stable_rank", lambda x: x.sum() / x[0]),
         top_share=centred.estimate("top_share", lambda x: x[0] / x.sum(), top=1.0),
         alpha=centred.estimate("alpha", lambda x: -_line(x, first, last)[0], lowest=-math.inf, note=note),
@@ -178,10 +185,13 @@ class _Side:
         lowest: float = 1.0,
         top: float = math.inf,
         note: str = "",
+        twice: bool = False,
     ) -> Estimate:
         """f(lambda) with the error sqrt(sum_i I_i^2)/n, I_i = sum_j df/dlambda_j ((u_j'x_i)^2 - lambda_j).
 
-        Its bias, of order 1/n, is the mean of f over two halves of the samples less f.
+        Its bias, of order 1/n, is the mean of f over two halves of the samples less f. `twice`: where quarters have as
+        many samples as there are eigenvalues they give the bias to the order 1/n^2 as well; the interval is around the
+        middle of the two, the distance of which counts as an error, and need not hold the value.
         """
         with torch.enable_grad():
             at = self.values.clone().requires_grad_()
@@ -202,7 +212,16 @@ class _Side:
         influence = self._squares @ gradient - self.values @ gradient
         error = float(influence.square().sum().sqrt()) / self.n
         self.deleted[name] = without_groups(found, influence)
-        return from_error(found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note)
+        settled = twice and bool(self.quarters) and self.n >= 4 * len(self.values)
+        if settled:
+            quarter = sum(float(function(v)) for v in self.quarters) / 4
+            further = found - (8 * found - 6 * (found + bias) + quarter) / 3
+            bias, error = (bias + further) / 2, math.hypot(error, (bias - further) / DISAGREE)
+        e = from_error(
+            found, error, bias=bias, n=self.n, level=self.level, bounds=bounds, note=note, holding=not settled
+        )
+        outside = settled and not e.low <= e.value <= e.high
+        return replace(e, note=noted(note, SHORT)) if outside else e
 
     @cached_property
     def _squares(self) -> Float[Tensor, "n r"]:

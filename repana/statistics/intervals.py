@@ -72,8 +72,11 @@ def from_error(
     level: float = 0.95,
     bounds: tuple[float, float] = (0.0, math.inf),
     note: str = "",
+    holding: bool = True,
 ) -> Estimate:
-    """Normal interval of value - bias, on the log scale for a positive unbounded quantity, and holding the value."""
+    """Normal interval of value - bias, on the log scale for a positive unbounded quantity; `holding` extends it to the
+    value, which covers also where the bias is known roughly.
+    """
     z = NormalDist().inv_cdf(0.5 + level / 2)
     if not (math.isfinite(value) and math.isfinite(error)):
         return Estimate(value, n=n, note=note)
@@ -82,7 +85,9 @@ def from_error(
     if value > 0 and value + bias > 0 and bounds[0] >= 0 and bounds[1] == math.inf:
         centre, half = value * value / (value + bias), z * error / value  # log v - (log(v + bias) - log v)
         low, high = centre * math.exp(-half), centre * math.exp(min(half, 700.0))
-    return Estimate(value, max(min(low, value), bounds[0]), min(max(high, value), bounds[1]), n, note)
+    if holding:
+        low, high = min(low, value), max(high, value)
+    return Estimate(value, max(low, bounds[0]), min(high, bounds[1]), n, note)
 
 
 def without_groups(value: float, influence: Float[Tensor, " n"], groups: int = 20) -> Float[Tensor, " g"]:

@@ -43,6 +43,7 @@ class Covariance(Summary):
     halves: tuple[Float[Tensor, " _"], ...] = ()
     uncentred_halves: tuple[Float[Tensor, " _"], ...] = ()
     quarters: tuple[Float[Tensor, " _"], ...] = ()
+    uncentred_quarters: tuple[Float[Tensor, " _"], ...] = ()
     reason: str = ""
     varying: int = 0
     unit: float = 1.0
@@ -71,8 +72,11 @@ class Covariance(Summary):
         raw_halves = tuple(_eigenvalues(part) for part in parts)
         fourths = order.chunk(4) if n >= 16 else []
         quarters = tuple(_eigenvalues(_centred(x[rows])) for rows in fourths)
+        raw_quarters = tuple(_eigenvalues(x[rows]) for rows in fourths)
         reason = "" if len(centred) else CONSTANT
-        return cls(centred, raw, n, d, along, raw_along, halves, raw_halves, quarters, reason, varying, unit)
+        return cls(
+            centred, raw, n, d, along, raw_along, halves, raw_halves, quarters, raw_quarters, reason, varying, unit
+        )
 
     @classmethod
     def from_moments(cls, moments: Moments) -> "Covariance":

@@ -110,3 +110,10 @@ def test_near_duplicates_are_said():
     twice = torch.cat([x, x * (1 + 1e-7 * torch.randn(300, 3, dtype=torch.float64))])
     assert "600 of 600 samples have a near-duplicate" in repana.two_nn(twice).note
     assert "near-duplicate" not in repana.two_nn(x).note
+
+
+def test_a_sample_far_from_all_others_is_said_beside_danco():
+    g = np.random.default_rng(0)
+    x = g.uniform(size=(600, 3)) @ g.normal(size=(3, 10))
+    assert "far from all others" not in repana.dimension.danco(x).note
+    assert "1 sample(s) far from all others" in repana.dimension.danco(np.r_[x, np.full((1, 10), 1e3)]).note

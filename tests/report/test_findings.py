@@ -97,7 +97,15 @@ CASES = [
         "RF602",
         featured(rho=Estimate(0.5, 0.3, 0.7, 24, "", 0.0, -0.4, 0.4, label="re-initialised")),
         "tip",
-        RHO.format("0.500 [0.300, 0.700]") + ": the decision rests on the complex features.",
+        RHO.format("0.500 [0.300, 0.700]")
+        + ", above what re-initialised networks give: the decision rests on the complex features.",
+    ),
+    (
+        "RF602",
+        featured(rho=Estimate(0.0, -0.5, 0.5, 24, "", -0.6, -0.9, -0.3, label="re-initialised")),
+        "tip",
+        RHO.format("0.00 [−0.500, 0.500]")
+        + ", above what re-initialised networks give: the decision rests less on simple features than theirs.",
     ),
     (
         "RF602",
