@@ -86,11 +86,11 @@ def ranks(d: int = 50, n: int = 200) -> Case:
 
 
 def code(n: int = 600) -> Case:
-    """The length of two classes' labels, given five features."""
+    """The length of two classes' labels, given five features, as `probing` reads it."""
 
     def draw(seed: int):
         g, y = np.random.default_rng(seed), np.arange(n) % 2
-        return mdl(g.normal(size=(n, 5)) + 1.5 * np.eye(2, 5)[y], y)
+        return mdl(g.normal(size=(n, 5)) + 1.5 * np.eye(2, 5)[y], y, probe="lda")
 
     truth = dict.fromkeys(("codelength", "compression", "compression_entropy"))
     return Case(f"two classes, 5 features, {n} samples", "probing", draw, truth, 0.92, many=60)

@@ -19,8 +19,76 @@ SITUATIONS = {
     "few rows": "a signal in more features than rows tell",
 }
 # By code: the situation, how often the finding was wrong or spoke, and of how many data sets.
-WRONG: dict[str, tuple[tuple[str, int, int], ...]] = {}
-FOUND: dict[str, tuple[tuple[str, int, int], ...]] = {}
+WRONG: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "RF102": (
+        ("noise", 0, 21),
+        ("two classes", 0, 40),
+    ),
+    "RF201": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+    "RF202": (("noise", 0, 21),),
+    "RF203": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+    "RF204": (("noise", 0, 21),),
+    "RF206": (("noise", 0, 21),),
+    "RF301": (("noise", 0, 21),),
+    "RF302": (("noise", 0, 21),),
+    "RF303": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+    "RF304": (("noise", 0, 21),),
+    "RF305": (
+        ("noise", 0, 21),
+        ("two classes", 0, 40),
+    ),
+    "RF306": (("noise", 1, 21),),
+    "RF402": (
+        ("noise", 1, 21),
+        ("two classes", 0, 40),
+    ),
+    "RF501": (("noise", 0, 21),),
+    "RF502": (("two classes", 0, 40),),
+    "RF503": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+    "RF504": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+    "RF505": (("noise", 0, 21),),
+    "RF506": (("noise", 0, 21),),
+    "RF602": (
+        ("noise", 0, 21),
+        ("untrained", 0, 19),
+    ),
+}
+FOUND: dict[str, tuple[tuple[str, int, int], ...]] = {
+    "RF102": (("collapsed", 13, 14),),
+    "RF201": (("collapsed", 14, 14),),
+    "RF202": (("simplex", 39, 40),),
+    "RF203": (("collapsed", 14, 14),),
+    "RF204": (("collapsed", 14, 14),),
+    "RF206": (("collapsed", 14, 14),),
+    "RF301": (("collapsed", 14, 14),),
+    "RF302": (("deeper", 40, 40),),
+    "RF303": (("learnt by heart", 40, 40),),
+    "RF304": (("lost", 40, 40),),
+    "RF305": (("collapsed", 14, 14),),
+    "RF306": (("deeper", 40, 40),),
+    "RF402": (("sheet", 40, 40),),
+    "RF501": (("collapsed", 14, 14),),
+    "RF502": (("wide", 40, 40),),
+    "RF503": (("corners", 20, 20),),
+    "RF504": (("corners", 20, 20),),
+    "RF505": (("clusters", 40, 40),),
+    "RF506": (("few rows", 27, 40),),
+}
 
 
 def measured(code: str) -> str:

@@ -21,6 +21,7 @@ from repana.statistics.permutation import adjusted
 
 NULL = "no class structure"
 FLOOR = "exact simplex, as many samples"
+UNCLEAR = "not distinguishable from permuted labels"
 MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
@@ -108,6 +109,9 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
                 markeredgecolor=colour,
                 zorder=3.5,
             )
+            if UNCLEAR not in ax.get_legend_handles_labels()[1]:
+                mark = _style.MARKERS[0]
+                ax.plot([], [], linestyle="none", marker=mark, mfc="white", mec=_style.GREY, label=UNCLEAR)
         bounded = finite & np.isfinite(low) & np.isfinite(high)
         alone = _alone(bounded)
         if alone.any():
@@ -215,7 +219,7 @@ def _legend(axes: Sequence[Axes]) -> None:
     figure = _style.figure_of(axes)
     if len(handles) < 2:
         return
-    order = sorted(handles, key=lambda label: label.startswith((NULL, FLOOR)))
+    order = sorted(handles, key=lambda label: label.startswith((NULL, FLOOR, UNCLEAR)))
     if len(figure.axes) == len(axes):
         across = max(
             1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))

@@ -104,7 +104,7 @@ CASES = [
         "RF602",
         featured(rho=Estimate(0.0, -0.5, 0.5, 24, "", -0.6, -0.9, -0.3, label="re-initialised")),
         "tip",
-        RHO.format("0.00 [−0.500, 0.500]")
+        RHO.format("0 [−0.500, 0.500]")
         + ", above what re-initialised networks give: the decision rests less on simple features than theirs.",
     ),
     (
