@@ -145,8 +145,8 @@ def clusters(seed: int) -> Report:
 
 
 def few_rows(seed: int) -> Report:
-    """A signal in 100 features, of which 150 rows do not tell all."""
-    x, y = classes_of(seed, 150, d=100, c=3, apart=1.2)
+    """A signal in 200 features, of which 300 rows do not tell all."""
+    x, y = classes_of(seed, 300, d=200, c=3, apart=1.2)
     return profile({"a": x, "b": x * 2}, y, analyzers="probing", seed=seed)
 
 
