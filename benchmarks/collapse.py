@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks._measure import Line, alternate, ratio, show
-from repana import Moments, neural_collapse
+from repana import Moments, fisher, neural_collapse
+from repana.summaries.resampling import permuted_orders
 
 BATCH, TILE = 256, 64
 
@@ -101,8 +102,26 @@ def run(n: int = 50_000, d: int = 2048, rounds: int = 3) -> list[Line]:
             ratio(f"{shape}: peer in reads of X", times["peer"], times["read"]),
             ratio(f"{shape}: moments in reads of X", times["moments"], times["read"], most=most),
         ]
-    lines += precision()
+    lines += [permutations(), *precision()]
     return lines
+
+
+def permutations(n: int = 4000, d: int = 512, c: int = 10, rounds: int = 3) -> Line:
+    """199 label permutations of `neural_collapse` and `fisher` together against 20 that are read one by one."""
+    x, y = clouds(n, d, c)
+    orders = permuted_orders(n, 20, 0)
+
+    def both(labels: torch.Tensor, count: int) -> object:
+        return (
+            neural_collapse(x, labels, permutations=count, bootstrap=0),
+            fisher(x, labels, permutations=count, jackknife=0),
+        )
+
+    times = alternate(
+        {"together": lambda: both(y, 199), "one by one": lambda: [both(y[order], 0) for order in orders]}, rounds
+    )
+    name = f"N = {n}, d = {d}, K = {c}: 199 permutations together / 20 one by one"
+    return ratio(name, times["together"], times["one by one"], most=1.0)
 
 
 def precision() -> list[Line]:
