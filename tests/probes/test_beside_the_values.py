@@ -65,8 +65,10 @@ def test_a_difference_of_two_intervals():
 
 
 def test_the_interval_over_orders_is_students():
-    e = _over_orders([100.0, 110.0, 130.0], 50, 0.9)
+    e = _over_orders([100.0, 110.0, 130.0], 0.0, 50, 0.9)
     assert (e.low, e.high) == pytest.approx(stats.t.interval(0.9, 2, 340 / 3, stats.sem([100, 110, 130])))
+    e = _over_orders([100.0, 100.0], 9.0, 50, 0.9)  # samples vary as well
+    assert (e.low, e.high) == pytest.approx(stats.norm.interval(0.9, 100, 3))
 
 
 def test_the_mid_p_of_mcnemar():
