@@ -12,6 +12,7 @@ from repana._typing import LabelArray
 from repana.extraction._addresses import Site, parse
 from repana.extraction._patterns import matches
 from repana.extraction._record import record
+from repana.extraction._session import unwrap
 from repana.features import _refusals
 from repana.features._complexity import Complexity, complexity
 from repana.features._complexity_importance import ComplexityImportance, complexity_vs_importance
@@ -75,7 +76,8 @@ def read_features(
         upto(activations, layer), words.codes(activations[layer]), names=words.names, threshold=threshold, folds=folds,
         groups=groups, level=level, seed=seed,
     )  # fmt: skip
-    sites = [site for name in (layer, "input") if (site := parse(name, dict(model.named_modules()))) is not None]
+    modules = dict(unwrap(model)[0].named_modules())  # whose names layers have
+    sites = [site for name in (layer, "input") if (site := parse(name, modules)) is not None]
     options = {k: _of_layers(v, sites) for k, v in recording.items() if k in READING}
     options = {k: v for k, v in options.items() if v != {}}
     used = importance(model, data, layer, words, method=method, target=target, level=level, seed=seed, **options)

@@ -273,6 +273,8 @@ def test_batches_of_three_and_layouts_by_layer():
     assert sensitivity(model, three, "0", labels=1, layout="b c t", mask=False).variance.shape[1] == 12
     read = read_features(model, three, "3", layers=["0", "3"], layout={"0": "b c t"}, folds=2, **options)
     assert read.importance.values.shape == (60, 12)
+    wrapped = {"layers": ["0"], "layout": {"0": "b t c"}, "folds": 2}  # layers have the names of the inner model
+    assert read_features(nn.DataParallel(model), three, "0", **wrapped, **options).importance.values.shape == (60, 7)
     with pytest.raises(InputError, match="RA210"):
         importance(model, three, "0", mask=False)
 
