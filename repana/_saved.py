@@ -15,6 +15,10 @@ from repana import _report_refusals
 
 # 1 had no digests, 1 and 2 no flags, labels and quantities, 1 to 3 no p, 1 to 4 no floor; they are read and completed
 FORMAT = 5
+# Columns that came with a format, and what older reports have there.
+ADDED: tuple[tuple[int, str, float | int], ...] = (
+    (4, "p", math.nan), (4, "permutations", 0), (5, "floor", math.nan), (5, "floor_high", math.nan),
+)  # fmt: skip
 ROWS, ARRAYS, PROVENANCE = "rows.parquet", "arrays.safetensors", "provenance.json"
 KINDS: dict[Any, str] = {str: "string", int: "int64", float: "float64", tuple[str, ...]: "list"}
 
@@ -81,13 +85,10 @@ def read(
         raise _report_refusals.damaged(
             folder, ROWS if "arrow" in type(error).__module__ else ARRAYS, str(error)
         ) from None
-    if found < 4 and columns:
-        rows = len(next(iter(columns.values())))
-        columns.setdefault("p", [math.nan] * rows)
-        columns.setdefault("permutations", [0] * rows)
-    if found < 5 and columns:
-        rows = len(next(iter(columns.values())))
-        columns |= {name: [math.nan] * rows for name in ("floor", "floor_high") if name not in columns}
+    rows = len(next(iter(columns.values()), []))
+    for since, name, nothing in ADDED:
+        if found < since and columns:
+            columns.setdefault(name, [nothing] * rows)
     if found < 3:
         _complete(columns)
         for p in (provenance, *provenance.get("runs", ())):

@@ -66,10 +66,10 @@ def small():
     x = x + y[:, None, None, None]
     torch.manual_seed(1)
     net = ResNet().eval()
-    checked = jaxtyping.config.jaxtyping_disable
+    was_off = jaxtyping.config.jaxtyping_disable
     _checked(False)
     report = profile(net, (x, y), held_out=(x[:30] + 0.1, y[:30]), permutations=4, bootstrap=20, run="small")
-    _checked(not checked)
+    _checked(not was_off)
     return net, x, y, report
 
 

@@ -13,7 +13,6 @@ def decisions(
     given: Inputs,
     reference: Moments | None,
     permuted_shares: list[float],
-    subset: bool,
     permutations: int,
     level: float,
     seed: int,
@@ -38,7 +37,7 @@ def decisions(
         right = (moments.classes[place] == truth)[known]
         found = {"ncc_accuracy": proportion(int(right.sum()), int(known.sum()), level=level, note=note)}
         shares, value = permuted_shares, None
-        if subset and permuted_shares:
+        if given.moments.n != len(x) and permuted_shares:
             own = Moments.of(x, given.codes).to(x.device)
             value = float((nearest_mean(x, own.mean, given.slot, own.count) == given.slot).double().mean())
     else:

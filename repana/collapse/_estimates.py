@@ -43,7 +43,6 @@ class Estimates:
     trace: Tensor
     replicates: Mapping[str, list[float]]
     permuted: Mapping[str, list[float]]
-    bootstrap: int
 
 
 def estimates_of(
@@ -87,8 +86,7 @@ def estimates_of(
         e = _with_null(e, nulls.get(name, []), name, level, kept[name], shrinks if name in VARIABILITY else 1.0)
         e = _with_floor(e, boots.get(FLOOR + name, []), level)
         found[name] = explained(e, REASONS.get(name, REASON))
-    count = len(boots.get("nc1", next(iter(boots.values()), [])))
-    return Estimates(found, geometry, trace, replicates if boots else {}, nulls, count)
+    return Estimates(found, geometry, trace, replicates if boots else {}, nulls)
 
 
 def _with_null(e: Estimate, permuted: list[float], name: str, level: float, value: float, scale: float) -> Estimate:
@@ -116,7 +114,7 @@ def _small_classes(moments: Moments, level: float) -> float:
 
 
 def _shrinks(moments: Moments, kept: int) -> float:
-    """Of a null of the kept rows, for values of all rows: without class structure Sb shrinks as 1/(n - c)."""
+    """The factor from a null of the kept rows to one of all rows: without class structure, Sb falls as 1/(n - c)."""
     c = len(moments.classes)
     return (moments.n - c) / max(kept - c, 1)
 

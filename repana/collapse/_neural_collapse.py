@@ -182,7 +182,7 @@ def neural_collapse(
         found["vci"], deleted = vci(given.x, given.codes, moments, whole, bootstrap > 0, permutations, level, seed)
     if "nc4" in families:
         shares = estimates.permuted.get("ncc_accuracy", [])
-        found |= decisions(given, reference, shares, moments.n != len(given.x), permutations, level, seed)
+        found |= decisions(given, reference, shares, permutations, level, seed)
     return NeuralCollapse(
         **found,
         cdnv_grid=formulas.cdnv_grid(geometry, estimates.trace)[0].cpu(),
@@ -200,7 +200,7 @@ def neural_collapse(
             "around": around,
             "equinorm_ddof": ddof,
             "kernel": kernel if kernel != "riesz" else f"riesz (s = {riesz:g})",
-            "bootstrap": estimates.bootstrap,
+            "bootstrap": max(map(len, estimates.replicates.values()), default=0),
             "permutations": max(map(len, estimates.permuted.values()), default=0),
             "level": level,
             "seed": seed,

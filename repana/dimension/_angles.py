@@ -281,9 +281,9 @@ def _far(moves: Float[Tensor, " m"]) -> str:
     moves = moves - moves.median()
     error = 1.4826 * float(moves.abs().median()) * math.sqrt(len(moves))  # of the mean, without such samples
     count = int((moves > 2 * error).sum())
-    return f"{count} sample(s) far from all others move the estimate by more than its error: leave them out" * (
-        count > 0
-    )
+    if not count:
+        return ""
+    return f"{count} sample(s) far from all others move the estimate by more than its error: leave them out"
 
 
 def on_ball(graph: NeighbourGraph, k: int) -> list[float]:

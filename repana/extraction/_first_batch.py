@@ -57,7 +57,7 @@ def planned_of(
         last = max(p.event for p in planned)
         wants = head is None or last >= trace.calls[head.module][-1].start - 1
     found = leaf is not None and bool(wants)
-    notes = [f"RA401: {name} was taken off; the eager model is read" for name in taken]
+    notes = [f"RA401: {name} was unwrapped; the eager model is read" for name in taken]
     notes += [*batch.notes, *trace.notes, *left_out, *_labels_notes(planned, batch)]
     beyond = _labels_beyond(leaf, trace)
     facts["labels_beyond"] = beyond

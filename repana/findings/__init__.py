@@ -9,7 +9,7 @@ from repana._finding import SEVERITIES, Finding, View
 from repana._results import Report
 from repana.analyzers import FAMILIES
 from repana.findings import _validity
-from repana.findings._rates import measured
+from repana.findings._rates import rates_of
 
 GENERAL: dict[str, tuple[str, Callable[[View], Finding]]] = {
     "RF101": ("Completeness", _validity.measured),
@@ -37,7 +37,7 @@ def _of(view: View) -> Iterator[Finding]:
 def explanations() -> dict[str, tuple[str, str]]:
     """Title and explanation of every code, with the rates at which it was wrong and right where that was measured."""
     texts = {code: (title, " ".join((f.__doc__ or "").split())) for code, (title, f) in FINDINGS.items()}
-    return {code: (title, f"{text} {measured(code)}".strip()) for code, (title, text) in texts.items()}
+    return {code: (title, f"{text} {rates_of(code)}".strip()) for code, (title, text) in texts.items()}
 
 
 __all__ = ["FINDINGS", "SEVERITIES", "Finding", "explanations", "find"]

@@ -91,7 +91,7 @@ FOUND: dict[str, tuple[tuple[str, int, int], ...]] = {
 }
 
 
-def measured(code: str) -> str:
+def rates_of(code: str) -> str:
     """The rates of a finding in a sentence; nothing for findings that only repeat what a report holds."""
     parts = []
     for counts, words in ((WRONG, "Wrong in"), (FOUND, "Speaks in")):

@@ -39,10 +39,9 @@ def depth_profile(
     A line and an interval band for every run and split; dotted, in the same colour, the value without class structure
     (label permutation or closed form), with the range that holds 95 % of permuted values; of the first curve alone
     where there are more than four. Dashed, for distances from a simplex frame, what an exact one gives on as many
-    samples. A hollow mark is a value that is not distinguishable from permuted labels (p after
-    Holm over the layers at least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite
-    values are marked on the edge; a panel without a single finite value says so, and why. Thin vertical lines part the
-    blocks of the network.
+    samples. A hollow mark is a value that is not distinguishable from permuted labels (p after Holm over the layers at
+    least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite values are marked on the
+    edge; a panel without a single finite value says so, and why. Thin vertical lines part the blocks of the network.
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
@@ -157,29 +156,29 @@ def _alone(known: np.ndarray) -> np.ndarray:
 def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any, name: str) -> None:
     """What the quantity would be without any relation between features and labels."""
     null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
-    if not np.isfinite(null).any():
-        return
-    if name not in ax.get_legend_handles_labels()[1]:
-        ax.plot([], [], ":", color=_style.GREY, label=name)
-    ax.plot(x, np.where(np.isfinite(null), null, np.nan), ":", color=colour, linewidth=_style.thin(), zorder=1)
-    alone = _alone(np.isfinite(null))
-    if alone.any():
-        ax.plot(x[alone], null[alone], "_", color=colour, markersize=8, zorder=1)
-    ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
+    if _reference(ax, x, null, colour, name, ":", mpl.rcParams["lines.linewidth"]):
+        ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
 
 
 def _floor(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
     """What a quantity that is 0 in truth gives on as many samples."""
-    floor = np.array([r.floor for r in rows])
-    if not np.isfinite(floor).any():
-        return
-    dashes = (0, (5, 2))
-    if FLOOR not in ax.get_legend_handles_labels()[1]:
-        ax.plot([], [], linestyle=dashes, color=_style.GREY, linewidth=_style.thin(), label=FLOOR)
-    ax.plot(x, floor, linestyle=dashes, color=colour, linewidth=_style.thin(), zorder=1)
-    alone = _alone(np.isfinite(floor))
+    _reference(ax, x, np.array([r.floor for r in rows]), colour, FLOOR, (0, (5, 2)), _style.thin())
+
+
+def _reference(
+    ax: Axes, x: np.ndarray, values: np.ndarray, colour: Any, name: str, line: Any, legend_width: float
+) -> bool:
+    """A thin line through the finite values, which stands in the legend once; False where there is none."""
+    known = np.isfinite(values)
+    if not known.any():
+        return False
+    if name not in ax.get_legend_handles_labels()[1]:
+        ax.plot([], [], linestyle=line, color=_style.GREY, linewidth=legend_width, label=name)
+    ax.plot(x, np.where(known, values, np.nan), linestyle=line, color=colour, linewidth=_style.thin(), zorder=1)
+    alone = _alone(known)
     if alone.any():
-        ax.plot(x[alone], floor[alone], "_", color=colour, markersize=8, zorder=1)
+        ax.plot(x[alone], values[alone], "_", color=colour, markersize=8, zorder=1)
+    return True
 
 
 def wants_log(rows: Sequence[Row], line: Quantity) -> bool:

@@ -142,9 +142,9 @@ class Split:
         usual = float((2 * bank.double().var(0, correction=0).sum()).sqrt())
         if not len(at) or usual == 0:
             return 0
-        counts = None if codes is None else codes[self.train_and_validation.to(codes.device)].unique(return_counts=True)
-        around = (len(bank) if counts is None else int(counts[1].median())) // 2
-        k = min(around, len(bank) // 2, AROUND[1])
+        seen = None if codes is None else codes[self.train_and_validation.to(codes.device)]
+        usual_class = len(bank) if seen is None else int(seen.unique(return_counts=True)[1].median())
+        k = min(usual_class // 2, AROUND[1])
         k = k if k >= AROUND[0] else 1
         distances = Neighbours.of(features[at], k=k, bank=bank).distances
         near = distances[:, 0] <= NEAR * usual

@@ -72,7 +72,7 @@ class Covariance(Summary):
         raw_halves = tuple(_eigenvalues(part) for part in parts)
         fourths = order.chunk(4) if n >= 16 else []
         quarters = tuple(_eigenvalues(_centred(x[rows])) for rows in fourths)
-        raw_quarters = tuple(_eigenvalues(x[rows]) for rows in fourths)
+        raw_quarters = tuple(_eigenvalues(x[rows]) for rows in fourths) if n >= 4 * len(raw) else ()
         reason = "" if len(centred) else CONSTANT
         return cls(
             centred, raw, n, d, along, raw_along, halves, raw_halves, quarters, raw_quarters, reason, varying, unit

@@ -257,11 +257,12 @@ class _Step:
         base = -self._margin * norms / 2 if s._metric == "inner" else norms * (1 - self._margin)
         unseen = bounds.amax(1).double() + base  # no sample outside the candidates is nearer than this
         last = distances[:, -1]
-        top = last + last.abs() * TIED[s._y.dtype]  # up to here a sample may be tied with the last
+        slack = last.abs() * TIED[s._y.dtype]
+        top = last + slack  # up to here a sample may be tied with the last
         sure = (top < unseen) | ((last == 0) & (s._metric != "inner"))
         if self._dtype == torch.float64 and not bool(sure.all()):
             self._with_tied(v, rows, top - base, ~sure, distances, indices)
-            sure = sure | (last - last.abs() * TIED[s._y.dtype] <= unseen)
+            sure = sure | (last - slack <= unseen)
         return distances, indices, sure
 
     def _with_tied(
@@ -269,9 +270,9 @@ class _Step:
     ) -> None:
         """Search again among all samples with a bound up to `top`."""
         s, at = self._search, open_rows.nonzero()[:, 0]
-        count = (v[at] <= top[at, None]).sum(1)
-        for some in at[count.argsort()].split(REFINED):
-            m = max(s._wanted, int((v[some] <= top[some, None]).sum(1).max()))
+        counts, order = (v[at] <= top[at, None]).sum(1).sort()
+        for some, count in zip(at[order].split(REFINED), counts.split(REFINED)):
+            m = max(s._wanted, int(count[-1]))
             candidates = torch.topk(v[some], m, largest=False, sorted=False).indices
             distances[some], indices[some] = _sorted(s.measured(rows[some], candidates), candidates, s._k)
 
