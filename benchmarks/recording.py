@@ -169,7 +169,8 @@ def networks() -> dict[str, tuple[Callable[[], nn.Module], Callable[[], torch.Te
 def probing(rounds: int = 5) -> list[Line]:
     """The watched pass of the probe against a plain pass of the same four samples."""
     from repana.extraction._batches import Intake
-    from repana.extraction._probe import _watched
+    from repana.extraction._probe import Hooks
+    from repana.extraction._probe import watched as watch
     from repana.extraction._session import session
 
     lines = []
@@ -179,7 +180,7 @@ def probing(rounds: int = 5) -> list[Line]:
 
         def watched(net: nn.Module = net, x: torch.Tensor = x) -> None:
             with session(net, torch.device("cpu"), None) as live:
-                _watched(live, Intake(net).unpack(x), None)
+                watch(Hooks(live), Intake(net).unpack(x), None)
 
         def plainly(net: nn.Module = net, x: torch.Tensor = x) -> None:
             with torch.no_grad():

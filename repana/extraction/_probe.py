@@ -1,7 +1,7 @@
 """One watched pass of a few samples: of every module its calls, order, inputs and outputs, and what each axis holds.
 
-A second, plain pass with fewer samples confirms by sizes; a third with one position fewer is made only where the
-operations were silent about a layer.
+A second, plain pass with fewer samples confirms by sizes; a third with one position fewer is made only when a layer is
+asked for about which the operations were silent.
 """
 
 import time
@@ -71,7 +71,8 @@ class Trace:
     without_rule: Mapping[str, int]
     notes: list[str] = field(default_factory=list)
     by_forward: set[str] = field(default_factory=set)  # modules of which only children ran: called as m.forward(x)
-    decided: dict[int, Layout] = field(default_factory=dict)  # by identity of the leaf, once all passes were made
+    decided: dict[int, Layout] = field(default_factory=dict)  # by identity of the leaf
+    by_lengths: Callable[[], None] | None = None  # the pass with one position fewer, until it was made
 
     @property
     def root(self) -> Call | None:
@@ -92,7 +93,13 @@ class Trace:
     def layout(self, leaf: Leaf) -> Layout:
         """Roles of the axes of a tensor by operations, confirmed or decided by sizes."""
         if id(leaf) not in self.decided:
-            self.decided[id(leaf)] = self._layout(leaf)
+            found = self._layout(leaf)
+            if self.by_lengths is not None and _silent(leaf, found):
+                look, self.by_lengths = self.by_lengths, None
+                look()
+                self.decided.clear()
+                found = self._layout(leaf)
+            self.decided[id(leaf)] = found
         return self.decided[id(leaf)]
 
     def _layout(self, leaf: Leaf) -> Layout:
@@ -150,10 +157,10 @@ def probe(session: Session, intake: Intake, raw: Any, *, samples: int | str = SA
 def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int | str) -> Trace:
     whole = batch.twice() if batch.size == 1 else batch
     few = None if samples == "batch" or isinstance(samples, str) else batch.first(samples)
-    trace = None
+    hooks, trace = Hooks(session), None
     if few is not None:
         try:
-            trace = _watched(session, few, forward)
+            trace = watched(hooks, few, forward)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception:
@@ -161,9 +168,9 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
         if trace is not None and (trace.book.doubtful or _unmet(trace.book, few)):
             trace = None
     if trace is None:
-        trace = _watched(session, whole, forward)
+        trace = watched(hooks, whole, forward)
         if trace.book.doubtful and _unmet(trace.book, whole):  # the first input has as many positions as samples came
-            trace = _watched(session, whole, forward, late=[trace.book.doubtful])
+            trace = watched(hooks, whole, forward, late=[trace.book.doubtful])
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
     trace.samples, trace.labels, trace.masks = batch.size, batch.labels, batch.masks
@@ -173,7 +180,7 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
             f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers made "
             "of these rows alone take them for samples"
         )
-    _second_look(session, trace, batch if batch.size == 1 else trace.batch, forward)
+    _second_look(hooks, trace, batch if batch.size == 1 else trace.batch, forward)
     return trace
 
 
@@ -199,52 +206,71 @@ def _unmet(book: Book, batch: Batch) -> list[str]:
 # --- passes -----------------------------------------------------------------------------------------------------------
 
 
-class _Pass:
-    """Hooks on every module that note calls in order."""
+class Hooks:
+    """Hooks on every module that note calls in order, of one pass at a time."""
 
-    def __init__(self, session: Session, book: Book | None) -> None:
+    def __init__(self, session: Session) -> None:
         self.modules = dict(session.model.named_modules())
-        self.calls: dict[str, list[Call]] = {name: [] for name in self.modules}
+        self.model = session.model
         self._names = {module: name for name, module in self.modules.items()}
-        self._book = book
-        self._open: list[tuple[str, Call]] = []
-        self._events, self._alive, self._began = 0, True, time.perf_counter()
-        self.outputs: list[Leaf] = []
+        self._into: _Pass | None = None
         for module in self.modules.values():
             if hookable(module):
                 session.pre_hook(module, self._before)
                 session.hook(module, self._after)
 
-    def run(self, session: Session, batch: Batch, forward: Forward | None) -> None:
+    def run(self, batch: Batch, forward: Forward | None, book: Book | None = None) -> "_Pass":
         """`outputs` are the tensors of what the call gave, or where it gave none, of what the model did."""
-        self._began = time.perf_counter()
+        self._into = seen = _Pass(self.modules, book)
+        began = seen.began
         try:
-            self.outputs = self._leaves(run(session.model, batch, forward))
+            seen.outputs = seen.leaves(run(self.model, batch, forward))
         finally:
-            self._alive = False
-        seconds = time.perf_counter() - self._began
-        for call in (call for found in self.calls.values() for call in found):
+            self._into = None
+        seconds = time.perf_counter() - began
+        for call in (call for found in seen.calls.values() for call in found):
             call.share /= seconds
-        if not self.outputs and self.calls[""]:
-            self.outputs = self.calls[""][0].outputs
+        if not seen.outputs and seen.calls[""]:
+            seen.outputs = seen.calls[""][0].outputs
+        return seen
 
     def _before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
-        if self._alive:
-            call = Call(self._events, self._leaves(arguments(args, kwargs)))
-            self._events += 1
-            self.calls[self._names[module]].append(call)
-            self._open.append((self._names[module], call))
+        if self._into is not None:
+            self._into.before(self._names[module], args, kwargs)
 
     def _after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        while self._alive and self._open:
-            name, call = self._open.pop()
-            if name == self._names[module]:
-                call.end, call.outputs = self._events, self._leaves(output)
-                call.share = time.perf_counter() - self._began
+        if self._into is not None:
+            self._into.after(self._names[module], output)
+
+
+class _Pass:
+    """The calls of one pass, by module."""
+
+    def __init__(self, modules: Mapping[str, nn.Module], book: Book | None) -> None:
+        self.modules = modules
+        self.calls: dict[str, list[Call]] = {name: [] for name in modules}
+        self.outputs: list[Leaf] = []
+        self.began = time.perf_counter()
+        self._book = book
+        self._open: list[tuple[str, Call]] = []
+        self._events = 0
+
+    def before(self, name: str, args: Any, kwargs: Any) -> None:
+        call = Call(self._events, self.leaves(arguments(args, kwargs)))
+        self._events += 1
+        self.calls[name].append(call)
+        self._open.append((name, call))
+
+    def after(self, name: str, output: Any) -> None:
+        while self._open:
+            opened, call = self._open.pop()
+            if opened == name:
+                call.end, call.outputs = self._events, self.leaves(output)
+                call.share = time.perf_counter() - self.began
                 self._events += 1
                 return
 
-    def _leaves(self, tree: Any) -> list[Leaf]:
+    def leaves(self, tree: Any) -> list[Leaf]:
         found = []
         for path, tensor in leaves(tree):
             nested = bool(tensor.is_nested)
@@ -254,26 +280,25 @@ class _Pass:
         return found
 
 
-def _watched(session: Session, batch: Batch, forward: Forward | None, late: Sequence[str] = ()) -> Trace:
+def watched(hooks: Hooks, batch: Batch, forward: Forward | None, late: Sequence[str] = ()) -> Trace:
     """A pass under the watch; `late` inputs are not the first. Attention's fused path shows nothing and is switched
     off for it.
     """
-    book = Book([*session.model.parameters(), *session.model.buffers()])
+    book = Book([*hooks.model.parameters(), *hooks.model.buffers()])
     watch = AxisWatch(book)
     batch = _with_padding(batch)
-    seen = _Pass(session, book)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with watch:
             book.enter(batch.inputs(), batch.size, batch.axis, late=[*batch.late(), *late], never=batch.single_items())
-            seen.run(session, batch, forward)
+            seen = hooks.run(batch, forward, book)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     for leaf in _all_leaves(seen):
         leaf.changed = leaf.traced is not None and book.written_after(leaf.traced)
     trace = Trace(
-        session.model, seen.modules, seen.calls, batch, batch.size, None, {}, seen.outputs, book, watch.without_rule
+        hooks.model, seen.modules, seen.calls, batch, batch.size, None, {}, seen.outputs, book, watch.without_rule
     )
     trace.by_forward = _by_forward(seen)
     return trace
@@ -310,7 +335,7 @@ def _with_padding(batch: Batch) -> Batch:
 # --- second looks -----------------------------------------------------------------------------------------------------
 
 
-def _second_look(session: Session, trace: Trace, batch: Batch, forward: Forward | None) -> None:
+def _second_look(hooks: Hooks, trace: Trace, batch: Batch, forward: Forward | None) -> None:
     """Sizes with fewer samples, as the recording will run; what did not run there is taken out of the calls."""
     holds = trace.holding()
     many = trace.batch.size
@@ -319,7 +344,7 @@ def _second_look(session: Session, trace: Trace, batch: Batch, forward: Forward 
     tries += [few for few in (batch.first(count, holds) for count in counts) if few is not None] if not tries else []
     for few in tries:
         try:
-            seen = _plain(session, few, forward)
+            seen = hooks.run(few, forward)
         except (torch.OutOfMemoryError, MemoryError):
             raise
         except Exception:
@@ -329,20 +354,20 @@ def _second_look(session: Session, trace: Trace, batch: Batch, forward: Forward 
         break
     else:
         if any(isinstance(m, (nn.MultiheadAttention, nn.TransformerEncoderLayer)) for m in trace.modules.values()):
-            _take_over(trace, _plain(session, trace.batch, forward))
-    if _silent(trace) and (shorter := trace.batch.shorter()) is not None:
-        try:
-            seen = _plain(session, shorter, forward)
-        except Exception:
-            return  # a model for one length
-        _compare(trace, seen, "by_length", lambda a, b: True)
-        trace.decided.clear()
+            _take_over(trace, hooks.run(trace.batch, forward))
+    trace.by_lengths = lambda: _shorter(hooks, trace, forward)
 
 
-def _plain(session: Session, batch: Batch, forward: Forward | None) -> _Pass:
-    seen = _Pass(session, None)
-    seen.run(session, batch, forward)
-    return seen
+def _shorter(hooks: Hooks, trace: Trace, forward: Forward | None) -> None:
+    """Which sizes follow the length of the inputs."""
+    batch = trace.batch.shorter()
+    if batch is None:
+        return
+    try:
+        seen = hooks.run(batch, forward)
+    except Exception:
+        return  # a model for one length
+    _compare(trace, seen, "by_length", lambda a, b: True)
 
 
 def _compare(trace: Trace, seen: _Pass, name: str, scaled: Callable[[int, int], bool]) -> None:
@@ -364,14 +389,10 @@ def _take_over(trace: Trace, seen: _Pass) -> None:
         mine.nested = mine.nested or (other is not None and other.nested)
 
 
-def _silent(trace: Trace) -> bool:
+def _silent(leaf: Leaf, found: Layout) -> bool:
     """Whether sizes could still decide a layer: its samples are known by sizes, its features by nothing."""
-    for leaf in _all_leaves(trace):
-        if leaf.nested or len(leaf.shape) < 3 or not (leaf.dtype.is_floating_point or leaf.dtype.is_complex):
-            continue
-        if leaf.by_samples and trace.layout(leaf).problem:
-            return True
-    return False
+    numbers = leaf.dtype.is_floating_point or leaf.dtype.is_complex
+    return bool(numbers and not leaf.nested and len(leaf.shape) > 2 and leaf.by_samples and found.problem)
 
 
 def _pairs(mine: "Trace | _Pass", others: "Trace | _Pass") -> Iterable[tuple[Leaf, Leaf | None]]:

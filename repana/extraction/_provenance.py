@@ -61,5 +61,5 @@ def weights_hash(model: nn.Module) -> str | None:
             if held is None:
                 return None
         if isinstance(held, Tensor):
-            digest.update(held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+            digest.update(held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -134,14 +134,14 @@ def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.
         if asked != found:
             raise _model_refusals.placed(str(device), how)
         return found
-    held = [*model.named_parameters(), *model.named_buffers()]
-    lazy = [name for name, t in held if nn.parameter.is_lazy(t)]
+    weights = dict(model.named_parameters())
+    lazy = [name for name, t in (*weights.items(), *model.named_buffers()) if nn.parameter.is_lazy(t)]
     if lazy:
         raise _model_refusals.lazy_weights(lazy)
-    meta = [name for name, p in model.named_parameters() if p.device.type == "meta"]
+    meta = [name for name, p in weights.items() if p.device.type == "meta"]
     if meta:
         raise _model_refusals.weights_missing(meta)
-    devices = sorted({str(p.device) for p in model.parameters()})
+    devices = sorted({str(p.device) for p in weights.values()})
     if len(devices) > 1 and device is None:
         raise _model_refusals.several_devices(devices)
     return asked

@@ -1,9 +1,9 @@
 """What is known of every tensor of a watched pass, and the few operations on axes that rules are written with."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from weakref import ref
 
 from torch import Tensor, nn
-from torch.utils.weak import WeakIdKeyDictionary
 
 from repana.extraction.axes._labels import (
     CONSTANT,
@@ -37,7 +37,7 @@ class Book:
         self.used: set[int] = set()  # labels of input axes that an operation has read
         self.packed: dict[int, tuple[Axis, Axis]] = {}  # of a packed axis, the samples and the steps it was made of
         self.order_at_stake = False  # an operation may have put samples into another order
-        self._tensors = WeakIdKeyDictionary()
+        self._tensors: dict[int, tuple[ref[Tensor], Traced]] = {}  # by identity, which a later tensor may inherit
         self._nodes = 0
         self._storages = 0
         self._slices: dict[tuple[int, int, int], int] = {}  # label, start, step -> label of the slice
@@ -75,11 +75,12 @@ class Book:
             self.entered[name] = self.put(t, axes, live=True)
 
     def seen(self, t: Tensor) -> Traced | None:
-        return self._tensors.get(t)
+        held = self._tensors.get(id(t))
+        return held[1] if held is not None and held[0]() is t else None
 
     def known(self, t: Tensor) -> Traced:
         """What is known of a tensor; one that the pass has not made is a parameter, a buffer or a constant."""
-        found = self._tensors.get(t)
+        found = self.seen(t)
         if found is None:
             found = self.put(t, [] if t.is_nested else [self.constant(n) for n in t.shape], live=False)
             found.raw, found.learned = True, isinstance(t, nn.Parameter)
@@ -110,7 +111,7 @@ class Book:
             storage = self._storages
         form = bit | (parents[0].view if view and parents else 0)
         found = Traced(list(axes), live, self._nodes, same, plus, form, storage=storage)
-        self._tensors[t] = found
+        self._tensors[id(t)] = (ref(t), found)
         return found
 
     def write(self, storage: int) -> None:
@@ -198,7 +199,7 @@ class Book:
 
     def sharing(self, storage: int) -> list[Traced]:
         """What is known of the tensors of one memory."""
-        return [k for k in self._tensors.values() if k.storage == storage]
+        return [k for held, k in self._tensors.values() if k.storage == storage and held() is not None]
 
     def steps_and_samples(self, axis: Axis) -> tuple[Axis, Axis] | None:
         """Of a packed axis, the steps and the samples that it was made of."""

@@ -7,6 +7,7 @@ unknown, and the operation's name is kept for the notes. Nothing is guessed from
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,11 +33,35 @@ def tensors_in(tree: Any) -> list[Tensor]:
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """What an operation's schema says; read once, since each reading of a schema costs as much as a small operation."""
+
+    name: str  # without "aten::" and the underscore of operations in place
+    whole: str
+    writes: bool  # into one of its arguments
+    viewing: bool  # what comes out is a view of the first tensor that goes in
+    pointwise: bool
+
+
+@cache
+def _kind(func: OpOverload) -> _Kind:
+    schema = func._schema
+    name = schema.name.split("::")[-1]
+    return _Kind(
+        name if name.endswith("__") else name.rstrip("_"),
+        schema.name,
+        schema.is_mutable,
+        bool(schema.returns) and schema.returns[0].alias_info is not None,
+        torch.Tag.pointwise in func.tags,
+    )
+
+
+@dataclass(frozen=True)
 class _Operation:
     """One operation that ran: the tensors that went in, what was known of them then, and what came out."""
 
     name: str
-    func: OpOverload
+    kind: _Kind
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     given: list[Tensor]
@@ -60,21 +85,20 @@ class AxisWatch(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._unknown(str(func), tensors_in(args), tensors_in(out))
             return out
-        if torch.is_inference_mode_enabled() and func._schema.name != "aten::detach":
+        kind = _kind(func)
+        if torch.is_inference_mode_enabled() and kind.whole != "aten::detach":
             with self:
                 out = func.decompose(*args, **kwargs)  # in inference mode composite operations come whole
             if out is not NotImplemented:
                 return out
-        name = func._schema.name.split("::")[-1]
-        name = name if name.endswith("__") else name.rstrip("_")
         given = [*tensors_in(args), *tensors_in(list(kwargs.values()))]
         before = [self.book.known(t) for t in given]
         self._use(before)
         out = func(*args, **kwargs)
         outs = tensors_in(out)
         if outs:
-            self._note(_Operation(name, func, args, kwargs, given, before, outs))
-        if func._schema.is_mutable:
+            self._note(_Operation(kind.name, kind, args, kwargs, given, before, outs))
+        if kind.writes:
             self._write(func, args, kwargs)
         return out
 
@@ -87,7 +111,7 @@ class AxisWatch(TorchDispatchMode):
         found = self._axes(op, live)
         adds = name in ops.ADDING and len({k.node for k in live}) > 1
         passing = name in ops.PASSING and len(live) == 1 and not adds
-        viewed = _shares_memory(op.func) and bool(before)
+        viewed = op.kind.viewing and bool(before)
         for out, axes in zip(op.outs, found):
             if out.is_nested:
                 axes = []
@@ -131,13 +155,13 @@ class AxisWatch(TorchDispatchMode):
                 _gather_rules.written(book, name, args, before)
             elif name in _gather_rules.GROUPING and live:
                 _gather_rules.grouped(book, args, before[0], before)
-            if op.func._schema.is_mutable:
+            if op.kind.writes:
                 _gather_rules.leave(book, before[0], left)
             axes = [*before[0].axes]
             for d, axis in left.items():
                 axes[d] = axis
             return [book.broadcast([axes], out.shape) for out in outs]
-        if torch.Tag.pointwise in op.func.tags or name in ops.ELEMENTWISE:
+        if op.kind.pointwise or name in ops.ELEMENTWISE:
             return [self._elementwise(name, before, out) for out in outs]
         if name in ops.RESIZING and outs[0].ndim == given[0].ndim:
             return [[book.resized(axis, n) for axis, n in zip(before[0].axes, out.shape)] for out in outs]
@@ -177,12 +201,6 @@ class AxisWatch(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for t in tensors_in(args[k] if k < len(args) else kwargs.get(argument.name)):
                     self.book.write(self.book.known(t).storage)
-
-
-def _shares_memory(func: OpOverload) -> bool:
-    """Whether what comes out is a view of the first tensor that goes in."""
-    returned = func._schema.returns
-    return bool(returned) and returned[0].alias_info is not None
 
 
 def _reduced(k: Traced, args: Sequence[Any], kwargs: Mapping[str, Any], out: Tensor) -> list[Axis]:
