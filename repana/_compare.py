@@ -3,8 +3,9 @@
 import html
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -82,11 +83,12 @@ def compare(
     layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
 
     Where both runs have the same labels in the same order, the same seed and settings, their bootstrap (or jackknife)
-    replicates were drawn alike (of neural collapse, Fisher's family, distances, probes and the spectrum), and the
-    interval is that of the paired replicates, [0, 0] for equal features: with s the standard error of
-    b* - a* and q the normal quantile (Student's t for the jackknife), b - a -+ q s. Where values and replicates are
-    positive, s is that of log b* - log a*, and the interval of the ratio r = b/a, r exp(-+q s), is carried to the
-    difference by sqrt(ab) (sqrt(r) - 1/sqrt(r)), which is b - a at b/a and 0 at 1: skewed quantities keep their skew.
+    replicates were drawn alike (of neural collapse, Fisher's family, distances, dimension, topology, probes, the
+    spectrum and the complexity of features), and the interval is that of the paired replicates: with s the standard
+    error of b* - a* and q the normal quantile (Student's t for the jackknife), b - a -+ q s. Where values and
+    replicates are positive, s is that of log b* - log a*, and the interval of the ratio r = b/a, r exp(-+q s), is
+    carried to the difference by sqrt(ab) (sqrt(r) - 1/sqrt(r)), which is b - a at b/a and 0 at 1: skewed quantities
+    keep their skew. Features that are equal differ by exactly 0 [0, 0] in every quantity.
     Elsewhere runs are taken as independent, and the intervals of the two values are combined as
     sqrt((b - l_b)^2 + (u_a - a)^2) below and sqrt((u_b - b)^2 + (a - l_a)^2) above. The level is that of the runs
     (of run a, where they differ: then only paired differences have an interval), not corrected for their number. Where
@@ -108,11 +110,12 @@ def compare(
             raise _report_refusals.nothing_selected("run", run, "any", report.runs, report.splits)
     left, right = (_by_place(report, run, quantities) for run in (a, b))
     pairs, aligned = _aligned(report, a, b, align)
+    equal = cache(partial(_equal_layers, report))
     found = []
     for (quantity, split, layer), row in left.items():
         for mine, theirs in pairs:
             if mine == layer and (quantity, split, theirs) in right:
-                found.append(_difference(report, row, right[quantity, split, theirs]))
+                found.append(_difference(report, row, right[quantity, split, theirs], equal))
     if not found:
         raise _report_refusals.nothing_shared(a, b)
     return Comparison(a, b, tuple(found), aligned, report.level(a))
@@ -160,10 +163,12 @@ def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str
     ], "relative depth"
 
 
-def _difference(report: Report, x: Row, y: Row) -> Difference:
+def _difference(report: Report, x: Row, y: Row, equal: Callable[[str, str], bool]) -> Difference:
     value = y.value - x.value
     low = high = NAN
     paired, levels = _paired(report, x, y), (report.level(x.run), report.level(y.run))
+    if paired is None and value == 0 and equal(_whole(report, x), _whole(report, y)):
+        paired = (0.0, 0.0)
     if paired is not None:
         low, high = paired
     elif levels[0] == levels[1] and all(math.isfinite(v) for v in (x.low, x.high, y.low, y.high)):
@@ -218,6 +223,18 @@ def _same_features(report: Report, x: Row, y: Row, kind: str) -> bool:
     names = [{k.removeprefix(start) for k in report.arrays if k.startswith(start)} for start in starts]
     shared = names[0] & names[1]
     return all(np.array_equal(*(report.arrays[start + k] for start in starts), equal_nan=True) for k in shared)
+
+
+def _equal_layers(report: Report, mine: str, theirs: str) -> bool:
+    """Whether all arrays of two layers (or of two networks) are the same to the last digit."""
+    left, right = ({k[len(at) :]: v for k, v in report.arrays.items() if k.startswith(at)} for at in (mine, theirs))
+    fine = any(v.dtype.kind == "f" and bool((v != np.round(v)).any()) for v in left.values())  # more than counts
+    return fine and left.keys() == right.keys() and all(np.array_equal(left[k], right[k], equal_nan=True) for k in left)
+
+
+def _whole(report: Report, row: Row) -> str:
+    """Where the arrays of a row's layer are, or of a row of the whole network those of all layers."""
+    return _at(report, row) if row.layer else _at(report, row).removesuffix("/")
 
 
 def _replicates(report: Report, name: str, row: Row) -> np.ndarray | None:

@@ -48,7 +48,13 @@ def _likeliest(rho: Float[Tensor, " n"], k: int) -> tuple[float, Float[Tensor, "
 
 @reads
 def mind_ml(
-    graph: NeighbourGraph, *, k: int = 20, integer: bool = False, calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph,
+    *,
+    k: int = 20,
+    integer: bool = False,
+    calibrate: bool = False,
+    boundary: bool = True,
+    level: float = 0.95,
 ) -> Estimate:
     """Intrinsic dimension from the ratio of the first to the (k + 1)-th distance. Call as `mind_ml(features)`.
 
@@ -56,7 +62,7 @@ def mind_ml(
     N/d + sum log rho - (k - 1) sum rho^d log rho/(1 - rho^d), which is unique (MiND-MLk); with `integer`, the whole
     number of the largest likelihood (MiND-MLi). There is no largest dimension (scikit-dimension stops at 10 unless
     told). Unit: dimensions, at the scale of the (k + 1)-th neighbour. Interval: sandwich over the graph of k + 1
-    neighbours. `calibrate`, duplicates, ties and small samples as in `two_nn`.
+    neighbours. `calibrate`, `boundary`, duplicates, ties and small samples as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples - 1.
 
@@ -69,7 +75,7 @@ def mind_ml(
     2
     """
     if calibrate:
-        return beside(mind_ml, graph, level=level, k=k, integer=bool(integer))
+        return beside(mind_ml, graph, boundary=boundary, level=level, k=k, integer=bool(integer))
     _refusals.neighbours_between(k, k + 1, 2, graph.n - 1)
     r, keep, note = usable(graph, k + 1)
     if r is None:
@@ -165,7 +171,13 @@ def _squares(
 
 @reads
 def tle(
-    graph: NeighbourGraph, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph,
+    *,
+    k: int = 20,
+    average: str = "inverse",
+    calibrate: bool = False,
+    boundary: bool = True,
+    level: float = 0.95,
 ) -> Estimate:
     """Tight local intrinsic dimension: also distances between neighbours. Call as `tle(features)`.
 
@@ -175,8 +187,8 @@ def tle(
     t_jl likewise with w. Then 1/d_i = -(sum_{j != l} log(s_jl/r) + log(t_jl/r) + 2 sum_j log(u_j/r)) / (2 k^2), pairs
     with s or t below 1e-4 r left out and not counted (of r, so that scale does not matter; of 1 in scikit-dimension).
     `average`: "inverse" (1/mean_i 1/d_i), "mean" (scikit-dimension's) or "median". Unit: dimensions, at the scale of
-    the k-th neighbour. Interval: sandwich over the graph. `calibrate`, duplicates, ties and small samples as in
-    `two_nn`.
+    the k-th neighbour. Interval: sandwich over the graph. `calibrate`, `boundary`, duplicates, ties and small samples
+    as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 3 <= k < samples.
 
@@ -189,7 +201,7 @@ def tle(
     2
     """
     if calibrate:
-        return beside(tle, graph, level=level, k=k, average=average)
+        return beside(tle, graph, boundary=boundary, level=level, k=k, average=average)
     _check.choice(average, "average", AVERAGES)
     _refusals.neighbours_between(k, k, 3, graph.n - 1)
     r, keep, note = usable(graph, k)

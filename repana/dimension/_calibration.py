@@ -3,6 +3,9 @@
 With few samples every estimator from neighbours falls short, the more the higher the dimension. The mean of its
 logarithm over samples drawn evenly from unit balls, against the logarithm of their dimension, is its curve; the shipped
 curves are of `SIZES` samples, others are simulated. Between the dimensions and sizes of a curve it is interpolated.
+
+In a ball of many dimensions most samples lie near its surface, where half of the neighbours are missing, and that is a
+part of what a curve corrects. A set without a boundary has none of it: its curves are those of flat tori.
 """
 
 import math
@@ -50,21 +53,36 @@ def ball(n: int, d: int, seed: int) -> torch.Tensor:
     return (x * (radius / torch.linalg.vector_norm(x, dim=1, keepdim=True))).float()
 
 
-def simulated(statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
-    """The curve at one size; `statistics` reads a graph with k neighbours."""
+def torus(n: int, d: int, seed: int) -> torch.Tensor:
+    """n samples drawn evenly from the flat torus of d dimensions, the product of d unit circles in 2 d coordinates."""
+    generator = torch.Generator().manual_seed(seed)
+    angle = 2 * math.pi * torch.rand(n, d, generator=generator, dtype=torch.float64)
+    return torch.cat([angle.cos(), angle.sin()], 1).float()
+
+
+def simulated(
+    statistics: Callable[[NeighbourGraph], list[float]],
+    k: int,
+    n: int,
+    draw: Callable[[int, int, int], torch.Tensor] = ball,
+) -> Curve:
+    """The curve at one size; `statistics` reads a graph with k neighbours of what `draw(n, d, seed)` gives."""
     found = []
     for d in DIMENSIONS:
         seeds = range(SEED, SEED + draws(n))
-        found.append([statistics(NeighbourGraph.of(ball(n, d, s), k=min(k, n - 1))) for s in seeds])
+        found.append([statistics(NeighbourGraph.of(draw(n, d, s), k=min(k, n - 1))) for s in seeds])
     values = np.asarray(found)
     return Curve(values.mean(1), values.std(1, ddof=1) / math.sqrt(values.shape[1]), n)
 
 
-def curve(name: str, statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
-    """The curve of a statistic for n samples: the shipped one between two sizes, or a simulated one."""
-    shipped = _shipped().get(name)
+def curve(
+    name: str, statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int, *, boundary: bool = True
+) -> Curve:
+    """The curve of a statistic for n samples: the shipped one between two sizes, or a simulated one. Of balls, or
+    without a boundary of tori."""
+    shipped = _shipped().get(name) if boundary else None
     if shipped is None:
-        return _once(name, statistics, k, min(n, SIZES[-1]))
+        return _once(name, statistics, k, min(n, SIZES[-1]), ball if boundary else torus)
     return _interpolated(*shipped, n)
 
 
@@ -81,13 +99,20 @@ def _interpolated(mean: np.ndarray, error: np.ndarray, n: int) -> Curve:
     return Curve((1 - w) * mean[j - 1] + w * mean[j], both, round(math.exp(at)))
 
 
-_SIMULATED: dict[tuple[str, int], Curve] = {}
+_SIMULATED: dict[tuple[str, str, int], Curve] = {}
 
 
-def _once(name: str, statistics: Callable[[NeighbourGraph], list[float]], k: int, n: int) -> Curve:
-    if (name, n) not in _SIMULATED:
-        _SIMULATED[name, n] = simulated(statistics, k, n)
-    return _SIMULATED[name, n]
+def _once(
+    name: str,
+    statistics: Callable[[NeighbourGraph], list[float]],
+    k: int,
+    n: int,
+    draw: Callable[[int, int, int], torch.Tensor],
+) -> Curve:
+    key = (name, draw.__name__, n)
+    if key not in _SIMULATED:
+        _SIMULATED[key] = simulated(statistics, k, n, draw)
+    return _SIMULATED[key]
 
 
 @cache
@@ -104,7 +129,13 @@ def named(function: Callable[..., Estimate], options: Mapping[str, Any]) -> str:
 
 
 def beside(
-    function: Callable[..., Estimate], graph: NeighbourGraph, *, error: str | None = None, level: float, **options: Any
+    function: Callable[..., Estimate],
+    graph: NeighbourGraph,
+    *,
+    boundary: bool,
+    error: str | None = None,
+    level: float,
+    **options: Any,
 ) -> Estimate:
     """The estimate with the calibrated one beside it. The interval of that is the estimate's, widened by the error of
     the curve and carried through it."""
@@ -116,17 +147,17 @@ def beside(
     if not raw.value > 0:
         return replace(raw, calibrated=Estimate(NAN, n=raw.n, note=Flag.MISSING_INPUT.note("no estimate to calibrate")))
     k = NeighbourGraph.needed(options)
-    found = curve(named(function, options), statistics, k, raw.n)
-    return replace(raw, calibrated=_inverted(raw, found, level))
+    found = curve(named(function, options), statistics, k, raw.n, boundary=bool(boundary))
+    return replace(raw, calibrated=_inverted(raw, found, level, "balls" if boundary else "flat tori"))
 
 
-def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
-    """The dimension of the ball whose curve passes through the estimate."""
+def _inverted(raw: Estimate, found: Curve, level: float, shapes: str) -> Estimate:
+    """The dimension of the ball, or other shape, whose curve passes through the estimate."""
     log, at = found.mean[:, 0], np.log(DIMENSIONS)
     inverse = PchipInterpolator(log, at, extrapolate=False)
     if raw.n < found.n:
         return Estimate(NAN, n=raw.n, note=Flag.OUT_OF_RANGE.note(f"{raw.n} samples; curves begin at {found.n}"))
-    far = "" if abs(math.log(raw.n / found.n)) < 0.01 else f"by balls of {found.n} samples"
+    far = "" if abs(math.log(raw.n / found.n)) < 0.01 else f"by {shapes} of {found.n} samples"
 
     def dimension(value: float) -> float:
         x = math.log(value)
@@ -134,7 +165,7 @@ def _inverted(raw: Estimate, found: Curve, level: float) -> Estimate:
 
     if dimension(raw.value) == math.inf:
         return Estimate(
-            NAN, n=raw.n, note=Flag.OUT_OF_RANGE.note(f"above what balls of {DIMENSIONS[-1]} dimensions give")
+            NAN, n=raw.n, note=Flag.OUT_OF_RANGE.note(f"above what {shapes} of {DIMENSIONS[-1]} dimensions give")
         )
     z = NormalDist().inv_cdf(0.5 + level / 2)
     blur = z * float(np.interp(math.log(raw.value), log, found.error[:, 0]))

@@ -35,7 +35,13 @@ LARGEST = 5_000  # dimension up to which a skewness is inverted
 
 @reads
 def mom(
-    graph: NeighbourGraph, *, k: int = 64, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph,
+    *,
+    k: int = 64,
+    average: str = "inverse",
+    calibrate: bool = False,
+    boundary: bool = True,
+    level: float = 0.95,
 ) -> Estimate:
     """Intrinsic dimension from the mean distance of k neighbours. Call as `mom(features)`.
 
@@ -43,8 +49,8 @@ def mom(
     m_i = r_k d/(d + 1), so d_i = m_i/(r_k - m_i), m_i the mean of r_1 ... r_k. `average`: "inverse", 1/mean_i 1/d_i,
     or "mean" (scikit-dimension's). As published m_i includes r_k, which takes no part in that mean: the estimate is
     high, by 5 % at k = 20 and 1 to 2 % at 64, and the interval carries the sampling error alone. Unit: dimensions, at
-    the scale of the k-th neighbour. Interval: sandwich over the graph of k neighbours. `calibrate`, duplicates, ties
-    and small samples as in `two_nn`.
+    the scale of the k-th neighbour. Interval: sandwich over the graph of k neighbours. `calibrate`, `boundary`,
+    duplicates, ties and small samples as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
 
@@ -58,7 +64,7 @@ def mom(
     """
     _check.choice(average, "average", ("inverse", "mean"))
     if calibrate:
-        return beside(mom, graph, level=level, k=k, average=average)
+        return beside(mom, graph, boundary=boundary, level=level, k=k, average=average)
     _refusals.neighbours_between(k, k, 2, graph.n - 1)
     r, keep, note = usable(graph, k)
     if r is None:
@@ -74,14 +80,20 @@ def mom(
 
 @reads
 def mada(
-    graph: NeighbourGraph, *, k: int = 20, average: str = "inverse", calibrate: bool = False, level: float = 0.95
+    graph: NeighbourGraph,
+    *,
+    k: int = 20,
+    average: str = "inverse",
+    calibrate: bool = False,
+    boundary: bool = True,
+    level: float = 0.95,
 ) -> Estimate:
     """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours. Call as `mada(features)`.
 
     d_i = log 2 / log(r_k/r_{k/2}), with k/2 rounded down. `average`: "inverse", "mean" (as published, which one outlier
     can carry off) or "median". Low by 3 to 4 % at k = 20 with "inverse", since E log(r_k/r_{k/2}) is not quite log 2/d;
     the interval carries the sampling error alone. Unit: dimensions, at the scale of the k-th neighbour. Interval:
-    sandwich over the graph of k neighbours. `calibrate`, duplicates, ties and small samples as in `two_nn`.
+    sandwich over the graph of k neighbours. `calibrate`, `boundary`, duplicates, ties and small samples as in `two_nn`.
 
     Raises InputError for NaN or infinite features, or unless 2 <= k < samples.
 
@@ -95,7 +107,7 @@ def mada(
     """
     _check.choice(average, "average", ("inverse", "mean", "median"))
     if calibrate:
-        return beside(mada, graph, level=level, k=k, average=average)
+        return beside(mada, graph, boundary=boundary, level=level, k=k, average=average)
     _refusals.neighbours_between(k, k, 2, graph.n - 1)
     r, keep, note = usable(graph, k)
     if r is None:

@@ -1,8 +1,8 @@
 """The estimated dimension of one layer by several estimators and over scales, from one neighbour search."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
@@ -12,11 +12,21 @@ from torch import Tensor
 
 from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
-from repana.dimension._distance_ratios import gride, mle, two_nn
+from repana.dimension._calibration import said
+from repana.dimension._distance_ratios import (
+    gride,
+    gride_influences,
+    mle,
+    mle_influences,
+    two_nn,
+    two_nn_influences,
+)
+from repana.dimension._terms import Influences
 from repana.summaries.neighbour_graph import NeighbourGraph
 from repana.summaries.neighbours import Neighbours
 
 GRIDE = (1, 2, 4, 8, 16, 32)
+MLE: dict[str, Any] = {"k": 20, "k_max": 20, "average": "inverse", "normalizer": "k-1"}
 FLAT = 1.1  # the largest estimate of a plateau over its smallest
 LONG = 3  # scales that a plateau needs
 THINNEST = 50  # samples that decimation goes down to
@@ -40,6 +50,7 @@ class DimensionProfile:
     gride_plateau: Estimate
     scale: Float[Tensor, "s 5"] = field(default_factory=lambda: torch.empty(0, 5))
     decimation: Float[Tensor, "f 5"] = field(default_factory=lambda: torch.empty(0, 5))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -61,6 +72,8 @@ def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> Dimensio
       (r_1 + r_2)/2, geometric mean of `two_nn_ml` over disjoint random subsets (at most 16 of a size), low, high. The
       second neighbour of N/m samples is on the scale of the 2m-th neighbour of N.
 
+    - `jackknife`: every estimate without each of 20 groups of samples, to first order, for `compare`.
+
     An estimate is of the dimension at a scale: where `scale` has no plateau there is no single number, and common
     estimators need not agree with the true dimension of a representation (Schulte & Ruegamer 2026). Estimates that need
     more neighbours than there are samples are NaN. Intervals: sandwich over the graph. Unit: dimensions.
@@ -75,32 +88,50 @@ def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> Dimensio
     >>> round(float(dimension_profile(torch.rand(2000, 2)).mle))
     2
     """
-    short = Estimate(NAN, n=graph.n, note=Flag.FEW_SAMPLES.note(f"{graph.n} samples are too few"))
     widest = graph.neighbours.k
-    grides = {n1: gride(graph, n1=n1, level=level) if 2 * n1 <= widest else short for n1 in GRIDE}
+    short = Estimate(NAN, n=graph.n, note=Flag.FEW_SAMPLES.note(f"{graph.n} samples are too few"))
+    influences: dict[str, Influences] = {}
+    if widest >= 2:
+        influences |= {"two_nn": two_nn_influences(graph, "linear", 0.1)}
+        influences |= {"two_nn_ml": two_nn_influences(graph, "ml", 0.0)}
+    if widest >= 20:
+        influences["mle"] = mle_influences(graph, **MLE)
+    influences |= {f"gride_{n1}": gride_influences(graph, n1=n1, n2=2 * n1) for n1 in GRIDE if 2 * n1 <= widest}
+    curves: dict[str, tuple[Callable[..., Estimate], dict[str, Any]]] = {"mle": (mle, MLE)}
+    curves |= {f"gride_{n1}": (gride, {"n1": n1, "n2": 2 * n1}) for n1 in GRIDE}
+    found = dict.fromkeys(("two_nn", "two_nn_ml", *curves), short)
+    for name, each in influences.items():
+        function, options = curves.get(name, (None, {}))
+        found[name] = said(each.estimate(graph, level), function, **options)
+    calibrated = (two_nn(graph, method="ml", calibrate=True, level=level) if widest >= 2 else short).calibrated or short
     r = graph.neighbours.distances
+    grides = {n1: found[f"gride_{n1}"] for n1 in GRIDE}
     scale = [
         [n1, float((r[:, n1 - 1] + r[:, 2 * n1 - 1]).mean() / 2), e.value, e.low, e.high]
         for n1, e in grides.items()
         if 2 * n1 <= widest
     ]
-    likely = two_nn(graph, method="ml", calibrate=True, level=level) if widest >= 2 else short
-    nearby = mle(graph, level=level) if widest >= 20 else short
+    plateau, flat = _plateau(list(grides.values()), found["two_nn_ml"], found["mle"])
+    deleted = {name: each.without_groups(found[name], graph, level) for name, each in influences.items()}
+    if "two_nn_ml" in influences:
+        deleted["two_nn_calibrated"] = influences["two_nn_ml"].without_groups(calibrated, graph, level)
+    logs = [(deleted[f"gride_{GRIDE[i]}"] / grides[GRIDE[i]].value).log() for i in flat]
+    if logs and all(map(len, logs)):
+        deleted["gride_plateau"] = plateau.value * torch.stack(logs).mean(0).exp()
+    deleted.pop("gride_1", None)  # that is `two_nn_ml`
     return DimensionProfile(
-        two_nn=two_nn(graph, level=level) if widest >= 2 else short,
-        two_nn_ml=replace(likely, calibrated=None),
-        two_nn_calibrated=likely.calibrated or short,
-        mle=nearby,
-        **{f"gride_{n1}": e for n1, e in grides.items() if n1 > 1},
-        gride_plateau=_plateau(list(grides.values()), likely, nearby),
+        **{name: e for name, e in found.items() if name != "gride_1"},
+        two_nn_calibrated=calibrated,
+        gride_plateau=plateau,
         scale=torch.tensor(scale, dtype=torch.float64).reshape(-1, 5),
-        decimation=_decimated(graph, likely, level),
+        decimation=_decimated(graph, found["two_nn_ml"], level),
+        jackknife={name: values for name, values in deleted.items() if len(values)},
         settings={"k": widest, "samples": graph.n, "duplicates": graph.duplicates, "error": "sandwich", "level": level},
     )
 
 
-def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimate:
-    """The longest run of successive estimates within 10 % of each other."""
+def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> tuple[Estimate, range]:
+    """The longest run of successive estimates within 10 % of each other, and the places of these."""
     apart = ""
     if fine.low > coarse.high or coarse.low > fine.high:
         apart = f"TwoNN {fine.value:.3g} and MLE {coarse.value:.3g} disagree: the dimension depends on the scale"
@@ -112,13 +143,14 @@ def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> Estimat
     if not flat:
         values = [e.value for e in known]
         reach = f"no plateau: {values[0]:.3g} to {values[-1]:.3g}" if len(values) >= LONG else "fewer than 3 scales"
-        return Estimate(NAN, n=n, note=noted(reach, apart))
+        return Estimate(NAN, n=n, note=noted(reach, apart)), range(0)
     best = max(flat, key=len)
     value = math.exp(sum(math.log(e.value) for e in best) / len(best))
     start = next(i for i in places if found[i] is best[0])
     first, last = 2**start, 2 ** (start + len(best) - 1)
     where = f"n1 = {first} to {last}"
-    return Estimate(value, min(e.low for e in best), max(e.high for e in best), n, noted(where, apart))
+    plateau = Estimate(value, min(e.low for e in best), max(e.high for e in best), n, noted(where, apart))
+    return plateau, range(start, start + len(best))
 
 
 def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Tensor, "f 5"]:

@@ -1,16 +1,20 @@
 """What estimators of dimension share: usable samples, the variance of averages over a neighbour graph, notes."""
 
 import math
+from dataclasses import dataclass
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
-from repana._estimate import Flag, noted
+from repana._estimate import Estimate, Flag, noted
+from repana.statistics.intervals import from_error, replicates_with
 from repana.summaries.neighbour_graph import NeighbourGraph
 
 GROUPS = 10  # of the jackknife
+PAIRED = 20  # groups of samples for differences of two runs
 FEWEST = 10  # usable samples, below which there is no estimate
 CURVE = 1.5  # dimensions, below which balls that overlap are far in neighbours
 NEAR, NEAR_SHARE = 1e-3, 0.01  # of the usual distance, and the share of samples from which it is said
@@ -102,6 +106,43 @@ def graph_error(psi: Float[Tensor, " m"], graph: NeighbourGraph, keep: Int[Tenso
     if not d < CURVE:
         return error
     return max(error, sandwich(psi, edges_of(graph, keep, min(2 * k, graph.neighbours.k))))
+
+
+@dataclass(frozen=True)
+class Influences:
+    """An estimate from `k` neighbours with the influence `psi` (m,) of each sample on it, the samples being `keep` (m,)
+    of a graph. `independent` is its error if they were independent. A value of NaN has its reason in `note`."""
+
+    value: float
+    psi: Float[Tensor, " m"]
+    keep: Int[Tensor, " m"]
+    k: int
+    independent: float
+    note: str = ""
+    n: int = 0  # usable samples, where there is no estimate
+
+    @classmethod
+    def none(cls, n: int, note: str) -> "Influences":
+        return cls(math.nan, torch.empty(0), torch.empty(0, dtype=torch.int64), 0, math.nan, note, n)
+
+    def estimate(self, graph: NeighbourGraph, level: float, error: str = "sandwich") -> Estimate:
+        """With its interval: by the sandwich over the graph, or as if the samples were independent ("fisher")."""
+        if math.isnan(self.value):
+            return Estimate(self.value, n=self.n, note=self.note)
+        se = self.independent if error == "fisher" else graph_error(self.psi, graph, self.keep, self.k, self.value)
+        return from_error(self.value, se, n=len(self.keep), level=level, note=self.note)
+
+    def without_groups(self, e: Estimate, graph: NeighbourGraph, level: float) -> Float[Tensor, " g"]:
+        """The estimate without each of 20 groups of samples, to first order and on the log scale: for differences of
+        two runs on the same samples. Their spread is that of the estimate's interval, which neighbours widen.
+        """
+        if not (e.value > 0 and 0 < e.low < e.high < math.inf):
+            return torch.empty(0, dtype=torch.float64)
+        group = torch.randperm(graph.seen, generator=torch.Generator().manual_seed(0)) % PAIRED
+        at = group[graph.rows[self.keep].cpu()]
+        sums = torch.zeros(PAIRED, dtype=torch.float64).index_add_(0, at, self.psi.double().cpu())
+        error = math.log(e.high / e.low) / (2 * NormalDist().inv_cdf(0.5 + level / 2))
+        return replicates_with(e.value, sums, error, log=True)
 
 
 def log_ratios(r: Float[Tensor, "n k"], k: int) -> Float[Tensor, " n"]:

@@ -181,7 +181,7 @@ def text_dimension(
 def _known(method: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the estimator does not have."""
     own = set(parameters_of({"ph": ph_dimension, "mle": mle, "two_nn": two_nn}[method]))
-    own -= {"graph", "seed", "level", "calibrate"}
+    own -= {"graph", "seed", "level", "calibrate", "boundary"}
     if not own >= options.keys():
         raise _check.unknown_options(f"the method {method!r}", sorted(options.keys() - own), sorted(own))
 

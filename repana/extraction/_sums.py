@@ -16,7 +16,7 @@ from repana.extraction._guards import FiniteCheck, with_progress
 from repana.extraction._options import Options
 from repana.extraction._passes import passes
 from repana.extraction._session import session, unwrap
-from repana.summaries.folds import FoldMoments
+from repana.summaries.folds import LayerFoldMoments
 from repana.summaries.held_out import FoldSums
 
 Targets = Callable[[Mapping[str, Tensor], Tensor | None], Tensor]
@@ -41,13 +41,14 @@ def fold_moments(
     batch_size: int = 64,
     seed: int = 0,
     progress: bool | None = None,
-) -> dict[str, FoldMoments]:
+) -> LayerFoldMoments:
     """The sums that ridge regressions of many targets need, for every layer, in one forward pass.
 
     `targets`: (n, t) values in the order of the data, or `targets(features, logits)` that gives (b, t) for a batch from
     its features by layer, such as codes of a dictionary: `lambda features, _: dictionary.codes(features["fc:in"])`.
     Rows are put into `folds` by the seed, as many samples in each, those of a sample (its tokens) together; with
-    `groups` (n,) as many groups. `complexity` reads the result, which adds: sums of two shards are the sums of both.
+    `groups` (n,) as many groups. `complexity` reads the result, a mapping by layer, which adds: `a + b` of two
+    shards are the sums of both.
 
     Memory is `folds` (d^2 + dt) numbers a layer, whatever the data's size.
 
@@ -92,7 +93,7 @@ def fold_moments(
         raise _check.too_few_groups(int(group.max()) + 1, folds)
     if seen < 2 * folds:
         raise _check.too_few_samples(f"{folds} folds", seen, 2 * folds)
-    return {address: s.value() for address, s in sums.items()}
+    return LayerFoldMoments({address: s.value() for address, s in sums.items()})
 
 
 def _dealt(count: int, folds: int, generator: torch.Generator) -> Tensor:

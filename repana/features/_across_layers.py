@@ -12,7 +12,7 @@ from repana._activations import Activations
 from repana._estimate import Estimate
 from repana._table import Context, Outcome
 from repana.errors import RepanaError
-from repana.features._complexity import Complexity
+from repana.features._complexity import READABLE, Complexity
 from repana.features._complexity import complexity as complexity_of
 from repana.features._complexity import layer_readings as readings
 from repana.features._complexity_importance import FEWEST
@@ -42,6 +42,9 @@ def complexity(context: Context) -> Outcome | None:
     level, seed = context.settings["level"], context.settings["seed"]
     found = complexity_of(some, max_features=MAX_FEATURES, groups=groups, level=level, seed=seed)
     arrays = {(layer, name): getattr(found, name) for name in CURVES}
+    arrays |= {
+        ("", f"complexity.jackknife.{name}"): found.jackknife[name] for name in ("mean_complexity", "mean_hidden")
+    }
     settings = {**found.settings, "layers": list(found.layers), "features": layer}
     settings |= {"constant": len(found.constant), "twins": [list(group) for group in found.twins]}
     return Outcome({"": found}, arrays, settings)
@@ -49,7 +52,9 @@ def complexity(context: Context) -> Outcome | None:
 
 def layer_readings(context: Context) -> Outcome | None:
     """How much of the features each layer decodes."""
-    return Outcome(readings(_complexity(context)).layers)
+    found = _complexity(context)
+    arrays = {(name, "layer_readings.jackknife.readable"): found.jackknife[READABLE + name] for name in found.layers}
+    return Outcome(readings(found).layers, arrays)
 
 
 def complexity_vs_importance(context: Context) -> Outcome | None:

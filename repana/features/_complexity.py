@@ -1,5 +1,6 @@
 """How complex each feature is: from which layer on, and how well, a linear map of the layer gives its value."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,11 +15,12 @@ from repana._renamed import renamed
 from repana._typing import INPUT, LabelArray, TargetArray
 from repana.features import _refusals
 from repana.features._readouts import WIDEST, FeatureReads, from_rows, from_sums
-from repana.statistics.intervals import mean_of, proportion
+from repana.statistics.intervals import mean_of, proportion, replicates_with
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import GRID
 
 FORMS = ("held_out", "in_sample")
+READABLE = "readable "  # before the name of a layer
 ROWS_A_UNIT = 5
 NEARLY = 0.999  # R^2, from which a weaker strength would add nothing
 
@@ -49,6 +51,7 @@ class Complexity:
     constant: tuple[str, ...]
     twins: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
+    jackknife: Mapping[str, Float[Tensor, " f"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -150,6 +153,7 @@ def complexity(
     - `mean_complexity`, `mean_hidden`: over features; `mean_onset` in layers, of those that have one; `never`, the
       share of features that have none. Their intervals are over folds; that of `never` is binomial, that of
       `mean_onset` the standard error over features.
+    - `jackknife`: the means without each fold, to first order, for `compare`; "readable NAME" is that of `reading`.
     - `constant`: features that never vary; their values are NaN, not 1. `twins`: groups of features that are the same
       up to sign and scale, which count several times in every mean.
 
@@ -229,6 +233,14 @@ def complexity(
         constant=dead,
         twins=twins,
         notes=notes,
+        jackknife={
+            "mean_complexity": _without_folds(float(k[alive].mean()), -influence.mean(1)[:, alive]),
+            "mean_hidden": _without_folds(float(h[alive].mean()), -influence[:, hidden].mean(1)[:, alive]),
+            **{
+                f"{READABLE}{name}": _without_folds(float(curve[k][alive].mean()), influence[:, k][:, alive])
+                for k, name in enumerate(found)
+            },
+        },
         settings={
             "form": form,
             "threshold": threshold,
@@ -301,6 +313,13 @@ def _mean(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], n: int, 
     value, wide = float(values.mean()), _quantile(len(influence), level) * float(_error(influence.mean(1)))
     low = value - wide if value < 0 else max(value - wide, 0.0)
     return Estimate(value, low, min(value + wide, 1.0) if wide == wide else NAN, n)
+
+
+def _without_folds(value: float, influence: Float[Tensor, "f t"]) -> Float[Tensor, " g"]:
+    """A mean over features without each fold, to first order, for differences of two runs."""
+    parts = influence.mean(1)
+    error = float(_error(parts))
+    return replicates_with(value, parts, error, log=False) if math.isfinite(error) else torch.empty(0).double()
 
 
 def _row(values: Float[Tensor, " t"], influence: Float[Tensor, "f t"], level: float) -> Float[Tensor, " three"]:

@@ -1,10 +1,16 @@
 """The table of the features family: what it measures, in which unit, which way is better, by whose formula."""
 
+from typing import Any
+
 from repana._quantity import Quantity
 from repana._table import Across, Family
 from repana.features import _across_layers, _findings
 from repana.features._complexity import LayerReading, complexity, layer_readings
 from repana.features._complexity_importance import complexity_vs_importance
+
+# Targets are units, so that other axes of the layer are other features; folds are drawn by place.
+_FOLDS: dict[str, Any] = {"invariant": ("scale", "translation"), "drawn": True, "counts": True}
+_PLANE = _FOLDS | {"invariant": ("scale",)}  # of what the logits owe to each unit, which its origin decides
 
 ACROSS_LAYERS = (
     Across(
@@ -17,9 +23,14 @@ ACROSS_LAYERS = (
                 "mean over features of 1 - mean_l R^2_l",
                 title="Complexity of features",
                 source="Fel et al. 2024",
+                **_FOLDS,
             ),
             Quantity(
-                "mean_hidden", "the same without the input", title="Complexity, hidden layers", source="Fel et al. 2024"
+                "mean_hidden",
+                "the same without the input",
+                title="Complexity, hidden layers",
+                source="Fel et al. 2024",
+                **_FOLDS,
             ),
             Quantity(
                 "mean_onset",
@@ -27,10 +38,24 @@ ACROSS_LAYERS = (
                 unit="layers",
                 title="Onset of features",
                 source="Fel et al. 2024",
+                **_FOLDS,
             ),
-            Quantity("never", "share of features without onset", "lower", "share", "Never readable", "by definition"),
             Quantity(
-                "noise_floor", "R^2 of features of nothing", "lower", title="Noise floor of R²", source="by definition"
+                "never",
+                "share of features without onset",
+                "lower",
+                "share",
+                "Never readable",
+                "by definition",
+                **_FOLDS,
+            ),
+            Quantity(
+                "noise_floor",
+                "R^2 of features of nothing",
+                "lower",
+                title="Noise floor of R²",
+                source="by definition",
+                **_FOLDS,
             ),
         ),
     ),
@@ -46,6 +71,7 @@ ACROSS_LAYERS = (
                 unit="share",
                 title="Features read (R²)",
                 source="Fel et al. 2024; Xu et al. 2020",
+                **_FOLDS,
             ),
             Quantity(
                 "decoded",
@@ -53,6 +79,7 @@ ACROSS_LAYERS = (
                 unit="share",
                 title="Features decoded",
                 source="Fel et al. 2024",
+                **_FOLDS,
             ),
         ),
     ),
@@ -66,13 +93,21 @@ ACROSS_LAYERS = (
                 "Spearman's rho of K and importance",
                 title="Complexity and importance (\u03c1)",
                 source="Fel et al. 2024; Spearman 1904",
+                **_PLANE,
             ),
-            Quantity("p_value", "permutation p of rho", title="p of rho", source="by definition"),
+            Quantity(
+                "p_value",
+                "permutation p of rho",
+                title="p of rho",
+                source="by definition",
+                **_PLANE,
+            ),
             Quantity(
                 "top_complexity",
                 "mean K of the top tenth by importance less that of all",
                 title="Complexity of important features",
                 source="Fel et al. 2024",
+                **_PLANE,
             ),
             Quantity(
                 "support",
@@ -80,6 +115,7 @@ ACROSS_LAYERS = (
                 unit="share",
                 title="Importance of complex features",
                 source="Fel et al. 2024",
+                **_PLANE,
             ),
         ),
     ),

@@ -29,10 +29,12 @@ from repana.probes._classifiers import (
 from repana.probes._data import Labelled, Rows
 from repana.probes._protocol import chosen, permuted
 from repana.statistics import resampling
+from repana.statistics.intervals import replicates_with
 from repana.statistics.splits import Split
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 FEWEST = 8  # rows of the first block, so that something can be chosen on them
+GROUPS = 20  # of rows, for differences of two runs
 FEW = 4 * FEWEST  # rows below which there is no online code
 
 
@@ -47,6 +49,7 @@ class MDL:
     uniform: float
     entropy: float
     curve: Float[Tensor, "b 2"]
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -101,7 +104,8 @@ def mdl(
     - `compression` = n log2 c/codelength, above 1 where the features say something; at most 1 on labels without
       meaning, but for luck. `compression_entropy` = n H(y)/codelength, H the entropy of the class shares: above 1 only
       where the features say more than the shares do.
-    - `uniform` = n log2 c, `entropy` = n H(y); `curve`: rows known, and bits per row of the next block.
+    - `uniform` = n log2 c, `entropy` = n H(y); `curve`: rows known, and bits per row of the next block; `jackknife`:
+      the three estimates without each of 20 groups of rows, to first order, for `compare`.
 
     `classes` counts those that could have come, by default those that did. `probe`: "linear", "ridge", "lda",
     "nearest_mean", "naive_bayes". Published code adds the first block in bits to sums in nats: random labels then seem
@@ -126,12 +130,13 @@ def mdl(
     uniform = n * math.log2(c)
     share = torch.bincount(codes, minlength=c).double() / n
     entropy = n * float(-(share[share > 0] * share[share > 0].log2()).sum())
-    lengths, curves, variances = [], [], []
+    lengths, curves, variances, excess = [], [], [], torch.zeros(n, dtype=torch.float64)
     for order in range(repeats):
         generator = torch.Generator().manual_seed(seed + order)
         at = torch.randperm(n, generator=generator).to(x.device)
         rows = _online(head_named(probe), x[at], codes[at.cpu()], c, ends, scale)
         blocks = [float(block.sum()) for block in rows]
+        excess[at[ends[0] :].cpu()] += torch.cat([block.double() - block.double().mean() for block in rows])
         lengths.append(ends[0] * math.log2(c) + sum(blocks))
         variances.append(sum(len(block) * float(block.var()) for block in rows if len(block) > 1))
         sizes = np.diff(ends)
@@ -144,6 +149,7 @@ def mdl(
         uniform=uniform,
         entropy=entropy,
         curve=torch.tensor([ends[:-1], np.mean(curves, 0).tolist()], dtype=torch.float64).T,
+        jackknife=_without_rows(excess, length, uniform, entropy, level),
         settings={
             "probe": probe,
             "classes": c,
@@ -392,6 +398,19 @@ def _over_orders(lengths: list[float], variance: float, n: int, level: float) ->
     orders = float(stats.t.ppf(q, k - 1) * np.std(lengths, ddof=1) / math.sqrt(k))
     half = math.hypot(orders, float(stats.norm.ppf(q)) * math.sqrt(variance))
     return Estimate(mean, max(mean - half, 0.0), mean + half, n)
+
+
+def _without_rows(
+    excess: Float[Tensor, " n"], length: Estimate, uniform: float, entropy: float, level: float
+) -> dict[str, Float[Tensor, " g"]]:
+    """The code without groups of rows, by what their bits exceed those of their blocks."""
+    if not (0 < length.low < length.high):
+        return {}
+    group = torch.arange(len(excess)) % GROUPS
+    parts = torch.zeros(GROUPS, dtype=torch.float64).index_add_(0, group, excess)
+    error = (length.high - length.low) / (2 * float(stats.norm.ppf(0.5 + level / 2)) * length.value)
+    found = replicates_with(length.value, parts, error, log=True)
+    return {"codelength": found, "compression": uniform / found, "compression_entropy": entropy / found}
 
 
 def _inverse(total: float, length: Estimate) -> Estimate:

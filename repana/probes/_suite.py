@@ -107,6 +107,7 @@ def probing(
     gained = (linear.log_loss.null - linear.losses)[:, None]
     information = resampling.resampled(gained, linear.targets, rows.split.test_group, level=level, seed=seed)
     selected = len(rows.split.validation)
+    compression, without = _compression(rows, level, seed)
     return Probing(
         linear_probe=accuracy("linear"),
         ridge_probe=accuracy("ridge"),
@@ -119,7 +120,7 @@ def probing(
         usable_information=replace(
             _scores.bits(information), p=linear.log_loss.p, permutations=linear.log_loss.permutations
         ),
-        compression=_compression(rows, level, seed),
+        compression=compression,
         chance=linear.chance,
         memorization=linear.memorization,
         gap=linear.gap,
@@ -130,7 +131,7 @@ def probing(
         counts=torch.bincount(rows.codes.cpu(), minlength=rows.classes),
         classes=tuple(rows.values.tolist()),
         probes=found,
-        jackknife=_without_rows(found, linear),
+        jackknife=_without_rows(found, linear) | without,
         settings={**linear.settings, "probes": list(found)},
     )
 
@@ -150,7 +151,9 @@ def _deleted(rows: Tensor) -> Tensor:
     return without_groups(float(rows.mean()), rows - rows.mean())
 
 
-def _compression(rows: Rows, level: float, seed: int) -> Estimate:
+def _compression(rows: Rows, level: float, seed: int) -> tuple[Estimate, dict[str, Tensor]]:
+    """The compression of the online code, and its values without groups of rows."""
     if rows.n < FEW:
-        return Estimate(NAN, n=rows.n, note=Flag.FEW_SAMPLES.note(f"an online code needs {FEW} rows"))
-    return mdl(rows.x, rows.codes, probe="lda", level=level, seed=seed).compression
+        return Estimate(NAN, n=rows.n, note=Flag.FEW_SAMPLES.note(f"an online code needs {FEW} rows")), {}
+    code = mdl(rows.x, rows.codes, probe="lda", level=level, seed=seed)
+    return code.compression, {name: v for name, v in code.jackknife.items() if name == "compression"}

@@ -1,5 +1,7 @@
 """The table of the probes family: what it measures, in which unit, which way is better, by whose formula."""
 
+from typing import Any
+
 from repana._quantity import Quantity
 from repana._table import Across, Analyzer, Family
 from repana.probes import _across_layers, _findings
@@ -8,6 +10,7 @@ from repana.probes._layer_selection import LayerDifference, best_layer, layer_di
 from repana.probes._suite import probing
 
 _AXES = ("scale", "translation")  # of single features
+_SPLIT: dict[str, Any] = {"invariant": _AXES, "drawn": True, "counts": True}  # of rows split by place
 _RIGID = ("rotation", "scale", "translation")
 
 ANALYZERS = (
@@ -111,9 +114,16 @@ ACROSS_LAYERS = (
         needs=("probing",),
         quantities=(
             Quantity(
-                "chosen_accuracy", "of the layer chosen on validation rows", "higher", "share", source="by definition"
+                "chosen_accuracy",
+                "of the layer chosen on validation rows",
+                "higher",
+                "share",
+                source="by definition",
+                **_SPLIT,
             ),
-            Quantity("oracle_accuracy", "the largest on test rows", "higher", "share", source="by definition"),
+            Quantity(
+                "oracle_accuracy", "the largest on test rows", "higher", "share", source="by definition", **_SPLIT
+            ),
             Quantity(
                 "oracle_bias",
                 "oracle less out-of-draw accuracy",
@@ -121,6 +131,7 @@ ACROSS_LAYERS = (
                 "share",
                 "Bias of the oracle",
                 "Tsamardinos et al. 2018",
+                **_SPLIT,
             ),
         ),
     ),
@@ -130,8 +141,12 @@ ACROSS_LAYERS = (
         result=LayerDifference,
         needs=("layer_choice",),
         quantities=(
-            Quantity("difference", "accuracy less the chosen layer's", "higher", "share", source="by definition"),
-            Quantity("p_adjusted", "exact McNemar p, Holm", title="p (Holm)", source="McNemar 1947; Holm 1979"),
+            Quantity(
+                "difference", "accuracy less the chosen layer's", "higher", "share", source="by definition", **_SPLIT
+            ),
+            Quantity(
+                "p_adjusted", "exact McNemar p, Holm", title="p (Holm)", source="McNemar 1947; Holm 1979", **_SPLIT
+            ),
         ),
     ),
     Across(
@@ -145,12 +160,14 @@ ACROSS_LAYERS = (
                 unit="share",
                 title="Re-initialised network",
                 source="Belinkov 2022",
+                **_SPLIT,
             ),
             Quantity(
                 "random_projection",
                 "linear accuracy, relu(xR + b) of the input",
                 unit="share",
                 source="Saxe et al. 2011",
+                **_SPLIT,
             ),
         ),
     ),

@@ -100,6 +100,18 @@ def without_groups(value: float, influence: Float[Tensor, " n"], groups: int = 2
     return (value - sums / (n - torch.bincount(group))).cpu()
 
 
+def replicates_with(value: float, parts: Float[Tensor, " g"], error: float, *, log: bool) -> Float[Tensor, " g"]:
+    """Jackknife values of a quantity whose error is known otherwise: `parts` are what each group of samples adds to it,
+    up to a factor, and the factor is such that the jackknife's error is `error` (of log value with `log`). Two runs on
+    the same samples have the same groups, so that differences of these values are paired.
+    """
+    g, parts = len(parts), parts.double().cpu()
+    parts = parts - parts.mean()
+    spread = float(parts.std()) * (g - 1) / math.sqrt(g)
+    moved = -parts * (error / spread if spread > 0 else 0.0)
+    return value * moved.exp() if log else value + moved
+
+
 def quantile_of(
     shares: Float[Tensor, " r"], errors: Float[Tensor, " r"], share: float, level: float
 ) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 from .covariance import Covariance as Covariance
 from .discriminant import Discriminant as Discriminant
 from .folds import FoldMoments as FoldMoments
+from .folds import LayerFoldMoments as LayerFoldMoments
 from .moments import Moments as Moments
 from .neighbour_graph import NeighbourGraph as NeighbourGraph
 from .neighbours import Neighbours as Neighbours

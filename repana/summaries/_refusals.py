@@ -14,6 +14,11 @@ def other_width(d: int, bank: int) -> InputError:
     return InputError("RA234", f"`features` has {d} columns and `bank` has {bank}; expected the same layer in both.")
 
 
+def other_layers(mine: list[str], theirs: list[str]) -> InputError:
+    names = sorted({*mine} ^ {*theirs}) or theirs
+    return InputError("RA234", f"sums of two sets of layers do not add; expected the same layers in both: {names[:8]}.")
+
+
 def zero_rows(name: str, count: int, first: int) -> InputError:
     return InputError(
         "RA235",

@@ -6,7 +6,7 @@ and added up in float64. They add: any split of the data gives the same value, a
 the total less that fold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features
+from repana.summaries import _refusals
 from repana.summaries._linalg import full_precision, gram
 
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
@@ -120,6 +121,34 @@ class FoldMoments:
     def without(self, fold: int) -> Normal:
         """The normal equations of all other folds."""
         return self.normal([f for f in range(self.folds) if f != fold])
+
+
+@dataclass(frozen=True)
+class LayerFoldMoments(Mapping[str, FoldMoments]):
+    """Fold moments of every layer, by name in order of depth; those of two shards of the data add."""
+
+    layers: Mapping[str, FoldMoments]
+
+    def __getitem__(self, layer: str) -> FoldMoments:
+        return self.layers[layer]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __add__(self, other: "LayerFoldMoments") -> "LayerFoldMoments":
+        if list(self) != list(other):
+            raise _refusals.other_layers(list(self), list(other))
+        return LayerFoldMoments({layer: m + other[layer] for layer, m in self.items()})
+
+    def __radd__(self, other: int) -> "LayerFoldMoments":
+        return self if other == 0 else NotImplemented
+
+    def __repr__(self) -> str:
+        widths = ", ".join(f"{name} {m.xx.shape[1]}" for name, m in self.items())
+        return f"LayerFoldMoments({len(self)} layers: {widths})"
 
 
 @dataclass(frozen=True)

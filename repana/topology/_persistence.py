@@ -16,6 +16,7 @@ from repana._estimate import NAN, Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana._renamed import renamed
 from repana._typing import FeatureArray
+from repana.statistics.intervals import replicates_with
 from repana.summaries.forest import distances, spanning_edges
 from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
@@ -42,6 +43,7 @@ class H0Separability:
     gap_ratio: Estimate
     deaths: Float[Tensor, " e"] = field(default_factory=lambda: torch.empty(0))
     betti: Float[Tensor, "r 2"] = field(default_factory=lambda: torch.empty(0, 2))
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, statistic: str) -> Estimate:
@@ -64,7 +66,7 @@ def h0_separability(
     - `h0_mean` 1 - mean q; (n - K)/(n - 1) for K collapsed classes. `h0_quantile` 1 - mean min(1, p/p_(99 %)).
     - `clusters` 1 + #{q > tau}; `gap_ratio` p_(n-1)/p_(n-2).
     - `deaths` (n - 1,), of normalised features; `betti` (r, 2): fractions r of the median distance, and the number of
-      components 1 + #{p > r median}.
+      components 1 + #{p > r median}. `jackknife`: each score over the random halves below, for `compare`.
 
     `normalize`: "center+l2" (features less their mean, then of length 1), "l2", "center" or "none". Options of the
     subset: `most` = 2000 samples drawn by `seed`, the same for every layer and checkpoint, as the score grows with n.
@@ -109,7 +111,11 @@ def h0_separability(
         name: _over_halves(value, [h[name] for h in halves], name, n, level, note) for name, value in values.items()
     }
     return H0Separability(
-        **found, deaths=deaths.cpu() * unit, betti=torch.stack([scales, counts.double()], 1), settings=settings
+        **found,
+        deaths=deaths.cpu() * unit,
+        betti=torch.stack([scales, counts.double()], 1),
+        jackknife={name: _deleted(value, [h[name] for h in halves], name) for name, value in values.items()},
+        settings=settings,
     )
 
 
@@ -139,6 +145,15 @@ def _halves(between: Float[Tensor, "m m"], tau: float, seed: int) -> list[dict[s
                               members.to(between.device))  # fmt: skip
     sorted_edges = edges.sort(1).values
     return [statistics(row, tau) for row in sorted_edges if float(row[-1]) > 0]
+
+
+def _deleted(value: float, halves: Sequence[float], name: str) -> Float[Tensor, " g"]:
+    """The spread over halves as that of a jackknife of as many groups, for differences of two runs."""
+    known = torch.tensor(halves, dtype=torch.float64)
+    if len(known) < 2 or not math.isfinite(value) or not bool(known.isfinite().all()):
+        return torch.empty(0, dtype=torch.float64)
+    known = known.log() if name == "gap_ratio" else known
+    return replicates_with(value, -known, float(known.std()), log=name == "gap_ratio")
 
 
 def _over_halves(value: float, halves: Sequence[float], name: str, n: int, level: float, note: str) -> Estimate:

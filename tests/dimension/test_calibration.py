@@ -154,3 +154,33 @@ def test_a_plateau_is_the_longest_flat_run():
     short = dimension_profile(torch.rand(12, 2, generator=torch.Generator().manual_seed(0)))
     assert math.isnan(short.mle.value)
     assert short.decimation.shape == (0, 5)
+
+
+def flat_torus(n: int, d: int, seed: int) -> np.ndarray:
+    angle = np.random.default_rng(seed).uniform(0, 2 * np.pi, (n, d))
+    return np.concatenate([np.sin(angle), np.cos(angle)], 1)
+
+
+def test_closed_sets_are_calibrated_without_a_boundary(monkeypatch):
+    """On flat tori of 5 dimensions balls overshoot, since they correct for a surface that is not there."""
+    monkeypatch.setattr(_calibration, "_SIMULATED", {})
+    monkeypatch.setattr(_calibration, "draws", lambda n: 10)
+    found = {
+        boundary: [
+            two_nn(flat_torus(800, 5, seed), method="ml", calibrate=True, boundary=boundary).calibrated
+            for seed in range(12)
+        ]
+        for boundary in (True, False)
+    }
+    means = {boundary: np.mean([e.value for e in estimates]) for boundary, estimates in found.items()}
+    assert means[True] > 5.4
+    assert means[False] == pytest.approx(5, rel=0.03)
+    assert sum(e.low <= 5 <= e.high for e in found[False]) >= 10
+
+
+@pytest.mark.parametrize("d", [2, 10])
+def test_tori_are_tori(d):
+    """Every pair of coordinates lies on its unit circle, and no angle is preferred."""
+    x = _calibration.torus(4000, d, 0)
+    assert torch.allclose(x[:, :d].square() + x[:, d:].square(), torch.ones(4000, d), atol=1e-5)
+    assert float(x.mean(0).abs().max()) < 0.06

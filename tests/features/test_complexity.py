@@ -182,6 +182,21 @@ def test_a_stream_gives_what_the_rows_give():
     assert bool(found.noise_floor.value != found.noise_floor.value)
 
 
+def test_sums_of_two_shards_add():
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(10, 6), torch.nn.ReLU(), torch.nn.Linear(6, 4)).double()
+    x = torch.randn(200, 10, dtype=torch.float64)
+    first, second = (fold_moments(net, part, part[:, :3], ["0", "1"]) for part in x.split(120))
+    both = sum([first, second])
+    assert list(both) == ["0", "1"]
+    hidden = net[0](x).detach()
+    centred = hidden - hidden.mean(0)
+    torch.testing.assert_close(both["0"].normal().gram, centred.T @ centred, rtol=1e-9, atol=1e-9)
+    assert repr(both) == "LayerFoldMoments(2 layers: 0 6, 1 6)"
+    with pytest.raises(InputError, match=r"RA234: .* expected the same layers in both: \['1'\]"):
+        first + fold_moments(net, x, x[:, :3], ["0"])
+
+
 def test_a_stream_of_codes_and_of_groups():
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))

@@ -214,6 +214,46 @@ def test_equal_features_differ_by_nothing_and_others_do_not_seem_to():
     assert spectrum.high - spectrum.low < 0.2 * (wide.high - wide.low)
 
 
+def test_every_quantity_of_equal_networks_differs_by_nothing():
+    x, y = tensors(240, 0)
+    layers = {"a": x, "b": (x @ torch.randn(8, 6)).relu()}
+    runs = [profile(layers, y, run=run, permutations=20, bootstrap=20) for run in ("one", "two")]
+    found = compare(repana.concat(runs)).differences
+    assert len(found) > 130
+    assert [d for d in found if d.value == d.value and (d.value, d.low, d.high) != (0, 0, 0)] == []
+    assert {d.quantity.partition(".")[0] for d in found if d.paired} >= {"dimension", "topology", "complexity"}
+
+
+@pytest.fixture(scope="module")
+def near():
+    """Two networks that differ by a little noise."""
+    x, y = tensors(400, 0)
+    generator = torch.Generator().manual_seed(1)
+    runs, weights = [], torch.randn(8, 6, generator=generator)
+    for run, noise in (("one", 0.0), ("two", 0.02)):
+        moved = x + noise * torch.randn(400, 8, generator=generator)
+        layers = {"a": moved[:, :5], "b": moved @ weights}
+        runs.append(profile(layers, y, run=run, permutations=0, bootstrap=20))
+    return repana.concat(runs)
+
+
+@pytest.mark.parametrize(
+    "quantity", ["dimension.two_nn_ml", "dimension.two_nn_calibrated", "dimension.mle", "dimension.gride_8",
+                 "topology.h0_entropy", "probing.compression", "complexity.mean_complexity", "layer_readings.readable"],
+)  # fmt: skip
+def test_what_changes_little_has_a_short_paired_interval(quantity, near):
+    """The interval of a difference is shorter than that of either network."""
+    found = [d for d in compare(near).differences if d.quantity == quantity]
+    found = [d for d in found if quantity != "layer_readings.readable" or d.layer == "a"]  # b gives its own units
+    assert found
+    for d in found:
+        rows = near.select(quantity, run="one")
+        own = next(r for r in rows if r.layer == d.layer)
+        assert d.paired
+        assert d.low <= d.value <= d.high
+        assert 0 < d.high - d.low < 0.8 * (own.high - own.low), d.layer
+
+
 def tensors(n: int, seed: int):
     generator = torch.Generator().manual_seed(seed)
     y = torch.arange(n) % 4
