@@ -8,7 +8,7 @@ import torch
 
 from repana import NeighbourGraph, gride, mada, mind_ml, mle, mom, tle, two_nn
 from repana.dimension._angles import on_ball
-from repana.dimension._calibration import DIMENSIONS, SEED, SIZES, TABLE, ball, draws, named
+from repana.dimension._calibration import DIMENSIONS, SEED, SIZES, TABLE, ball, curve_name, draws
 
 DANCO = 10
 MLE = {"average": "inverse", "normalizer": "k-1"}
@@ -33,7 +33,7 @@ def statistics(n: int, d: int, seed: int) -> dict[str, list[float]]:
     found = {}
     for function, options in ESTIMATORS:
         enough = max(options.get(name, 0) for name in ("k", "n2")) <= cloud.neighbours.k
-        found[named(function, options)] = [math.log(function(cloud, **options).value) if enough else math.nan]
+        found[curve_name(function, options)] = [math.log(function(cloud, **options).value) if enough else math.nan]
     found[f"danco k={DANCO}"] = on_ball(cloud, DANCO)
     return found
 

@@ -15,8 +15,8 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
 from repana.dimension import _refusals
-from repana.dimension._calibration import DIMENSIONS, beside, curve, said
-from repana.dimension._terms import GROUPS, averaged, dealt, graph_error, origin, usable
+from repana.dimension._calibration import DIMENSIONS, curve, with_calibrated, with_lower_bound_note
+from repana.dimension._terms import GROUPS, averaged, graph_error, jackknife_groups, sampling_note, usable
 from repana.statistics.intervals import from_error, from_jackknife
 from repana.summaries._linalg import power_of_two
 from repana.summaries.neighbour_graph import NeighbourGraph
@@ -75,7 +75,7 @@ def mind_ml(
     2
     """
     if calibrate:
-        return beside(mind_ml, graph, boundary=boundary, level=level, k=k, integer=bool(integer))
+        return with_calibrated(mind_ml, graph, boundary=boundary, level=level, k=k, integer=bool(integer))
     _refusals.neighbours_between(k, k + 1, 2, graph.n - 1)
     r, keep, note = usable(graph, k + 1)
     if r is None:
@@ -90,7 +90,7 @@ def mind_ml(
         below = float(max(1, math.floor(d)))
         whole = max((below, below + 1), key=lambda m: _log_likelihood(m, rho, k))
         found = Estimate(whole, min(found.low, whole), max(found.high, whole), found.n, note)
-    return said(found, mind_ml, k=k, integer=bool(integer))
+    return with_lower_bound_note(found, mind_ml, k=k, integer=bool(integer))
 
 
 def _log_likelihood(d: float, rho: Float[Tensor, " n"], k: int) -> float:
@@ -98,17 +98,17 @@ def _log_likelihood(d: float, rho: Float[Tensor, " n"], k: int) -> float:
     return len(rho) * math.log(k * d) + float(((d - 1) * log + (k - 1) * torch.log(-torch.expm1(d * log))).sum())
 
 
-def _around(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Tensor, "b k d"]]:
+def _offsets_to_neighbours(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Iterator[Float[Tensor, "b k d"]]:
     """The k neighbours of samples less the sample, in float64, blocks at a time."""
     x = graph.features
     assert x is not None
     scale = power_of_two(x)
-    for part in keep.split(_together(graph, k)):
+    for part in keep.split(_block_size(graph, k)):
         near = x[graph.neighbours.indices[part, :k]].double()
         yield near.sub_(x[part][:, None]) / scale
 
 
-def _together(graph: NeighbourGraph, k: int) -> int:
+def _block_size(graph: NeighbourGraph, k: int) -> int:
     """How many neighbourhoods are taken at a time."""
     return max(1, BLOCK // (k * (k + graph.neighbours.d) * 8))
 
@@ -145,16 +145,18 @@ def abid(
     r, keep, note = usable(graph, k)
     if r is None:
         return Estimate(NAN, n=graph.n, note=note)
-    group = dealt(graph.n, r)
+    group = jackknife_groups(graph.n, r)
     near = graph.neighbours.indices[keep, :k]
-    parts = zip(_around(graph, keep, k), group[near].split(_together(graph, k)))
+    parts = zip(_offsets_to_neighbours(graph, keep, k), group[near].split(_block_size(graph, k)))
     squares, count = (torch.cat(found) for found in zip(*(_squares(_cosines(x), g) for x, g in parts)))
     s = squares / count**2 if diagonal else (squares - count) / (count * (count - 1))
     if float(s[:, 0].sum()) <= 0:
         return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all directions are at right angles")))
     values = [averaged(s[:, 0], 1, average)[0]]
     values += [averaged(s[group[keep] != g, g + 1], 1, average)[0] for g in range(GROUPS)]
-    return said(from_jackknife(values[0], values[1:], n=len(s), level=level, note=note, corrected=False))
+    return with_lower_bound_note(
+        from_jackknife(values[0], values[1:], n=len(s), level=level, note=note, corrected=False)
+    )
 
 
 def _squares(
@@ -201,18 +203,18 @@ def tle(
     2
     """
     if calibrate:
-        return beside(tle, graph, boundary=boundary, level=level, k=k, average=average)
+        return with_calibrated(tle, graph, boundary=boundary, level=level, k=k, average=average)
     _check.choice(average, "average", AVERAGES)
     _refusals.neighbours_between(k, k, 3, graph.n - 1)
     r, keep, note = usable(graph, k)
     if r is None:
         return Estimate(NAN, n=graph.n, note=note)
-    s = torch.cat([_tight(near) for near in _around(graph, keep, k)])
+    s = torch.cat([_tight(near) for near in _offsets_to_neighbours(graph, keep, k)])
     if not float(s.sum()) > 0:
         return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return said(from_error(d, error, n=len(s), level=level, note=note), tle, k=k, average=average)
+    return with_lower_bound_note(from_error(d, error, n=len(s), level=level, note=note), tle, k=k, average=average)
 
 
 def _tight(near: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
@@ -284,10 +286,16 @@ def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: f
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
     e = from_error(d, graph_error(influence, graph, keep, k + 1, d), n=len(r), level=level)
-    return Estimate(value, min(e.low, value), max(e.high, value), len(r), noted(origin(graph), end, _far(psi[:, 2])))
+    return Estimate(
+        value,
+        min(e.low, value),
+        max(e.high, value),
+        len(r),
+        noted(sampling_note(graph), end, _far_samples_note(psi[:, 2])),
+    )
 
 
-def _far(moves: Float[Tensor, " m"]) -> str:
+def _far_samples_note(moves: Float[Tensor, " m"]) -> str:
     """A note on samples that move the mean concentration by more than its error, as one does that lies far from all
     others: its neighbours lie in one direction, and their concentration has no bound."""
     moves = moves - moves.median()
@@ -313,7 +321,7 @@ def _concentration(
     d, psi = _likeliest(r[:, 0] / r[:, k], k)
     pairs = torch.ones(k, k, dtype=torch.bool, device=r.device).triu(1)
     places = []
-    for near in _around(graph, keep, k):
+    for near in _offsets_to_neighbours(graph, keep, k):
         cosine = _cosines(near)[:, pairs]
         c, s = cosine.mean(1), (1 - cosine.square()).sqrt().mean(1)
         eta = torch.hypot(c, s)

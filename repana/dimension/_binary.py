@@ -68,7 +68,7 @@ def binary_dimension(
         return Estimate(
             NAN, n=n, note=Flag.FEW_SAMPLES.note(f"fewer than {LEAST} distances below the quantile {quantile:g}")
         )
-    within = _inside(x > threshold)
+    within = _pairs_inside_groups(x > threshold)
     found = [_smallest_divergence(total - counts[g] + within[g], quantile, width) for g in range(GROUPS)]
     e = from_jackknife(value, [one or NAN for one in found], n=n, level=level, corrected=False)
     cut = [one for step in (-1, 1) if (one := _smallest_divergence(total, quantile, width, step)) is not None]
@@ -102,7 +102,7 @@ def _counts(bits: Tensor) -> Float[Tensor, "20 w"]:
     return found
 
 
-def _inside(bits: Tensor) -> Float[Tensor, "20 w"]:
+def _pairs_inside_groups(bits: Tensor) -> Float[Tensor, "20 w"]:
     """For every group, the pairs inside it at each distance, which its loss takes away once and not twice."""
     signs = bits.float() * 2 - 1
     n, width = signs.shape

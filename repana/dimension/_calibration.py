@@ -123,12 +123,12 @@ def _shipped() -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
         return {key[:-5]: (stored[key], stored[f"{key[:-5]}.error"]) for key in stored if key.endswith(".mean")}
 
 
-def named(function: Callable[..., Estimate], options: Mapping[str, Any]) -> str:
+def curve_name(function: Callable[..., Estimate], options: Mapping[str, Any]) -> str:
     """The name of a curve: the estimator with what changes its value."""
     return function.__name__ + "".join(f" {name}={value}" for name, value in sorted(options.items()))
 
 
-def beside(
+def with_calibrated(
     function: Callable[..., Estimate],
     graph: NeighbourGraph,
     *,
@@ -147,7 +147,7 @@ def beside(
     if not raw.value > 0:
         return replace(raw, calibrated=Estimate(NAN, n=raw.n, note=Flag.MISSING_INPUT.note("no estimate to calibrate")))
     k = NeighbourGraph.needed(options)
-    found = curve(named(function, options), statistics, k, raw.n, boundary=bool(boundary))
+    found = curve(curve_name(function, options), statistics, k, raw.n, boundary=bool(boundary))
     return replace(raw, calibrated=_inverted(raw, found, level, "balls" if boundary else "flat tori"))
 
 
@@ -177,14 +177,16 @@ def _inverted(raw: Estimate, found: Curve, level: float, shapes: str) -> Estimat
     return Estimate(dimension(raw.value), low, high, raw.n, far)
 
 
-def said(estimate: Estimate, function: Callable[..., Estimate] | None = None, **options: Any) -> Estimate:
+def with_lower_bound_note(
+    estimate: Estimate, function: Callable[..., Estimate] | None = None, **options: Any
+) -> Estimate:
     """With the warning that it falls short, where a ball of a higher dimension gives it from as many samples.
 
     By the estimator's own curve where that is shipped, else by that of TwoNN, which falls short the least.
     """
     if not estimate.value > 0 or estimate.n < SIZES[0]:
         return estimate
-    own = "" if function is None else named(function, options)
+    own = "" if function is None else curve_name(function, options)
     found = _interpolated(*_shipped()[own if own in _shipped() else TWO_NN], estimate.n)
     log, at = found.mean[:, 0], np.log(DIMENSIONS)
     x = math.log(estimate.value)

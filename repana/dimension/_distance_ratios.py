@@ -17,7 +17,7 @@ from repana import _check
 from repana._estimate import Estimate, Flag, noted
 from repana._reads import reads
 from repana.dimension import _refusals
-from repana.dimension._calibration import beside, said
+from repana.dimension._calibration import with_calibrated, with_lower_bound_note
 from repana.dimension._terms import FEWEST, Influences, averaged, log_ratios, usable
 from repana.summaries.neighbour_graph import NeighbourGraph
 
@@ -82,10 +82,12 @@ def two_nn(
     discard = (0.1 if method == "linear" else 0.0) if discard is None else discard
     _check.in_range(discard, "discard", 0.0, 0.999)
     if calibrate:
-        return beside(two_nn, graph, boundary=boundary, error=error, level=level, method=method, discard=float(discard))
+        return with_calibrated(
+            two_nn, graph, boundary=boundary, error=error, level=level, method=method, discard=float(discard)
+        )
     if method == "bayes":
         return _bayes(graph, level)
-    return said(two_nn_influences(graph, method, float(discard)).estimate(graph, level, error))
+    return with_lower_bound_note(two_nn_influences(graph, method, float(discard)).estimate(graph, level, error))
 
 
 def _log_mu(
@@ -135,7 +137,7 @@ def _bayes(graph: NeighbourGraph, level: float) -> Estimate:
         return lacking.estimate(graph, level)
     shape, rate = PRIOR[0] + len(log), PRIOR[1] + float(log.sum())
     low, high = (float(stats.gamma.ppf(0.5 + side * level / 2, shape, scale=1 / rate)) for side in (-1, 1))
-    return said(Estimate(shape / rate, low, high, len(log), note))
+    return with_lower_bound_note(Estimate(shape / rate, low, high, len(log), note))
 
 
 def _linear(log: Float[Tensor, " n"], discard: float) -> tuple[float, Float[Tensor, " n"]]:
@@ -207,12 +209,12 @@ def mle(
     _check.choice(error, "error", ERRORS)
     last = k if k_max is None else k_max
     if calibrate:
-        return beside(
+        return with_calibrated(
             mle, graph, boundary=boundary, error=error, level=level, k=k, k_max=last, average=average,
             normalizer=normalizer,
         )  # fmt: skip
     shape = {"k": k, "k_max": last, "average": average, "normalizer": normalizer}
-    return said(mle_influences(graph, **shape).estimate(graph, level, error), mle, **shape)
+    return with_lower_bound_note(mle_influences(graph, **shape).estimate(graph, level, error), mle, **shape)
 
 
 def mle_influences(graph: NeighbourGraph, *, k: int, k_max: int, average: str, normalizer: str) -> Influences:
@@ -266,9 +268,9 @@ def gride(
     _check.choice(error, "error", ERRORS)
     second = 2 * n1 if n2 is None else n2
     if calibrate:
-        return beside(gride, graph, boundary=boundary, error=error, level=level, n1=n1, n2=second)
+        return with_calibrated(gride, graph, boundary=boundary, error=error, level=level, n1=n1, n2=second)
     found = gride_influences(graph, n1=n1, n2=second)
-    return said(found.estimate(graph, level, error), gride, n1=n1, n2=second)
+    return with_lower_bound_note(found.estimate(graph, level, error), gride, n1=n1, n2=second)
 
 
 def gride_influences(graph: NeighbourGraph, *, n1: int, n2: int) -> Influences:

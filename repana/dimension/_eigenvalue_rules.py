@@ -64,7 +64,7 @@ def _surplus(
         pieces = torch.stack([_stick(min(a, b), values.shape[1]) for a, b in kinds.tolist()])
         return values / total - pieces.to(values)[which]
     edges = values.new_tensor([_edge(a, b, rule) for a, b in kinds.tolist()])
-    return values - edges[which][:, None] * _middle(values)
+    return values - edges[which][:, None] * _median_of_positive(values)
 
 
 def _stick(m: int, width: int) -> Float[Tensor, " width"]:
@@ -73,7 +73,7 @@ def _stick(m: int, width: int) -> Float[Tensor, " width"]:
     return torch.nn.functional.pad(pieces, (0, max(0, width - m)))[:width]
 
 
-def _middle(values: Float[Tensor, "b m"]) -> Float[Tensor, "b 1"]:
+def _median_of_positive(values: Float[Tensor, "b m"]) -> Float[Tensor, "b 1"]:
     """The median of the positive eigenvalues."""
     rank = (values > 0).sum(1, keepdim=True)
     at = torch.stack([(rank - 1) // 2, rank // 2], 2)[:, 0].clamp(0, values.shape[1] - 1)

@@ -53,22 +53,22 @@ def dimension_estimators(graph: NeighbourGraph, *, level: float = 0.95) -> Dimen
     """
     k = min(SHARED, graph.neighbours.k)
 
-    def one(function: Callable[..., Estimate], **options: Any) -> Estimate:
+    def estimated(function: Callable[..., Estimate], **options: Any) -> Estimate:
         try:
             return function(graph, level=level, **options)
         except InputError as error:
             return Estimate(NAN, n=graph.n, note=str(error))
 
     return DimensionEstimators(
-        mind_ml=one(mind_ml),
-        tle=one(tle),
-        danco=one(danco),
-        abid=one(abid, k=k),
-        ess=one(ess, k=k),
-        local_pca=one(local_pca, k=k),
-        mom=one(mom, k=k),
-        mada=one(mada),
-        correlation=one(correlation_dimension),
-        ph=one(ph_dimension),
+        mind_ml=estimated(mind_ml),
+        tle=estimated(tle),
+        danco=estimated(danco),
+        abid=estimated(abid, k=k),
+        ess=estimated(ess, k=k),
+        local_pca=estimated(local_pca, k=k),
+        mom=estimated(mom, k=k),
+        mada=estimated(mada),
+        correlation=estimated(correlation_dimension),
+        ph=estimated(ph_dimension),
         settings={"k": k, "samples": graph.n, "duplicates": graph.duplicates, "level": level},
     )

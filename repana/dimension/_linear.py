@@ -13,7 +13,7 @@ from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
 from repana.dimension import _refusals
 from repana.dimension._eigenvalue_rules import MOSTLY_SIGNAL, NOISE, RULES, ranked, retained
-from repana.dimension._terms import FEWEST, GROUPS, dealt, origin, spread_over
+from repana.dimension._terms import FEWEST, GROUPS, jackknife_groups, sampling_note, spread_over
 from repana.statistics.intervals import from_error, from_jackknife
 from repana.summaries._linalg import power_of_two
 from repana.summaries.covariance import Covariance
@@ -105,7 +105,7 @@ def local_pca(
         raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
     chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
-    group = dealt(graph.n, chosen)
+    group = jackknife_groups(graph.n, chosen)
     local, bare = _kept(graph, chosen, k, rule, share)
     known = local.isfinite()
     found = int(known.sum())
@@ -118,7 +118,7 @@ def local_pca(
     for g in range(GROUPS):
         left = fewer[group[fewer] != g]
         deleted.append(value / base * float(_kept(graph, left, k, rule, share, gone=group == g)[0].nanmean()))
-    note = noted(origin(graph), *_about(value, float(bare[known].double().mean()), k, graph.neighbours.d, rule))
+    note = noted(sampling_note(graph), *_about(value, float(bare[known].double().mean()), k, graph.neighbours.d, rule))
     return from_jackknife(value, deleted, n=found, level=level, note=note, corrected=False)
 
 

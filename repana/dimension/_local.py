@@ -11,15 +11,15 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
 from repana.dimension import _refusals
-from repana.dimension._calibration import beside, said
+from repana.dimension._calibration import with_calibrated, with_lower_bound_note
 from repana.dimension._terms import (
     FEWEST,
     GROUPS,
     averaged,
-    dealt,
     graph_error,
+    jackknife_groups,
     log_ratios,
-    origin,
+    sampling_note,
     spread_over,
     usable,
 )
@@ -64,7 +64,7 @@ def mom(
     """
     _check.choice(average, "average", ("inverse", "mean"))
     if calibrate:
-        return beside(mom, graph, boundary=boundary, level=level, k=k, average=average)
+        return with_calibrated(mom, graph, boundary=boundary, level=level, k=k, average=average)
     _refusals.neighbours_between(k, k, 2, graph.n - 1)
     r, keep, note = usable(graph, k)
     if r is None:
@@ -75,7 +75,7 @@ def mom(
         return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return said(from_error(d, error, n=len(r), level=level, note=note), mom, k=k, average=average)
+    return with_lower_bound_note(from_error(d, error, n=len(r), level=level, note=note), mom, k=k, average=average)
 
 
 @reads
@@ -107,7 +107,7 @@ def mada(
     """
     _check.choice(average, "average", ("inverse", "mean", "median"))
     if calibrate:
-        return beside(mada, graph, boundary=boundary, level=level, k=k, average=average)
+        return with_calibrated(mada, graph, boundary=boundary, level=level, k=k, average=average)
     _refusals.neighbours_between(k, k, 2, graph.n - 1)
     r, keep, note = usable(graph, k)
     if r is None:
@@ -117,7 +117,7 @@ def mada(
         return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return said(from_error(d, error, n=len(r), level=level, note=note), mada, k=k, average=average)
+    return with_lower_bound_note(from_error(d, error, n=len(r), level=level, note=note), mada, k=k, average=average)
 
 
 @reads
@@ -149,13 +149,13 @@ def correlation_dimension(graph: NeighbourGraph, *, k1: int = 10, k2: int = 20, 
     a, b = (float(np.median(every[:, k - 1].cpu().numpy())) for k in (k1, k2))
     if not a < b:
         return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("both radii are equal")))
-    inner, outer = (_within(graph, radius) for radius in (a, b))
+    inner, outer = (_neighbours_within(graph, radius) for radius in (a, b))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
     psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / graph.n
-    return said(from_error(d, float(psi.square().sum().sqrt()), n=graph.n, level=level, note=note))
+    return with_lower_bound_note(from_error(d, float(psi.square().sum().sqrt()), n=graph.n, level=level, note=note))
 
 
-def _within(graph: NeighbourGraph, radius: float) -> Float[Tensor, " n"]:
+def _neighbours_within(graph: NeighbourGraph, radius: float) -> Float[Tensor, " n"]:
     """How many others each sample has nearer than the radius."""
     r, x = graph.neighbours.distances, graph.features
     counts, k = (r < radius).sum(1).double(), r.shape[1]
@@ -200,7 +200,7 @@ def ess(
         raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
     chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
-    group = dealt(graph.n, chosen)
+    group = jackknife_groups(graph.n, chosen)
     places, block = graph.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
     local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
     known = local.isfinite()
@@ -217,7 +217,7 @@ def ess(
     without = torch.cat(shares, 1)
     base = float(local[few].mean())
     deleted = [value / base * float(without[g, group[fewer] != g].nanmean()) for g in range(GROUPS)]
-    return from_jackknife(value, deleted, n=found, level=level, note=origin(graph), corrected=False)
+    return from_jackknife(value, deleted, n=found, level=level, note=sampling_note(graph), corrected=False)
 
 
 def _gram(points: Float[Tensor, "b k d"]) -> Float[Tensor, "b k k"]:

@@ -13,8 +13,8 @@ from repana import _check
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._reads import reads
 from repana.dimension import _refusals
-from repana.dimension._calibration import said
-from repana.dimension._terms import origin
+from repana.dimension._calibration import with_lower_bound_note
+from repana.dimension._terms import sampling_note
 from repana.statistics.intervals import from_error
 from repana.summaries._linalg import power_of_two
 from repana.summaries.forest import distances, spanning_edges
@@ -99,7 +99,9 @@ def ph_dimensions(
     slopes = grown([graph.features], [plan], alphas, seed)[0]
     return PHDimensions(
         {
-            alpha: said(from_slopes(slopes[:, a].tolist(), alpha, n=graph.n, level=level, note=origin(graph)))
+            alpha: with_lower_bound_note(
+                from_slopes(slopes[:, a].tolist(), alpha, n=graph.n, level=level, note=sampling_note(graph))
+            )
             for a, alpha in enumerate(alphas)
         }
     )
@@ -156,7 +158,7 @@ def grown(
         between.append(distances(x[pool.to(device)].double() / power_of_two(x)))
         drawn = _subsets(plan, longest, generator)
         group = torch.randperm(plan.pool, generator=generator) % GROUPS
-        kinds = torch.cat([drawn, *(_without(drawn, group == g) for g in range(GROUPS))])
+        kinds = torch.cat([drawn, *(_without_samples(drawn, group == g) for g in range(GROUPS))])
         members.append(kinds)
         owner.append(torch.full((len(kinds),), i))
     edges, real = spanning_edges(between, torch.cat(owner).to(device), torch.cat(members).to(device))
@@ -179,7 +181,7 @@ def _subsets(plan: Forest, longest: int, generator: torch.Generator) -> Int[Tens
     return torch.stack(rows)
 
 
-def _without(members: Int[Tensor, "b s"], gone: Bool[Tensor, " m"]) -> Int[Tensor, "b s"]:
+def _without_samples(members: Int[Tensor, "b s"], gone: Bool[Tensor, " m"]) -> Int[Tensor, "b s"]:
     """The subsets without some samples, those that stay first."""
     left = torch.where(gone[members.clamp_min(0)], -1, members)
     return left.gather(1, torch.argsort((left < 0).int(), dim=1, stable=True))

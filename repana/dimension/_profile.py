@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._reads import reads
-from repana.dimension._calibration import said
+from repana.dimension._calibration import with_lower_bound_note
 from repana.dimension._distance_ratios import (
     gride,
     gride_influences,
@@ -102,7 +102,7 @@ def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> Dimensio
     found = dict.fromkeys(("two_nn", "two_nn_ml", *curves), short)
     for name, each in influences.items():
         function, options = curves.get(name, (None, {}))
-        found[name] = said(each.estimate(graph, level), function, **options)
+        found[name] = with_lower_bound_note(each.estimate(graph, level), function, **options)
     calibrated = (two_nn(graph, method="ml", calibrate=True, level=level) if widest >= 2 else short).calibrated or short
     r = graph.neighbours.distances
     grides = {n1: found[f"gride_{n1}"] for n1 in GRIDE}

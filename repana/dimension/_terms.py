@@ -34,15 +34,15 @@ def usable(graph: NeighbourGraph, k: int) -> tuple[Float[Tensor, "m k"] | None, 
         return (
             None,
             keep,
-            noted(origin(graph), Flag.FEW_SAMPLES.note(f"{len(keep)} usable samples; {FEWEST} are needed")),
+            noted(sampling_note(graph), Flag.FEW_SAMPLES.note(f"{len(keep)} usable samples; {FEWEST} are needed")),
         )
     r = r[keep]
     ties = int((r[:, 0] == r[:, 1]).sum()) if k > 1 else 0
     many = Flag.TIES.note(f"{ties} ties of the two nearest: quantised features?") if ties > TIES * len(r) else ""
-    return r, keep, noted(origin(graph), many)
+    return r, keep, noted(sampling_note(graph), many)
 
 
-def origin(graph: NeighbourGraph) -> str:
+def sampling_note(graph: NeighbourGraph) -> str:
     """What became of duplicates, and of samples beyond those that are searched."""
     kept = bool((graph.neighbours.distances[:, 0] == 0).any())
     repeated = (
@@ -87,7 +87,7 @@ def spread_over(rows: Int[Tensor, " m"], most: int) -> Int[Tensor, " p"]:
     return rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long().to(rows.device)]
 
 
-def dealt(n: int, like: Tensor) -> Int[Tensor, " n"]:
+def jackknife_groups(n: int, like: Tensor) -> Int[Tensor, " n"]:
     """The group of the jackknife that every sample of a graph is in, drawn once and for all."""
     return (torch.randperm(n, generator=torch.Generator().manual_seed(0)) % GROUPS).to(like.device)
 

@@ -16,7 +16,7 @@ from repana._measure import parameters_of
 from repana._reads import checked
 from repana._typing import Array
 from repana.dimension import _refusals
-from repana.dimension._calibration import said
+from repana.dimension._calibration import with_lower_bound_note
 from repana.dimension._distance_ratios import mle, two_nn
 from repana.dimension._ph_dimension import FEWEST, Forest, forest, from_slopes, grown, ph_dimension
 from repana.summaries.neighbour_graph import NeighbourGraph, distinct
@@ -150,7 +150,7 @@ def text_dimension(
     _check.choice(method, "method", METHODS)
     _check.level_of(level)
     options = checked(options)
-    _known(method, options)
+    _refuse_unknown_options(method, options)
     recorded = isinstance(activations, Activations)
     layered: Mapping[str, Any] = activations if isinstance(activations, Mapping) else {"features": activations}
     given = activations.sample if recorded and sample is None else sample
@@ -171,14 +171,18 @@ def text_dimension(
         if len(x) != len(number):
             raise _check.lengths_differ([len(x), len(number)])
         clouds = (x[r.to(x.device)] for r in rows)
-        grow = _by_trees(clouds, seed, level, **options) if method == "ph" else _each(clouds, method, level, options)
+        grow = (
+            _by_trees(clouds, seed, level, **options)
+            if method == "ph"
+            else _dimension_of_each(clouds, method, level, options)
+        )
         found[layer] = tuple(grow)
     settings = {"method": method, "seed": seed, "level": level, **options}
     called = [names[i] for i in texts.tolist()] if names else texts.tolist()
     return TextDimension(found, tuple(called), tuple(counts.tolist()), one, settings)
 
 
-def _known(method: str, options: Mapping[str, Any]) -> None:
+def _refuse_unknown_options(method: str, options: Mapping[str, Any]) -> None:
     """Refuse options that the estimator does not have."""
     own = set(parameters_of({"ph": ph_dimension, "mle": mle, "two_nn": two_nn}[method]))
     own -= {"graph", "seed", "level", "calibrate", "boundary"}
@@ -186,7 +190,9 @@ def _known(method: str, options: Mapping[str, Any]) -> None:
         raise _check.unknown_options(f"the method {method!r}", sorted(options.keys() - own), sorted(own))
 
 
-def _each(clouds: Iterator[Tensor], method: str, level: float, options: Mapping[str, Any]) -> Iterator[Estimate]:
+def _dimension_of_each(
+    clouds: Iterator[Tensor], method: str, level: float, options: Mapping[str, Any]
+) -> Iterator[Estimate]:
     """One text after the other by an estimator from neighbours."""
     function = {"mle": mle, "two_nn": two_nn}[method]
     needed = NeighbourGraph.needed({"k": 20, **options}) if method == "mle" else 2
@@ -228,4 +234,6 @@ def _felled(
         if plan is None:
             yield Estimate(NAN, n=len(x), note=Flag.FEW_SAMPLES.note(f"{len(x)} tokens; {needed} are needed"))
         else:
-            yield said(from_slopes(next(slopes)[:, 0].tolist(), alpha, n=len(x), level=level, note=note))
+            yield with_lower_bound_note(
+                from_slopes(next(slopes)[:, 0].tolist(), alpha, n=len(x), level=level, note=note)
+            )
