@@ -167,7 +167,7 @@ def _difference(report: Report, x: Row, y: Row, equal: Callable[[str, str], bool
     value = y.value - x.value
     low = high = NAN
     paired, levels = _paired(report, x, y), (report.level(x.run), report.level(y.run))
-    if paired is None and value == 0 and equal(_whole(report, x), _whole(report, y)):
+    if paired is None and value == 0 and equal(_arrays_prefix(report, x), _arrays_prefix(report, y)):
         paired = (0.0, 0.0)
     if paired is not None:
         low, high = paired
@@ -219,7 +219,7 @@ def _paired(report: Report, x: Row, y: Row) -> tuple[float, float] | None:
 
 def _same_features(report: Report, x: Row, y: Row, kind: str) -> bool:
     """Whether every replicate of the analyzer is the same in both runs."""
-    starts = [f"{_at(report, row)}{row.analyzer}.{kind}." for row in (x, y)]
+    starts = [f"{_layer_prefix(report, row)}{row.analyzer}.{kind}." for row in (x, y)]
     names = [{k.removeprefix(start) for k in report.arrays if k.startswith(start)} for start in starts]
     shared = names[0] & names[1]
     return all(np.array_equal(*(report.arrays[start + k] for start in starts), equal_nan=True) for k in shared)
@@ -232,16 +232,16 @@ def _equal_layers(report: Report, mine: str, theirs: str) -> bool:
     return fine and left.keys() == right.keys() and all(np.array_equal(left[k], right[k], equal_nan=True) for k in left)
 
 
-def _whole(report: Report, row: Row) -> str:
+def _arrays_prefix(report: Report, row: Row) -> str:
     """Where the arrays of a row's layer are, or of a row of the whole network those of all layers."""
-    return _at(report, row) if row.layer else _at(report, row).removesuffix("/")
+    return _layer_prefix(report, row) if row.layer else _layer_prefix(report, row).removesuffix("/")
 
 
 def _replicates(report: Report, name: str, row: Row) -> np.ndarray | None:
-    return report.arrays.get(_at(report, row) + name)
+    return report.arrays.get(_layer_prefix(report, row) + name)
 
 
-def _at(report: Report, row: Row) -> str:
+def _layer_prefix(report: Report, row: Row) -> str:
     """Where the arrays of a row's layer are."""
     start = f"{row.run}/{row.split}" if "runs" in report.provenance else row.split
     return f"{start}/{row.layer}/"

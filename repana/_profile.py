@@ -135,7 +135,7 @@ def profile(
         },
         "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
         "analyzers": selection.names,
-        "arguments": {**_arguments(layers, analyzers), **settings, **_shown(recording)},
+        "arguments": {**_arguments(layers, analyzers), **settings, **_recording_settings(recording)},
         "settings": measured.settings,
         "classes": measured.classes,
         "quantities": {**measured.quantities, **described(found)},
@@ -199,7 +199,7 @@ def _arguments(layers: Any, analyzers: Any) -> dict[str, Any]:
     }
 
 
-def _shown(recording: Mapping[str, Any]) -> dict[str, Any]:
+def _recording_settings(recording: Mapping[str, Any]) -> dict[str, Any]:
     kept = (str, int, float, bool)
     return {k: v if isinstance(v, kept) or v is None else str(v) for k, v in recording.items() if k != "progress"}
 

@@ -27,7 +27,7 @@ def variability(view: View) -> Finding:
     if not rows:
         alone = "NC1 has no value without class structure to stand against (permutations=0)."
         return Finding(ABSENT, alone if view.rows(PREFIX + "nc1") else "NC1 was not measured.")
-    done = tuple(r.layer for r in rows if _top(r) <= COLLAPSED * r.null)
+    done = tuple(r.layer for r in rows if _upper_end(r) <= COLLAPSED * r.null)
     last = next((r for r in rows if r.layer == view.last), rows[-1])
     text = f"NC1 at {last.layer} is {value(last)} against {null(last)} without class structure"
     share = f"{number(100 * last.value / last.null, 2)} % of it" if last.null > 0 else "no null"
@@ -126,5 +126,5 @@ def held_out(view: View) -> Finding:
     return Finding(PASSED if times <= WORSE else TIP, text, (view.last,))
 
 
-def _top(row) -> float:
+def _upper_end(row) -> float:
     return row.high if math.isfinite(row.high) else row.value

@@ -59,11 +59,11 @@ def prepare(
     z = None if logits is None else _check.matrix(logits, "logits", len(x), None, "one row per sample")
     rows = len(x)
     if sound is not None:
-        x, codes, z = _take(sound, x, codes, z)
+        x, codes, z = _rows_of(sound, x, codes, z)
     finite = len(x)
-    keep = _kept(codes, ignore_index, min_count)
+    keep = _kept_samples(codes, ignore_index, min_count)
     if not bool(keep.all()):
-        x, codes, z = _take(keep.nonzero()[:, 0], x, codes, z)
+        x, codes, z = _rows_of(keep.nonzero()[:, 0], x, codes, z)
     if moments is not None and not torch.equal(moments.classes.cpu(), torch.unique(codes)):
         moments = None  # of other classes than these samples have
     _check.two_classes(codes, names, "neural_collapse")
@@ -105,11 +105,11 @@ def per_class(value: Array, name: str, classes: int, device: torch.device) -> Te
     return _check.matrix(column, name, classes, 1, "one value per class")[:, 0].double().to(device)
 
 
-def _take(at: Tensor, x: Tensor, codes: Tensor, z: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+def _rows_of(at: Tensor, x: Tensor, codes: Tensor, z: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     return x[at.to(x.device)], codes[at.cpu()], None if z is None else z[at.to(z.device)]
 
 
-def _kept(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
+def _kept_samples(codes: Tensor, ignore_index: int | None, min_count: int) -> Tensor:
     keep = torch.ones(len(codes), dtype=torch.bool) if ignore_index is None else codes != ignore_index
     if min_count <= 1:
         return keep

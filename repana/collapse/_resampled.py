@@ -63,7 +63,7 @@ def permuted_of(
     found: list[dict[str, Tensor]] = []
     for some in permuted(x, given.slot, count, seed):
         for samples in _batched(some.samples(total, centres), _block(moments)):
-            hulls = sum(map(_length, found)) < FEWEST - 1
+            hulls = sum(map(_count_of, found)) < FEWEST - 1
             found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
             if hulls and len(samples) > FEWEST - 1:
                 found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
@@ -72,7 +72,7 @@ def permuted_of(
     return _by_name(found)
 
 
-def _length(values: Mapping[str, Tensor]) -> int:
+def _count_of(values: Mapping[str, Tensor]) -> int:
     return max((len(v) for v in values.values()), default=0)
 
 

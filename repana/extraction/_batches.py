@@ -14,7 +14,7 @@ from repana.extraction import _batch_labels as labelling
 from repana.extraction import _data_refusals
 from repana.extraction._batch_masks import SPECIAL, keys_of, masks_of_batch
 from repana.extraction._data import with_tensors
-from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, moved
+from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, to_device
 
 Forward = Callable[[nn.Module, Any], Any] | str
 
@@ -37,7 +37,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The inputs and the masks on the device; labels stay on the host."""
         masks = {key: mask.to(device, non_blocking=True) for key, mask in self.masks.items()}
-        args, kwargs, raw = moved((self.args, dict(self.kwargs), self.raw), device)
+        args, kwargs, raw = to_device((self.args, dict(self.kwargs), self.raw), device)
         return replace(self, raw=raw, args=args, kwargs=kwargs, masks=masks)
 
     def inputs(self) -> dict[str, Tensor]:

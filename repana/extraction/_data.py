@@ -34,7 +34,7 @@ class _Noted:
         return len(self._sampler)  # type: ignore[arg-type]
 
 
-def _walked(batches: Iterable[Any], order: list[Any] | None) -> Iterator[Any]:
+def _with_order(batches: Iterable[Any], order: list[Any] | None) -> Iterator[Any]:
     """An iterator over batches. Of a loader with a sampler the indices of each batch go into `order`, also where
     workers fetch ahead; the loader is left as it was."""
     known = isinstance(batches, DataLoader) and batches.batch_sampler is not None
@@ -77,7 +77,7 @@ def stream(
     with torch.random.fork_rng(devices=[]):  # a DataLoader draws a seed when it is walked
         if once:
             taken = _given_back(batches)
-        iterator = _walked(batches, order)
+        iterator = _with_order(batches, order)
         while not taken or is_empty(taken[-1]):
             try:
                 taken.append(next(iterator))

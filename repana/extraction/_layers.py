@@ -32,14 +32,14 @@ def select(layers: Any, trace: Trace) -> list[Site]:
         raise _refusals.layer_not_understood(layers)
     found: list[Site] = []
     for wanted in layers:
-        sites = list(_one(wanted, trace))
+        sites = list(_sites_of(wanted, trace))
         found += [site for site in sites if site not in found]
     if not found:
         raise _refusals.no_layers_given()
     return found
 
 
-def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
+def _sites_of(wanted: Any, trace: Trace) -> Iterable[Site]:
     names = trace.modules
     if isinstance(wanted, Site):
         return [wanted]
@@ -48,10 +48,12 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
     if isinstance(wanted, nn.Module):
         raise _refusals.layer_is_object(wanted, next((n for n, m in names.items() if n and m is wanted), None))
     if isinstance(wanted, type):
-        return _ran((n for n, m in names.items() if isinstance(m, wanted)), trace, f"class {wanted.__name__}", None)
+        return _sites_that_ran(
+            (n for n, m in names.items() if isinstance(m, wanted)), trace, f"class {wanted.__name__}", None
+        )
     if not isinstance(wanted, str) and callable(wanted):
         title = getattr(wanted, "__name__", "a predicate")
-        return _ran((n for n, m in names.items() if wanted(n, m)), trace, title, None)
+        return _sites_that_ran((n for n, m in names.items() if wanted(n, m)), trace, title, None)
     if wanted == "auto":
         return [replace(site, offered=True) for site in auto(trace)]
     if not isinstance(wanted, str):
@@ -62,7 +64,7 @@ def _one(wanted: Any, trace: Trace) -> Iterable[Site]:
             pattern = re.compile(body)
         except re.error as error:
             raise _refusals.bad_pattern(wanted, str(error)) from None
-        return _ran((n for n in names if pattern.search(n)), trace, wanted, pool)
+        return _sites_that_ran((n for n in names if pattern.search(n)), trace, wanted, pool)
     every = {alias: alias for alias, _ in trace.model.named_modules(remove_duplicate=False)}
     site = parse(wanted, every)
     if site is not None:
@@ -93,7 +95,7 @@ def _glob(wanted: str, trace: Trace) -> list[Site]:
         names, suffix = _matched(whole, trace), ""
     sites = [
         replace(parse(site.module + suffix, trace.modules) or site, pool=pool)
-        for site in _ran(names, trace, wanted, pool)
+        for site in _sites_that_ran(names, trace, wanted, pool)
     ]
     held = [site for site in sites if not site.part or _holds(site, trace)]
     return [replace(site, loose=not site.part, offered=True) for site in held or sites]
@@ -111,7 +113,7 @@ def _holds(site: Site, trace: Trace) -> bool:
     return any(leaf.path[: len(site.part)] == site.part for leaf in side)
 
 
-def _ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
+def _sites_that_ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
     names = [name for name in names if name]
     if not names:
         raise _refusals.no_layer(wanted, [name for name in trace.modules if name and trace.calls[name]])

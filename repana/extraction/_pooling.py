@@ -100,7 +100,7 @@ class Pooling:
         if self.method == "tokens":
             mask = next(iter(masked.values()), None)
             return ordered[mask] if mask is not None else ordered.flatten(0, -2).clone()
-        return _one(ordered, self.method, next(iter(masked.values()), None))
+        return _one_position(ordered, self.method, next(iter(masked.values()), None))
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _max(x: Tensor, axes: _Axes, masks: Mapping[int, Tensor], size: int) -> Tens
     return x.amax(tuple(axes.positions.values())).movedim(order.index(axes.sample), 0).reshape(size, -1)
 
 
-def _one(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
+def _one_position(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
     """The first or the last real position of (b, t, d)."""
     if mask is None:
         return x[:, 0 if method == "cls" else -1].clone()

@@ -165,16 +165,16 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
             raise
         except Exception:
             trace = None  # the whole batch shows whether the model or the cut is to blame
-        if trace is not None and (trace.book.doubtful or _unmet(trace.book, few)):
+        if trace is not None and (trace.book.doubtful or _never_over_samples(trace.book, few)):
             trace = None
     if trace is None:
         trace = watched(hooks, whole, forward)
-        if trace.book.doubtful and _unmet(trace.book, whole):  # the first input has as many positions as samples came
+        if trace.book.doubtful and _never_over_samples(trace.book, whole):  # as many positions as samples
             trace = watched(hooks, whole, forward, late=[trace.book.doubtful])
         if few is not None or (batch.size > SAMPLES and samples != "batch"):
             trace.notes.append("probed on a whole batch")
     trace.samples, trace.labels, trace.masks = batch.size, batch.labels, batch.masks
-    taken = [n for n in _unmet(trace.book, trace.batch) if not _told_apart(trace, n)]
+    taken = [n for n in _never_over_samples(trace.book, trace.batch) if not _holds_positions(trace, n)]
     if taken:
         trace.notes.append(
             f"{_check.listed(taken)}: as many rows as samples, and no operation brings the two together; layers made "
@@ -184,12 +184,12 @@ def _probe(session: Session, batch: Batch, forward: Forward | None, samples: int
     return trace
 
 
-def _told_apart(trace: Trace, name: str) -> bool:
+def _holds_positions(trace: Trace, name: str) -> bool:
     """Whether an input's first axis turned out to be one of positions, as position numbers are."""
     return any(trace.book.labels.has(axis, NOT_SAMPLE) for axis in trace.book.entered[name].axes)
 
 
-def _unmet(book: Book, batch: Batch) -> list[str]:
+def _never_over_samples(book: Book, batch: Batch) -> list[str]:
     """Inputs with as many rows as samples, read by the network, that never stood over the samples.
 
     A matrix may happen to have as many rows; masks have a row for each sample by what they are.

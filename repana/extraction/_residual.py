@@ -102,7 +102,7 @@ class _Watch(TorchFunctionMode):
             self._sums.append((self._open[-1][0] if self._open else "", a, b, names_a, names_b))
         out = func(*args, **(kwargs or {}))
         for _, t in leaves(out):
-            self._made(t, inputs, fresh=name in SUMS)
+            self._node_of(t, inputs, fresh=name in SUMS)
         return out
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
@@ -110,7 +110,7 @@ class _Watch(TorchFunctionMode):
         self._calls[name] = self._calls.get(name, 0) + 1
         node = -1
         for k, (_, t) in enumerate(leaves(arguments(args, kwargs))):
-            at = self._made(t, [])
+            at = self._node_of(t, [])
             if k == 0:
                 node = at
                 self._nodes[at].names.append((name, "in", self._calls[name]))
@@ -122,14 +122,14 @@ class _Watch(TorchFunctionMode):
         name, source = self._open.pop()
         calls = len(self._open) in self._parents  # a module that calls none (as fused attention) is a step of its own
         for k, (_, t) in enumerate(leaves(output)):
-            at = self._made(t, [source] if source >= 0 else [])
+            at = self._node_of(t, [source] if source >= 0 else [])
             node = self._nodes[at]
             if not calls and at != source:
                 node.depth = max(node.depth, (self._nodes[source].depth if source >= 0 else 0) + 1)
             if k == 0:
                 node.names.append((name, "out", self._calls[name]))
 
-    def _made(self, tensor: Tensor, inputs: list[int], *, fresh: bool = False) -> int:
+    def _node_of(self, tensor: Tensor, inputs: list[int], *, fresh: bool = False) -> int:
         """The number of a tensor's node; a sum written in place is another tensor from then on."""
         known = self._at.get(id(tensor))
         if known is not None and not (fresh and known in inputs):

@@ -19,7 +19,7 @@ from repana.extraction.sources import _refusals
 from repana.extraction.sources._arrays import array_pair, read_arrays
 from repana.extraction.sources._classes import ClassNames, Coded, Coder
 from repana.extraction.sources._described import Described
-from repana.extraction.sources._factories import made
+from repana.extraction.sources._factories import from_factory
 from repana.extraction.sources._images import Images, Sizes, class_folders, image_cell, image_loader
 from repana.extraction.sources._models import hf_model, timm_model
 from repana.extraction.sources._tables import IDS, LABELS, TABLES, TEXTS, Table, open_dataset, open_table
@@ -131,7 +131,7 @@ def load_data(
     return data
 
 
-def _quiet(note: str) -> None:
+def _ignored(note: str) -> None:
     """Nobody asked."""
 
 
@@ -140,7 +140,7 @@ def model_from(
     *,
     checkpoint: str | Path | None = None,
     pretrained: bool = False,
-    say: Callable[[str], None] = _quiet,
+    say: Callable[[str], None] = _ignored,
     **weights: Any,
 ) -> nn.Module:
     """See `load_model`; `say` is called with every note."""
@@ -156,7 +156,7 @@ def model_from(
     elif kind == "timm":
         network = timm_model(spec, pretrained=pretrained, filled=filled, say=say)
     else:
-        network = made(spec, "model", MODELS)
+        network = from_factory(spec, "model", MODELS)
         if not isinstance(network, nn.Module):
             raise _model_refusals.not_a_module(network)
         if pretrained:
@@ -196,7 +196,7 @@ def data_from(
     image_size: int | tuple[int, int] | None = None,
     image_mean: Sequence[float] | None = None,
     image_std: Sequence[float] | None = None,
-    say: Callable[[str], None] = _quiet,
+    say: Callable[[str], None] = _ignored,
 ) -> Any:
     """See `load_data`; `network` is what the line of text in `model` made; `say` is called with every note."""
     described = Described.of(model, network)
@@ -230,7 +230,7 @@ def data_from(
         return _of_table(open_dataset(rest), how)
     if Path(path).suffix in TABLES:
         return _of_table(open_table(path), how)
-    return made(spec, "data", DATA)
+    return from_factory(spec, "data", DATA)
 
 
 def _coder(model: Described, names: ClassNames, like: Any, say: Callable[[str], None]) -> Coder:

@@ -137,7 +137,7 @@ class FeatureStore:
         classes = self._class_of(self._labels.value(), len(self._sample)).numpy()
         priority = self._priority.value()
         assert priority is not None
-        keep = torch.from_numpy(_lowest(classes, priority.numpy(), water_level(self._counts, most), most))
+        keep = torch.from_numpy(_lowest_priority(classes, priority.numpy(), water_level(self._counts, most), most))
         for rows in (*self._features.values(), self._logits, self._labels, self._sample, self._priority):
             rows.keep(keep)
 
@@ -169,7 +169,7 @@ def water_level(counts: Mapping[int, int], total: int) -> float:
     return float("inf")
 
 
-def _lowest(classes: np.ndarray, priority: np.ndarray, level: float, total: int) -> np.ndarray:
+def _lowest_priority(classes: np.ndarray, priority: np.ndarray, level: float, total: int) -> np.ndarray:
     """Rows to keep, in order: in each class the floor(level) lowest numbers; what is left of `total` by number."""
     order = np.lexsort((priority, classes))
     sorted_classes = classes[order]

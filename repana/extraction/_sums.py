@@ -65,7 +65,7 @@ def fold_moments(
     with session(inner, options.device, options.dtype) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     generator = torch.Generator().manual_seed(seed)
-    of_group = None if group is None else _dealt(int(group.max()) + 1, folds, generator)
+    of_group = None if group is None else _balanced_folds(int(group.max()) + 1, folds, generator)
     sums = {p.address: FoldSums(folds) for p in planned.layers}
     finite, seen, dealt = FiniteCheck(options.device), 0, torch.empty(0, dtype=torch.int64)
     with closing(passes(inner, planned, options, with_progress(raws, count, progress), None)) as read:
@@ -81,7 +81,7 @@ def fold_moments(
                 fold = of_group[group[at]]
             else:
                 while len(dealt) < seen:
-                    dealt = torch.cat([dealt, _dealt(folds * 64, folds, generator)])
+                    dealt = torch.cat([dealt, _balanced_folds(folds * 64, folds, generator)])
                 fold = dealt[at]
             aim: Any = values[at] if values is not None else _check.values_of(targets(features, z), "targets", len(at))
             for address, x in features.items():
@@ -96,7 +96,7 @@ def fold_moments(
     return LayerFoldMoments({address: s.value() for address, s in sums.items()})
 
 
-def _dealt(count: int, folds: int, generator: torch.Generator) -> Tensor:
+def _balanced_folds(count: int, folds: int, generator: torch.Generator) -> Tensor:
     """Folds of so many samples, each fold as often as the others in every run of `folds` samples."""
     rounds = -(-count // folds)
     return torch.cat([torch.randperm(folds, generator=generator) for _ in range(rounds)])[:count]

@@ -84,18 +84,18 @@ def mapped(tree: Any, function: Callable[[Any], Any], kind: type = Tensor) -> An
     return tree
 
 
-def moved(tree: Any, device: torch.device) -> Any:
+def to_device(tree: Any, device: torch.device) -> Any:
     """The tree on a device; objects that know how to move themselves are asked to."""
     if isinstance(tree, Tensor):
         here = tree.to(device, non_blocking=True)
         return here.clone() if here.is_inference() else here  # an inference tensor takes part in no gradient
     if isinstance(tree, Mapping):
-        values = {key: moved(value, device) for key, value in tree.items()}
+        values = {key: to_device(value, device) for key, value in tree.items()}
         return values if type(tree) is dict else _like(tree, values)
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(moved(value, device) for value in tree))
+        return type(tree)(*(to_device(value, device) for value in tree))
     if isinstance(tree, (tuple, list)):
-        return type(tree)(moved(value, device) for value in tree)
+        return type(tree)(to_device(value, device) for value in tree)
     if callable(getattr(tree, "to", None)) and not isinstance(tree, (type, nn.Module)):
         return tree.to(device)
     return tree

@@ -18,7 +18,7 @@ from repana.features._complexity import layer_readings as readings
 from repana.features._complexity_importance import FEWEST
 from repana.features._complexity_importance import complexity_vs_importance as plane
 from repana.features._head_importance import head_importance
-from repana.features._read_features import upto
+from repana.features._read_features import up_to_layer
 
 FEW_ROWS = 20
 MAX_FEATURES = 1024  # units that a profile reads features from; wider layers through random projections
@@ -33,7 +33,7 @@ def complexity(context: Context) -> Outcome | None:
     """
     activations = context.activations
     layer = _layer(context)
-    some = upto(activations, layer)
+    some = up_to_layer(activations, layer)
     some = some.select(*(name for name in some.layers if bool(torch.isfinite(some[name]).all())))
     n = len(some.sample)
     if layer not in some or len(some.layers) < 2 or n < FEW_ROWS:
@@ -76,7 +76,7 @@ def _rank_correlation(context: Context, copy: Activations, layer: str) -> float 
     """That of a copy of the network with new random weights, read as the network itself."""
     if copy.head is None or copy.head.layer != layer or copy.logits is None:
         return None
-    some = upto(copy, layer)
+    some = up_to_layer(copy, layer)
     level, seed = context.settings["level"], context.settings["seed"]
     try:
         found = complexity_of(some, max_features=MAX_FEATURES, level=level, seed=seed)

@@ -85,14 +85,14 @@ def complexity_vs_importance(
     drawn = random.integers(t, size=(bootstrap, t))
     boot = _spearman(k[drawn], weight[drawn])
     chance = _spearman(k, np.stack([random.permutation(weight) for _ in range(bootstrap)]))
-    low, high = _within(boot, level)
-    null_low, null_high = _within(chance, level)
+    low, high = _central_range(boot, level)
+    null_low, null_high = _central_range(chance, level)
     note = "" if np.isfinite(rho) else Flag.CONSTANT.note("complexity or importance is the same for all features")
     p = (1 + int((np.abs(chance) >= abs(rho) - 1e-12).sum())) / (1 + bootstrap) if np.isfinite(rho) else NAN
-    difference = _top(k, weight, top)
-    spread = _within([_top(k[at], weight[at], top) for at in drawn], level)
+    difference = _top_complexity(k, weight, top)
+    spread = _central_range([_top_complexity(k[at], weight[at], top) for at in drawn], level)
     share = _support(k, weight)
-    shares = _within([_support(k[at], weight[at]) for at in drawn], level)
+    shares = _central_range([_support(k[at], weight[at]) for at in drawn], level)
     return ComplexityImportance(
         rank_correlation=Estimate(rho, low, high, t, note, 0.0, null_low, null_high),
         p_value=Estimate(p, n=t),
@@ -120,12 +120,12 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip((x * y).sum(-1) / np.where(size > 0, size, NAN), -1, 1))
 
 
-def _within(values: Any, level: float) -> tuple[float, float]:
+def _central_range(values: Any, level: float) -> tuple[float, float]:
     """The central range of the draws that have a value."""
     return percentiles(np.asarray(values)[np.isfinite(values)], level)
 
 
-def _top(k: np.ndarray, weight: np.ndarray, top: float) -> float:
+def _top_complexity(k: np.ndarray, weight: np.ndarray, top: float) -> float:
     if weight.max() == weight.min():  # none is more important than another
         return NAN
     count = max(1, round(top * len(k)))

@@ -73,8 +73,8 @@ def read_features(
     weight = head.weight if head is not None and head.layer == layer else None
     words = dictionary(activations[layer], features, count=count, weight=weight, seed=seed)
     found = complexity(
-        upto(activations, layer), words.codes(activations[layer]), names=words.names, threshold=threshold, folds=folds,
-        groups=groups, level=level, seed=seed,
+        up_to_layer(activations, layer), words.codes(activations[layer]), names=words.names, threshold=threshold,
+        folds=folds, groups=groups, level=level, seed=seed,
     )  # fmt: skip
     modules = dict(unwrap(model)[0].named_modules())  # whose names layers have
     sites = [site for name in (layer, "input") if (site := parse(name, modules)) is not None]
@@ -92,7 +92,7 @@ def _of_layers(option: Any, sites: Sequence[Site]) -> Any:
     return {key: value for key, value in option.items() if any(matches(key, site) for site in sites)}
 
 
-def upto(activations: Activations, layer: str) -> Activations:
+def up_to_layer(activations: Activations, layer: str) -> Activations:
     """The layers before this one and itself: what comes after is made of it."""
     names = list(activations.layers)
     return activations.select(*names[: names.index(layer) + 1])

@@ -12,7 +12,7 @@ from torch import Tensor
 from repana import _check
 from repana._typing import Features
 from repana.features import _refusals
-from repana.statistics.splits import parted
+from repana.statistics.splits import parts_of_rows
 from repana.summaries.folds import FoldMoments
 from repana.summaries.held_out import HeldOut, grid, held_out, held_out_rows, in_sample, in_sample_rows
 
@@ -69,7 +69,7 @@ def from_rows(
     z = z.double().cpu()
     group = None if groups is None else _check.groups_of(groups, n)
     random = np.random.default_rng(seed)
-    fold = torch.from_numpy(parted(np.zeros(n, np.int64), group, (1 / folds,) * folds, random))
+    fold = torch.from_numpy(parts_of_rows(np.zeros(n, np.int64), group, (1 / folds,) * folds, random))
     drawn = random.standard_normal((n if group is None else int(group.max()) + 1, NOISE))
     nothing = torch.from_numpy(drawn if group is None else drawn[group])
     spread, largest = z.std(0, correction=0), z.abs().amax(0)
@@ -83,7 +83,7 @@ def from_rows(
     for x in xs.values():
         here, place = both.to(x.device), fold.to(x.device)
         if form == "in_sample":
-            reads.append(_flat(in_sample_rows(x, here), folds))
+            reads.append(_without_folds(in_sample_rows(x, here), folds))
             continue
         reads.append(_held(held_out_rows(x, here, place, folds, _strengths(x, strengths))))
     widths = [x.shape[1] for x in xs.values()]
@@ -106,7 +106,7 @@ def from_sums(layers: Mapping[str, Any], targets: Any, form: str, strengths: Seq
     reads = []
     for m, normal in zip(sums, normals):
         if form == "in_sample":
-            reads.append(_flat(in_sample(normal), m.folds))
+            reads.append(_without_folds(in_sample(normal), m.folds))
             continue
         at = grid(float(normal.gram.diagonal().sum()), len(normal.gram), tuple(strengths))
         reads.append(_held(held_out(m, at)))
@@ -137,7 +137,7 @@ def _held(found: HeldOut) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return explained, influence, strengths[chosen.cpu()], found.falling.cpu()
 
 
-def _flat(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _without_folds(explained: Float[Tensor, " t"], folds: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A fit on all rows has no fold and no strength."""
     nothing = torch.full((folds, len(explained)), torch.nan, dtype=torch.float64)
     zero = torch.zeros_like(explained.cpu())

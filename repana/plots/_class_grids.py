@@ -34,7 +34,7 @@ def grid_of_pairs(
     lower = np.where(np.tril(np.ones_like(grid, bool), -1), grid, np.nan)
     finite = lower[np.isfinite(lower) & (lower > 0)]
     with _style.drawing():
-        ax = _style.one(ax, width, 0.92 * width + 0.15 * (pairs + 1))
+        ax = _style.axes_or_new(ax, width, 0.92 * width + 0.15 * (pairs + 1))
         norm = LogNorm(finite.min(), max(finite.max(), finite.min() * 1.01)) if len(finite) else None
         shown = np.where(np.isinf(lower), finite.max() if len(finite) else 1.0, lower)
         colours = mpl.colormaps[_style.SEQUENTIAL]

@@ -14,10 +14,10 @@ MOST_MARKERS = 40  # layers; a line of more has no markers
 LETTERS = 20  # of a layer in the legend
 
 
-def opened(ax: Axes | None, width: float, height: float | None = None) -> tuple[Axes, bool]:
+def axes_of(ax: Axes | None, width: float, height: float | None = None) -> tuple[Axes, bool]:
     """The given Axes, or those of a new figure, and whether the figure is ours."""
     height = height or (0.64 * width if width <= _style.COLUMN else 2.4)
-    return _style.one(ax, width, height), ax is None
+    return _style.axes_or_new(ax, width, height), ax is None
 
 
 def layered(ax: Axes, layers: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ def below(ax: Axes, own: bool, width: float) -> None:
         ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
 
 
-def spread(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
+def layers_with_array(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
     """Up to ten layers of the run that have the array, evenly over the depth, the classifier's input among them."""
     start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
     start += split or report.splits[0]

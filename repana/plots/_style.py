@@ -133,7 +133,7 @@ def plate(width: float, height: float) -> Plate:
     return figure
 
 
-def one(ax: Axes | None, width: float = COLUMN, height: float = 2.4) -> Axes:
+def axes_or_new(ax: Axes | None, width: float = COLUMN, height: float = 2.4) -> Axes:
     """The given Axes, or those of a new figure."""
     if ax is not None:
         return ax

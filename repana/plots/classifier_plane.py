@@ -63,7 +63,7 @@ def classifier_plane(
     _check.class_columns(torch.tensor(numbers), len(rows), "weight")
     to_plane, centre = plane_of(rows[numbers])
     with _style.drawing() as scale:
-        own, ax = ax is None, _style.one(ax, width, min(1.2 * width, 4.6))
+        own, ax = ax is None, _style.axes_or_new(ax, width, min(1.2 * width, 4.6))
         for i, (label, value) in enumerate(zip(three, numbers)):
             at = ((features[codes == value] - centre) @ to_plane.T).numpy()
             name = _style.literal(f"class {_style.shortened(str(label), LETTERS)}")

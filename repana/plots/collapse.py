@@ -17,7 +17,7 @@ from repana.plots._class_grids import (
     hatch_unknown,
     name_classes,
 )
-from repana.plots._curves import below, opened, spread
+from repana.plots._curves import axes_of, below, layers_with_array
 from repana.plots._panels import Panel
 from repana.plots.spectra import MOST_MARKED
 
@@ -40,7 +40,7 @@ def class_gram(
     gram = report.array("neural_collapse.class_cosines", layer, run=run, split=split)
     names = class_names(report, len(gram), run, split)
     with _style.drawing():
-        ax = _style.one(ax, width, 0.92 * width)
+        ax = _style.axes_or_new(ax, width, 0.92 * width)
         image = ax.imshow(gram, cmap=_style.SIGNED, vmin=-1, vmax=1, interpolation="nearest")
         name_classes(ax, names)
         hatch_unknown(ax, np.isnan(gram))
@@ -86,9 +86,9 @@ def mean_spectrum(
     A simplex frame has c - 1 equal ones (the dashed line), means in a plane have two.
     Returns the Axes, with one line a layer.
     """
-    chosen = layers or spread(report, "neural_collapse.mean_spectrum", run, split)
+    chosen = layers or layers_with_array(report, "neural_collapse.mean_spectrum", run, split)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         longest = 1
         for i, layer in enumerate(chosen):

@@ -112,7 +112,7 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
                 mark = _style.MARKERS[0]
                 ax.plot([], [], linestyle="none", marker=mark, mfc="white", mec=_style.GREY, label=UNCLEAR)
         bounded = finite & np.isfinite(low) & np.isfinite(high)
-        alone = _alone(bounded)
+        alone = _isolated(bounded)
         if alone.any():
             ax.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=_style.thin(), zorder=2)
         if log and finite.any():
@@ -148,7 +148,7 @@ def say_empty(ax: Axes, rows: Sequence[Row], *, across: bool = False) -> None:
     ax.text(0.5, 0.5, _style.literal(text), transform=ax.transAxes, ha="center", va="center", color=_style.GREY)
 
 
-def _alone(known: np.ndarray) -> np.ndarray:
+def _isolated(known: np.ndarray) -> np.ndarray:
     """Which points have no neighbour to be joined to, so that no line or band shows them."""
     return known & ~np.r_[False, known[:-1]] & ~np.r_[known[1:], False]
 
@@ -175,7 +175,7 @@ def _reference(
     if name not in ax.get_legend_handles_labels()[1]:
         ax.plot([], [], linestyle=line, color=_style.GREY, linewidth=legend_width, label=name)
     ax.plot(x, np.where(known, values, np.nan), linestyle=line, color=colour, linewidth=_style.thin(), zorder=1)
-    alone = _alone(known)
+    alone = _isolated(known)
     if alone.any():
         ax.plot(x[alone], values[alone], "_", color=colour, markersize=8, zorder=1)
     return True

@@ -9,7 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from repana import _report_refusals
 from repana._results import Report
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, MOST_MARKERS, finished, layered, opened, spread
+from repana.plots._curves import LETTERS, MOST_MARKERS, axes_of, finished, layered, layers_with_array
 from repana.plots._panels import Panel
 
 MOST_DECIMATED = 2  # layers with marks of decimation, unless it is asked for
@@ -33,7 +33,7 @@ def dimension_depth(
     chosen = quantities or tuple(f"dimension.{name}" for name in ESTIMATORS)
     place = {layer: i for i, layer in enumerate(report.layers)}
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         for i, name in enumerate(chosen):
             rows = report.select(name, run=run or report.runs[0], split=split or report.splits[0])
             known = report.quantity(rows[0].analyzer, rows[0].quantity)
@@ -92,9 +92,9 @@ def dimension_scale(
     for up to two layers) open marks show TwoNN of 1/m of the samples, whose second neighbour is on the scale of the
     2m-th of all. Returns the Axes.
     """
-    chosen = layers or spread(report, "dimension.scale", run, split)
+    chosen = layers or layers_with_array(report, "dimension.scale", run, split)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         ticks: set[float] = set()
         for i, layer in enumerate(chosen):

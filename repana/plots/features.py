@@ -18,7 +18,7 @@ from repana.features._merging import FeatureMerging
 from repana.features._read_features import FeatureReading
 from repana.features._sedimentation import Sedimentation
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, finished, layered, opened
+from repana.plots._curves import LETTERS, axes_of, finished, layered
 from repana.plots._panels import Panel
 
 NAMED = 2  # of the simplest, and of the most complex features
@@ -62,7 +62,7 @@ def feature_fan(
     chosen = [_place(read, f) for f in features] or _extremes(read)
     alive = np.flatnonzero(np.isfinite(read.complexity))
     with _style.drawing():
-        ax, own = opened(ax, width, height=0.8 * width if width <= _style.COLUMN else 2.8)
+        ax, own = axes_of(ax, width, height=0.8 * width if width <= _style.COLUMN else 2.8)
         x = np.arange(len(read.layers))
         alpha = min(1.0, max(0.08, ALPHA / max(1, len(alive)) ** 1.2))
         for j in alive:
@@ -115,7 +115,7 @@ def complexity_plane(
         alive = np.isfinite(read.complexity)
         k, weight, rho, title = read.complexity[alive], read.importance[alive], read.rho, read.title
     with _style.drawing():
-        ax, _ = opened(ax, width, height=0.95 * width if width <= _style.COLUMN else 3.2)
+        ax, _ = axes_of(ax, width, height=0.95 * width if width <= _style.COLUMN else 3.2)
         ax.scatter(k, weight, s=14, color=_style.COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
         ax.set_xlabel("complexity K")
         ax.set_ylabel("importance (logits)")
@@ -146,7 +146,7 @@ def onset_histogram(
     counts = [int((read.onset[alive] == k).sum()) for k in (*range(len(read.layers)), -1)]
     names = [*read.layers, "never"]
     with _style.drawing():
-        ax, _ = opened(ax, width, height=0.75 * width if width <= _style.COLUMN else 2.4)
+        ax, _ = axes_of(ax, width, height=0.75 * width if width <= _style.COLUMN else 2.4)
         ax.bar(range(len(counts)), counts, color=[*[_style.COLOURS[0]] * len(read.layers), _style.GREY], width=0.75)
         for k, count in enumerate(counts):
             if count:
@@ -166,7 +166,7 @@ def flow_paths(found: Flow, *, ax: Axes | None = None, width: float = _style.COL
     ones their means. Returns the Axes.
     """
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         x = np.arange(len(found.blocks))
         for i, (name, values) in enumerate((("skip path", found.skip), ("branch", found.branch))):
             some = values.numpy()[:, np.isfinite(values.numpy()).all(0)]
@@ -190,7 +190,7 @@ def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: float
     black the share of predictions that stay. Returns the Axes.
     """
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         x = np.arange(len(found.betas))
         names = _layers.short_names([name.partition(" = ")[0] for name in found.layers], LETTERS)
         sizes = np.asarray(found.channels, float)
@@ -220,7 +220,7 @@ def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: float
 def sedimentation_curve(found: Sedimentation, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
     """Draw over training the mean complexity of all features, and of the most important ones. Returns the Axes."""
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         x = found.steps.numpy()
         mean, top = found.mean.numpy(), found.top.numpy() + found.mean.numpy()[:, :1]
         share = 100 * float(found.settings.get("top", 0.1))

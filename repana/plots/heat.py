@@ -47,7 +47,7 @@ def heat_map(
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
     with _style.drawing() as scale:
         longest = max(map(len, _layers.short_names(layers, _layers.MOST_LETTERS)))
-        ax = _style.one(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 7 / 72)
+        ax = _style.axes_or_new(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 7 / 72)
         wide = _style.figure_of(ax).get_figwidth() > _style.COLUMN * scale + 1
         lines = [report.quantity(found[0].analyzer, found[0].quantity) for found in rows]
         labels, ranges = [_label(line) for line in lines], [_range(found, line) for found, line in zip(rows, lines)]

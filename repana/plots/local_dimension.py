@@ -10,7 +10,7 @@ from repana import _check
 from repana._activations import Activations
 from repana._typing import Array
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, opened
+from repana.plots._curves import LETTERS, axes_of, below
 from repana.plots.maps import MOST_SAMPLES, placed
 
 BINS = 40
@@ -31,7 +31,7 @@ def local_dimension_histogram(
     end = max(float(np.quantile(v, TAIL)) for v in found.values())
     edges = np.linspace(0, end, BINS + 1)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(list(found), LETTERS)
         for i, v in enumerate(found.values()):
             beyond = int((v > end).sum())
@@ -93,7 +93,7 @@ def local_dimension_map(
     shade = v[known][kept]
     low, high = np.quantile(shade, [0.02, 0.98])
     with _style.drawing() as scale:
-        ax = _style.one(ax, width, 0.9 * width)
+        ax = _style.axes_or_new(ax, width, 0.9 * width)
         order = np.argsort(shade, kind="stable")  # the highest on top
         drawn = ax.scatter(*at[order].T, c=shade[order], s=6 * scale**2, cmap=SHADES, vmin=low, vmax=high, linewidths=0)
         bar = _style.figure_of(ax).colorbar(drawn, ax=ax, extend="both", pad=0.02)

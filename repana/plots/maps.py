@@ -48,7 +48,7 @@ def layer_map(
     at, labels, kept = placed(x, method, perplexity, max_samples, seed)
     codes = codes[kept]
     with _style.drawing() as scale:
-        ax = _style.one(ax, width, 0.95 * width)
+        ax = _style.axes_or_new(ax, width, 0.95 * width)
         classes = torch.unique(codes).tolist()
         for i, value in enumerate(classes):
             here = at[(codes == value).numpy()]
@@ -59,7 +59,7 @@ def layer_map(
         if 1 < len(classes) <= MOST_NAMED:
             for i, value in enumerate(classes):
                 middle = np.median(at[(codes == value).numpy()], axis=0)
-                name = str(names[value] if names else _known(activations, i, value))
+                name = str(names[value] if names else _label_of(activations, i, value))
                 halo = [withStroke(linewidth=2 * scale, foreground="white")]
                 words = {"ha": "center", "va": "center", "weight": "bold", "path_effects": halo}
                 ax.text(
@@ -111,6 +111,6 @@ def _tsne(x: torch.Tensor, perplexity: float, seed: int) -> tuple[np.ndarray, tu
     return made.fit_transform(x.float().numpy()), (f"t-SNE 1 ({words}; no unit)", "t-SNE 2 (no unit)")
 
 
-def _known(activations: Activations, i: int, value: int) -> Any:
+def _label_of(activations: Activations, i: int, value: int) -> Any:
     found = activations.provenance.get("class_names", ())
     return found[value] if 0 <= value < len(found) else value

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from repana import _check
 from repana.dimension._objective import ObjectiveDimension
 from repana.plots import _style
-from repana.plots._curves import finished, opened
+from repana.plots._curves import axes_of, finished
 
 
 def subspace_curve(
@@ -28,7 +28,7 @@ def subspace_curve(
     if names and len(names) != len(found):
         raise _check.lengths_differ([len(names), len(found)])
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         for i, one in enumerate(found):
             curve, colour = one.curve(), _style.colour(i, len(found))
             label = names[i] if names else one.projection

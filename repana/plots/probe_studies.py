@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from repana import _report_refusals
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, finished, opened
+from repana.plots._curves import LETTERS, axes_of, below, finished
 from repana.probes._information import MDL, Pareto
 from repana.probes._ood import OODProbe
 from repana.probes._sample_efficiency import SampleEfficiency
@@ -28,7 +28,7 @@ def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, 
     An upright line is where the logistic probe overtakes naive Bayes. Returns the Axes.
     """
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         sizes = found.sizes.numpy()
         for i, name in enumerate(found.curves):
             value, low, high = found.mean(name).numpy().T
@@ -65,7 +65,7 @@ def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: 
     if not results:
         raise _report_refusals.nothing_to_draw("mdl")
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(list(results), LETTERS)
         for i, (name, one) in enumerate(zip(names, results.values())):
             rows, bits = one.curve.numpy().T
@@ -95,7 +95,7 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
     if not results:
         raise _report_refusals.nothing_to_draw("pareto")
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(list(results), LETTERS)
         for i, (name, one) in enumerate(zip(names, results.values())):
             effective, _, accuracy, _ = one.curve[one.front].numpy().T
@@ -131,7 +131,7 @@ def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width:
         raise _report_refusals.nothing_to_draw("ood_probe")
     names, results = _layers.short_names(list(found), LETTERS), list(found.values())
     with _style.drawing():
-        ax, own = opened(ax, width, height=0.95 * width)
+        ax, own = axes_of(ax, width, height=0.95 * width)
         x, y = ([getattr(r, f).value for r in results] for f in ("accuracy", "ood_accuracy"))
         ax.plot(x, y, color=_style.FAINT, zorder=1)
         for i, r in enumerate(results):

@@ -12,7 +12,7 @@ from repana._results import Report, Row, penultimate
 from repana.errors import InputError
 from repana.plots import _layers, _style
 from repana.plots._class_grids import colour_bar, name_classes
-from repana.plots._curves import MOST_MARKERS, finished, layered, opened
+from repana.plots._curves import MOST_MARKERS, axes_of, finished, layered
 from repana.plots._panels import Panel
 from repana.probes._controls import Selectivity
 from repana.probes._protocol import Probe
@@ -41,7 +41,7 @@ def probe_depth(
     run, split = run or report.runs[0], split or report.splits[0]
     place = {layer: i for i, layer in enumerate(report.layers)}
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         _baselines(ax, report, run, split, place)
         for i, name in enumerate(chosen):
             rows = report.select(name, run=run, split=split)
@@ -90,7 +90,7 @@ def layer_strip(
     p = {r.layer: r.value for r in report.select("layer_differences.p_adjusted", run=run, split=split)}
     best = _chosen(report, run, split)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         ax.axhline(0, color=_style.GREY, linewidth=_style.thin(), zorder=1)
         labels: set[str] = set()
         style: dict[str, Any]
@@ -141,7 +141,7 @@ def confusion(
     total = counts.sum(1, keepdims=True)
     shares = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     with _style.drawing():
-        ax = _style.one(ax, width, 0.92 * width)
+        ax = _style.axes_or_new(ax, width, 0.92 * width)
         image = ax.imshow(np.ma.masked_invalid(shares), cmap=_style.SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
         name_classes(ax, names)
         ax.set_xlabel("read as")
@@ -169,7 +169,7 @@ def selectivity_depth(
     if not names:
         raise _report_refusals.nothing_to_draw("selectivity")
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         x = np.arange(len(names))
         for i, (name, label) in enumerate((("task", "task"), ("control", "control, types seen"))):
             _band(ax, x, [getattr(r, name) for r in results], _style.COLOURS[i], label, _style.LINES[i], i)

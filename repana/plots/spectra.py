@@ -6,7 +6,7 @@ from matplotlib.ticker import LogLocator
 
 from repana._results import Report
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, opened, spread
+from repana.plots._curves import LETTERS, axes_of, below, layers_with_array
 from repana.plots._panels import Panel
 
 MOST_FITS = 4  # layers whose power laws are drawn, unless it is asked for
@@ -28,9 +28,9 @@ def spectrum(
     the legend. With `fits` (by default for up to four layers) dotted lines show the power laws over the ranks of their
     fit. Returns the Axes, with one line a layer before those.
     """
-    chosen = layers or spread(report, "spectrum.eigenvalues", run, split)
+    chosen = layers or layers_with_array(report, "spectrum.eigenvalues", run, split)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         fits = len(chosen) <= MOST_FITS if fits is None else fits
         for i, layer in enumerate(chosen):

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from repana._results import Report
 from repana.plots import _layers, _style
-from repana.plots._curves import LETTERS, below, finished, opened, spread
+from repana.plots._curves import LETTERS, axes_of, below, finished, layers_with_array
 from repana.plots._panels import Panel
 from repana.topology._persistence import Persistence
 
@@ -23,7 +23,7 @@ def persistence_diagram(
     The infinite bar of H0 is not drawn. Returns the Axes, with one collection a dimension.
     """
     with _style.drawing() as scale:
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         end = max((float(d[:, 1].max()) for d in found.diagrams.values() if len(d)), default=1.0) * 1.05
         ax.plot([0, end], [0, end], color=_style.GREY, linewidth=_style.thin(), zorder=1)
         for i, (k, d) in enumerate(found.diagrams.items()):
@@ -48,7 +48,7 @@ def barcode(found: Persistence, *, ax: Axes | None = None, title: str = "", widt
     The legend says how many were left out. Returns the Axes, with one collection a dimension.
     """
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         height, end = 0, 0.0
         for i, (k, d) in enumerate(found.diagrams.items()):
             shown = d[np.argsort(d[:, 0] - d[:, 1], kind="stable")][:MOST_BARS]
@@ -81,9 +81,9 @@ def betti_curves(
     Distances are in units of the layer's median, so that layers can be laid side by side: classes that have come apart
     are steps that stay. By default up to ten layers over the depth, dark for the first. Returns the Axes.
     """
-    chosen = layers or spread(report, "topology.betti", run, split)
+    chosen = layers or layers_with_array(report, "topology.betti", run, split)
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         for i, layer in enumerate(chosen):
             scale, count = report.array("topology.betti", layer, run=run, split=split).T
@@ -114,13 +114,13 @@ def edge_lengths(
     Lengths are over the longest, shares logarithmic: clustered layers have most edges near 0 and a few near 1. By
     default up to five layers over the depth, dark for the first. Returns the Axes.
     """
-    chosen: Sequence[str] = layers or spread(report, "topology.deaths", run, split)
+    chosen: Sequence[str] = layers or layers_with_array(report, "topology.deaths", run, split)
     if not layers and len(chosen) > MOST_OUTLINES:
         at = np.linspace(0, len(chosen) - 1, MOST_OUTLINES).round().astype(int)
         chosen = [chosen[int(i)] for i in at]
     edges, least = np.linspace(0, 1, BINS + 1), 1.0
     with _style.drawing():
-        ax, own = opened(ax, width)
+        ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
         for i, layer in enumerate(chosen):
             deaths = report.array("topology.deaths", layer, run=run, split=split)

@@ -258,7 +258,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
     return Head("knn", fit, strengths, "k", calibrated=True, options={"metric": metric, "weights": weights})
 
 
-def within(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
+def usable_neighbours(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
     """Numbers of neighbours that the training rows have."""
     most = len(rows.split.train) - 1
     return tuple(sorted({min(k, most) for k in ks}))

@@ -18,7 +18,7 @@ from repana.probes._classifiers import AFFINE, TEST, TRAIN_AND_VALIDATION, head_
 from repana.probes._data import Labelled, Rows, standardised
 from repana.probes._protocol import chosen, probed
 from repana.statistics import resampling
-from repana.statistics.splits import SHARES, Split, parted
+from repana.statistics.splits import SHARES, Split, parts_of_rows
 
 
 @shown
@@ -235,6 +235,6 @@ def _split(y: Int[Tensor, " n"], kind: Int[Tensor, " n"], away: Tensor, random: 
     """Rows of known types in three parts, those of the types held out all reported."""
     part = np.full(len(y), 2)
     inside = ~away[kind].numpy()
-    part[inside] = parted(y.numpy()[inside], None, SHARES, random)
+    part[inside] = parts_of_rows(y.numpy()[inside], None, SHARES, random)
     train, validation, test = (torch.from_numpy(np.flatnonzero(part == k)) for k in range(3))
     return Split(train, validation, test)

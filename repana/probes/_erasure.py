@@ -124,7 +124,7 @@ def erase(
     left[still], right[:, still] = 0.0, 0.0
     rank = left.shape[1]
     controls = [random_directions(known, y[at], c, 0.0, generator, rank) for _ in range(repeats)]
-    versions = [x, *(_settled(erased(x, a, b, mean), x, at) for a, b in ((left, right), *controls))]
+    versions = [x, *(_without_rounding(erased(x, a, b, mean), x, at) for a, b in ((left, right), *controls))]
     scales = {"linear": "standard", "knn": "centre"}
 
     def read(features: Features, name: str) -> Estimate:
@@ -181,7 +181,7 @@ def _or_none(function: Callable[[], Estimate]) -> Estimate:
         return Estimate(NAN, note=str(error))
 
 
-def _settled(after: Features, before: Features, at: Int[Tensor, " t"]) -> Features:
+def _without_rounding(after: Features, before: Features, at: Int[Tensor, " t"]) -> Features:
     """Columns of which only rounding is left are constant: a probe that standardises would read the rounding."""
     noise = ROUNDINGS * torch.finfo(torch.float64).eps * before.abs().amax(0)
     return torch.where(after[at].std(0) <= noise, after[at].mean(0), after)

@@ -13,7 +13,7 @@ from repana.probes._classifiers import (
     naive_bayes_head,
     nearest_mean_head,
     ridge_head,
-    within,
+    usable_neighbours,
 )
 from repana.probes._data import Rows
 from repana.probes._protocol import LEFT_OUT, PERMUTATIONS, Probe, probed
@@ -159,7 +159,7 @@ def knn_probe(
     for one in wanted:
         _check.at_least(one, "k", 1)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="knn_probe")
-    kept = within(map(int, wanted), rows)
+    kept = usable_neighbours(map(int, wanted), rows)
     return probed(knn_head(kept, metric, weights), rows, permutations=permutations, level=level, seed=seed)
 
 

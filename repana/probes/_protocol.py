@@ -190,7 +190,7 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
     grid, block = list(head.strengths), _block(head, rows)
     for start in range(0, len(grid), block):
         attempt(grid[start : start + block])
-        if head.factor and _risen([loss for loss, _, _ in tried.values()]):
+        if head.factor and _has_risen([loss for loss, _, _ in tried.values()]):
             break
     at_edge = False
     for _ in range(ROUNDS * bool(head.factor)):
@@ -236,7 +236,7 @@ def left_out(rows: Rows) -> Choice:
     return Choice(float(strengths[best]), float(heat[0]), best in (0, len(strengths) - 1), curve)
 
 
-def _risen(losses: list[float]) -> bool:
+def _has_risen(losses: list[float]) -> bool:
     """Whether the last ones lie clearly above the least, and keep rising: where all are alike, the walk goes on."""
     least, last = min(losses), losses[-RISES:]
     return len(losses) > RISES and all(x > least * (1 + RISE) for x in last) and last == sorted(last)

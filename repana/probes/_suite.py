@@ -13,7 +13,7 @@ from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import FeatureArray, LabelArray
 from repana.errors import InputError
 from repana.probes import _scores
-from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, within
+from repana.probes._classifiers import AFFINE, KS, head_named, knn_head, usable_neighbours
 from repana.probes._data import Rows
 from repana.probes._information import FEW, mdl
 from repana.probes._protocol import PERMUTATIONS, Probe, probed
@@ -95,7 +95,7 @@ def probing(
     reasons: dict[str, str] = {}
     for name in PROBES:
         try:
-            some, head = (centred, knn_head(within(KS, rows))) if name == "knn" else (rows, head_named(name))
+            some, head = (centred, knn_head(usable_neighbours(KS, rows))) if name == "knn" else (rows, head_named(name))
             found[name] = probed(head, some, permutations=permutations, level=level, seed=seed)
         except InputError as error:
             reasons[name] = str(error)

@@ -134,7 +134,7 @@ def multilabel_probe(
         accuracy=over(right.mean(1)),
         exact=_scores.accuracy(right.all(1), group, level=level, seed=seed),
         balanced_accuracy=_balanced(right, truth, group, level, seed),
-        average_precision=resampling.around(
+        average_precision=resampling.with_percentiles(
             float(precision.nanmean()), drawn[~drawn.isnan()].numpy(), len(truth), level
         ),
         log_loss=log_loss,

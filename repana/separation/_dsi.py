@@ -24,7 +24,7 @@ def dsi(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Floa
     for k in range(classes):
         rows = (codes == k).nonzero()[:, 0]
         if 1 < len(rows) < len(codes):
-            found[k] = _apart(*_inner_and_outer(x, rows, codes == k))
+            found[k] = _largest_gap(*_inner_and_outer(x, rows, codes == k))
     return found
 
 
@@ -39,7 +39,7 @@ def _inner_and_outer(x: Tensor, rows: Tensor, mine: Tensor) -> tuple[np.ndarray,
     return np.sort(np.concatenate(inner)), np.sort(np.concatenate(outer))
 
 
-def _apart(inner: np.ndarray, outer: np.ndarray) -> float:
+def _largest_gap(inner: np.ndarray, outer: np.ndarray) -> float:
     """The largest difference of two distribution functions, which lies at a jump of the one or just before it; jumps
     that rounding sets apart are one."""
     m, o, tie = len(inner), len(outer), TIED * inner + TIED**2 * max(inner[-1], outer[-1])

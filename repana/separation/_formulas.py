@@ -59,7 +59,7 @@ def purity(share: Float[Tensor, "*p"], counts: Int[Tensor, " c"]) -> Float[Tenso
     return (share - chance) / (1 - chance) if chance < 1 else share * NAN
 
 
-def touched(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+def joined_to_another_class(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
     """Which samples an edge of the spanning tree joins to another class."""
     across = edges[codes[edges[:, 0]] != codes[edges[:, 1]]]
     found = torch.zeros(len(codes), dtype=torch.bool, device=codes.device)

@@ -173,7 +173,9 @@ def separability(
     estimate, without = _measured(pairs, measure, found, better, jackknife, level, bounds)
     rows = f.kernel_rows(f.directions(pairs.x, normalize))
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
-    uniformity = from_error(math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_part(pairs))
+    uniformity = from_error(
+        math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_subset_note(pairs)
+    )
     return Separability(
         sample_uniformity=uniformity,
         **estimate,
@@ -285,12 +287,12 @@ def _of_pairs(
     note = Flag.MISSING_CLASSES.note(f"{missing} of {len(values)} pairs of classes have {lack}") if missing else ""
     if math.isnan(value) or groups * len(values) * (work + CALL) > AFFORDABLE:
         slow = "" if math.isnan(value) else "no interval: too many pairs of classes for these features"
-        return Estimate(value, n=pairs.n, note=noted(note, slow, _part(pairs)))
+        return Estimate(value, n=pairs.n, note=noted(note, slow, _subset_note(pairs)))
     deleted = [
         float(f.over_pairs(function, pairs.x[left], pairs.codes[left], len(pairs.counts)).nanmean())
-        for left in _without(pairs, groups)
+        for left in _without_each_group(pairs, groups)
     ]
-    note = noted(note, _part(pairs))
+    note = noted(note, _subset_note(pairs))
     return from_jackknife(value, deleted, n=pairs.n, level=level, bounds=SHARE, note=note, corrected=False)
 
 
@@ -300,16 +302,16 @@ def _crossing(pairs: PairwiseDistances, vertices: bool, null: int, level: float)
 
     def value(codes: Tensor) -> float:
         if vertices:
-            return float(f.touched(edges, codes).double().mean())
+            return float(f.joined_to_another_class(edges, codes).double().mean())
         return float((codes[edges[:, 0]] != codes[edges[:, 1]]).double().sum()) / n
 
     found = value(pairs.codes)
-    crossed = f.touched(edges, pairs.codes).double()
+    crossed = f.joined_to_another_class(edges, pairs.codes).double()
     psi = crossed - crossed.mean()
     square = float(psi.square().sum()) + 2 * float((psi[edges[:, 0]] * psi[edges[:, 1]]).sum())
     error = math.sqrt(max(square, float(psi.square().sum()) / 4)) / n
     permuted = [value(codes) for codes in _labels(pairs, null)]
-    e = from_error(found, error, n=n, level=level, bounds=SHARE, note=_part(pairs))
+    e = from_error(found, error, n=n, level=level, bounds=SHARE, note=_subset_note(pairs))
     if found in (0.0, 1.0):  # all alike: no spread to read an error from
         wilson = proportion(0, n, level=level)
         e = replace(e, low=found and 1 - wilson.high, high=found or wilson.high)
@@ -329,7 +331,7 @@ def _measured(
     group. More is better, unless `better` says otherwise."""
     few, values = _Few.of(pairs), measure(pairs)
     still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""
-    deleted = [measure(few.part(left)) for left in _without(few.pairs, groups)]
+    deleted = [measure(few.part(left)) for left in _without_each_group(few.pairs, groups)]
     shrink = math.sqrt(few.pairs.n / pairs.n)
     found, without = {}, {}
     for name, value in values.items():
@@ -349,7 +351,7 @@ def _measured(
             n=pairs.n,
             level=level,
             bounds=bounds.get(name, (0.0, math.inf)),
-            note=_part(pairs),
+            note=_subset_note(pairs),
             corrected=False,
         )
         if name in COUNTED and groups > 1:  # at a share of 0 or 1 no group makes a difference
@@ -382,7 +384,7 @@ class _Few:
         return PairwiseDistances.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
 
 
-def _without(pairs: PairwiseDistances, groups: int) -> list[Bool[Tensor, " n"]]:
+def _without_each_group(pairs: PairwiseDistances, groups: int) -> list[Bool[Tensor, " n"]]:
     """The samples that stay when one group after the other is left out; none for fewer than two groups."""
     if groups < 2:
         return []
@@ -400,7 +402,7 @@ def _labels(pairs: PairwiseDistances, permutations: int) -> Int[Tensor, "p n"]:
     return pairs.codes[permuted_orders(pairs.n, permutations, pairs.seed).to(pairs.codes.device)]
 
 
-def _part(pairs: PairwiseDistances) -> str:
+def _subset_note(pairs: PairwiseDistances) -> str:
     part = f"{pairs.n} of {pairs.seen} samples" if pairs.n < pairs.seen else ""
     single = int((pairs.counts == 1).sum())
     alone = f"{single} class(es) of one sample have no spread and no neighbour of their own" if single else ""

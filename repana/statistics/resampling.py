@@ -31,7 +31,7 @@ def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def around(value: float, drawn: np.ndarray, n: int, level: float, note: str = "") -> Estimate:
+def with_percentiles(value: float, drawn: np.ndarray, n: int, level: float, note: str = "") -> Estimate:
     """A value with the central range of its draws, widened where needed to hold it."""
     low, high = percentiles(drawn, level)
     return Estimate(value, min(low, value), max(high, value), n, note)
@@ -56,7 +56,7 @@ def resampled(
     if few:
         return Estimate(value, n=m, note=noted(note, few))
     drawn = torch.cat([statistic(w @ columns) for w in bootstrap_weights(m, strata, group, seed)])
-    return around(value, drawn.numpy(), m, level, note)
+    return with_percentiles(value, drawn.numpy(), m, level, note)
 
 
 def _few_groups(group: Int[Tensor, " m"]) -> str:

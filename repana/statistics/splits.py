@@ -60,7 +60,7 @@ class Split:
         strata = np.zeros(n, np.int64) if codes is None else by_first_row(codes).numpy()
         random = np.random.default_rng(seed)
         group = None if groups is None else _check.groups_of(groups, n)
-        part = parted(strata, group, wanted, random)
+        part = parts_of_rows(strata, group, wanted, random)
         rows = _parts([part == k for k in range(3)], group)
         notes = []
         if codes is not None:
@@ -81,7 +81,7 @@ class Split:
         n = len(codes)
         _check.at_least(folds, "folds", 3)
         group = None if groups is None else _check.groups_of(groups, n)
-        part = parted(by_first_row(codes).numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
+        part = parts_of_rows(by_first_row(codes).numpy(), group, (1 / folds,) * folds, np.random.default_rng(seed))
         numbers = None if group is None else torch.from_numpy(group)
         found = []
         for f in range(folds):
@@ -202,7 +202,7 @@ def split_of(
     return replace(split, group=group)
 
 
-def parted(
+def parts_of_rows(
     strata: np.ndarray, group: np.ndarray | None, shares: tuple[float, ...], random: np.random.Generator
 ) -> np.ndarray:
     """The part of every row: its share of every stratum, in whole groups where there are some."""

@@ -72,7 +72,7 @@ class FoldMoments:
         order = torch.argsort(fold, stable=True)[int((fold < 0).sum()) :]
         for f, rows in enumerate(order.split(count.tolist())):
             for at in rows.split(ROWS):
-                a = (features[at].double() - first).to(work) if work == torch.float64 else _moved(features[at], first)
+                a = (features[at].double() - first).to(work) if work == torch.float64 else _shifted(features[at], first)
                 b = (targets[at].double() - target_first).to(work)
                 with full_precision():
                     xx[f] += gram(a)
@@ -222,7 +222,7 @@ class RidgePath:
         return total / len(features)
 
 
-def _moved(features: Features, shift: Float[Tensor, " d"]) -> Features:
+def _shifted(features: Features, shift: Float[Tensor, " d"]) -> Features:
     """Less the shift, in float32; what the shift's own rounding leaves is subtracted too."""
     first = shift.float()
     rest = (shift - first.double()).float()

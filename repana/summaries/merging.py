@@ -146,7 +146,7 @@ class Merging:
     def _parts(self, group: int) -> list[Float[Tensor, "c p"]]:
         """All numbers of every channel of a group: what it reads and what it is read with."""
         shares = self._shares(group)
-        parts = [w.flatten(1) if s == 0 else w.transpose(0, 1).flatten(1) / shares for s, w in self._sides(group)]
+        parts = [w.flatten(1) if s == 0 else w.transpose(0, 1).flatten(1) / shares for s, w in self._weights_of(group)]
         return parts + [v[:, None] for v in self._vectors(group)]
 
     def _distances(self, group: int) -> Float[Tensor, "c c"]:
@@ -156,7 +156,7 @@ class Merging:
     def _to_one(self, group: int, i: int) -> Float[Tensor, " c"]:
         """Squared distances of all channels to one, each weight read where it lies."""
         total = torch.zeros(len(self.count[group]), dtype=torch.float64)
-        for sign, w in self._sides(group):
+        for sign, w in self._weights_of(group):
             here = w[i] if sign == 0 else w[:, i]
             axes = "cik,ik->c" if sign == 0 else "ock,ok->c"
             own = torch.linalg.vector_norm(w, dim=(1, 2) if sign == 0 else (0, 2)).square()
@@ -173,12 +173,12 @@ class Merging:
     def _exact(self, group: int, i: int, j: int) -> float:
         total = 0.0
         share = self._shares(group)[:, 0].expand(len(self.count[group]))
-        for sign, w in self._sides(group):
+        for sign, w in self._weights_of(group):
             a, b = (w[i], w[j]) if sign == 0 else (w[:, i] / share[i], w[:, j] / share[j])
             total += float((a - b).square().sum())
         return total + sum(float((v[i] - v[j]).square()) for v in self._vectors(group))
 
-    def _sides(self, group: int) -> list[tuple[int, Float[Tensor, "o i k"]]]:
+    def _weights_of(self, group: int) -> list[tuple[int, Float[Tensor, "o i k"]]]:
         """The weights that make the channels of a group (0), and those that read them (1)."""
         made = [(0, w.values) for w in self.weights.values() if w.rows == group]
         read = [(1, w.values) for w in self.weights.values() if w.columns == group and self.distance == "both"]

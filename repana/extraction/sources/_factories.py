@@ -29,7 +29,7 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0].strip().rstrip('.') if lines else 'no reason given'}"
 
 
-def made(spec: str, what: str, forms: tuple[str, ...]) -> Any:
+def from_factory(spec: str, what: str, forms: tuple[str, ...]) -> Any:
     """What a factory gives; anything that is not callable is given as it is."""
     from torch import nn
 

@@ -159,13 +159,13 @@ def _preparation(model: Described, sizes: Sizes, where: str) -> tuple[Callable[[
         from timm.data.transforms_factory import create_transform
 
         config = resolve_data_config({}, pretrained_cfg=dict(model.timm))
-        prepare = partial(_each, create_transform(**config, is_training=False))  # pyright: ignore[reportArgumentType]
+        prepare = partial(_transformed, create_transform(**config, is_training=False))  # pyright: ignore[reportArgumentType]
         return prepare, "L" if config["input_size"][0] == 1 else "RGB"
     carried = getattr(getattr(model.network, "weights", None), "transforms", None)
     transform = carried() if callable(carried) else getattr(model.network, "transforms", None)
     if not callable(transform):
         raise _refusals.no_preparation(where, model.spec)
-    return partial(_each, transform), "RGB"
+    return partial(_transformed, transform), "RGB"
 
 
 def _processor(path: str) -> Any:
@@ -184,7 +184,7 @@ def _processed(processor: Any, images: list[Any]) -> Mapping[str, Any]:
     return dict(processor(images=images, return_tensors="pt"))
 
 
-def _each(transform: Callable[..., Any], images: list[Any]) -> Tensor:
+def _transformed(transform: Callable[..., Any], images: list[Any]) -> Tensor:
     return torch.stack([torch.as_tensor(transform(image)) for image in images])
 
 
