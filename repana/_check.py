@@ -195,9 +195,9 @@ def class_columns(codes: Tensor, columns: int, what: str) -> None:
 def matrix(value: Any, name: str, rows: int | None, columns: int | None, why: str) -> Tensor:
     """A float64-able matrix of a stated shape."""
     x = _tensor(value, name)
-    wanted = f"({'any' if rows is None else rows}, {'any' if columns is None else columns})"
+    requested = f"({'any' if rows is None else rows}, {'any' if columns is None else columns})"
     if x.ndim != 2 or (rows is not None and x.shape[0] != rows) or (columns is not None and x.shape[1] != columns):
-        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; expected {wanted}: {why}.")
+        raise InputError("RA211", f"`{name}` has shape {tuple(x.shape)}; expected {requested}: {why}.")
     if not bool(torch.isfinite(x).all()):
         raise InputError("RA204", f"`{name}` has {int((~torch.isfinite(x)).sum())} NaN or infinite value(s).")
     return x.detach()
@@ -258,8 +258,10 @@ def unknown_options(function: str, names: Iterable[str], allowed: Iterable[str])
     return InputError("RA212", f"{function} has no option {listed(names)}; it has {listed(allowed, 12)}.")
 
 
-def too_few_layers(quantity: str, found: int, wanted: int) -> InputError:
-    return InputError("RA218", f"{quantity} fits a line through the layers and needs at least {wanted}; {found} came.")
+def too_few_layers(quantity: str, found: int, requested: int) -> InputError:
+    return InputError(
+        "RA218", f"{quantity} fits a line through the layers and needs at least {requested}; {found} came."
+    )
 
 
 def layers_of(layers: Any, quantity: str, least: int = 1) -> list[Any]:
@@ -275,8 +277,8 @@ def layers_of(layers: Any, quantity: str, least: int = 1) -> list[Any]:
 
 
 def too_many_neighbours(k: int, most: int) -> InputError:
-    wanted = f"so expected 1 to {most}" if most >= 1 else "and one is needed"
-    return InputError("RA233", f"`k` is {k}; there are {most} other samples, {wanted}.")
+    requested = f"so expected 1 to {most}" if most >= 1 else "and one is needed"
+    return InputError("RA233", f"`k` is {k}; there are {most} other samples, {requested}.")
 
 
 def tensor_of(value: Any, name: str) -> Tensor:
@@ -330,8 +332,8 @@ def no_classifier(layer: str) -> InputError:
     )
 
 
-def too_few_samples(what: str, found: int, wanted: int) -> InputError:
-    return InputError("RA227", f"{what} needs at least {wanted} samples; {found} came.")
+def too_few_samples(what: str, found: int, requested: int) -> InputError:
+    return InputError("RA227", f"{what} needs at least {requested} samples; {found} came.")
 
 
 # --- models, layers, data ---------------------------------------------------------------------------------------------
@@ -355,8 +357,8 @@ def unreadable(path: Any, reason: str) -> FileError:
     return FileError("RA301", f"{str(path)!r} cannot be read: {reason}.")
 
 
-def column_missing(path: Any, wanted: str, columns: Sequence[str]) -> FileError:
-    return FileError("RA306", f"{str(path)!r} has no column {wanted!r}; it has {listed(columns, 9)}.")
+def column_missing(path: Any, requested: str, columns: Sequence[str]) -> FileError:
+    return FileError("RA306", f"{str(path)!r} has no column {requested!r}; it has {listed(columns, 9)}.")
 
 
 def not_activations(folder: Path, missing: Sequence[str]) -> FileError:
@@ -423,11 +425,11 @@ def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1]
 
 
-def too_few_groups(found: int, wanted: int) -> InputError:
+def too_few_groups(found: int, requested: int) -> InputError:
     return InputError(
         "RA247",
-        f"`groups` has {found} group(s) and rows are split into {wanted} parts; a group stays whole, so expected "
-        f"at least {wanted}.",
+        f"`groups` has {found} group(s) and rows are split into {requested} parts; a group stays whole, so expected "
+        f"at least {requested}.",
     )
 
 
@@ -449,9 +451,10 @@ def constant_targets(columns: Sequence[int]) -> InputError:
     )
 
 
-def other_width_of(name: str, found: int, wanted: int) -> InputError:
+def other_width_of(name: str, found: int, requested: int) -> InputError:
     return InputError(
-        "RA234", f"{name!r} has {found} features and the rows fitted on have {wanted}; expected the same layer in both."
+        "RA234",
+        f"{name!r} has {found} features and the rows fitted on have {requested}; expected the same layer in both.",
     )
 
 

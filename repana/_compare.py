@@ -145,9 +145,9 @@ def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
 def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple[str, str, str], Row]:
     for name in quantities:
         report.select(name, run=run)  # refuses what is not there
-    wanted = {report.qualified(name) for name in quantities}
+    requested = {report.qualified(name) for name in quantities}
     rows = {(f"{r.analyzer}.{r.quantity}", r.split, r.layer): r for r in report.rows if r.run == run}
-    return {place: r for place, r in rows.items() if not wanted or place[0] in wanted}
+    return {place: r for place, r in rows.items() if not requested or place[0] in requested}
 
 
 def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str, str]], str]:

@@ -65,9 +65,9 @@ class View:
 
     def rows(self, name: str, split: str | None = None) -> tuple[Row, ...]:
         """The rows of `analyzer.quantity` by layer, none where it was not measured."""
-        analyzer, _, wanted = name.partition(".")
+        analyzer, _, requested = name.partition(".")
         split = split or self.splits[0]
-        return tuple(sorted(self._of_run.get((split, analyzer, wanted), ()), key=lambda r: r.depth))
+        return tuple(sorted(self._of_run.get((split, analyzer, requested), ()), key=lambda r: r.depth))
 
     def p(self, name: str, split: str | None = None) -> dict[str, float]:
         """p of a quantity by layer, adjusted over the layers."""
@@ -75,8 +75,8 @@ class View:
 
     def at(self, name: str, layer: str | None = None, split: str | None = None) -> Row | None:
         """The row at one layer, by default at the input of the classifier."""
-        wanted = self.last if layer is None else layer
-        return next((r for r in self.rows(name, split) if r.layer == wanted), None)
+        requested = self.last if layer is None else layer
+        return next((r for r in self.rows(name, split) if r.layer == requested), None)
 
 
 def value(row: Row) -> str:

@@ -124,14 +124,14 @@ def measurements(name: str, result: Any, declared: tuple[Quantity, ...]) -> dict
         return {name: one}
     if not is_dataclass(result):
         raise _profile_refusals.not_measurements(name, type(result).__name__)
-    wanted = {q.name for q in declared}
+    requested = {q.name for q in declared}
     found: dict[str, Estimate] = {}
     for f in fields(result):
         value = getattr(result, f.name)
-        e = value if isinstance(value, Estimate) else _estimate(value) if not wanted or f.name in wanted else None
+        e = value if isinstance(value, Estimate) else _estimate(value) if not requested or f.name in requested else None
         if e is not None and Flag.NOT_APPLICABLE not in e.flags:
             found[f.name] = e
-    if not found and not wanted:
+    if not found and not requested:
         raise _profile_refusals.not_measurements(name, f"{type(result).__name__} without numbers")
     return found
 

@@ -93,10 +93,10 @@ def not_a_report(folder: Path, missing: Sequence[str]) -> FileError:
     return FileError("RA307", f"{str(folder)!r} is not a saved report: {listed(missing)} not found in it.")
 
 
-def other_format(folder: Path, found: Any, wanted: int) -> FileError:
+def other_format(folder: Path, found: Any, requested: int) -> FileError:
     return FileError(
         "RA308",
-        f"{str(folder)!r} has format {found!r} and this version of repana reads {wanted}; "
+        f"{str(folder)!r} has format {found!r} and this version of repana reads {requested}; "
         "read it with the version that wrote it (see its provenance.json).",
     )
 

@@ -235,7 +235,7 @@ def _show_plan(
     source: Source,
     data: str | None,
     shape: str | None,
-    wanted: list[str] | None,
+    requested: list[str] | None,
     pool: str,
     as_json: bool,
 ) -> None:
@@ -250,7 +250,7 @@ def _show_plan(
         from repana import _report_refusals
 
         raise _report_refusals.no_example(source.model)
-    found = repana.plan(network, shown, wanted or "auto", pool, batch_size=source.batch_size, **source.reading())
+    found = repana.plan(network, shown, requested or "auto", pool, batch_size=source.batch_size, **source.reading())
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 

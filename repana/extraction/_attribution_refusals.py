@@ -10,9 +10,10 @@ def no_copy(model: str, reason: str) -> ModelError:
     )
 
 
-def target_rows(found: int, wanted: int, name: str = "targets") -> InputError:
+def target_rows(found: int, requested: int, name: str = "targets") -> InputError:
     return InputError(
-        "RA255", f"`{name}` has {found} rows and the data gave {wanted} samples; expected one row a sample, in order."
+        "RA255",
+        f"`{name}` has {found} rows and the data gave {requested} samples; expected one row a sample, in order.",
     )
 
 

@@ -31,48 +31,48 @@ def select(layers: Any, trace: Trace) -> list[Site]:
     if not isinstance(layers, Iterable):
         raise _refusals.layer_not_understood(layers)
     found: list[Site] = []
-    for wanted in layers:
-        sites = list(_sites_of(wanted, trace))
+    for requested in layers:
+        sites = list(_sites_of(requested, trace))
         found += [site for site in sites if site not in found]
     if not found:
         raise _refusals.no_layers_given()
     return found
 
 
-def _sites_of(wanted: Any, trace: Trace) -> Iterable[Site]:
+def _sites_of(requested: Any, trace: Trace) -> Iterable[Site]:
     names = trace.modules
-    if isinstance(wanted, Site):
-        return [wanted]
-    if wanted is None:
+    if isinstance(requested, Site):
+        return [requested]
+    if requested is None:
         raise _refusals.layers_none()
-    if isinstance(wanted, nn.Module):
-        raise _refusals.layer_is_object(wanted, next((n for n, m in names.items() if n and m is wanted), None))
-    if isinstance(wanted, type):
+    if isinstance(requested, nn.Module):
+        raise _refusals.layer_is_object(requested, next((n for n, m in names.items() if n and m is requested), None))
+    if isinstance(requested, type):
         return _sites_that_ran(
-            (n for n, m in names.items() if isinstance(m, wanted)), trace, f"class {wanted.__name__}", None
+            (n for n, m in names.items() if isinstance(m, requested)), trace, f"class {requested.__name__}", None
         )
-    if not isinstance(wanted, str) and callable(wanted):
-        title = getattr(wanted, "__name__", "a predicate")
-        return _sites_that_ran((n for n, m in names.items() if wanted(n, m)), trace, title, None)
-    if wanted == "auto":
+    if not isinstance(requested, str) and callable(requested):
+        title = getattr(requested, "__name__", "a predicate")
+        return _sites_that_ran((n for n, m in names.items() if requested(n, m)), trace, title, None)
+    if requested == "auto":
         return [replace(site, offered=True) for site in auto(trace)]
-    if not isinstance(wanted, str):
-        raise _refusals.layer_not_understood(wanted)
-    if wanted.startswith("re:"):
-        body, pool = split_pool(wanted[3:])
+    if not isinstance(requested, str):
+        raise _refusals.layer_not_understood(requested)
+    if requested.startswith("re:"):
+        body, pool = split_pool(requested[3:])
         try:
             pattern = re.compile(body)
         except re.error as error:
-            raise _refusals.bad_pattern(wanted, str(error)) from None
-        return _sites_that_ran((n for n in names if pattern.search(n)), trace, wanted, pool)
+            raise _refusals.bad_pattern(requested, str(error)) from None
+        return _sites_that_ran((n for n in names if pattern.search(n)), trace, requested, pool)
     every = {alias: alias for alias, _ in trace.model.named_modules(remove_duplicate=False)}
-    site = parse(wanted, every)
+    site = parse(requested, every)
     if site is not None:
         return [replace(site, module=_first_name(site.module, trace))]
-    if "*" in wanted or "?" in wanted:
-        return _glob(wanted, trace)
+    if "*" in requested or "?" in requested:
+        return _glob(requested, trace)
     shown = [name for name in names if name and trace.calls[name]]
-    raise _refusals.no_layer(wanted, shown)
+    raise _refusals.no_layer(requested, shown)
 
 
 def _first_name(name: str, trace: Trace) -> str:
@@ -83,8 +83,8 @@ def _first_name(name: str, trace: Trace) -> str:
     return next(n for n, m in trace.modules.items() if m is module)
 
 
-def _glob(wanted: str, trace: Trace) -> list[Site]:
-    body, pool = split_pool(wanted)
+def _glob(requested: str, trace: Trace) -> list[Site]:
+    body, pool = split_pool(requested)
     suffix = ""
     while found := SUFFIX.search(body):
         suffix, body = found[0] + suffix, body[: found.start()]
@@ -95,7 +95,7 @@ def _glob(wanted: str, trace: Trace) -> list[Site]:
         names, suffix = _matched(whole, trace), ""
     sites = [
         replace(parse(site.module + suffix, trace.modules) or site, pool=pool)
-        for site in _sites_that_ran(names, trace, wanted, pool)
+        for site in _sites_that_ran(names, trace, requested, pool)
     ]
     held = [site for site in sites if not site.part or _holds(site, trace)]
     return [replace(site, loose=not site.part, offered=True) for site in held or sites]
@@ -113,15 +113,15 @@ def _holds(site: Site, trace: Trace) -> bool:
     return any(leaf.path[: len(site.part)] == site.part for leaf in side)
 
 
-def _sites_that_ran(names: Iterable[str], trace: Trace, wanted: str, pool: str | None) -> list[Site]:
+def _sites_that_ran(names: Iterable[str], trace: Trace, requested: str, pool: str | None) -> list[Site]:
     names = [name for name in names if name]
     if not names:
-        raise _refusals.no_layer(wanted, [name for name in trace.modules if name and trace.calls[name]])
+        raise _refusals.no_layer(requested, [name for name in trace.modules if name and trace.calls[name]])
     ran = [name for name in names if trace.calls[name]]
     if not ran and names[0] in trace.by_forward:
         raise _refusals.called_as_forward(names[0], [n for n in trace.ran() if n.startswith(names[0] + ".")])
     if not ran:
-        raise _refusals.never_ran(wanted, names, _neighbours(names[0], trace))
+        raise _refusals.never_ran(requested, names, _neighbours(names[0], trace))
     return [Site(name, pool=pool, loose=True, offered=True) for name in ran]
 
 

@@ -12,7 +12,7 @@ from repana.extraction import _refusals
 from repana.extraction._batches import Intake
 from repana.extraction._plan import Reading, check_mask
 from repana.extraction._probe import SAMPLES, samples_choice
-from repana.extraction._session import wanted_device
+from repana.extraction._session import requested_device
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Options:
         return cls(
             layers,
             Intake(model, forward, mask, labels, class_names, batch_dim),
-            wanted_device(model, device),
-            wanted_dtype(dtype),
+            requested_device(model, device),
+            requested_dtype(dtype),
             Reading(pool, mask, layout, groups, batch_dim),
             head,
             logits,
@@ -76,7 +76,7 @@ class Options:
         )
 
 
-def wanted_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+def requested_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     """A floating-point type, also by its name."""
     found = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
     if found is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):

@@ -1,4 +1,4 @@
-"""`record` and `plan`: every wanted layer of a model over a dataset, in one forward pass."""
+"""`record` and `plan`: every requested layer of a model over a dataset, in one forward pass."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -122,7 +122,7 @@ def record(
       `Activations.moments` stay exact over all. 0 keeps moments only, with memory independent of the data's size.
       `scatter=True` adds their (d, d) pooled scatter.
     - `logits`: by default they are kept when the forward pass gets there anyway; True runs it to the end, False stops
-      after the deepest wanted layer. `head` names the classifier; False for none.
+      after the deepest requested layer. `head` names the classifier; False for none.
     - `class_names`: in the order of the model's outputs, for figures and pages; labels may then be those names.
     - `dtype`: autocast to it. `device`: the model is moved there and back. Features stay on the device up to `memory`
       bytes (half of what is free there), then go to the host.

@@ -227,9 +227,9 @@ def root_not_called(address: str) -> ModelError:
     )
 
 
-def layer_is_object(wanted: Any, name: str | None) -> ModelError:
+def layer_is_object(requested: Any, name: str | None) -> ModelError:
     how = "it is not a module of this model" if name is None else f"give its name, {name!r}"
-    return ModelError("RA112", f"`layers` holds a {type(wanted).__name__} object; expected a name: {how}.")
+    return ModelError("RA112", f"`layers` holds a {type(requested).__name__} object; expected a name: {how}.")
 
 
 def layers_none() -> ModelError:
@@ -263,16 +263,16 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def no_layer(wanted: str, names: Sequence[str]) -> ModelError:
+def no_layer(requested: str, names: Sequence[str]) -> ModelError:
     return ModelError(
         "RA101",
-        f"no layer matches {wanted!r}; nearest: {listed(nearest(wanted.partition(':')[0], names))}. "
+        f"no layer matches {requested!r}; nearest: {listed(nearest(requested.partition(':')[0], names))}. "
         "`repana layers MODEL` lists all.",
     )
 
 
-def never_ran(wanted: str, names: Sequence[str], ran: Sequence[str]) -> ModelError:
-    which = f"{wanted!r} is" if list(names) == [wanted] else f"{wanted!r} matches {listed(names)}, which are"
+def never_ran(requested: str, names: Sequence[str], ran: Sequence[str]) -> ModelError:
+    which = f"{requested!r} is" if list(names) == [requested] else f"{requested!r} matches {listed(names)}, which are"
     return ModelError(
         "RA102",
         f"{which} in the model but never ran on the first batch (a branch not taken, or a fused kernel that skips it). "
@@ -306,7 +306,7 @@ def called_several_times(address: str, calls: int) -> ModelError:
 
 
 def no_such_call(address: str, module: str, calls: int) -> ModelError:
-    return ModelError("RA109", f"{address!r}: {module!r} ran {calls} time(s) per forward; wanted @1 to @{calls}.")
+    return ModelError("RA109", f"{address!r}: {module!r} ran {calls} time(s) per forward; expected @1 to @{calls}.")
 
 
 def missed(address: str, batch: int, expected: int, found: int) -> ModelError:
@@ -335,10 +335,10 @@ def bad_pattern(pattern: str, reason: str) -> ModelError:
     return ModelError("RA112", f"{pattern!r} is not a regular expression: {reason}.")
 
 
-def layer_not_understood(wanted: Any) -> ModelError:
+def layer_not_understood(requested: Any) -> ModelError:
     return ModelError(
         "RA112",
-        f"`layers` holds a {type(wanted).__name__}; expected names, patterns ('layer*.conv2', 're:...'), module "
+        f"`layers` holds a {type(requested).__name__}; expected names, patterns ('layer*.conv2', 're:...'), module "
         "classes or "
         "predicates (name, module) -> bool.",
     )

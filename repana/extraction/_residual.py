@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 from repana.extraction import _attribution_refusals
 from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._data import stream
-from repana.extraction._session import session, unwrap, wanted_device
+from repana.extraction._session import requested_device, session, unwrap
 from repana.extraction._tree import arguments, leaves
 
 Names = list[tuple[str, str, int]]  # module, side, call
@@ -55,7 +55,7 @@ def residual_paths(
     """
     inner, _ = unwrap(model)
     first, _, _ = stream(data, batch_size)
-    place = wanted_device(inner, device)
+    place = requested_device(inner, device)
     with session(inner, place, None) as live:
         watch = _Watch(inner)
         for module in inner.modules():

@@ -125,7 +125,7 @@ def placed_by(model: nn.Module) -> str | None:
     return "accelerate" if any(hasattr(module, "_hf_hook") for module in model.modules()) else None
 
 
-def wanted_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
+def requested_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     """Where to record. Refuses to move a model that hooks have placed, and one that holds no weights."""
     found = device_of(model) or torch.device("cpu")
     asked = found if device is None else _available(device)

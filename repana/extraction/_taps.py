@@ -18,7 +18,7 @@ from repana.extraction._tree import arguments, at, leaves
 
 
 class _Enough(BaseException):
-    """Everything wanted of this batch has been seen; the rest of the forward pass is not needed."""
+    """Everything requested of this batch has been seen; the rest of the forward pass is not needed."""
 
 
 class Taps:
@@ -39,34 +39,34 @@ class Taps:
                 by_module[p.site.module].append(p)
         if planned.facts.get("of_root"):  # the call gives nothing: what the model gives is the output
             live.hook(live.model, self._keep)
-        for name, wanted in by_module.items():
+        for name, requested in by_module.items():
             module = live.model.get_submodule(name)
-            before = [p for p in wanted if p.site.side == "in"]
-            after = [p for p in wanted if p.site.side == "out"]
-            early = bool(before) or wanted[0].calls > 1  # calls are counted as they begin, or else as they end
+            before = [p for p in requested if p.site.side == "in"]
+            after = [p for p in requested if p.site.side == "out"]
+            early = bool(before) or requested[0].calls > 1  # calls are counted as they begin, or else as they end
             if early:
                 live.pre_hook(module, partial(self._before, name, before))
             if after:
                 live.hook(module, partial(self._after, name, after, not early))
 
-    def _before(self, name: str, wanted: list[Planned], module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _before(self, name: str, requested: list[Planned], module: nn.Module, args: Any, kwargs: Any) -> None:
         self._seen[name] += 1
-        if wanted:
-            self._take(wanted, self._seen[name], arguments(args, kwargs))
+        if requested:
+            self._take(requested, self._seen[name], arguments(args, kwargs))
 
     def _after(
-        self, name: str, wanted: list[Planned], counts: bool, module: nn.Module, args: Any, kwargs: Any, output: Any
+        self, name: str, requested: list[Planned], counts: bool, module: nn.Module, args: Any, kwargs: Any, output: Any
     ) -> None:
         self._seen[name] += counts
-        self._take(wanted, self._seen[name], output)
+        self._take(requested, self._seen[name], output)
 
     def _keep(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         self._output = output
 
-    def _take(self, wanted: list[Planned], call: int, tree: Any) -> None:
+    def _take(self, requested: list[Planned], call: int, tree: Any) -> None:
         if self._batch is None:  # the pass is read through other taps
             return
-        for p in wanted:
+        for p in requested:
             if p.site.call in (None, call):
                 self._pooled[p.address] = self._pool(p, _tensor_at(tree, p.site))
         if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():

@@ -58,7 +58,7 @@ def layer_readings(context: Context) -> Outcome | None:
 
 
 def complexity_vs_importance(context: Context) -> Outcome | None:
-    """Complexity against what the predicted class's logit owes to each unit; None without a classifier there."""
+    """Complexity against the contribution of each unit to the predicted logit; None without a classifier there."""
     found, layer, head = _complexity(context), _layer(context), context.activations.head
     if head is None or head.layer != layer or int(torch.isfinite(found.complexity).sum()) < FEWEST:
         return None

@@ -67,11 +67,11 @@ def conductance(
     _check.level_of(level)
     _check.at_least(steps, "steps", 1)
     target = target_of(target)
-    wanted = [layers] if isinstance(layers, str) or not isinstance(layers, (list, tuple)) else list(layers)
+    requested = [layers] if isinstance(layers, str) or not isinstance(layers, (list, tuple)) else list(layers)
     with reading(
         model,
         data,
-        [start, *(w for w in wanted if w != start)],
+        [start, *(w for w in requested if w != start)],
         pool=pool,
         device=device,
         forward=forward,
@@ -81,7 +81,7 @@ def conductance(
         batch_size=batch_size,
     ) as (reader, batches):
         first = reader.only(start)
-        auto = "auto" in wanted  # then what comes before the start is no layer of the path
+        auto = "auto" in requested  # then what comes before the start is no layer of the path
         behind = [p for p in reader.layers if not auto or p.event > first.event or p.address == first.address]
         places = {p.address: Places.of(p) for p in behind}
         sums: dict[str, list[Tensor]] = {p.address: [] for p in behind}
@@ -93,7 +93,7 @@ def conductance(
                 sums[name].append(value.double().cpu())
     change = torch.cat(changes)
     each = {name: torch.cat(parts) for name, parts in sums.items()}
-    if start not in wanted and not (auto and start == "input"):
+    if start not in requested and not (auto and start == "input"):
         del each[first.address]
     size = float(change.abs().mean())
     mean, low, high = (float(v) for v in mean_of(change, level))

@@ -1,4 +1,4 @@
-"""What a linear classifier owes to each feature that it reads."""
+"""What each feature contributes to the logits of a linear classifier."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from repana.summaries._linalg import full_precision
 
 
 def head_importance(features: FeatureArray, weight: Any, logits: Any = None) -> Float[Tensor, "n d"]:
-    """z_i w_yi of every row and unit, y the predicted class: what the logit of y owes to each unit.
+    """z_i w_yi of every row and unit, y the predicted class: the contribution of each unit to the logit of y.
 
     `features` (n, d) are what the classifier reads, `weight` (c, d) its rows, `logits` (n, c) its outputs, by default
     those of `weight` without bias. The mean over rows is the signed importance of each unit, the mean size the absolute

@@ -35,7 +35,7 @@ TOP = 0.1  # of the features, whose share of all importance is told
 @shown
 @dataclass(frozen=True)
 class Importance:
-    """How much the chosen logit owes to each feature; see `importance`."""
+    """The contribution of each feature to the chosen logit; see `importance`."""
 
     top_share: Estimate
     inhibitors: Estimate

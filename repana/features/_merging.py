@@ -17,7 +17,7 @@ from repana.extraction._batches import Forward, Intake, run
 from repana.extraction._channels import Channels, called_with, channels
 from repana.extraction._data import stream
 from repana.extraction._probe import probe
-from repana.extraction._session import session, unwrap, wanted_device
+from repana.extraction._session import requested_device, session, unwrap
 from repana.extraction._tree import Path, at, is_empty
 from repana.features import _refusals
 from repana.statistics.intervals import columns, proportion
@@ -104,11 +104,11 @@ def feature_merging(
     _check.level_of(level)
     _check.choice(distance, "distance", DISTANCES)
     _check.in_range(max_ratio, "max_ratio", 0.0, 1.0)
-    wanted = sorted({float(b) for b in betas} | {float(beta)})
-    for b in wanted:
+    requested = sorted({float(b) for b in betas} | {float(beta)})
+    for b in requested:
         _check.in_range(b, "beta", 0.0, 1.0)
     inner, _ = unwrap(model)
-    place = wanted_device(inner, device)
+    place = requested_device(inner, device)
     first, raws, _ = stream(data, batch_size)
     batch = Intake(inner, forward).unpack(first)
     few = batch.first(2) or batch
@@ -124,9 +124,9 @@ def feature_merging(
     start = found.merging("sum_in" if reference else "mean_in", "both" if reference else distance)
     if balance and distance == "both" and not reference:
         balance_channels(start, [g for g in found.sizes if g not in found.uneven])
-    made = [_at(found, start, b, max_ratio) for b in wanted]
+    made = [_at(found, start, b, max_ratio) for b in requested]
     before = sum(p.numel() for p in found.model.parameters())  # with batch normalisation folded
-    nets = {b: net for b, (net, _) in zip(wanted, made)}
+    nets = {b: net for b, (net, _) in zip(requested, made)}
     outputs = _outputs([inner, *nets.values()], raws, intake, place, leaf.path)
     labels, original, rest = outputs[0], outputs[1][0], outputs[1][1:]
     n = len(original)
@@ -139,7 +139,7 @@ def feature_merging(
             return missing
         return proportion(int((guess == labels)[known].sum()), int(known.sum()), level=level)
 
-    at = wanted.index(float(beta))
+    at = requested.index(float(beta))
     curve = torch.tensor([[left[g] for g in found.sizes] for _, left in made]).double()
     share = [sum(p.numel() for p in net.parameters()) / before for net in nets.values()]
     sizes = tuple(found.sizes.values())
@@ -152,7 +152,7 @@ def feature_merging(
         model=nets[float(beta)].to(place).train(inner.training),
         layers=tuple(" = ".join(names) for names in found.layers.values()),
         channels=sizes,
-        betas=tuple(wanted),
+        betas=tuple(requested),
         curve=curve,
         parameter_curve=torch.tensor(share, dtype=torch.float64),
         accuracy_curve=columns([accuracy(guess) for guess in rest]),

@@ -10,9 +10,7 @@ from repana.features._complexity_importance import complexity_vs_importance
 
 # Targets are units, so that other axes of the layer are other features; folds are drawn by place.
 _FOLDS: dict[str, Any] = {"invariant": ("scale", "translation"), "drawn": True, "counts": True}
-_PLANE: dict[str, Any] = _FOLDS | {
-    "invariant": ("scale",)
-}  # of what the logits owe to each unit, which its origin decides
+_PLANE: dict[str, Any] = _FOLDS | {"invariant": ("scale",)}  # of contributions to logits, which depend on the origin
 
 ACROSS_LAYERS = (
     Across(

@@ -67,13 +67,13 @@ def _curves(
     report: Report, name: str, runs: Sequence[str] | None, splits: Sequence[str] | None
 ) -> dict[tuple[str, str], tuple[Row, ...]]:
     full = report.qualified(name)
-    wanted = [
+    requested = [
         (run, split)
         for run in (runs or report.runs)
         for split in (splits or report.splits)
         if any(r.run == run and r.split == split and f"{r.analyzer}.{r.quantity}" == full for r in report.rows)
     ]
-    return {(run, split): report.select(full, run=run, split=split) for run, split in wanted}
+    return {(run, split): report.select(full, run=run, split=split) for run, split in requested}
 
 
 def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ from repana.plots._panels import Panel
 from repana.probes._controls import Selectivity
 from repana.probes._protocol import Probe
 
-READERS = ("linear_probe", "lda_probe", "knn_probe")
+PROBES = ("linear_probe", "lda_probe", "knn_probe")
 SURE = 0.05  # of an adjusted p
 DARK = 0.6  # of the colour scale, from which numbers are white
 MOST_WRITTEN = 12  # classes whose confusions are written out
@@ -37,7 +37,7 @@ def probe_depth(
     Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer chosen on the select
     rows is ringed. By default the linear, the LDA and the kNN probe. Returns the Axes.
     """
-    chosen = probes or tuple(f"probing.{name}" for name in READERS)
+    chosen = probes or tuple(f"probing.{name}" for name in PROBES)
     run, split = run or report.runs[0], split or report.splits[0]
     place = {layer: i for i, layer in enumerate(report.layers)}
     with _style.drawing():

@@ -72,7 +72,9 @@ def logistic_head(tolerance: float = 1e-3) -> Head:
         if s == 1:
             walked[:] = [(rows, parts, fits)]
         known = {"gap": fits.gap, "certified": fits.certified, "iterations": fits.iterations}
-        return Fitted(lambda wanted: fits.scores(rows.z[rows.at(wanted)]), known, rows.widened(fits.weight), fits.bias)
+        return Fitted(
+            lambda requested: fits.scores(rows.z[rows.at(requested)]), known, rows.widened(fits.weight), fits.bias
+        )
 
     strengths = tuple(10.0 ** (k / 2) for k in range(-12, 1))
     return Head("linear", fit, strengths, "C", 10**0.5, (1e-9, 1e4), True, {"tolerance": tolerance})
@@ -88,8 +90,8 @@ def ridge_head() -> Head:
         normal = rows.normal(parts, codes)
         path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
 
-        def scores(wanted: tuple[int, ...]) -> Tensor:
-            found = 2 * path.scores(rows.z[rows.at(wanted)]) - 1  # of indicators, so of +1 and -1
+        def scores(requested: tuple[int, ...]) -> Tensor:
+            found = 2 * path.scores(rows.z[rows.at(requested)]) - 1  # of indicators, so of +1 and -1
             m, _, r = found.shape
             return found.view(m, codes.shape[1], rows.classes, r).transpose(1, 2).reshape(m, rows.classes, -1)
 
@@ -212,8 +214,8 @@ def _affine(
     """Scores x W + b, of the features as standardised (`wide`) or of their coordinates."""
     weight, bias = torch.stack(weights, 2), torch.stack(biases, 1)
 
-    def scores(wanted: tuple[int, ...]) -> Tensor:
-        x = (rows.x if wide else rows.z)[rows.at(wanted)].double()
+    def scores(requested: tuple[int, ...]) -> Tensor:
+        x = (rows.x if wide else rows.z)[rows.at(requested)].double()
         return torch.einsum("nd,dcp->ncp", x, weight) + bias
 
     return Fitted(scores, known or {}, weight if wide else rows.widened(weight), bias)
@@ -228,7 +230,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
     """
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
-        at, wanted_k = rows.at(parts), [int(k) for k in strengths]
+        at, asked_k = rows.at(parts), [int(k) for k in strengths]
         x = rows.x.double() if metric == "cosine" else rows.x
         led = torch.ones(rows.n, dtype=torch.bool, device=x.device)
         if metric == "cosine":
@@ -238,18 +240,18 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
             [torch.bincount(codes[at, s], minlength=rows.classes) / len(at) for s in range(codes.shape[1])], 1
         ).double()
 
-        def scores(wanted: tuple[int, ...]) -> Tensor:
-            rest = rows.at(wanted)
-            queries, own = rest[led[rest]], wanted == parts
-            counts = [share.new_zeros(len(rest), rows.classes, len(wanted_k)) for _ in range(codes.shape[1])]
-            most = min(max(wanted_k), len(bank) - int(own))
+        def scores(requested: tuple[int, ...]) -> Tensor:
+            rest = rows.at(requested)
+            queries, own = rest[led[rest]], requested == parts
+            counts = [share.new_zeros(len(rest), rows.classes, len(asked_k)) for _ in range(codes.shape[1])]
+            most = min(max(asked_k), len(bank) - int(own))
             if len(queries) and most > 0:
                 found = Neighbours.of(x[queries], k=most, bank=None if own else x[bank], metric=metric)
                 power = found.distances.new_zeros(found.distances.shape)
                 if weights == "softmax":
                     power = (found.distances[:, :1] - found.distances) / TEMPERATURE
                 for s, column in enumerate(counts):
-                    column[led[rest]] = votes(codes[bank, s][found.indices], power.exp(), rows.classes, wanted_k)
+                    column[led[rest]] = votes(codes[bank, s][found.indices], power.exp(), rows.classes, asked_k)
             return torch.cat([smoothed(v, share[:, s]) for s, v in enumerate(counts)], 2)
 
         return Fitted(scores)

@@ -248,11 +248,11 @@ def _heads(
     w = _check.matrix(weight, "weight", None, versions[0].shape[1], "one row per class of the head").double()
     w = w.to(versions[0].device)
     b = w.new_zeros(len(w)) if bias is None else torch.as_tensor(_check.column(bias, "bias", len(w))).to(w)
-    wanted = given.given if targets is None else _check.labels_of(targets, len(given.given), "targets")[0]
-    wanted = wanted[given.keep]
-    _check.class_columns(wanted[wanted != IGNORED], len(w), "weight")
-    at = split.test[wanted[split.test] != IGNORED]
-    truth, group = wanted[at], None if split.group is None else split.group[at]
+    requested = given.given if targets is None else _check.labels_of(targets, len(given.given), "targets")[0]
+    requested = requested[given.keep]
+    _check.class_columns(requested[requested != IGNORED], len(w), "weight")
+    at = split.test[requested[split.test] != IGNORED]
+    truth, group = requested[at], None if split.group is None else split.group[at]
     found = []
     for version in versions:
         guess = (version[at.to(version.device)] @ w.T + b).argmax(1).cpu()

@@ -311,8 +311,8 @@ def pareto(
         return (best * width.clamp_min(0)).sum(-1) / d
 
     def halfway(a: Float[Tensor, "*b r"]) -> Float[Tensor, "*b"]:
-        wanted = chance + (a.max(-1, keepdim=True).values - chance) / 2
-        return effective[(a >= wanted).double().argmax(-1)]
+        requested = chance + (a.max(-1, keepdim=True).values - chance) / 2
+        return effective[(a >= requested).double().argmax(-1)]
 
     columns, group = torch.cat([right.cpu(), torch.ones(m, 1)], 1), rows.split.test_group
 

@@ -174,10 +174,10 @@ def moment_probe(
     count = int(at.max()) + 1
     if called and np.shape(labels)[:1] == (count,) and count != len(codes):
         raise _refusals.named_samples()
-    wanted = _of_samples(labels, at, count)
+    requested = _of_samples(labels, at, count)
     pooled = _moments(x.double(), at.to(x.device), count, moments, rank, seed)
     pooled = pooled if x.dtype == torch.float64 else pooled.float()
-    rows = Rows.of(pooled, wanted, groups=groups, seed=seed, split=split, quantity="moment_probe")
+    rows = Rows.of(pooled, requested, groups=groups, seed=seed, split=split, quantity="moment_probe")
     return probed(head_named(probe), rows, permutations=permutations, level=level, seed=seed)
 
 

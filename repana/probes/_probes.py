@@ -155,11 +155,11 @@ def knn_probe(
     _options("log_loss", permutations, level)
     _check.choice(metric, "metric", ("cosine", "euclidean"))
     _check.choice(weights, "weights", ("softmax", "uniform"))
-    wanted = KS if k is None else tuple(k) if isinstance(k, Iterable) else (k,)
-    for one in wanted:
+    requested = KS if k is None else tuple(k) if isinstance(k, Iterable) else (k,)
+    for one in requested:
         _check.at_least(one, "k", 1)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="knn_probe")
-    kept = usable_neighbours(map(int, wanted), rows)
+    kept = usable_neighbours(map(int, requested), rows)
     return probed(knn_head(kept, metric, weights), rows, permutations=permutations, level=level, seed=seed)
 
 

@@ -20,7 +20,7 @@ from repana.probes._data import Rows
 from repana.statistics.splits import Split
 
 SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
-READERS = ("naive_bayes", "nearest_mean", "lda", "linear", "1nn")
+PROBES = ("naive_bayes", "nearest_mean", "lda", "linear", "1nn")
 ONE_NEIGHBOUR = "1nn"
 
 
@@ -51,7 +51,7 @@ def sample_efficiency(
     labels: LabelArray,
     sizes: Iterable[int] | None = None,
     *,
-    probes: Iterable[str] = READERS,
+    probes: Iterable[str] = PROBES,
     C: float = 1.0,
     repeats: int = 10,
     groups: LabelArray | None = None,
@@ -87,7 +87,7 @@ def sample_efficiency(
     _check.positive(float(C), "C")
     names = list(probes)
     for name in names:
-        _check.choice(name, "probes", READERS)
+        _check.choice(name, "probes", PROBES)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale="none", quantity="sample_efficiency")
     _check.choice(scale, "scale", ("standard", "centre", "none", "unit"))
     train = rows.split.train_and_validation

@@ -51,11 +51,11 @@ def temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Flo
     e = 1 / (m + 1)
     present = (z > -1e5).double()
     even = (z * present).sum(1) / present.sum(1).clamp_min(1)
-    wanted = ((1 - e) * own + e * even).mean(0)
+    requested = ((1 - e) * own + e * even).mean(0)
     low, high = z.new_full((p,), math.log(HOTTEST)), z.new_full((p,), math.log(COLDEST))
     for _ in range(30):
         middle = (low + high) / 2
-        slope = (torch.softmax(z * middle.exp(), 1) * z).sum(1).mean(0) - wanted
+        slope = (torch.softmax(z * middle.exp(), 1) * z).sum(1).mean(0) - requested
         low, high = torch.where(slope < 0, middle, low), torch.where(slope < 0, high, middle)
     return ((low + high) / 2).exp()
 

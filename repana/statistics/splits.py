@@ -54,13 +54,13 @@ class Split:
         Without `codes` (values, several labels) rows are drawn alike. Of a class of one sample that one is fitted on,
         of two the other is reported.
         """
-        wanted = _refusals.shares_of(tuple(shares))
+        requested = _refusals.shares_of(tuple(shares))
         if n < FEWEST:
             raise _check.too_few_samples("a probe splits its rows in three and", n, FEWEST)
         strata = np.zeros(n, np.int64) if codes is None else by_first_row(codes).numpy()
         random = np.random.default_rng(seed)
         group = None if groups is None else _check.groups_of(groups, n)
-        part = parts_of_rows(strata, group, wanted, random)
+        part = parts_of_rows(strata, group, requested, random)
         rows = _parts([part == k for k in range(3)], group)
         notes = []
         if codes is not None:
@@ -242,13 +242,13 @@ def _by_groups(
         raise _check.too_few_groups(g, parts)
     table = np.zeros((g, c))
     np.add.at(table, (group, codes), 1)
-    wanted = np.asarray(shares)[:, None] * table.sum(0)
+    requested = np.asarray(shares)[:, None] * table.sum(0)
     have, held, of_group = np.zeros((parts, c)), np.zeros(parts, int), np.empty(g, np.int64)
     shuffled = random.permutation(g)
     order = shuffled[np.argsort(-table[shuffled].sum(1), kind="stable")]
     weight = 1 / np.maximum(table.sum(0), 1)
     for left, one in zip(range(g, 0, -1), order):
-        gain = (((wanted - have) ** 2 - (wanted - have - table[one]) ** 2) * weight).sum(1)
+        gain = (((requested - have) ** 2 - (requested - have - table[one]) ** 2) * weight).sum(1)
         empty = held == 0
         if empty.sum() >= left:  # the last groups go where there is none yet
             gain[~empty] = -np.inf

@@ -122,7 +122,7 @@ class _Search:
         if self._same:
             self._x = self._y
         self._near: Tensor | None = None  # candidates as they are measured
-        self._wanted = min(k + SPARE, len(y) - (0 if own is None else 1))
+        self._searched = min(k + SPARE, len(y) - (0 if own is None else 1))
 
     def run(self, labels: Labels | None) -> tuple[Tensor, Tensor, int]:
         n, device = len(self._x), self._x.device
@@ -248,10 +248,10 @@ class _Step:
             torch.addmm(self._bias, x, self._y, beta=1.0, alpha=factor, out=v)
         if s._own is not None:
             _leave_out(v, rows, s._own)
-        bounds, candidates = self._smallest(v, s._wanted)
+        bounds, candidates = self._smallest(v, s._searched)
         exact = s.measured(rows, candidates)
         distances, indices = _sorted(exact, candidates, s._k)
-        if s._wanted == len(s._y) - (0 if s._own is None else 1):  # every sample was measured
+        if s._searched == len(s._y) - (0 if s._own is None else 1):  # every sample was measured
             return distances, indices, torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         norms = x.square().sum(1, dtype=torch.float64)
         base = -self._margin * norms / 2 if s._metric == "inner" else norms * (1 - self._margin)
@@ -272,7 +272,7 @@ class _Step:
         s, at = self._search, open_rows.nonzero()[:, 0]
         counts, order = (v[at] <= top[at, None]).sum(1).sort()
         for some, count in zip(at[order].split(REFINED), counts.split(REFINED)):
-            m = max(s._wanted, int(count[-1]))
+            m = max(s._searched, int(count[-1]))
             candidates = torch.topk(v[some], m, largest=False, sorted=False).indices
             distances[some], indices[some] = _sorted(s.measured(rows[some], candidates), candidates, s._k)
 

@@ -275,6 +275,6 @@ def affordable_permutations(permutations: int, n: int, d: int, c: int) -> int:
 
 
 def affordable(replicates: int, n: int, d: int, c: int) -> int:
-    """How many of the wanted replicates fit the budget; never fewer than a standard error needs."""
+    """How many of the requested replicates fit the budget; never fewer than a standard error needs."""
     cost = 2.0 * n * d * (2 + min(c, d))
     return min(replicates, max(FEWEST, int(BUDGET / max(cost, 1.0))))

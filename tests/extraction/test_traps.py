@@ -49,7 +49,7 @@ def test_module_called_three_times():
     assert list(record(net, x, ["lin@2"])) == ["lin@2"]
     with pytest.raises(ModelError) as error:
         record(net, x, ["lin@4"])
-    assert str(error.value) == "RA109: 'lin@4': 'lin' ran 3 time(s) per forward; wanted @1 to @3."
+    assert str(error.value) == "RA109: 'lin@4': 'lin' ran 3 time(s) per forward; expected @1 to @3."
 
 
 def test_lstm_parts():

@@ -46,8 +46,8 @@ def _by_name(labels: Labels, factors: Axis, masks: Mapping[str, Traced]) -> list
     name = next(iter(names))
     for ids in ("input_ids", "inputs_embeds", "input_values", "input_features"):
         if name.endswith(ids):
-            wanted = name.removesuffix(ids) + "attention_mask"
-            return [n for n in masks if n == wanted]
+            requested = name.removesuffix(ids) + "attention_mask"
+            return [n for n in masks if n == requested]
     return []
 
 

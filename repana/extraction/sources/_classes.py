@@ -115,12 +115,12 @@ class Coder:
         if set(names) <= set(places):
             return {name: places[name] for name in names}
         folded = {name.strip().casefold(): i for name, i in places.items()}
-        wanted = [name.strip().casefold() for name in names]
-        if len(folded) == len(places) and len(set(wanted)) == len(names) and set(wanted) <= set(folded):
+        requested = [name.strip().casefold() for name in names]
+        if len(folded) == len(places) and len(set(requested)) == len(names) and set(requested) <= set(folded):
             self.say(_refusals.matched_without_case(where, names, list(_ordered(places))))
-            return {name: folded[key] for name, key in zip(names, wanted)}
+            return {name: folded[key] for name, key in zip(names, requested)}
         source = "`class_names`" if self.chosen else f"the model {self.model.spec!r}"
-        unknown = [name for name, key in zip(names, wanted) if key not in folded] or list(names)
+        unknown = [name for name, key in zip(names, requested) if key not in folded] or list(names)
         raise _refusals.classes_do_not_match(where, unknown, list(names), source, list(_ordered(places)))
 
     def _all_names(self, order: dict[str, int], places: dict[str, int] | None) -> tuple[str, ...]:

@@ -31,10 +31,12 @@ def no_checkpoint_given(options: Sequence[str]) -> FileError:
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
-def choose_split(spec: str, wanted: str, names: Sequence[str]) -> FileError:
+def choose_split(spec: str, requested: str, names: Sequence[str]) -> FileError:
     if not names:
-        return FileError("RA315", f"{spec!r} holds one dataset without splits, got the split {wanted!r}; leave it out.")
-    got = f", got {wanted!r}" if wanted else ""
+        return FileError(
+            "RA315", f"{spec!r} holds one dataset without splits, got the split {requested!r}; leave it out."
+        )
+    got = f", got {requested!r}" if requested else ""
     return FileError("RA315", f"{spec!r} holds the splits {listed(names, 9)}{got}; choose one: '{spec}:{names[0]}'.")
 
 

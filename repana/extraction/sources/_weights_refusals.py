@@ -112,8 +112,8 @@ def weights_without_place(path: Any, extra: Sequence[str]) -> FileError:
     )
 
 
-def no_such_weights(path: Any, wanted: str, names: Sequence[str]) -> FileError:
-    return FileError("RA315", f"{str(path)!r} has no set of weights {wanted!r}; expected one of {listed(names, 9)}.")
+def no_such_weights(path: Any, requested: str, names: Sequence[str]) -> FileError:
+    return FileError("RA315", f"{str(path)!r} has no set of weights {requested!r}; expected one of {listed(names, 9)}.")
 
 
 def choose_weights(path: Any, names: Sequence[str]) -> FileError:
