@@ -83,17 +83,10 @@ def profile(
         if recording:
             raise _profile_refusals.no_recording(list(recording))
         (model, held_out), data = _of_arrays(model, data, held_out, layers), None
-    _check.choice(convention, "convention", CONVENTIONS)
-    _check.level_of(level)
-    for name, value in (("permutations", permutations), ("bootstrap", bootstrap), ("baselines", baselines)):
-        if value < 0:
-            raise _check.negative(name, value)
-    if recording.get("max_samples") == 0:
-        raise _profile_refusals.moments_alone()
-    known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
-    own = {*inspect.signature(profile).parameters} - {"model", "data", "layers", "recording"}
-    for name in recording:
-        _check.choice(name, "an option of profile", sorted(known | own))
+    settings = {
+        "convention": convention, "permutations": permutations, "bootstrap": bootstrap, "level": level, "seed": seed,
+    }  # fmt: skip
+    _check_options(settings, baselines, recording)
     if baselines and iter_once(data):
         raise _check.walked_once(type(data).__name__)
     if baselines and isinstance(model, Activations):
@@ -106,9 +99,6 @@ def profile(
         if isinstance(other, Activations):
             raise _profile_refusals.held_out_needs_activations()
         splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
-    settings = {
-        "convention": convention, "permutations": permutations, "bootstrap": bootstrap, "level": level, "seed": seed,
-    }  # fmt: skip
     measured = Measurements(run, settings)
     for name, activations in splits.items():
         selection = _measurable(activations, name, selection)
@@ -125,26 +115,56 @@ def profile(
     failures = measured.failures()
     if not measured.rows:
         raise _profile_refusals.nothing_measured(failures)
-    found = selection.of(measured.settings)
+    asked = {**_arguments(layers, analyzers), **settings, **_recording_settings(recording)}
     provenance = {
         **train.provenance,
         "run": run,
         **({} if step is None else {"step": step}),
-        "splits": {
-            name: {"samples": a.seen, "kept": len(a.sample), "draws": _draws(a, settings)} for name, a in splits.items()
-        },
-        "recordings": {name: dict(a.provenance) for name, a in splits.items() if a is not train},
-        "analyzers": selection.names,
-        "arguments": {**_arguments(layers, analyzers), **settings, **_recording_settings(recording)},
-        "settings": measured.settings,
-        "classes": measured.classes,
-        "quantities": {**measured.quantities, **described(found)},
-        "sources": selection.sources(found),
+        **_of_splits(splits, train, settings),
+        **_of_measurements(measured, selection),
+        "arguments": asked,
         "failures": failures,
         "seconds": round(time.perf_counter() - began, 3),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(measured.rows), measured.arrays, provenance)
+
+
+def _check_options(settings: Mapping[str, Any], baselines: int, recording: Mapping[str, Any]) -> None:
+    _check.choice(settings["convention"], "convention", CONVENTIONS)
+    _check.level_of(settings["level"])
+    counts = {name: settings[name] for name in ("permutations", "bootstrap")} | {"baselines": baselines}
+    for name, value in counts.items():
+        if value < 0:
+            raise _check.negative(name, value)
+    if recording.get("max_samples") == 0:
+        raise _profile_refusals.moments_alone()
+    known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
+    own = {*inspect.signature(profile).parameters} - {"model", "data", "layers", "recording"}
+    for name in recording:
+        _check.choice(name, "an option of profile", sorted(known | own))
+
+
+def _of_splits(
+    splits: Mapping[str, Activations], train: Activations, settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """What the provenance says of every split: its samples, and where it came from."""
+    counts = {
+        name: {"samples": a.seen, "kept": len(a.sample), "draws": _draws(a, settings)} for name, a in splits.items()
+    }
+    return {"splits": counts, "recordings": {n: dict(a.provenance) for n, a in splits.items() if a is not train}}
+
+
+def _of_measurements(measured: Measurements, selection: Selection) -> dict[str, Any]:
+    """What the provenance says of the quantities: which analyzers, their settings, what they mean, their sources."""
+    found = selection.of(measured.settings)
+    return {
+        "analyzers": selection.names,
+        "settings": measured.settings,
+        "classes": measured.classes,
+        "quantities": {**measured.quantities, **described(found)},
+        "sources": selection.sources(found),
+    }
 
 
 def _of_arrays(
