@@ -8,7 +8,7 @@ All problems share two matrix products an iteration (X times the directions, X' 
 as all of them together. The direction is that of L-BFGS, whose initial matrix is the inverse of
 curvature_p X'X/n + penalty_p I in the eigenbasis of X'X, with the mean softmax curvature of the moment. Logits are
 affine along a direction, so the line search forms no product. The problem is the innermost index: a softmax over
-ten neighbouring numbers takes seven times as long as one over ten rows.
+ten neighbouring numbers takes seven times as long as one over ten rows. Small problems take Newton's steps instead.
 
 Stopping is by certificate: the objective is strongly convex in W, so f - min f <= sum_jk (g_jk/s_j)^2/(2 penalty) once
 the gradient of the intercept is zero, which has a test of its own.
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from repana._typing import Features
 from repana.summaries._linalg import full_precision, gram
+from repana.summaries._newton import BUDGET, newton, operations
 
 MEMORY = 10  # pairs of L-BFGS
 WIDTH = 512  # columns (classes x problems) of one product on a CPU; wider ones are no faster
@@ -31,6 +32,8 @@ BLOCK = 2**18  # logits worked on at a time, so that they stay in cache
 ABSENT = -1e4  # the intercept of a class without samples: a probability of zero
 INTERCEPT = 0.3  # of the tolerance: an intercept that is off by it moves predictions near ties
 TRIALS = 12  # of a line search
+PRECISE = 1e-5  # of the tolerance: a decrease at which Newton's steps stop
+NEWTON_STEPS = 100
 SHRUNK = 0.8  # share of problems still open at which the others are dropped
 
 
@@ -85,8 +88,18 @@ def logistic(
     x = features if features.dtype == torch.float64 else features.float()
     n, p = len(x), len(penalty)
     size = max(1, (WIDE if x.is_cuda else WIDTH) // classes)
-    basis = eigenbasis(x) if basis is None else basis
     every = codes if codes.ndim == 2 else codes[:, None].expand(n, p)
+    if not x.is_cuda and operations(n, x.shape[1], classes, min(p, size)) <= BUDGET:
+        parts = [
+            _by_newton(
+                x, every[:, at], penalty[at], classes, None if weight is None else weight[:, at],
+                None if scale is None else scale[:, at],
+                None if start is None else torch.cat([start.weight, start.bias[None]])[:, :, at], tolerance, iterations,
+            )
+            for at in torch.arange(p).split(size)
+        ]  # fmt: skip
+        return _joined(parts)
+    basis = eigenbasis(x) if basis is None else basis
     parts = []
     for at in torch.arange(p, device=x.device).split(size):
         descent = _Descent(
@@ -101,10 +114,51 @@ def logistic(
         )
         begin = None if start is None else torch.cat([start.weight, start.bias[None]])[:, :, at]
         parts.append(descent.run(begin, iterations))
+    return _joined(parts)
+
+
+def _joined(parts: list[LogisticFits]) -> LogisticFits:
     if len(parts) == 1:
         return parts[0]
     names = ("weight", "bias", "objective", "gap", "certified", "iterations")
     return LogisticFits(*(torch.cat([getattr(part, name) for part in parts], -1) for name in names))
+
+
+def _by_newton(
+    x: Features,
+    codes: Int[Tensor, "n p"],
+    penalty: Float[Tensor, " p"],
+    classes: int,
+    weight: Float[Tensor, "n p"] | None,
+    scale: Float[Tensor, "d p"] | None,
+    begin: Float[Tensor, "e c p"] | None,
+    tolerance: float,
+    iterations: int,
+) -> LogisticFits:
+    """Small problems, by Newton's steps; the certificate is that of all others."""
+    n, p = codes.shape
+    penalty = penalty.double()
+    share = penalty.new_full((1, p), 1 / n) if weight is None else weight.double() / weight.double().sum(0)
+    square = penalty.new_ones(x.shape[1], p) if scale is None else scale.double().square()
+    prior = penalty.new_zeros(classes, p).scatter_add_(0, codes, share.expand(n, p))
+    if begin is None:
+        theta = penalty.new_zeros(x.shape[1] + 1, classes, p)
+        theta[-1] = torch.where(prior > 0, prior.clamp_min(1e-300).log(), ABSENT)
+    else:
+        theta = begin.double()
+    found = newton(
+        x, codes, share, (square * penalty).T, theta.permute(2, 1, 0),
+        tolerance=min(tolerance, 1.0) * PRECISE, iterations=min(iterations, NEWTON_STEPS),
+    )  # fmt: skip
+    g, f = found.gradient, found.objective
+    bound = (g[..., :-1].square() / square.T[:, None]).sum((1, 2)) / (2 * penalty)
+    entropy = -(prior * prior.clamp_min(1e-300).log()).sum(0)
+    rounding = 10 * torch.finfo(x.dtype).eps * f
+    gap = bound / torch.maximum(torch.minimum(f, entropy - f), rounding).clamp_min(1e-300)
+    rarest = torch.where(prior > 0, prior, 1.0).amin(0)
+    sure = (gap <= tolerance) & (g[..., -1].abs().amax(1) <= INTERCEPT * tolerance * rarest)
+    theta = found.theta.permute(2, 1, 0).to(x.dtype)
+    return LogisticFits(theta[:-1], theta[-1], f, gap, sure, found.steps)
 
 
 def eigenbasis(features: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
