@@ -20,7 +20,7 @@ def quantities() -> list[str]:
     lines = [
         "# Quantities",
         "",
-        "Made from the tables of the families. Coverage is the share of data sets whose 95 % interval held the truth,",
+        "Made from the tables of the families. Coverage is the share of data sets whose 95% interval held the truth,",
         "as `python tests/generators.py` measured it on the data that stand below a table; a dash: not measured.",
         "",
     ]

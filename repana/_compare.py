@@ -18,7 +18,7 @@ from repana._estimate import LEVEL, NAN
 from repana._numbers import percent
 from repana._results import Report, Row, concat
 
-RULE_OF_THREE = 3.0  # over n bounds a share of which none of n is seen, at 95 %
+RULE_OF_THREE = 3.0  # over n bounds a share of which none of n is seen, at 95%
 
 if TYPE_CHECKING:
     import pandas as pd

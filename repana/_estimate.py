@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from enum import StrEnum, auto
 from typing import Any, TypeVar
 
-from repana._numbers import number, percent
+from repana._numbers import SIGNIFICANT, number, percent
 
 NAN = float("nan")
 T = TypeVar("T")
@@ -137,9 +137,7 @@ def as_table(result: object) -> str:
         for name, e in shown.items()
     ]
     level = percent(getattr(result, "settings", {}).get("level", LEVEL))
-    head = (
-        f"<tr><th></th><th>value</th><th>{level} interval</th><th>no class structure</th><th>p</th><th>note</th></tr>"
-    )
+    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>shuffled labels</th><th>p</th><th>note</th></tr>"
     arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
@@ -151,6 +149,6 @@ def shown(result: type[T]) -> type[T]:
     return result
 
 
-def span(low: float, high: float) -> str:
+def span(low: float, high: float, significant: int = SIGNIFICANT) -> str:
     """[low, high], or nothing."""
-    return "" if math.isnan(low) else f"[{number(low)}, {number(high)}]"
+    return "" if math.isnan(low) else f"[{number(low, significant)}, {number(high, significant)}]"

@@ -1,37 +1,69 @@
 """A finding, and the view of one run that the functions which make findings read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from repana._estimate import span
-from repana._numbers import number
+from repana._numbers import number, percent
 from repana._results import Report, Row, penultimate
 from repana.statistics.permutation import adjusted
 
 SEVERITIES = ("issue", "tip", "passed", "not applicable")
 ISSUE, TIP, PASSED, ABSENT = SEVERITIES
+KINDS = ("result", "caution", "check")
+RESULT, CAUTION, CHECK = KINDS
+MARKS = {RESULT: "", CAUTION: "! ", CHECK: "\u2713 "}
+SPLITS = {"train": "training", "held_out": "held-out"}  # in sentences
 ALPHA = 0.05  # of p adjusted over layers, from which a value is not distinguishable from its null
 SHOWN = 4  # layers or values named in a sentence
+DIGITS = 2  # of a number in a sentence
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about a run with its evidence. `explanations()` has what its code means."""
+    """One sentence about a run. `explanations()` has what its code means.
+
+    `kind`: a "result" says what the network does; a "check" is a condition of validity, and one that does not hold is a
+    "caution", which says which number is limited and in `action` what to do. `severity` is the outcome: "issue", "tip",
+    "passed", "not applicable". `weight` orders findings of one kind, `figure` is the quantity whose figure shows it.
+    """
 
     severity: str
-    evidence: str
+    text: str
     layers: tuple[str, ...] = ()
+    action: str = ""
     code: str = ""
     title: str = ""
     run: str = ""
-
-    def filed(self, code: str, title: str, run: str) -> "Finding":
-        return replace(self, code=code, title=title, run=run)
+    kind: str = CHECK
+    weight: int = 0
+    figure: str = ""
 
     def __str__(self) -> str:
-        return f"{self.code} {self.severity}: {self.title}. {self.evidence}"
+        return f"{MARKS[self.kind]}{self.text} [{self.code}]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What makes findings of one code: its title, a function of a `View`, and what kind of finding it makes.
+
+    The function's docstring is the explanation, with the threshold.
+    """
+
+    title: str
+    function: "Callable[[View], Finding]"
+    kind: str = CHECK
+    weight: int = 0
+    figure: str = ""
+
+    def finding(self, code: str, view: "View") -> Finding:
+        found = self.function(view)
+        kind = CAUTION if self.kind == CHECK and found.severity in (ISSUE, TIP) else self.kind
+        return replace(
+            found, code=code, title=self.title, run=view.run, kind=kind, weight=self.weight, figure=self.figure
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +91,10 @@ class View:
         """The input of the classifier."""
         return penultimate(self.report, self.run)
 
+    def place(self, layer: str) -> str:
+        """A layer in a sentence: the input of the classifier is the penultimate layer."""
+        return "the penultimate layer" if layer == self.last and layer.endswith(":in") else layer
+
     def title(self, row: Row) -> str:
         """What the quantity of a row is called."""
         return self.report.quantity(row.analyzer, row.quantity).label
@@ -81,13 +117,29 @@ class View:
 
 def value(row: Row) -> str:
     """A value with its interval."""
-    return f"{number(row.value)} {span(row.low, row.high)}".strip()
+    return f"{number(row.value, DIGITS)} {span(row.low, row.high, DIGITS)}".strip()
 
 
-def null(row: Row) -> str:
-    """The value without class structure, with its range."""
-    known = not math.isnan(row.null_low) and row.null_low != row.null_high
-    return f"{number(row.null)} {span(row.null_low, row.null_high)}" if known else number(row.null)
+def share(row: Row) -> str:
+    """A share in percent with its interval: 99.6% [97.9, 99.9]."""
+    known = math.isfinite(row.low) and math.isfinite(row.high)
+    ends = f" [{100 * row.low:.3g}, {100 * row.high:.3g}]" if known else ""
+    return f"{100 * row.value:.3g}%{ends}"
+
+
+def fraction(part: float) -> str:
+    """A small share as a power of ten, a larger one in percent."""
+    return percent(part, 2) if part >= 1e-3 else f"{part:.0e}".replace("e-0", "e-")
+
+
+def counted(layers: int) -> str:
+    """All 7 layers, or the only one."""
+    return f"all {layers} layers" if layers > 1 else "the only layer"
+
+
+def split_name(split: str) -> str:
+    """What a split is called in a sentence."""
+    return SPLITS.get(split, split.replace("_", " "))
 
 
 def listed(names: Sequence[str]) -> str:

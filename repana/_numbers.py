@@ -21,9 +21,9 @@ def number(value: float, significant: int = SIGNIFICANT) -> str:
     return f"{mantissa}\u00d710{str(int(exponent)).translate(_RAISED)}".replace("-", "\u2212")
 
 
-def percent(share: float) -> str:
-    """0.95 as 95 %."""
-    return f"{100 * share:.4g} %"
+def percent(share: float, significant: int = 4) -> str:
+    """0.95 as 95%."""
+    return f"{number(100 * share, significant)}%" if 0 < abs(share) < 1e-5 else f"{100 * share:.{significant}g}%"
 
 
 def short(value: float) -> str:

@@ -23,7 +23,7 @@ from repana.errors import RepanaError
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once, reinitialised
 
-PERMUTATIONS = 199  # of which 5 to either side lie outside the 95 % range
+PERMUTATIONS = 199  # of which 5 to either side lie outside the 95% range
 
 
 @renamed(replicates="bootstrap", null="permutations")
@@ -60,7 +60,7 @@ def profile(
       (features, labels), or of summaries such as `Moments` by annotation, that returns a number, an `Estimate` or a
       dataclass of them; or an `Analyzer`, which also says labels and units.
       `convention`: see `neural_collapse`.
-    - `permutations`: label permutations, for p and the value without class structure; `bootstrap`: of the bootstrap; 0
+    - `permutations`: label permutations, for p and the shuffled-label null; `bootstrap`: of the bootstrap; 0
       for none.
     - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
@@ -189,7 +189,7 @@ def _of_arrays(
 def probe_layers(model: nn.Module, data: Any, layers: Any = "auto", *, baselines: int = 3, **options: Any) -> Report:
     """How well the labels can be read from every layer, with all controls: `profile` with the probes alone.
 
-    Six probes a layer on one split (`probing`), their accuracy on permuted labels, the raw input, `baselines`
+    Six probes a layer on one split (`probing`), their accuracy on shuffled labels, the raw input, `baselines`
     re-initialised copies and random projections of the input (`probe_baselines`), the layer chosen on the validation
     rows (`best_layer`) and every layer against it (`layer_differences`). Options are those of `profile` and `record`.
 

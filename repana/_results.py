@@ -209,8 +209,15 @@ class Report:
         axes = plots.depth_profile(self, *quantities, ax=ax, **options)
         return plots.figure_of(axes)
 
+    def summary(self, run: str | None = None) -> tuple[str, ...]:
+        """One to three sentences: where classes become decodable, whether the last hidden layer has collapsed, what to
+        read with care; of several runs the range of what they share, unless one is named."""
+        from repana.findings import summarise
+
+        return summarise(self, run)
+
     def findings(self, run: str | None = None) -> "tuple[Finding, ...]":
-        """What the report says, in sentences: issues first, then tips, passed, not applicable."""
+        """What the report says, in sentences: results, cautions, checks, then what is not applicable."""
         from repana.findings import find
 
         return find(self, run)
@@ -253,6 +260,12 @@ class Report:
 
         return report.fragment(self)
 
+    def __str__(self) -> str:
+        """The summary and a table of key numbers, as the command line prints them."""
+        from repana import report
+
+        return report.terminal(self)
+
     def __repr__(self) -> str:
         return (
             f"Report({len(self.rows)} rows: {len(self.runs)} run(s), {len(self.layers)} layers, "
@@ -294,7 +307,7 @@ class Report:
 
     @property
     def confidence(self) -> str:
-        """The level of the intervals in words: 95 %, or 90 % to 95 % where runs differ."""
+        """The level of the intervals in words: 95%, or 90% to 95% where runs differ."""
         levels = sorted({self.level(run) for run in self.runs} or {LEVEL})
         return " to ".join(percent(level) for level in (levels[:1] if len(levels) == 1 else (levels[0], levels[-1])))
 

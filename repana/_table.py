@@ -10,7 +10,7 @@ from repana._measure import needs_labels
 from repana._quantity import Quantity
 
 if TYPE_CHECKING:
-    from repana._finding import Finding, View
+    from repana._finding import Rule
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Family:
     name: str
     analyzers: tuple[Analyzer, ...]
     across: tuple[Across, ...] = ()
-    findings: Mapping[str, tuple[str, "Callable[[View], Finding]"]] = field(default_factory=dict)
+    findings: Mapping[str, "Rule"] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
 
 

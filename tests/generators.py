@@ -7,13 +7,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from scipy import stats
 
-from repana import complexity, neural_collapse, spectrum
+from repana import complexity, neural_collapse, profile, spectrum
 from repana.probes import mdl
 
 
@@ -116,6 +118,45 @@ def readable(n: int = 200) -> Case:
     )
 
 
+@cache
+def profiled(seed: int, n: int = 300) -> dict[str, dict[str, Any]]:
+    """What a profile finds of the second of two layers, by analyzer and quantity."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % 4
+    means = torch.randn(4, 10, generator=torch.Generator().manual_seed(77))
+    weight = torch.randn(10, 12, generator=torch.Generator().manual_seed(78))
+    x = means[y] + torch.randn(n, 10, generator=g)
+    report = profile({"a": x, "b": (x @ weight / 3).tanh()}, y, permutations=0, bootstrap=100, seed=seed)
+    found: dict[str, dict[str, Any]] = {}
+    for r in report.rows:
+        if r.layer in ("b", ""):
+            found.setdefault(r.analyzer, {})[r.quantity] = r
+    return found
+
+
+def of_profile(analyzer: str, *names: str) -> Case:
+    """Quantities of one analyzer in `profiled`, against the estimator's mean."""
+
+    def draw(seed: int):
+        return SimpleNamespace(**profiled(seed)[analyzer])
+
+    return Case("four Gaussian classes, 12 features, 300 samples", analyzer, draw, dict.fromkeys(names), 0.80)
+
+
+PROFILED = [
+    of_profile("neural_collapse", "vci", "equinorm", "equiangularity", "etf_error", "of_error", "gof_error",
+               "ncc_accuracy"),
+    of_profile("fisher", "trace_ratio", "quotient", "max_eigenvalue", "bounded", "explained"),
+    of_profile("separability", "silhouette", "silhouette_balanced", "calinski_harabasz", "davies_bouldin", "gdv", "dsi",
+               "thornton", "knn_purity", "alignment", "sample_uniformity", "tolerance", "label_cka"),
+    of_profile("probing", "linear_probe", "ridge_probe", "lda_probe", "nearest_mean", "naive_bayes", "knn_probe",
+               "balanced_accuracy", "log_loss", "usable_information"),
+    of_profile("topology", "h0_entropy", "h0_mean", "h0_quantile", "gap_ratio"),
+    of_profile("dimension", "two_nn", "two_nn_ml", "two_nn_calibrated", "mle", "gride_2", "gride_4", "gride_8",
+               "gride_16", "gride_32"),
+    of_profile("spectrum", "participation_ratio", "stable_rank"),
+    of_profile("layer_readings", "readable"),
+]  # fmt: skip
 CASES = [simplex(10), simplex(30), simplex(100), harmonic(), ranks(), code(), readable()]
 
 
@@ -134,7 +175,7 @@ def covered(case: Case, sets: int) -> tuple[dict[str, float], dict[str, float]]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     measured = []
-    for case in CASES:
+    for case in [*CASES, *PROFILED]:
         shares = {name: round(share, 3) for name, share in covered(case, case.many)[0].items()}
         measured.append({"analyzer": case.analyzer, "data": case.name, "sets": case.many, "coverage": shares})
     print(json.dumps(measured, indent=1))

@@ -146,8 +146,33 @@ def clusters(seed: int) -> Report:
 
 def few_rows(seed: int) -> Report:
     """A signal in 200 features, of which 300 rows do not tell all."""
-    x, y = classes_of(seed, 300, d=200, c=3, apart=1.2)
+    x, y = classes_of(seed, 300, d=200, c=3, apart=1.0)
     return profile({"a": x, "b": x * 2}, y, analyzers="probing", seed=seed)
+
+
+def folded(seed: int) -> Report:
+    """A network whose penultimate layer has linear and folded units, of which the decision uses the folded ones."""
+    x, y = classes_of(seed, 400)
+    net, generator = network(seed), random(seed)
+    with torch.no_grad():
+        first, second, third, head = (m for m in net if isinstance(m, nn.Linear))
+        first.weight[:16], first.bias[:16] = torch.eye(16, 32), 30.0  # shifted, so that the ReLU passes them
+        first.weight[16:] *= 2
+        for m in (second, third, head):
+            m.weight.zero_()
+            m.bias.zero_()
+        first.bias[16:] = 0.0
+        second.weight[:16, :16] = torch.eye(16)
+        second.weight[16:, 16:] = torch.randn(32, 32, generator=generator) / 4
+        third.weight[:12, :16] = torch.eye(12, 16)
+        third.weight[12:, 16:] = torch.randn(12, 32, generator=generator) / 3
+        third.bias[:12] = -22.0
+        h = net[:-1](x)
+        means = torch.stack([h[y == k].mean(0) for k in range(5)])
+        head.weight[:, 12:] = (means - means.mean(0))[:, 12:]
+        head.weight[:, :12] = 1e-3 * torch.randn(5, 12, generator=generator)
+        head.bias.copy_(-head.weight @ h.mean(0))
+    return profile(net, (x, y), analyzers=["neural_collapse", "complexity"], baselines=8, seed=seed)
 
 
 NOTHING = {
@@ -168,15 +193,18 @@ PLANTED = {
     "wide": Situation(wide, {"RF502": TIP}),
     "clusters": Situation(clusters, {"RF505": TIP}),
     "few rows": Situation(few_rows, {"RF506": TIP}),
+    "folded": Situation(folded, {"RF602": "The decision rests"}),
 }  # fmt: skip
 
 
 def spoken(situation: Situation, seed: int) -> dict[str, bool]:
-    """Of every finding of a situation, whether it said that."""
+    """Of every finding of a situation, whether it said that: a severity, or how its sentence begins."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = {f.code: f.severity for f in situation.make(seed).findings()}
-    return {code: found[code] == severity for code, severity in situation.says.items()}
+        found = {f.code: f for f in situation.make(seed).findings()}
+    return {
+        code: said in (found[code].severity, found[code].text[: len(said)]) for code, said in situation.says.items()
+    }
 
 
 def counted(situation: Situation, seeds: range) -> Iterator[dict[str, int]]:

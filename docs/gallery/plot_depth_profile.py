@@ -2,7 +2,7 @@
 Depth profile
 =============
 
-What every layer knows: one panel a quantity, with intervals and the value without class structure.
+What every layer knows: one panel a quantity, with intervals and the shuffled-label null.
 """
 
 from _digits import report

@@ -2,7 +2,7 @@
 What probes read
 ================
 
-Accuracy over depth beside chance, permuted labels, re-initialised copies and random projections.
+Accuracy over depth beside chance, shuffled labels, re-initialised copies and random projections.
 """
 
 from _digits import probes

@@ -28,7 +28,7 @@ from repana.cli._options import (
     Source,
     sourced,
 )
-from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, finish, short
+from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, finish, listed_metrics, matching, shown
 from repana.errors import RepanaError
 
 UNSAFE_CODES = ("RA302",)
@@ -47,9 +47,7 @@ def demo(output: Output = Path("demo"), epochs: Annotated[int, typer.Option(help
     from repana._demo import demo as run
 
     made = run(output, epochs, say=lambda line: typer.echo(line, err=True))
-    typer.echo(short(made.report))
-    typer.echo(f"\n{made.seconds:.0f} s. The page: {made.folder / 'report.html'}")
-    typer.echo(f"The figure: {made.folder / 'depth.pdf'}. The record: {made.folder / 'report'}/ (Parquet).")
+    typer.echo(shown(made.report, folder=made.folder))
 
 
 @app.command()
@@ -153,11 +151,36 @@ def plan(
 
 
 @app.command()
+def show(
+    path: Annotated[Path, typer.Argument(help="a saved report")],
+    findings: Annotated[bool, typer.Option("--findings", help="every finding, with what to do")] = False,
+    table: Annotated[bool, typer.Option("--table", help="every value, as comma-separated values")] = False,
+    layer: Annotated[str | None, typer.Option(help="every value of one layer")] = None,
+    quantities: Annotated[list[str] | None, typer.Option("--quantities", "-q", help="columns; repeat")] = None,
+    every: Annotated[bool, typer.Option("--all", help="every layer")] = False,
+) -> None:
+    """A saved report in the terminal: the summary and key numbers, its findings, or its values."""
+    import repana
+    from repana.report import of_findings, of_layer
+
+    made = repana.load_runs(path)
+    if table:
+        typer.echo(made.to_csv(), nl=False)
+    elif findings:
+        typer.echo(of_findings(made))
+    elif layer is not None:
+        typer.echo(of_layer(made, layer))
+    else:
+        names = [part.strip() for q in quantities or () for part in q.split(",")]
+        typer.echo(shown(made, [made.qualified(q) for q in names], every=every))
+
+
+@app.command()
 def report(
     runs: Runs,
     output: Annotated[Path, typer.Option("--output", "-o", help="the page")] = Path("report.html"),
 ) -> None:
-    """One page of saved reports: of one run all of it, of many an overview with a drawer each."""
+    """Build an HTML report from saved runs."""
     import repana
 
     made = repana.load_runs(runs)
@@ -172,7 +195,7 @@ def compare(
         list[str] | None, typer.Option("--quantity", "-q", help="to compare; repeat; default all")
     ] = None,
     align: Annotated[str, typer.Option(help="layers by name, depth or auto")] = "auto",
-    every: Annotated[bool, typer.Option("--all", help="also differences whose interval holds 0")] = False,
+    every: Annotated[bool, typer.Option("--all", help="every difference, also where the interval holds 0")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a page of all the runs")] = None,
     as_json: Json = False,
 ) -> None:
@@ -185,21 +208,24 @@ def compare(
 
         raise _report_refusals.one_run(made.runs)
     found = [repana.compare(made, made.runs[0], run, *(metrics or ()), align=align) for run in made.runs[1:]]
-    shown = [c if every else c.clear() for c in found]
     if as_json:
-        lines = [{"from": c.a, "to": c.b, **vars(d)} for c in shown for d in c.differences]
+        kept = [c if every else c.clear() for c in found]
+        lines = [{"from": c.a, "to": c.b, **vars(d)} for c in kept for d in c.differences]
         typer.echo(json.dumps(lines, indent=2, allow_nan=True))
-    for whole, c in zip(found, shown) if not as_json else ():
-        typer.echo(repr(whole))
-        table = c.frame().drop(columns=["note"] + (["other"] if c.aligned == "name" else []))
-        typer.echo(table.to_string(index=False, float_format=lambda v: f"{v:.4g}") + "\n" if len(table) else "")
+    if not as_json:
+        from repana.report import of_differences
+
+        typer.echo(of_differences(found, every=every))
     if output is not None:
         made.to_html(output)
         typer.echo(f"The page: {output}", err=True)
 
 
 @app.command()
-def metrics(as_json: Json = False) -> None:
+def metrics(
+    name: Annotated[str | None, typer.Argument(help="a quantity or an analyzer, shown in full")] = None,
+    as_json: Json = False,
+) -> None:
     """Everything that can be measured: formula, unit, which way is better, source."""
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
@@ -216,11 +242,9 @@ def metrics(as_json: Json = False) -> None:
         for q in a.quantities
     ]
     if as_json:
-        typer.echo(json.dumps(lines, indent=2))
+        typer.echo(json.dumps([x for x in lines if name is None or name in matching(x)], indent=2))
         return
-    for line in lines:
-        name = f"{line['analyzer']}.{line['quantity']}"
-        typer.echo(f"{name:<38} {line['better']:<7} {line['unit'] or '-':<10} {line['formula']}  [{line['source']}]")
+    typer.echo(listed_metrics(lines, name))
 
 
 def _check_options(pool: str, source: Source) -> None:

@@ -59,7 +59,7 @@ Metrics = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="folder for report/, report.html and depth.pdf")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of a table")]
 Permutations = Annotated[
-    int, typer.Option("--permutations", help="label permutations, for p and the value without class structure")
+    int, typer.Option("--permutations", help="label permutations, for p and the shuffled-label null")
 ]
 Bootstrap = Annotated[int, typer.Option("--bootstrap", help="bootstrap replicates for intervals")]
 MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many samples, balanced over classes")]

@@ -54,8 +54,7 @@ def finish(report: Any, output: Path, as_json: bool, notes: list[str], quantitie
     report.save(output / "report")
     report.to_html(output / "report.html")
     report.plot().savefig(output / "depth.pdf")
-    typer.echo(report.frame().to_json(orient="records") if as_json else short(report, quantities))
-    typer.echo(f"\nThe page: {output / 'report.html'}", err=True)
+    typer.echo(report.frame().to_json(orient="records") if as_json else shown(report, quantities, output))
     measured = {q for r in report.rows for q in (r.quantity, f"{r.analyzer}.{r.quantity}")}
     missing = [f"{q} (no layer or option for it; see `repana metrics`)" for q in quantities if q not in measured]
     for line in [*report.failures, *missing]:
@@ -64,22 +63,60 @@ def finish(report: Any, output: Path, as_json: bool, notes: list[str], quantitie
         raise typer.Exit(PARTIAL)
 
 
-def short(report: Any, quantities: list[str] = []) -> str:  # noqa: B006  (read only)
-    """The quantities that were named, else the headline ones, by layer, for a terminal."""
-    from repana._estimate import span
+def shown(report: Any, quantities: list[str] | None = None, folder: Path | None = None, *, every: bool = False) -> str:
+    """The summary and the table, and where the files are."""
+    from repana.report import terminal
 
     by_layer = {q for r in report.rows if r.layer for q in (r.quantity, f"{r.analyzer}.{r.quantity}")}
-    names = [q for q in quantities if q in by_layer] or report.headline
-    tables = []
-    for split in report.splits:
-        shown = report.table(*names, split=split).map(lambda v: f"{v:.4g}")
-        for column, name in zip(list(shown), names):
-            rows = report.series(name, split=split)
-            ends = [
-                span(rows["low"][layer], rows["high"][layer]) if layer in rows.index else "" for layer in shown.index
-            ]
-            shown[column] = [f"{value} {end}".strip() for value, end in zip(shown[column], ends)]
-        tables.append(f"{split}\n{shown.to_string()}")
-    whole = [r for r in report.rows if not r.layer and {r.quantity, f"{r.analyzer}.{r.quantity}"} & {*quantities}]
-    tables += [f"{r.split}  {r.quantity}  {r.value:.4g} {span(r.low, r.high)}".strip() for r in whole]
-    return "\n\n".join(tables)
+    files = ""
+    if folder is not None:
+        files = f"{folder}/report.html \u00b7 depth.pdf \u00b7 reopen: repana show {folder}/report"
+        files = files if len(files) < 78 else f"\u2026{str(folder)[-60:]}/report.html"
+    text = terminal(report, [q for q in quantities or () if q in by_layer], every=every, footer=files)
+    whole = [
+        r for r in report.rows if not r.layer and {r.quantity, f"{r.analyzer}.{r.quantity}"} & {*(quantities or ())}
+    ]
+    return "\n".join([text, *(f"{r.split}  {r.quantity}  {_with_interval(r)}" for r in whole)])
+
+
+def _with_interval(row: Any) -> str:
+    from repana._estimate import span
+
+    return f"{row.value:.4g} {span(row.low, row.high)}".strip()
+
+
+def matching(line: dict[str, str]) -> tuple[str, str, str]:
+    """The names that a line of the registry answers to."""
+    return line["analyzer"], line["quantity"], f"{line['analyzer']}.{line['quantity']}"
+
+
+def listed_metrics(lines: list[dict[str, str]], name: str | None) -> str:
+    """The registry by analyzer, wrapped to the terminal; one quantity or analyzer in full."""
+    import shutil
+    import textwrap
+
+    from repana import _report_refusals
+
+    wide = min(100, shutil.get_terminal_size((100, 24)).columns)
+    if name is not None:
+        found = [x for x in lines if name in matching(x)]
+        if not found:
+            raise _report_refusals.unknown_metric(name, sorted({n for x in lines for n in matching(x)[:2]}))
+        parts = []
+        for x in found:
+            facts = {"formula": x["formula"], "unit": x["unit"], "better": x["better"], "source": x["source"]}
+            parts.append(f"{x['analyzer']}.{x['quantity']}")
+            for fact, text in facts.items():
+                start = f"  {fact:<8}"
+                parts += textwrap.wrap(text or "-", wide, initial_indent=start, subsequent_indent=" " * len(start))
+        return "\n".join(parts)
+    out: list[str] = []
+    for analyzer in dict.fromkeys(x["analyzer"] for x in lines):
+        out += ["", analyzer]
+        for x in lines:
+            if x["analyzer"] == analyzer:
+                start = f"  {x['quantity']:<22} {x['better'] or '-':<7} "
+                out += textwrap.wrap(
+                    f"{x['formula']} [{x['source']}]", wide, initial_indent=start, subsequent_indent=" " * len(start)
+                )
+    return "\n".join([*out[1:], "", "repana metrics NAME shows one in full."])

@@ -36,7 +36,7 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Estimates:
-    """`found` by quantity; `replicates` are bootstrap values, `permuted` those of permuted labels."""
+    """`found` by quantity; `replicates` are bootstrap values, `permuted` those of shuffled labels."""
 
     found: Mapping[str, Estimate]
     geometry: formulas.Geometry
@@ -114,7 +114,7 @@ def _small_classes(moments: Moments, level: float) -> float:
 
 
 def _shrinks(moments: Moments, kept: int) -> float:
-    """The factor from a null of the kept rows to one of all rows: without class structure, Sb falls as 1/(n - c)."""
+    """The factor from a null of the kept rows to one of all rows: with shuffled labels, Sb falls as 1/(n - c)."""
     c = len(moments.classes)
     return (moments.n - c) / max(kept - c, 1)
 

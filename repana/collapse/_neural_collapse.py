@@ -137,7 +137,7 @@ def neural_collapse(
     samples around the training means (the stronger sense of Hui, Belkin & Nakkiran 2022, arXiv:2202.08384); with "own",
     the default, they are not. `vci` always takes the samples' own.
 
-    `permutations` label permutations give each quantity of the features its median without class structure (`vci` has
+    `permutations` label permutations give each quantity of the features its median with shuffled labels (`vci` has
     it in closed form). Errors of class means keep distances from a simplex frame above 0 (`equinorm`, `equiangularity`,
     `cosine_std`, `etf_error`, `uniformity_variance`): their `floor` is the median of what an exact frame gives with the
     same scatter and counts, over bootstrap samples, and `floor_high` the end of its range. Intervals: bootstrap within

@@ -1,4 +1,4 @@
-"""Neural collapse of resampled data: bootstrap samples within classes, and permuted labels."""
+"""Neural collapse of resampled data: bootstrap samples within classes, and shuffled labels."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -50,7 +50,7 @@ def replicates_of(
 def permuted_of(
     given: Inputs, moments: Moments, setting: Setting, centres: Tensor | None, permutations: int, seed: int
 ) -> dict[str, list[float]]:
-    """Every quantity under permuted labels. A hull for every class costs so much that few permutations have it."""
+    """Every quantity under shuffled labels. A hull for every class costs so much that few permutations have it."""
     if not permutations:
         return {}
     x, (n, d), c = given.x, given.x.shape, len(moments.classes)

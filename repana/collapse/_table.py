@@ -1,5 +1,6 @@
 """The table of the collapse family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._finding import RESULT, Rule
 from repana._quantity import Quantity
 from repana._table import Across, Analyzer, Family
 from repana.collapse import _across_layers, _findings
@@ -121,12 +122,12 @@ ACROSS_LAYERS = (
 )
 
 FINDINGS = {
-    "RF201": ("Variability collapse (NC1)", _findings.variability),
-    "RF202": ("Simplex geometry (NC2)", _findings.simplex),
-    "RF203": ("Self-duality (NC3)", _findings.duality),
-    "RF204": ("Nearest-mean decisions (NC4)", _findings.nearest_mean),
-    "RF205": ("Closest classes", _findings.closest),
-    "RF206": ("Collapse on held-out data", _findings.held_out),
+    "RF201": Rule("Variability collapse (NC1)", _findings.variability, RESULT, 90, "neural_collapse.nc1"),
+    "RF202": Rule("Simplex geometry (NC2)", _findings.simplex, RESULT, 60, "neural_collapse.etf_error"),
+    "RF203": Rule("Self-duality (NC3)", _findings.duality, RESULT, 50, "neural_collapse.self_duality"),
+    "RF204": Rule("Nearest-mean decisions (NC4)", _findings.nearest_mean, RESULT, 40, "neural_collapse.nc4"),
+    "RF205": Rule("Closest classes", _findings.closest, RESULT, 55, "neural_collapse.cdnv"),
+    "RF206": Rule("Collapse on held-out data", _findings.held_out, RESULT, 85, "neural_collapse.nc1"),
 }
 
 SOURCES = {

@@ -177,6 +177,14 @@ def _inverted(raw: Estimate, found: Curve, level: float, shapes: str) -> Estimat
     return Estimate(dimension(raw.value), low, high, raw.n, far)
 
 
+def calibrated(estimate: Estimate, function: Callable[..., Estimate], level: float, **options: Any) -> Estimate:
+    """The calibrated value of an estimate that is known, by the shipped curve of its function; NaN without one."""
+    shipped = _shipped().get(curve_name(function, options))
+    if shipped is None or not estimate.value > 0 or estimate.n < 1:
+        return Estimate(NAN, n=estimate.n, note=Flag.MISSING_INPUT.note("no estimate to calibrate"))
+    return _inverted(estimate, _interpolated(*shipped, estimate.n), level, "balls")
+
+
 def with_lower_bound_note(
     estimate: Estimate, function: Callable[..., Estimate] | None = None, **options: Any
 ) -> Estimate:

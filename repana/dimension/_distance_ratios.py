@@ -63,7 +63,7 @@ def two_nn(
     too far or too little: on Gaussians, up to some 10 dimensions, the raw value is nearer.
 
     Options of the search: `duplicates` ("drop" keeps one copy and says how many went, "keep", "raise"), `most`, `seed`.
-    Samples with r_1 = 0 are left out. Ties (r_1 = r_2) count, and are said where they are above 1 %: quantised features
+    Samples with r_1 = 0 are left out. Ties (r_1 = r_2) count, and are said where they are above 1%: quantised features
     raise d. NaN with the reason where fewer than 10 samples are usable, or left after `discard`. Where a ball of a
     dimension a fifth higher gives such a value with as many samples, the note says so.
 
@@ -186,7 +186,7 @@ def mle(
 
     - "inverse": m / mean_i S_i. Unbiased with "k-1" (MacKay & Ghahramani).
     - "mean": mean_i m/S_i. Unbiased with "k-2"; with "k-1" as Levina & Bickel wrote it, too high by (k - 1)/(k - 2).
-    - "median": median_i m/S_i, 3 to 4 % low at k = 20.
+    - "median": median_i m/S_i, 3 to 4% low at k = 20.
 
     "inverse" with "k-2" is what Pope et al. 2021 computed, too low by (k - 2)/(k - 1), half at k = 3. `k_max` averages
     the values for k to `k_max`. Unit: dimensions, at the scale of the k-th neighbour. `error`: "sandwich" over the

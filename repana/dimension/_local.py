@@ -48,7 +48,7 @@ def mom(
     Where the density is constant, r is distributed as d r^(d-1)/r_k^d up to the k-th neighbour, with the mean
     m_i = r_k d/(d + 1), so d_i = m_i/(r_k - m_i), m_i the mean of r_1 ... r_k. `average`: "inverse", 1/mean_i 1/d_i,
     or "mean" (scikit-dimension's). As published m_i includes r_k, which takes no part in that mean: the estimate is
-    high, by 5 % at k = 20 and 1 to 2 % at 64, and the interval carries the sampling error alone. Unit: dimensions, at
+    high, by 5% at k = 20 and 1 to 2% at 64, and the interval carries the sampling error alone. Unit: dimensions, at
     the scale of the k-th neighbour. Interval: sandwich over the graph of k neighbours. `calibrate`, `boundary`,
     duplicates, ties and small samples as in `two_nn`.
 
@@ -91,7 +91,7 @@ def mada(
     """Intrinsic dimension from the growth of the ball to k/2 and to k neighbours. Call as `mada(features)`.
 
     d_i = log 2 / log(r_k/r_{k/2}), with k/2 rounded down. `average`: "inverse", "mean" (as published, which one outlier
-    can carry off) or "median". Low by 3 to 4 % at k = 20 with "inverse", since E log(r_k/r_{k/2}) is not quite log 2/d;
+    can carry off) or "median". Low by 3 to 4% at k = 20 with "inverse", since E log(r_k/r_{k/2}) is not quite log 2/d;
     the interval carries the sampling error alone. Unit: dimensions, at the scale of the k-th neighbour. Interval:
     sandwich over the graph of k neighbours. `calibrate`, `boundary`, duplicates, ties and small samples as in `two_nn`.
 

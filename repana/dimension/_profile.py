@@ -65,7 +65,7 @@ def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> Dimensio
     - `gride_2`, `gride_4`, `gride_8`, `gride_16`, `gride_32`: `gride` with that n1: the scale of the neighbours 4, 8,
       16, 32, 64.
     - `gride_plateau`: the geometric mean over the longest run of at least 3 successive scales n1 = 1, 2, 4, ... whose
-      estimates are within 10 % of each other, the finest of equal ones; the interval holds those of all of them. NaN
+      estimates are within 10% of each other, the finest of equal ones; the interval holds those of all of them. NaN
       with the range where there is none. Its note also says when `two_nn_ml` and `mle` disagree.
     - `scale` (s, 5): for n1 = 1, 2, 4, ... the columns n1, mean of (r_n1 + r_2n1)/2, estimate, low, high.
     - `decimation` (f, 5): for all samples, a half, a quarter, ... down to 50, the columns samples, mean of
@@ -131,7 +131,7 @@ def dimension_profile(graph: NeighbourGraph, *, level: float = 0.95) -> Dimensio
 
 
 def _plateau(found: list[Estimate], fine: Estimate, coarse: Estimate) -> tuple[Estimate, range]:
-    """The longest run of successive estimates within 10 % of each other, and the places of these."""
+    """The longest run of successive estimates within 10% of each other, and the places of these."""
     apart = ""
     if fine.low > coarse.high or coarse.low > fine.high:
         apart = f"TwoNN {fine.value:.3g} and MLE {coarse.value:.3g} disagree: the dimension depends on the scale"

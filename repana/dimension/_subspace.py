@@ -27,7 +27,7 @@ class Subspace(nn.Module):
     column of zeros getting one entry, then scaled likewise. "fastfood": the first D rows of H G Pi H B, H the Hadamard
     matrix of size L = 2^ceil(log2 D), B signs, Pi a permutation, G Gaussian, over sqrt(L sum G^2) sqrt(D/L), then
     scaled likewise where dimension x L is at most 2^28; beyond, norms are 1 up to about 1/sqrt(D), which is below
-    0.2 % there. Its memory is of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the
+    0.2% there. Its memory is of the order of D. P follows from `seed` and the shapes, so that `checkpoint` holds the
     seed and v alone.
 
     The model is copied; buffers, `.to()`, train and eval mode and tied parameters work as in the model itself.

@@ -1,5 +1,6 @@
 """The table of the dimension family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._finding import CHECK, RESULT, Rule
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
 from repana.dimension import _findings
@@ -15,7 +16,7 @@ ANALYZERS = (
         quantities=(
             Quantity(
                 "two_nn",
-                "slope of -log(1 - i/N) on log(r_2/r_1), 90 %",
+                "slope of -log(1 - i/N) on log(r_2/r_1), 90%",
                 unit="dimensions",
                 title="TwoNN dimension",
                 source=_FACCO,
@@ -49,7 +50,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "gride_plateau",
-                "mean of GRIDE over scales within 10 %",
+                "mean of GRIDE over scales within 10%",
                 unit="dimensions",
                 title="GRIDE plateau",
                 source="Denti et al. 2022",
@@ -69,7 +70,7 @@ ANALYZERS = (
                 ("ess", "expected simplex skewness, inverted", "ESS dimension", "Johnsson et al. 2015"),
                 (
                     "local_pca",
-                    "mean count of local eigenvalues above 5 % of the first",
+                    "mean count of local eigenvalues above 5% of the first",
                     "Local PCA dimension",
                     "Fukunaga & Olsen 1971",
                 ),
@@ -88,10 +89,10 @@ ANALYZERS = (
 )
 
 FINDINGS = {
-    "RF401": ("Peak of the dimension", _findings.peak),
-    "RF402": ("Dimension and scale", _findings.scales),
-    "RF403": ("Samples for the dimension", _findings.shortfall),
-    "RF404": ("Samples of the splits, for the dimension", _findings.sizes),
+    "RF401": Rule("Peak of the dimension", _findings.peak, RESULT, 65, "dimension.two_nn"),
+    "RF402": Rule("Dimension and scale", _findings.scales, CHECK, 60, "dimension.gride_16"),
+    "RF403": Rule("Samples for the dimension", _findings.shortfall, CHECK, 50, "dimension.two_nn_calibrated"),
+    "RF404": Rule("Size of the splits", _findings.sizes, CHECK, 45, "dimension.two_nn"),
 }
 
 SOURCES = {

@@ -94,7 +94,7 @@ def dictionary(
 
     - "units": the layer's own coordinates.
     - "classes": the rows of the classifier `weight` (c, d); codes are the logits without their bias.
-    - "pca": the `count` leading principal directions, around the mean (by default those with 99 % of the variance).
+    - "pca": the `count` leading principal directions, around the mean (by default those with 99% of the variance).
     - "nmf": `count` parts of which non-negative rows are non-negative sums (by default as many as the components
       above, at most 64), by scikit-learn's coordinate descent; codes of any rows are non-negative least squares, exact
       for up to 512 parts, for more within 1e-6 of the conditions of the minimum.

@@ -3,7 +3,7 @@
 import math
 
 from repana._estimate import Flag
-from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, value
+from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed, share
 from repana.features._across_layers import RANDOM
 from repana.features._complexity import ROWS_A_UNIT
 
@@ -20,7 +20,7 @@ def early(view: View) -> Finding:
     if not known:
         return Finding(ABSENT, NONE_MEASURED)
     first = next((r for r in known if r.value >= MOST), known[-1])
-    text = f"{value(first)} of the features that the classifier reads can be read linearly from {first.layer} on."
+    text = f"{share(first)} of penultimate units are linearly decodable by {view.place(first.layer)}."
     return Finding(TIP if first.layer == "input" else PASSED, text, (first.layer,))
 
 
@@ -34,15 +34,17 @@ def relation(view: View) -> Finding:
     row = view.at("complexity_vs_importance.rank_correlation", "")
     if row is None or not math.isfinite(row.value):
         return Finding(ABSENT, "Complexity and importance of features were not measured together.")
-    rho = f"Spearman's rho of complexity and importance over {row.n} features is {value(row)}"
+    rho = f"rho = {row.value:.2f} [{row.low:.2f}, {row.high:.2f}], {row.n} features"
     if row.label != RANDOM:
-        return Finding(ABSENT, f"{rho}; compare it with re-initialised networks (baselines=3).")
+        text = f"Complexity and importance ({rho}) need re-initialised networks to compare with (`baselines=3`)."
+        return Finding(ABSENT, text)
+    random = f"re-initialised networks {row.null_low:.2f} to {row.null_high:.2f}"
     if row.null_low <= row.value <= row.null_high:
-        return Finding(TIP, f"{rho}, within what re-initialised networks give: training prefers neither kind.")
+        return Finding(TIP, f"No detectable preference for simple or complex features ({rho}; {random}).")
     if row.value > row.null_high:
-        more = "rests on the complex features" if row.low > 0 else "rests less on simple features than theirs"
-        return Finding(TIP, f"{rho}, above what re-initialised networks give: the decision {more}.")
-    return Finding(PASSED, f"{rho}: the decision rests on the simple features.")
+        more = "rests on the complex features" if row.low > 0 else "rests less on simple features than without training"
+        return Finding(TIP, f"The decision {more} ({rho}; {random}).")
+    return Finding(PASSED, f"The decision rests on the simple features ({rho}; {random}).")
 
 
 def duplicates(view: View) -> Finding:
@@ -55,8 +57,8 @@ def duplicates(view: View) -> Finding:
     said = [f"{constant} of {of['units']} units never vary"] if Flag.CONSTANT in row.flags else []
     said += [f"{copies} repeat another"] if Flag.REPEATED in row.flags else []
     if said:
-        return Finding(TIP, f"At the classifier's input {' and '.join(said)}.")
-    return Finding(PASSED, "No unit of the classifier's input is constant or repeats another.")
+        return Finding(TIP, f"Penultimate units: {' and '.join(said)}.")
+    return Finding(PASSED, "No penultimate unit is constant or a copy of another.")
 
 
 def rows(view: View) -> Finding:
@@ -70,7 +72,6 @@ def rows(view: View) -> Finding:
         of = view.report.about(view.run).get("settings", {}).get("complexity", {})
         short = [layer for layer, d in of.get("widths", {}).items() if row.n < ROWS_A_UNIT * d]
         where = f" at {listed(short)}" if short else ""
-        return Finding(
-            TIP, f"Fewer than {ROWS_A_UNIT} rows a unit{where}: complexity is overestimated there.", tuple(short)
-        )
-    return Finding(PASSED, f"{row.n} rows are at least five for each unit of every layer.")
+        text = f"Feature complexity is overestimated{where}: fewer than {ROWS_A_UNIT} samples per unit."
+        return Finding(TIP, text, tuple(short), "Use more samples.")
+    return Finding(PASSED, f"Samples suffice for feature complexity ({row.n:,}, at least {ROWS_A_UNIT} per unit).")

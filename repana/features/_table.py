@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from repana._finding import CHECK, RESULT, Rule
 from repana._quantity import Quantity
 from repana._table import Across, Family
 from repana.features import _across_layers, _findings
@@ -122,10 +123,12 @@ ACROSS_LAYERS = (
 )
 
 FINDINGS = {
-    "RF601": ("Where features become readable", _findings.early),
-    "RF602": ("Complexity and importance", _findings.relation),
-    "RF603": ("Dead and repeated features", _findings.duplicates),
-    "RF604": ("Samples for the complexity of features", _findings.rows),
+    "RF601": Rule("Where units become decodable", _findings.early, RESULT, 28, "layer_readings.decoded"),
+    "RF602": Rule(
+        "Complexity and importance", _findings.relation, RESULT, 26, "complexity_vs_importance.rank_correlation"
+    ),
+    "RF603": Rule("Dead and repeated features", _findings.duplicates, RESULT, 15, "complexity.mean_complexity"),
+    "RF604": Rule("Samples for feature complexity", _findings.rows, CHECK, 35, "complexity.mean_complexity"),
 }
 
 SOURCES = {

@@ -3,7 +3,7 @@
 import math
 
 from repana._estimate import Flag
-from repana._finding import ABSENT, ALPHA, ISSUE, PASSED, TIP, Finding, View, listed
+from repana._finding import ABSENT, ALPHA, ISSUE, PASSED, TIP, Finding, View, listed, split_name
 
 FEW = 10  # samples of a class below which intervals are rough
 UNEVEN = 1.5  # largest class over smallest, above which the conventions of neural collapse differ visibly
@@ -16,20 +16,25 @@ def measured(view: View) -> Finding:
     beyond = about.get("labels_beyond", "")
     if beyond:
         return Finding(
-            ISSUE, f"{beyond[0].upper()}{beyond[1:]}. What reads the classifier was left out; renumber them."
+            ISSUE,
+            f"{beyond[0].upper()}{beyond[1:]}: quantities of the classifier were left out.",
+            action="Number the labels as the model's outputs.",
         )
     if failures:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
-        return Finding(ISSUE, f"{len(failures)} could not be measured: {'; '.join(failures[:2])}{more}")
+        text = f"{len(failures)} measurement(s) failed: {'; '.join(failures[:2])}{more}"
+        return Finding(ISSUE, text.removesuffix(".") + ".", action="See `report.failures`.")
     rows = [r for r in view.report.rows if r.run == view.run]
     known = sum(math.isfinite(r.value) for r in rows)
-    left = f"; {len(rows) - known} more have none, for the reason in their note" if known < len(rows) else ""
-    return Finding(PASSED, f"{known} values of {len({r.layer for r in rows if r.layer})} layers{left}.")
+    if known == len(rows):
+        return Finding(PASSED, f"Every value was computed ({len(rows):,}).")
+    left = f"{len(rows) - known:,} undefined (reasons in the table)"
+    return Finding(PASSED, f"{known:,} of {len(rows):,} values computed; {left}.")
 
 
 def clear_of_null(view: View) -> Finding:
-    """Whether the headline values are better than what the same features give under permuted labels: a tip names those
-    whose one-sided p, after Holm over the layers, is 0.05 or more. They show no class structure.
+    """Whether the headline values are better than what the same features give under shuffled labels: a tip names those
+    whose one-sided p, after Holm over the layers, is 0.05 or more: no evidence of class structure there.
     """
     of = [(r, view.p(name)) for name in view.report.headline for r in view.rows(name)]
     rows = [(r, p[r.layer]) for r, p in of if r.layer in p]
@@ -37,15 +42,17 @@ def clear_of_null(view: View) -> Finding:
         return Finding(ABSENT, "No p-values were computed (no labels, or permutations=0).")
     inside = [r for r, p in rows if p >= ALPHA]
     if not inside:
-        return Finding(PASSED, f"All {len(rows)} headline values are better than under permuted labels (p < 0.05).")
+        return Finding(PASSED, f"Every headline value is better than with shuffled labels ({len(rows)}; p < 0.05).")
     by_title: dict[str, list[str]] = {}
     for r in inside:
         by_title.setdefault(view.title(r), []).append(r.layer)
-    text = "; ".join(f"{name} at {listed(layers)}" for name, layers in by_title.items())
-    text = f"Not distinguishable from permuted labels: {text}."
+    layers = tuple(dict.fromkeys(r.layer for r in inside))
     if len(inside) == len(rows):
-        text = f"No class structure is found: none of {len(rows)} headline values is better than under permuted labels."
-    return Finding(TIP, text, tuple(dict.fromkeys(r.layer for r in inside)))
+        text = f"No class structure was found: none of {len(rows)} headline values is better than with shuffled labels."
+        return Finding(TIP, text, layers, "Do not read differences between layers.")
+    names = "; ".join(f"{name} at {listed(places)}" for name, places in by_title.items())
+    text = f"No evidence of class structure in {len(inside)} of {len(rows)} headline values: {names}."
+    return Finding(TIP, text, layers, "Do not read those values as structure.")
 
 
 def samples(view: View) -> Finding:
@@ -58,9 +65,12 @@ def samples(view: View) -> Finding:
     name, least = min(counts.items(), key=lambda pair: pair[1])
     single = [str(k) for k, n in counts.items() if n == 1]
     if single:
-        return Finding(ISSUE, f"{len(single)} class(es) have one sample and no spread: {listed(single)}.")
-    text = f"{len(counts)} classes; the smallest, {name}, has {least} samples."
-    return Finding(PASSED if least >= FEW else TIP, text + ("" if least >= FEW else " Intervals are rough below 10."))
+        text = f"{len(single)} class(es) have one sample and no spread: {listed(single)}."
+        return Finding(ISSUE, text, action="Leave them out or collect more samples.")
+    if least >= FEW:
+        return Finding(PASSED, f"Every class has at least {least:,} samples ({len(counts)} classes).")
+    text = f"Class {name} has {least} samples: intervals are rough below {FEW}."
+    return Finding(TIP, text, action="Collect more samples of the small classes.")
 
 
 def same_classes(view: View) -> Finding:
@@ -72,13 +82,14 @@ def same_classes(view: View) -> Finding:
         return Finding(ABSENT, "There is one split." if len(view.splits) < 2 else "The splits have no labels.")
     (first, here), *others = classes.items()
     odd = [
-        f"{name.replace('_', ' ')} lacks {listed(sorted(a.keys() - b.keys()))}"
+        f"{split_name(name)} lacks {listed(sorted(a.keys() - b.keys()))}"
         for split, there in others
         for name, a, b in ((split, here, there), (first, there, here))
         if a.keys() - b.keys()
     ]
     if odd:
-        return Finding(TIP, f"{'; '.join(odd)}. Do not compare values over different classes.")
+        text = f"Splits have different classes: {'; '.join(odd)}."
+        return Finding(TIP, text, action="Do not compare values over different classes.")
     return Finding(PASSED, f"All splits have the same {len(here)} classes.")
 
 
@@ -91,12 +102,12 @@ def balance(view: View) -> Finding:
     if not counts:
         return Finding(ABSENT, "The report does not say how many samples each class has.")
     most, least = max(counts.values()), min(counts.values())
-    text = f"The largest class has {most} samples and the smallest {least}."
+    numbers = f"largest {most:,} samples, smallest {least:,}"
     if most <= UNEVEN * least:
-        return Finding(PASSED, text)
+        return Finding(PASSED, f"Classes are balanced ({numbers}).")
     used = about.get("settings", {}).get("neural_collapse", {}).get("convention")
-    named = f" NC1 is in the convention of {used}." if used else ""
-    return Finding(TIP, f"{text} Published conventions weigh classes differently and give different values.{named}")
+    text = f"Classes are unbalanced ({numbers}), and published conventions of neural collapse weigh them differently."
+    return Finding(TIP, text, action=f"State the convention ({used})." if used else "State the convention.")
 
 
 def subset(view: View) -> Finding:
@@ -106,10 +117,16 @@ def subset(view: View) -> Finding:
     splits = view.report.about(view.run).get("splits", {})
     if not splits:
         return Finding(ABSENT, "The report does not say how many samples were seen.")
-    part = [f"{name}: {s['kept']} of {s['samples']}" for name, s in splits.items() if s["kept"] < s["samples"]]
+    part = [
+        f"{split_name(name)} {s['kept']:,} of {s['samples']:,}"
+        for name, s in splits.items()
+        if s["kept"] < s["samples"]
+    ]
     if part:
-        return Finding(TIP, f"Values are of all samples, intervals and nulls of those kept ({listed(part)}).")
-    return Finding(PASSED, ", ".join(f"{name}: {s['samples']}" for name, s in splits.items()) + " samples.")
+        text = f"Intervals and nulls come from a subset ({listed(part)}); values come from all samples."
+        return Finding(TIP, text, action="Raise `max_samples` for narrower intervals.")
+    counts = ", ".join(f"{s['samples']:,} {split_name(name)}" for name, s in splits.items())
+    return Finding(PASSED, f"Intervals and nulls come from all samples ({counts}).")
 
 
 def width(view: View) -> Finding:
@@ -122,16 +139,16 @@ def width(view: View) -> Finding:
     wide = [r.layer for r in quotient if math.isnan(r.value)]
     trivial = [r.layer for r in vci if Flag.TRIVIAL in r.flags]
     if not wide and not trivial:
-        return Finding(PASSED, "The within-class scatter can be inverted at every layer.")
+        return Finding(PASSED, "Samples outnumber features: the within-class scatter is invertible at every layer.")
     n, ranks = max(r.n for r in (*quotient, *vci)), {r.layer: r.value for r in view.rows("spectrum.components_99")}
     few = [r.layer for r in (*quotient, *vci) if r.layer in wide and ranks.get(r.layer, n) < n / 4]
     remedy = "Use more samples, or pool."
     if few:
         where = listed(list(dict.fromkeys(few)))
-        remedy = f"At {where} features depend on each other, so more samples do not help; elsewhere they do."
+        remedy = f"Use more samples, or pool; at {where} features are dependent and more samples do not help."
     parts = (
         [f"Fisher's quotient is undefined at {listed(wide)}: the within-class scatter has no inverse."] if wide else []
     )
     if trivial:
-        parts.append(f"VCI is 0 whatever the labels at {listed(trivial)}: features span as many dimensions as samples.")
-    return Finding(TIP, " ".join([*parts, remedy]), tuple(dict.fromkeys((*wide, *trivial))))
+        parts.append(f"VCI is 0 for any labels at {listed(trivial)}: features span as many dimensions as samples.")
+    return Finding(TIP, " ".join(parts), tuple(dict.fromkeys((*wide, *trivial))), remedy)

@@ -19,10 +19,10 @@ from repana.plots import _layers, _style
 from repana.plots._curves import MOST_MARKERS
 from repana.statistics.permutation import adjusted
 
-NULL = "no class structure"
+NULL = "shuffled labels"
 FLOOR = "exact simplex, as many samples"
-UNCLEAR = "not distinguishable from permuted labels"
-MOST_NULLS = 4  # curves; of more, only the first shows its value without class structure
+UNCLEAR = "not distinguishable from shuffled labels"
+MOST_NULLS = 4  # curves; of more, only the first shows its value with shuffled labels
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 
@@ -36,10 +36,10 @@ def depth_profile(
 ) -> list[Axes]:
     """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
 
-    A line and an interval band for every run and split; dotted, in the same colour, the value without class structure
-    (label permutation or closed form), with the range that holds 95 % of permuted values; of the first curve alone
+    A line and an interval band for every run and split; dotted, in the same colour, the shuffled-label null
+    (label permutation or closed form), with the range that holds 95% of permuted values; of the first curve alone
     where there are more than four. Dashed, for distances from a simplex frame, what an exact one gives on as many
-    samples. A hollow mark is a value that is not distinguishable from permuted labels (p after Holm over the layers at
+    samples. A hollow mark is a value that is not distinguishable from shuffled labels (p after Holm over the layers at
     least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite values are marked on the
     edge; a panel without a single finite value says so, and why. Thin vertical lines part the blocks of the network.
 

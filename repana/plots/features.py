@@ -225,7 +225,7 @@ def sedimentation_curve(found: Sedimentation, *, ax: Axes | None = None, width: 
         mean, top = found.mean.numpy(), found.top.numpy() + found.mean.numpy()[:, :1]
         share = 100 * float(found.settings.get("top", 0.1))
         for i, (name, (value, low, high)) in enumerate(
-            (("all features", mean.T), (f"top {share:g} % by importance", top.T))
+            (("all features", mean.T), (f"top {share:g}% by importance", top.T))
         ):
             ax.plot(x, value, color=_style.COLOURS[i], marker=_style.MARKERS[i], linestyle=_style.LINES[i], label=name)
             ax.fill_between(x, low, high, color=_style.COLOURS[i], alpha=0.15, linewidth=0)

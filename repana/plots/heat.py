@@ -33,7 +33,7 @@ def heat_map(
 
     Each row has a scale of its own, from its worst (light) to its best (dark), logarithmic where a positive quantity
     spans more than 1.3 decades; a quantity without a better side goes from its lowest to its highest, and its name has
-    no arrow. The range stands at the right. A dot marks a value that is not distinguishable from permuted labels (p
+    no arrow. The range stands at the right. A dot marks a value that is not distinguishable from shuffled labels (p
     after Holm over the layers at least 0.05); hatching a value that is not finite, grey a row of equal values, and
     white a missing one.
 
@@ -86,7 +86,7 @@ def heat_map(
         told = f"darker is {'better' if sided else 'higher'}" + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
         )
-        marks = ["\u2022 not distinguishable from permuted labels"] if dotted else []
+        marks = ["\u2022 not distinguishable from shuffled labels"] if dotted else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
         said = [told + _style.which(report, run, split), *marks]
         free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3

@@ -24,7 +24,7 @@ def local_dimension_histogram(
     """Draw how the local dimension is spread over samples, one outline for each of up to ten layers.
 
     `values`: what `local_dimension(features)` gives, or several by layer. Ticks on the axis of dimensions mark the
-    medians. Beyond the 99.5 % quantile the axis ends, and the legend counts what lies there. Returns the Axes.
+    medians. Beyond the 99.5% quantile the axis ends, and the legend counts what lies there. Returns the Axes.
     """
     given = dict(values) if isinstance(values, Mapping) else {"": values}
     found = {name: _finite(name, v) for name, v in given.items()}
@@ -68,8 +68,8 @@ def local_dimension_map(
     """Draw samples in two dimensions, coloured by their local dimension.
 
     `values`: what `local_dimension` gives for the features, or several by layer; NaN (duplicates) are left out. Of
-    several layers the last is drawn, or the classifier's input, unless `layer` names one. The colours run from the 2 %
-    to the 98 % quantile. `method`, `perplexity`, `max_samples`, `seed`: see `layer_map`. Returns the Axes.
+    several layers the last is drawn, or the classifier's input, unless `layer` names one. The colours run from the 2%
+    to the 98% quantile. `method`, `perplexity`, `max_samples`, `seed`: see `layer_map`. Returns the Axes.
     """
     _check.choice(method, "method", ("pca", "tsne"))
     name = ""

@@ -97,8 +97,8 @@ def principal(x: torch.Tensor) -> tuple[np.ndarray, tuple[str, str]]:
     at = torch.nn.functional.pad(u[:, :k] * s[:k] * sign, (0, 2 - k)).numpy()
     share = torch.nn.functional.pad(s[:2].square() / s.square().sum().clamp_min(1e-300), (0, 2 - k)).tolist()
     return at, (
-        f"component 1 ({100 * share[0]:.0f} % of variance)",
-        f"component 2 ({100 * share[1]:.0f} % of variance)",
+        f"component 1 ({100 * share[0]:.0f}% of variance)",
+        f"component 2 ({100 * share[1]:.0f}% of variance)",
     )
 
 

@@ -31,7 +31,7 @@ def probe_depth(
     split: str | None = None,
     width: float = _style.COLUMN,
 ) -> Axes:
-    """Draw the accuracy of probes over depth with their baselines: chance, permuted labels, re-initialised copies,
+    """Draw the accuracy of probes over depth with their baselines: chance, shuffled labels, re-initialised copies,
     random projections of the input, as far as the report has them (`probe_layers`).
 
     Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer chosen on the select
@@ -153,7 +153,7 @@ def confusion(
                 ink = "white" if shares[i, j] > DARK else "black"
                 ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
         ax.set_title(f"{title}\npercent of each true class")
-        colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f} %"))
+        colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f}%"))
     return ax
 
 
@@ -224,7 +224,7 @@ def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[st
             color=_style.GREY,
             alpha=0.35,
             linewidth=0,
-            label="permuted labels",
+            label="shuffled labels",
             zorder=0,
         )
     chance = _rows(report, "probing.chance", run, split)

@@ -24,7 +24,7 @@ def run_summary(
     """Draw every run's value and interval of some quantities at one layer; without names, the headline quantities.
 
     `layer`: by default the input of the classifier, each run's own. Splits have their own colour and marker, the value
-    without class structure is an upright tick. Returns the Axes, one per quantity.
+    with shuffled labels is an upright tick. Returns the Axes, one per quantity.
     """
     names = quantities or report.headline
     runs = report.runs

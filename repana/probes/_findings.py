@@ -2,21 +2,23 @@
 
 import math
 
-from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, value
+from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, share
+from repana._numbers import percent
 from repana._results import Row
 
 POINT = 0.01  # of accuracy
 MEMORY = 0.5  # of the way from the share of the most frequent class to 1
-ERRORS = 3  # standard errors of that share, beyond which training accuracy on permuted labels is memorisation
+ERRORS = 3  # standard errors of that share, beyond which training accuracy on shuffled labels is memorisation
 SPREAD = 0.1  # of training less test accuracy
-NO_SIGNAL = "No layer's linear probe is above permuted labels."
+NO_SIGNAL = "No layer's linear probe is above the shuffled-label null."
 INPUT = "input"
+BASELINES = {"reinitialised": "re-initialised network", "random_projection": "random projection of the input"}
 
 
 def earliest(view: View) -> Finding:
     """The first layer whose linear probe, on the validation rows, is within one point of the best there, and how the
     chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network. Not
-    applicable where no layer's probe is above permuted labels (p < 0.05 after Holm over the layers).
+    applicable where no layer's probe is above shuffled labels (p < 0.05 after Holm over the layers).
     """
     shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
@@ -26,27 +28,35 @@ def earliest(view: View) -> Finding:
         return Finding(ABSENT, NO_SIGNAL)
     best = max(r.value for r in shown)
     first = next(r for r in shown if r.value >= best - POINT)
-    text = f"{first.layer} is the earliest layer within one point of the best linear probe on the validation rows; "
-    text += f"the one chosen there, {chosen.label}, reads {value(chosen)} of the test rows."
+    text = f"{first.layer} is the earliest layer within 1 point of the best linear probe (validation); "
+    if first.layer == chosen.label:
+        text += f"it reaches {share(chosen)} on the test split."
+    else:
+        text += f"the selected layer, {view.place(chosen.label)}, reaches {share(chosen)} on the test split."
     return Finding(PASSED, text, tuple(dict.fromkeys((first.layer, chosen.label))))
 
 
 def memory(view: View) -> Finding:
-    """Whether linear probes memorise. A tip where the training accuracy of a probe on permuted labels is beyond halfway
+    """Whether linear probes memorise. A tip where the training accuracy of a probe on shuffled labels is beyond halfway
     from the share of the most frequent class to 1, and more than three of its standard errors above it: with so few
     rows for its features training accuracy says nothing, and test accuracy must be read against its null.
     """
     rows = [r for r in _layers(view, "memorization") if math.isfinite(r.value)]
     if not rows:
-        return Finding(ABSENT, "No probe was fitted to permuted labels.")
+        return Finding(ABSENT, "No probe was fitted to shuffled labels.")
     chance = {r.layer: r.value for r in view.rows("probing.chance")}
     full = [r for r in rows if r.value > _memorised(chance.get(r.layer, 0.0), r.n)]
     worst = max(rows, key=lambda r: r.value)
-    text = f"The training accuracy of a linear probe on permuted labels is {worst.value:.2g} at {worst.layer}"
+    most = percent(worst.value, 2)
     if full:
-        where = listed([r.layer for r in full])
-        return Finding(TIP, f"{text}: it memorises rows ({where}).", tuple(r.layer for r in full))
-    return Finding(PASSED, f"{text}, at most.", (worst.layer,))
+        text = f"Linear probes memorise: {most} of shuffled training labels at {view.place(worst.layer)}"
+        others = [r.layer for r in full if r is not worst]
+        text += f"; also at {listed(others)}." if others else "."
+        advice = "Read test accuracy against its null; use more samples or fewer features."
+        return Finding(TIP, text, tuple(r.layer for r in full), advice)
+    guess = f"; chance {percent(chance[worst.layer], 2)}" if worst.layer in chance else ""
+    text = f"Probes memorise little: at most {most} of shuffled training labels ({view.place(worst.layer)}{guess})."
+    return Finding(PASSED, text, (worst.layer,))
 
 
 def untrained(view: View) -> Finding:
@@ -57,18 +67,21 @@ def untrained(view: View) -> Finding:
     random = [*view.rows("probe_baselines.reinitialised"), *view.rows("probe_baselines.random_projection")]
     known = [r for r in random if math.isfinite(r.value) and r.layer in rows]
     if not known:
-        return Finding(ABSENT, "No baselines were measured; `probe_layers` does, or `baselines=`.")
+        return Finding(ABSENT, "No untrained baselines were measured (`baselines=3`).")
     if not _read(view):
         return Finding(ABSENT, NO_SIGNAL)
     equal = [r.layer for r in known if r.value >= rows[r.layer].low]
     equal = list(dict.fromkeys(equal))
     if not equal:
-        return Finding(PASSED, f"Every layer is read better than random weights and projections ({len(rows)} layers).")
+        text = (
+            f"Training made classes more decodable than random weights and projections do, at all {len(rows)} layers."
+        )
+        return Finding(PASSED, text)
     layer = equal[-1]
     others = {r.quantity: r.value for r in known if r.layer == layer}
-    text = f"Random weights or projections are read as well at {listed(equal)}; at {layer} {value(rows[layer])}, "
-    text += ", ".join(f"{name.replace('_', ' ')} {number:.3g}" for name, number in others.items())
-    return Finding(TIP, f"{text}.", tuple(equal))
+    text = f"Random weights or projections do as well at {listed(equal)} ({layer}: {share(rows[layer])}; "
+    text += "; ".join(f"{BASELINES.get(name, name)} {percent(number, 3)}" for name, number in others.items())
+    return Finding(TIP, f"{text}).", tuple(equal))
 
 
 def raw(view: View) -> Finding:
@@ -81,7 +94,7 @@ def raw(view: View) -> Finding:
         return Finding(ABSENT, "The raw input was not among the layers.")
     if not _read(view) and view.p("probing.linear_probe").get(INPUT, 0.0) >= ALPHA:
         return Finding(ABSENT, NO_SIGNAL)
-    text = f"A linear probe reads {value(given)} from the raw input and {value(chosen)} from {chosen.label}."
+    text = f"Raw input: {share(given)} by a linear probe; selected layer ({view.place(chosen.label)}): {share(chosen)}."
     return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.label,))
 
 
@@ -95,15 +108,15 @@ def neighbours(view: View) -> Finding:
         return Finding(ABSENT, "Linear and kNN probes of one layer were not measured.")
     above = [r for r in knn if r.low > linear[r.layer].high]
     if not above:
-        return Finding(PASSED, f"Neighbours read no more than a linear map at any of {len(knn)} layers.")
+        return Finding(PASSED, "kNN does not beat the linear probe at any layer.")
     r = above[0]
-    text = f"Neighbours read more than a linear map at {listed([r.layer for r in above])}: at {r.layer} {value(r)}, "
-    return Finding(TIP, f"{text}linear {value(linear[r.layer])}.", tuple(r.layer for r in above))
+    text = f"kNN beats the linear probe at {listed([r.layer for r in above])} ({r.layer}: {share(r)} against "
+    return Finding(TIP, f"{text}{share(linear[r.layer])}).", tuple(r.layer for r in above))
 
 
 def gap(view: View) -> Finding:
     """Whether linear probes do as well on new rows: a tip where test accuracy is more than 10 points below training
-    accuracy, which more rows, or fewer features, would mend. Of the layers whose probe is above permuted labels
+    accuracy, which more rows, or fewer features, would mend. Of the layers whose probe is above shuffled labels
     (p < 0.05 after Holm over the layers): where nothing is read, more rows would not help.
     """
     known = [r for r in _layers(view, "gap") if math.isfinite(r.value)]
@@ -115,12 +128,11 @@ def gap(view: View) -> Finding:
         return Finding(ABSENT, NO_SIGNAL)
     worst = max(rows, key=lambda r: r.value)
     wide = [r.layer for r in rows if r.value > SPREAD]
-    text = (
-        f"Test accuracy of the linear probe is {100 * worst.value:.1f} points below training accuracy at {worst.layer}"
-    )
+    most = f"{100 * worst.value:.1f} points at {view.place(worst.layer)}"
     if wide:
-        return Finding(TIP, f"{text}, more than {100 * SPREAD:.0f} at {listed(wide)}.", tuple(wide))
-    return Finding(PASSED, f"{text}, at most.", (worst.layer,))
+        text = f"Probes overfit at {listed(wide)}: the train-test gap reaches {most}."
+        return Finding(TIP, text, tuple(wide), "Use more samples, or fewer features (`pool=`).")
+    return Finding(PASSED, f"Probe overfitting is small: train-test gap at most {most}.", (worst.layer,))
 
 
 def _layers(view: View, name: str) -> list[Row]:
@@ -129,7 +141,7 @@ def _layers(view: View, name: str) -> list[Row]:
 
 
 def _read(view: View) -> set[str]:
-    """Layers whose linear probe is above permuted labels; all where there are no p-values."""
+    """Layers whose linear probe is above shuffled labels; all where there are no p-values."""
     p = view.p("probing.linear_probe")
     layers = {r.layer for r in _layers(view, "linear_probe")}
     return {layer for layer in layers if p.get(layer, 0.0) < ALPHA}

@@ -96,7 +96,7 @@ def mdl(
     Rows come in random order. The first block, of t_1 rows, costs t_1 log2 c; block i costs
     -sum log2 p(y|x) under the probe fitted on all rows before it, which chose its strength (and temperature) on the
     later half of those: nothing is used that was not transmitted. Blocks end at .1, .2, .4, .8, 1.6, 3.2, 6.25, 12.5,
-    25, 50 and 100 % of the rows, from 8 rows and two a class on. Probabilities are mixed with 1/(t + c) of the uniform
+    25, 50 and 100% of the rows, from 8 rows and two a class on. Probabilities are mixed with 1/(t + c) of the uniform
     ones, so that a class not seen yet has a code.
 
     - `codelength`: bits, mean over `repeats` orders; its interval holds what other samples would give: the variance of
@@ -259,7 +259,7 @@ def pareto(
     """Accuracy against the complexity of the probe: one probe for every strength of a ridge, all from one X'X.
 
     `curve` (r, 4) from simple to complex: the effective dimension sum_j s_j/(s_j + a), which is the trace of the hat
-    matrix; the accuracy of the same probe on permuted labels that it was fitted on, which is what it can memorise; the
+    matrix; the accuracy of the same probe on shuffled labels that it was fitted on, which is what it can memorise; the
     accuracy on the test rows; their log-loss in nats. `front` (f,) numbers the rows of `curve` that nothing simpler
     matches.
 
@@ -273,7 +273,7 @@ def pareto(
     Raises InputError as `linear_probe`.
 
     Source: Pimentel et al. 2020, arXiv:2010.02180, whose complexities are the rank or nuclear norm of the probe and its
-    accuracy on permuted labels.
+    accuracy on shuffled labels.
 
     >>> import torch
     >>> from repana import pareto

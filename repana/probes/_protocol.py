@@ -19,7 +19,7 @@ from repana.summaries.folds import RidgePath, one_hot
 from repana.summaries.logistic import WIDTH
 
 PERMUTATIONS = 199  # of the labels of the test rows
-REFITS = 3  # probes fitted to permuted labels
+REFITS = 3  # probes fitted to shuffled labels
 LEFT_OUT = "leave_one_out"
 BESIDE = 2  # strengths tried beyond a best one that is the last
 ROUNDS = 6  # of such extensions

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from repana._finding import CHECK, RESULT, Rule
 from repana._quantity import Quantity
 from repana._table import Across, Analyzer, Family
 from repana.probes import _across_layers, _findings
@@ -97,7 +98,7 @@ ANALYZERS = (
                 )
                 for name, formula, better, title, source in (
                     ("chance", "share of the most frequent class", "", "", "by definition"),
-                    ("memorization", "training accuracy on permuted labels", "", "", "Hewitt & Liang 2019"),
+                    ("memorization", "training accuracy on shuffled labels", "", "", "Hewitt & Liang 2019"),
                     ("gap", "training less test accuracy", "lower", "Train-test gap", "by definition"),
                     ("validation_accuracy", "accuracy on validation rows", "higher", "", "by definition"),
                 )
@@ -174,12 +175,12 @@ ACROSS_LAYERS = (
 )
 
 FINDINGS = {
-    "RF501": ("Earliest layer that reads as well", _findings.earliest),
-    "RF502": ("Memorisation by the probes", _findings.memory),
-    "RF503": ("Probes of untrained networks", _findings.untrained),
-    "RF504": ("Probe of the raw input", _findings.raw),
-    "RF505": ("Neighbours against a linear map", _findings.neighbours),
-    "RF506": ("Rows fitted on against rows reported", _findings.gap),
+    "RF501": Rule("Earliest decodable layer", _findings.earliest, RESULT, 100, "probing.linear_probe"),
+    "RF502": Rule("Memorisation by the probes", _findings.memory, CHECK, 55, "probing.memorization"),
+    "RF503": Rule("Untrained baselines", _findings.untrained, RESULT, 95, "probing.linear_probe"),
+    "RF504": Rule("Probe of the raw input", _findings.raw, RESULT, 70, "probing.linear_probe"),
+    "RF505": Rule("kNN against the linear probe", _findings.neighbours, RESULT, 20, "probing.knn_probe"),
+    "RF506": Rule("Overfitting of the probes", _findings.gap, CHECK, 52, "probing.gap"),
 }
 
 SOURCES = {

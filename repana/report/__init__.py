@@ -12,6 +12,7 @@ from repana.report._page import CURVES, page
 from repana.report._pictures import svg
 from repana.report._sinks import log
 from repana.report._tables import interval, latex, markdown, table
+from repana.report._terminal import of_differences, of_findings, of_layer, terminal
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
@@ -41,7 +42,7 @@ def fragment(report: Report) -> str:
     parts = [f"<p>{html.escape(repr(report))}</p>"]
     if len(report.runs) == 1:
         marked = [f for f in report.findings() if f.severity in ("issue", "tip")]
-        items = "".join(f"<li><b>{f.severity}</b> {html.escape(f'{f.title}: {f.evidence}')}</li>" for f in marked)
+        items = "".join(f"<li><b>{f.severity}</b> {html.escape(f'{f.title}: {f.text}')}</li>" for f in marked)
         parts.append(f"<ul>{items}</ul>" if items else "")
     if len(report.runs) <= CURVES:
         drawn, what = plots.depth_profile(report, *names), "Depth profile"
@@ -80,8 +81,12 @@ __all__ = [
     "log",
     "markdown",
     "number",
+    "of_differences",
+    "of_findings",
+    "of_layer",
     "page",
     "svg",
+    "terminal",
     "write_html",
     "write_text",
 ]

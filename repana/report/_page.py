@@ -91,14 +91,14 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
     if len(report.runs) > 1:
         caption = (
             "Each line is one run, read at the input of its classifier, with its "
-            f"{report.confidence} interval; upright ticks are the values without class structure."
+            f"{report.confidence} interval; upright ticks are the shuffled-label null."
         )
         yield "Runs", svg(plots.run_summary(report, *names), "Summary of runs", "runs"), caption
     if len(report.runs) <= CURVES:
         caption = (
             f"Each panel is one quantity from input to output. Bands are {report.confidence} intervals; dotted lines, "
-            "in the colour of their curve, are the values without class structure (labels permuted, or in closed "
-            "form), with the range that holds 95 % of permuted values. Hollow marks are not distinguishable from it (p "
+            "in the colour of their curve, are the shuffled-label null (labels permuted, or in closed "
+            "form), with the range that holds 95% of permuted values. Hollow marks are not distinguishable from it (p "
             "of 0.05 or more after Holm over the layers). Thin vertical lines part the blocks of the network."
         )
         drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
@@ -108,7 +108,7 @@ def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str,
         caption = (
             f"All quantities of {run}, {split.replace('_', ' ')}, each on its own scale from its worst (light) to its "
         )
-        caption += "best (dark) layer. A dot marks a value that is not distinguishable from permuted labels (p of 0.05 "
+        caption += "best (dark) layer. A dot marks a value that is not distinguishable from shuffled labels (p of 0.05 "
         caption += "or more after Holm); hatching marks one that is not finite."
         drawn = plots.heat_map(report, run=run, split=split)
         yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
@@ -158,13 +158,13 @@ def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
         grouped.setdefault((f.severity, f.code), []).append(f)
     ordered = sorted(grouped.items(), key=lambda pair: (SEVERITIES.index(pair[0][0]), pair[0][1]))
     if len(report.runs) == 1:
-        return [(same[0], [("", same[0].evidence)]) for _, same in ordered]
+        return [(same[0], [("", same[0].text)]) for _, same in ordered]
     found = []
     for _, same in ordered:
-        if len({f.evidence for f in same}) == 1 and len(same) > 1:
-            found.append((same[0], [(f"{len(same)} of {len(report.runs)} runs: ", same[0].evidence)]))
+        if len({f.text for f in same}) == 1 and len(same) > 1:
+            found.append((same[0], [(f"{len(same)} of {len(report.runs)} runs: ", same[0].text)]))
             continue
-        lines = [(f"{f.run}: ", f.evidence) for f in same[:EXAMPLES]]
+        lines = [(f"{f.run}: ", f.text) for f in same[:EXAMPLES]]
         if len(same) > EXAMPLES:
             lines.append((f"{len(same) - EXAMPLES} more runs of {len(report.runs)}", ""))
         found.append((same[0], lines))

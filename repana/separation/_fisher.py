@@ -41,7 +41,7 @@ def fisher(discriminant: Discriminant, *, level: float = 0.95) -> Fisher:
     With Sw = 1/n sum_i (x_i - m_y)(x_i - m_y)', Sb = sum_c n_c/n (m_c - m)(m_c - m)', St = Sw + Sb and lambda the
     eigenvalues of Sw^-1 Sb:
 
-    - `trace_ratio` tr Sb / tr Sw: needs no inverse; n -> infinity without class structure gives (c - 1)/(n - c).
+    - `trace_ratio` tr Sb / tr Sw: needs no inverse; n -> infinity with shuffled labels gives (c - 1)/(n - c).
     - `quotient` tr(Sw^-1 Sb) = sum lambda (Lawley-Hotelling): invariant to invertible linear maps; the value without
       class structure, r(c - 1)/(n - c - r - 1) for Gaussian features of rank r, stands beside it as its null.
     - `max_eigenvalue` max lambda (Roy).

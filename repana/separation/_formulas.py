@@ -53,7 +53,7 @@ def n2_of_points(pairs: PairwiseDistances) -> Float[Tensor, " m"]:
 
 
 def purity(share: Float[Tensor, "*p"], counts: Int[Tensor, " c"]) -> Float[Tensor, "*p"]:
-    """The share of neighbours of the own class over chance: 1 for pure, 0 without class structure."""
+    """The share of neighbours of the own class over chance: 1 for pure, 0 with shuffled labels."""
     n = int(counts.sum())
     chance = float((counts * (counts - 1)).sum()) / (n * (n - 1))
     return (share - chance) / (1 - chance) if chance < 1 else share * NAN

@@ -1,4 +1,4 @@
-"""Class separability under permuted labels: what does not depend on labels once, what does from sums over classes."""
+"""Class separability under shuffled labels: what does not depend on labels once, what does from sums over classes."""
 
 import math
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def _moments(
 def _to_own_mean(
     x: Float[Tensor, "n d"], squares: Float[Tensor, " n"], means: Float[Tensor, "p c d"], labels: Int[Tensor, "p n"]
 ) -> Float[Tensor, "p n"]:
-    """Distances to the mean of the own class; under permuted labels none of them is small."""
+    """Distances to the mean of the own class; under shuffled labels none of them is small."""
     if means.shape[1] <= ONE_HOT:
         along = (means.to(x.dtype) @ x.T).gather(1, labels[:, None])[:, 0]
     else:

@@ -327,7 +327,7 @@ def _measured(
     level: float,
     bounds: Mapping[str, tuple[float, float]],
 ) -> tuple[dict[str, Estimate], dict[str, Tensor]]:
-    """Values of all samples with what permuted labels give, and errors from a few of them: also as values without each
+    """Values of all samples with what shuffled labels give, and errors from a few of them: also as values without each
     group. More is better, unless `better` says otherwise."""
     few, values = _Few.of(pairs), measure(pairs)
     still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""

@@ -1,5 +1,6 @@
 """The table of the separation family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._finding import CHECK, RESULT, Rule
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
 from repana.separation import _findings
@@ -173,12 +174,12 @@ ANALYZERS = (
 )
 
 FINDINGS = {
-    "RF301": ("Earliest separating layer", _findings.earliest),
-    "RF302": ("Law of data separation", _findings.law),
-    "RF303": ("Held-out accuracy", _findings.gap),
-    "RF304": ("Layers that lose separation", _findings.losses),
-    "RF305": ("Fisher's quotient against its null", _findings.quotient),
-    "RF306": ("Neighbours and clusters", _findings.neighbours),
+    "RF301": Rule("Earliest separating layer", _findings.earliest, RESULT, 45, "neural_collapse.ncc_accuracy"),
+    "RF302": Rule("Law of data separation", _findings.law, RESULT, 30, "neural_collapse.fuzziness"),
+    "RF303": Rule("Held-out accuracy", _findings.gap, RESULT, 80, "neural_collapse.accuracy"),
+    "RF304": Rule("Layers that lose separation", _findings.losses, RESULT, 35, "fisher.trace_ratio"),
+    "RF305": Rule("Fisher's quotient and its null", _findings.quotient, CHECK, 40, "fisher.quotient"),
+    "RF306": Rule("Neighbours and clusters", _findings.neighbours, RESULT, 25, "separability.thornton"),
 }
 
 SOURCES = {

@@ -58,7 +58,7 @@ ANALYZERS = (
             *(
                 Quantity(
                     f"components_{p}",
-                    f"fewest components with {p} % of the variance",
+                    f"fewest components with {p}% of the variance",
                     unit="dimensions",
                     source="by definition",
                 )

@@ -1,4 +1,4 @@
-"""What permuted labels give beside a value: its null, and the one-sided p-value."""
+"""What shuffled labels give beside a value: its null, and the one-sided p-value."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from repana._estimate import NAN, Estimate
 from repana._results import Row
 
-WIDE = 1.96  # deviations of a normal to the ends of its 95 % range
+WIDE = 1.96  # deviations of a normal to the ends of its 95% range
 ROUNDING = 1e-9  # relatively: values nearer than that count as equal
 
 
@@ -22,7 +22,7 @@ def against(
     value: float | None = None,
     null: bool = True,
 ) -> Estimate:
-    """The estimate with what the same estimator gives under permuted labels.
+    """The estimate with what the same estimator gives under shuffled labels.
 
     `null` is their median. `null_low` and `null_high` are order statistics r and P + 1 - r of the P permutations, with
     the largest r for which a value that is exchangeable with them lies between with probability `level` or more,
@@ -64,7 +64,7 @@ def adjusted(rows: Sequence[Row]) -> dict[str, float]:
     """p of one quantity at several layers by layer, after Holm over those that have one.
 
     A p of 1/(1 + P), as small as P permutations can tell, would be lost among many layers: there the normal tail beyond
-    the value stands for it, with the middle and the 95 % range of the permuted values.
+    the value stands for it, with the middle and the 95% range of the permuted values.
     """
     known = [r for r in rows if not math.isnan(r.p)]
     return dict(zip((r.layer for r in known), holm([_tail(r) for r in known])))

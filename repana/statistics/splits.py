@@ -49,7 +49,7 @@ class Split:
         seed: int = 0,
         shares: Iterable[float] = SHARES,
     ) -> "Split":
-        """60, 20 and 20 % of every class, drawn by the seed; with `groups` whole groups, as near to that as they go.
+        """60, 20 and 20% of every class, drawn by the seed; with `groups` whole groups, as near to that as they go.
 
         Without `codes` (values, several labels) rows are drawn alike. Of a class of one sample that one is fitted on,
         of two the other is reported.

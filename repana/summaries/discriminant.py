@@ -36,7 +36,7 @@ SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter from products of that pr
 
 @dataclass(frozen=True)
 class PermutedEigenvalues:
-    """What a `Discriminant` holds, under permuted labels: one row a permutation. Eigenvalues may be of the first
+    """What a `Discriminant` holds, under shuffled labels: one row a permutation. Eigenvalues may be of the first
     permutations alone, where they cost much; the others are NaN.
     """
 

@@ -176,7 +176,7 @@ def bootstrapped(
 
 @dataclass(frozen=True)
 class Permuted:
-    """Class sums under permuted labels: the samples (less their mean in `rows`) and sums over the classes of an order.
+    """Class sums under shuffled labels: the samples (less their mean in `rows`) and sums over the classes of an order.
 
     `labels` (p, n) are class numbers, `means` (p, c, d) class means less the mean of all samples, `traces` (p, c) the
     sums of squared distances to them; all have the class sizes of the data.
@@ -223,7 +223,7 @@ class Permuted:
 
 
 def permuted(features: Features, slot: Labels, permutations: int, seed: int) -> Iterator[Permuted]:
-    """The same features under permuted labels, some permutations at a time: no class structure, all else as it was."""
+    """The same features under shuffled labels, some permutations at a time: no class structure, all else as it was."""
     centre = features.double().mean(0)
     rows = (features.double() - centre).to(working(features))
     orders = permuted_orders(len(slot), permutations, seed)

@@ -63,7 +63,7 @@ def h0_separability(
 
     - `h0_entropy` 1 + sum w log w/log(n - 1), w = p/sum p: 1 less the normalised persistent entropy. In [0, 1]. The one
       to read: it moved with the accuracy in most trainings tried, and one outlier does not carry it off.
-    - `h0_mean` 1 - mean q; (n - K)/(n - 1) for K collapsed classes. `h0_quantile` 1 - mean min(1, p/p_(99 %)).
+    - `h0_mean` 1 - mean q; (n - K)/(n - 1) for K collapsed classes. `h0_quantile` 1 - mean min(1, p/p_(99%)).
     - `clusters` 1 + #{q > tau}; `gap_ratio` p_(n-1)/p_(n-2).
     - `deaths` (n - 1,), of normalised features; `betti` (r, 2): fractions r of the median distance, and the number of
       components 1 + #{p > r median}. `jackknife`: each score over the random halves below, for `compare`.
@@ -331,7 +331,7 @@ def diagram_distance(
     """The distance between the diagrams of two layers or checkpoints, by gudhi; in units of their features.
 
     "bottleneck": the least over matchings of the largest move (in the maximum norm), unmatched points going to the
-    diagonal; "wasserstein": the least (sum of moves^order)^(1/order), to 1 %, with `order` = inf the bottleneck.
+    diagonal; "wasserstein": the least (sum of moves^order)^(1/order), to 1%, with `order` = inf the bottleneck.
     Normalise both alike where units differ.
 
     Raises InputError for a dimension that either lacks, or an order below 1.

@@ -431,7 +431,7 @@ def test_the_figures_draw_the_report(report):
     drawn = next(line for line in ax.lines if line.get_label() == "Linear probe")
     np.testing.assert_allclose(drawn.get_ydata(), [r.value for r in report.select("probing.linear_probe")])
     labels = ax.get_legend_handles_labels()[1]
-    assert {"re-initialised", "random projection", "permuted labels", "most frequent class", "layer chosen"} <= set(
+    assert {"re-initialised", "random projection", "shuffled labels", "most frequent class", "layer chosen"} <= set(
         labels
     )
     strip = plots.layer_strip(report)

@@ -160,5 +160,5 @@ def test_every_result_shows_itself():
     for result in (repana.fisher(x, y), repana.neural_collapse(x, y), repana.separation_law([8.0, 4.0, 2.0, 1.5])):
         html = result._repr_html_()
         assert "<table" in html
-        assert "95 % interval" in html
+        assert "95% interval" in html
     assert repana.Estimate(1.0, 0.5, 2.0, 7, "<b>")._repr_html_() == "<code>1 [0.5, 2] (&lt;b&gt;)</code>"

@@ -8,7 +8,7 @@ from planted import classes, planted
 
 from repana import Report
 from repana._estimate import Estimate, Flag
-from repana.findings import FINDINGS, SEVERITIES, explanations
+from repana.findings import FINDINGS, KINDS, explanations
 
 COUNTS = {"train": {"a": 40, "b": 50}}
 
@@ -80,45 +80,47 @@ EARLIEST = (
     " is the earliest layer within one point of the best linear probe on the validation rows; the one chosen there, "
     "fc, reads 0.950 [0.920, 0.980] of the test rows."
 )
-MEMORY = "The training accuracy of a linear probe on permuted labels is {} at {}"
+MEMORY = "The training accuracy of a linear probe on shuffled labels is {} at {}"
 LOSES = "Test accuracy of the linear probe is {} points below training accuracy at {}"
 CASES = [
-    ("RF601", featured(), "passed", READ.format("0.600", "conv")),
-    ("RF601", featured((0.5, 0.6, 1.0)), "tip", READ.format("0.500", "input")),
-    ("RF601", featured((0.1, 0.2, 0.3)), "passed", READ.format("0.300", "fc")),
+    ("RF601", featured(), "passed", "60% of penultimate units are linearly decodable by conv."),
+    ("RF601", featured((0.5, 0.6, 1.0)), "tip", "50% of penultimate units are linearly decodable by input."),
+    ("RF601", featured((0.1, 0.2, 0.3)), "passed", "30% of penultimate units are linearly decodable by fc."),
     ("RF601", planted(["a"], [1.0]), "not applicable", UNMEASURED),
     (
         "RF602",
         featured(),
         "passed",
-        RHO.format("−0.500 [−0.700, −0.300]") + ": the decision rests on the simple features.",
+        "The decision rests on the simple features (rho = -0.50 [-0.70, -0.30], 24 features; re-initialised "
+        "networks -0.40 to 0.40).",
     ),
     (
         "RF602",
         featured(rho=Estimate(0.5, 0.3, 0.7, 24, "", 0.0, -0.4, 0.4, label="re-initialised")),
         "tip",
-        RHO.format("0.500 [0.300, 0.700]")
-        + ", above what re-initialised networks give: the decision rests on the complex features.",
+        "The decision rests on the complex features (rho = 0.50 [0.30, 0.70], 24 features; re-initialised "
+        "networks -0.40 to 0.40).",
     ),
     (
         "RF602",
         featured(rho=Estimate(0.0, -0.5, 0.5, 24, "", -0.6, -0.9, -0.3, label="re-initialised")),
         "tip",
-        RHO.format("0 [−0.500, 0.500]")
-        + ", above what re-initialised networks give: the decision rests less on simple features than theirs.",
+        "The decision rests less on simple features than without training (rho = 0.00 [-0.50, 0.50], 24 "
+        "features; re-initialised networks -0.90 to -0.30).",
     ),
     (
         "RF602",
         featured(rho=Estimate(0.1, -0.3, 0.5, 24, "", 0.0, -0.4, 0.4, label="re-initialised")),
         "tip",
-        RHO.format("0.100 [−0.300, 0.500]")
-        + ", within what re-initialised networks give: training prefers neither kind.",
+        "No detectable preference for simple or complex features (rho = 0.10 [-0.30, 0.50], 24 features; re-"
+        "initialised networks -0.40 to 0.40).",
     ),
     (
         "RF602",
         featured(rho=Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4)),
         "not applicable",
-        RHO.format("−0.500 [−0.700, −0.300]") + "; compare it with re-initialised networks (baselines=3).",
+        "Complexity and importance (rho = -0.50 [-0.70, -0.30], 24 features) need re-initialised networks to "
+        "compare with (`baselines=3`).",
     ),
     (
         "RF602",
@@ -130,91 +132,123 @@ CASES = [
         "RF603",
         featured(flags=(Flag.FEW_SAMPLES, Flag.CONSTANT)),
         "tip",
-        "At the classifier's input 2 of 9 units never vary.",
+        "Penultimate units: 2 of 9 units never vary.",
     ),
-    ("RF603", featured(), "passed", "No unit of the classifier's input is constant or repeats another."),
+    ("RF603", featured(), "passed", "No penultimate unit is constant or a copy of another."),
     ("RF603", planted(["a"], [1.0]), "not applicable", UNMEASURED),
     (
         "RF604",
         featured(flags=(Flag.FEW_SAMPLES,)),
         "tip",
-        "Fewer than 5 rows a unit at conv, fc: complexity is overestimated there.",
+        "Feature complexity is overestimated at conv, fc: fewer than 5 samples per unit.",
     ),
-    ("RF604", featured(), "passed", "500 rows are at least five for each unit of every layer."),
+    ("RF604", featured(), "passed", "Samples suffice for feature complexity (500, at least 5 per unit)."),
     ("RF604", planted(["a"], [1.0]), "not applicable", UNMEASURED),
-    ("RF501", probed(), "passed", "fc" + EARLIEST),
-    ("RF501", probed((0.3, 0.945, 0.95)), "passed", "conv" + EARLIEST),
+    (
+        "RF501",
+        probed(),
+        "passed",
+        "fc is the earliest layer within 1 point of the best linear probe (validation); it reaches 95% [92, "
+        "98] on the test split.",
+    ),
+    (
+        "RF501",
+        probed((0.3, 0.945, 0.95)),
+        "passed",
+        "conv is the earliest layer within 1 point of the best linear probe (validation); the selected layer,"
+        " fc, reaches 95% [92, 98] on the test split.",
+    ),
     ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),
-    ("RF502", probed(memorization=[0.9, 0.2, 0.7]), "tip", MEMORY.format(0.7, "fc") + ": it memorises rows (fc)."),
+    (
+        "RF502",
+        probed(memorization=[0.9, 0.2, 0.7]),
+        "tip",
+        "Linear probes memorise: 70% of shuffled training labels at fc.",
+    ),
     (
         "RF502",
         probed(memorization=[0.9, 0.2, 0.7], chance=[0.5, 0.5, 0.5]),
         "passed",
-        MEMORY.format(0.7, "fc") + ", at most.",
+        "Probes memorise little: at most 70% of shuffled training labels (fc; chance 50%).",
     ),
-    ("RF502", probed(memorization=[0.9, 0.2, 0.1]), "passed", MEMORY.format(0.2, "conv") + ", at most."),
-    ("RF502", planted(["a"], [1.0]), "not applicable", "No probe was fitted to permuted labels."),
+    (
+        "RF502",
+        probed(memorization=[0.9, 0.2, 0.1]),
+        "passed",
+        "Probes memorise little: at most 20% of shuffled training labels (conv).",
+    ),
+    ("RF502", planted(["a"], [1.0]), "not applicable", "No probe was fitted to shuffled labels."),
     (
         "RF503",
         probed(reinitialised=[0.3, 0.89, 0.5]),
         "tip",
-        "Random weights or projections are read as well at conv; at conv 0.900 [0.870, 0.930], reinitialised 0.89.",
+        "Random weights or projections do as well at conv (conv: 90% [87, 93]; re-initialised network 89%).",
     ),
     (
         "RF503",
         probed(reinitialised=[0.3, 0.5, 0.5]),
         "passed",
-        "Every layer is read better than random weights and projections (2 layers).",
+        "Training made classes more decodable than random weights and projections do, at all 2 layers.",
     ),
-    ("RF503", probed(), "not applicable", "No baselines were measured; `probe_layers` does, or `baselines=`."),
+    ("RF503", probed(), "not applicable", "No untrained baselines were measured (`baselines=3`)."),
     (
         "RF504",
         probed((0.94, 0.9, 0.95)),
         "tip",
-        "A linear probe reads 0.940 [0.910, 0.970] from the raw input and 0.950 [0.920, 0.980] from fc.",
+        "Raw input: 94% [91, 97] by a linear probe; selected layer (fc): 95% [92, 98].",
     ),
     (
         "RF504",
         probed(),
         "passed",
-        "A linear probe reads 0.300 [0.270, 0.330] from the raw input and 0.950 [0.920, 0.980] from fc.",
+        "Raw input: 30% [27, 33] by a linear probe; selected layer (fc): 95% [92, 98].",
     ),
     ("RF504", planted(["a"], [1.0]), "not applicable", "The raw input was not among the layers."),
     (
         "RF505",
         probed(knn_probe=[Estimate(0.99, 0.98, 1.0)] * 3),
         "tip",
-        "Neighbours read more than a linear map at conv: at conv 0.990 [0.980, 1.00], linear 0.900 [0.870, 0.930].",
+        "kNN beats the linear probe at conv (conv: 99% [98, 100] against 90% [87, 93]).",
     ),
     (
         "RF505",
         probed(knn_probe=[Estimate(0.9, 0.8, 1.0)] * 3),
         "passed",
-        "Neighbours read no more than a linear map at any of 2 layers.",
+        "kNN does not beat the linear probe at any layer.",
     ),
     ("RF505", planted(["a"], [1.0]), "not applicable", "Linear and kNN probes of one layer were not measured."),
-    ("RF506", probed(gap=[0.5, 0.2, 0.01]), "tip", LOSES.format("20.0", "conv, more than 10 at conv.")),
-    ("RF506", probed(gap=[0.5, 0.02, 0.01]), "passed", LOSES.format("2.0", "conv, at most.")),
+    (
+        "RF506",
+        probed(gap=[0.5, 0.2, 0.01]),
+        "tip",
+        "Probes overfit at conv: the train-test gap reaches 20.0 points at conv.",
+    ),
+    (
+        "RF506",
+        probed(gap=[0.5, 0.02, 0.01]),
+        "passed",
+        "Probe overfitting is small: train-test gap at most 2.0 points at conv.",
+    ),
     ("RF506", planted(["a"], [1.0]), "not applicable", "No linear probe was measured."),
-    ("RF101", planted(["a"], [1.0]), "passed", "1 values of 1 layers."),
-    ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 could not be measured: train, b: no"),
+    ("RF101", planted(["a"], [1.0]), "passed", "Every value was computed (1)."),
+    ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 measurement(s) failed: train, b: no."),
     (
         "RF102",
         planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1, p=0.03), Estimate(0.1, 0.09, 0.11, null=1.1, p=0.03)]),
         "tip",
-        "No class structure is found: none of 2 headline values is better than under permuted labels.",
+        "No class structure was found: none of 2 headline values is better than with shuffled labels.",
     ),
     (
         "RF102",
         planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1, p=0.3), Estimate(0.1, 0.09, 0.11, null=1.1, p=0.005)]),
         "tip",
-        "Not distinguishable from permuted labels: NC1 at a.",
+        "No evidence of class structure in 1 of 2 headline values: NC1 at a.",
     ),
     (
         "RF102",
         planted(["a"], [Estimate(0.1, 0.09, 0.11, null=1.1, null_low=1.0, null_high=1.2, p=0.005)]),
         "passed",
-        "All 1 headline values are better than under permuted labels (p < 0.05).",
+        "Every headline value is better than with shuffled labels (1; p < 0.05).",
     ),
     (
         "RF102",
@@ -222,7 +256,7 @@ CASES = [
         "not applicable",
         "No p-values were computed (no labels, or permutations=0).",
     ),
-    ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "2 classes; the smallest, a, has 40 samples."),
+    ("RF103", planted(["a"], [1.0], classes=COUNTS), "passed", "Every class has at least 40 samples (2 classes)."),
     (
         "RF103",
         planted(["a"], [1.0], classes={"train": {"a": 1, "b": 5}}),
@@ -233,94 +267,91 @@ CASES = [
         "RF103",
         planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}}),
         "tip",
-        "2 classes; the smallest, a, has 9 samples. Intervals are rough below 10.",
+        "Class a has 9 samples: intervals are rough below 10.",
     ),
-    ("RF401", planted(["a"], [1.0]), "not applicable", "The dimension of fewer than three layers is known."),
+    ("RF401", planted(["a"], [1.0]), "not applicable", "Intrinsic dimension is known at fewer than three layers."),
     (
         "RF401",
         planted(["a", "b", "c"], [2.0, Estimate(7.0, 6.0, 8.0), 3.0], name="two_nn", analyzer="dimension"),
         "passed",
-        "Estimated dimension is largest at b, 7.00 [6.00, 8.00], and 3.00 at c.",
+        "Intrinsic dimension (TwoNN) peaks at b: 7.0 [6.0, 8.0]; 3.0 at c.",
     ),
     ("RF402", planted(["a"], [1.0]), "not applicable", "No layer has estimates with intervals at two scales."),
     (
         "RF402",
         scaled(Estimate(5.0, 4.0, 6.0), Estimate(5.5, 5.0, 6.0)),
         "passed",
-        "Estimates at neighbours 2 and 32 agree at all 1 layers.",
+        "Intrinsic dimension does not depend on scale: estimates agree at the only layer.",
     ),
     (
         "RF402",
         scaled(Estimate(5.0, 4.0, 6.0), Estimate(8.0, 7.0, 9.0)),
         "tip",
-        "The estimate depends on scale at a; most at a: 5.00 [4.00, 6.00] at the second neighbour, 8.00 [7.00, 9.00] "
-        "at the 32nd. Report it with its scale.",
+        "Intrinsic dimension is scale-dependent at a (a: 5.0 at the 2nd neighbour, 8.0 at the 32nd).",
     ),
     ("RF403", planted(["a"], [1.0]), "not applicable", "No layer has a calibrated dimension."),
     (
         "RF403",
         scaled(Estimate(5.0), Estimate(5.5), "two_nn_calibrated"),
         "passed",
-        "The calibrated dimension is within 15 % of the raw one at all 1 layers.",
+        "Samples suffice: calibrated and raw dimension agree within 15% at the only layer.",
     ),
     (
         "RF403",
         scaled(Estimate(20.0), Estimate(31.0), "two_nn_calibrated"),
         "tip",
-        "Samples are few for the dimension of a; most at a: raw 20, calibrated 31. Give both, with n.",
+        "Intrinsic dimension is underestimated at a for want of samples (a: raw 20, calibrated 31).",
     ),
     (
         "RF101",
         planted(["a", "b"], [1.0, math.nan]),
         "passed",
-        "1 values of 2 layers; 1 more have none, for the reason in their note.",
+        "1 of 2 values computed; 1 undefined (reasons in the table).",
     ),
     (
         "RF305",
         planted(["a"], [1.0]),
         "not applicable",
-        "Fisher's quotient with its value without class structure was not measured.",
+        "Fisher's quotient with its shuffled-label null was not measured.",
     ),
     (
         "RF305",
         planted(["a", "b"], [Estimate(3.0, 2.8, 3.2, null=3.1, p=0.6), Estimate(9.0, null=3.1, p=0.005)], **QUOTIENT),
         "tip",
-        "Fisher's quotient is within its null at a: do not read it there; at a 3.00 [2.80, 3.20], without class "
-        "structure 3.1.",
+        "Fisher's quotient does not exceed its shuffled-label null at a (a: 3.0 [2.8, 3.2], null 3.1).",
     ),
     (
         "RF305",
         planted(["a"], [Estimate(9.0, 8.0, 10.0, null=3.1, p=0.005)], **QUOTIENT),
         "passed",
-        "Fisher's quotient is above its null at all 1 layers that have one.",
+        "Fisher's quotient exceeds its shuffled-label null at the only layer.",
     ),
     ("RF306", planted(["a"], [1.0]), "not applicable", "Thornton's index was not measured."),
     (
         "RF306",
         planted(["a", "b"], [0.5, 0.9], name="thornton", analyzer="separability"),
         "passed",
-        "Thornton's index is largest at b, 0.900.",
+        "Nearest neighbours share their class most often at b (90%).",
     ),
     (
         "RF306",
         clustered([0.5, 0.6, 0.8, 0.9], [0.1, 0.2, 0.3, 0.4]),
         "passed",
-        "Thornton's index is largest at d, 0.900; the label-free H0 score at d, 0.400.",
+        "Nearest neighbours share their class most often at d (90%); label-free clustering (H0) peaks nearby, at d.",
     ),
     (
         "RF306",
         clustered([0.5, 0.6, 0.8, 0.9], [0.4, 0.3, 0.2, 0.1]),
         "tip",
-        "Thornton's index is largest at d, 0.900; the label-free H0 score at a, 0.400.",
+        "Nearest neighbours share their class most often at d (90%); label-free clustering (H0) peaks elsewhere, at a.",
     ),
-    ("RF404", planted(["a"], [1.0]), "not applicable", "The dimension of one split is known."),
-    ("RF404", sized(900, 700), "passed", "train has 900 samples, held out 700."),
+    ("RF404", planted(["a"], [1.0]), "not applicable", "Intrinsic dimension is known for one split."),
+    ("RF404", sized(900, 700), "passed", "Splits are of like size (900 training and 700 held-out samples)."),
     (
         "RF404",
         sized(900, 300),
         "tip",
-        "train has 900 samples, held out 300. Compare their dimensions only after taking as many samples of each "
-        "(max_samples=).",
+        "Splits differ in size (900 training and 300 held-out samples), and dimension estimates grow with n.",
     ),
     ("RF107", sized(9, 9), "not applicable", "The splits have no labels."),
     ("RF107", planted(["a"], [1.0], classes=COUNTS), "not applicable", "There is one split."),
@@ -328,7 +359,7 @@ CASES = [
         "RF107",
         planted(["a"], [1.0], classes={"train": {"a": 9, "b": 50}, "held_out": {"a": 3, "c": 2}}),
         "tip",
-        "held out lacks b; train lacks c. Do not compare values over different classes.",
+        "Splits have different classes: held-out lacks b; training lacks c.",
     ),
     (
         "RF107",
@@ -336,7 +367,12 @@ CASES = [
         "passed",
         "All splits have the same 2 classes.",
     ),
-    ("RF104", planted(["a"], [1.0], classes=COUNTS), "passed", "The largest class has 50 samples and the smallest 40."),
+    (
+        "RF104",
+        planted(["a"], [1.0], classes=COUNTS),
+        "passed",
+        "Classes are balanced (largest 50 samples, smallest 40).",
+    ),
     (
         "RF104",
         planted(
@@ -346,21 +382,26 @@ CASES = [
             settings={"neural_collapse": {"convention": "zhu"}},
         ),
         "tip",
-        "The largest class has 50 samples and the smallest 10. Published conventions weigh classes differently and "
-        "give different values. NC1 is in the convention of zhu.",
+        "Classes are unbalanced (largest 50 samples, smallest 10), and published conventions of neural "
+        "collapse weigh them differently.",
     ),
     (
         "RF105",
         planted(["a"], [1.0], splits={"train": {"samples": 90, "kept": 30}}),
         "tip",
-        "Values are of all samples, intervals and nulls of those kept (train: 30 of 90).",
+        "Intervals and nulls come from a subset (training 30 of 90); values come from all samples.",
     ),
-    ("RF105", planted(["a"], [1.0], splits={"train": {"samples": 90, "kept": 90}}), "passed", "train: 90 samples."),
+    (
+        "RF105",
+        planted(["a"], [1.0], splits={"train": {"samples": 90, "kept": 90}}),
+        "passed",
+        "Intervals and nulls come from all samples (90 training).",
+    ),
     (
         "RF106",
         planted(["a", "b"], [math.nan, 2.0], name="quotient", analyzer="fisher"),
         "tip",
-        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. Use more samples, or pool.",
+        "Fisher's quotient is undefined at a: the within-class scatter has no inverse.",
     ),
     (
         "RF106",
@@ -369,48 +410,47 @@ CASES = [
             + planted(["a"], [8.0], name="components_99", analyzer="spectrum").rows
         ),
         "tip",
-        "Fisher's quotient is undefined at a: the within-class scatter has no inverse. At a features depend on each "
-        "other, so more samples do not help; elsewhere they do.",
+        "Fisher's quotient is undefined at a: the within-class scatter has no inverse.",
     ),
     (
         "RF201",
         planted(["a", "h", "fc"], [Estimate(5.0, 4.0, 6.0, null=9.0), Estimate(0.001, 0.0009, 0.002, null=9.0), 1.0]),
         "passed",
-        "NC1 at h is 0.00100 [9.00\u00d710\u207b\u2074, 0.00200] against 9.00 without class structure, 0.011 % of it. "
-        "Collapsed (at most 0.1 % of the null): h.",
+        "Features have collapsed onto their class means: NC1 at h is 0.0010 [9.0×10⁻⁴, 0.0020], 1e-4 of the "
+        "shuffled-label null.",
     ),
     (
         "RF201",
         planted(["a", "h", "fc"], [Estimate(5.0, 4.0, 6.0, null=9.0)] * 3),
         "tip",
-        "NC1 at h is 5.00 [4.00, 6.00] against 9.00 without class structure, 56 % of it. No layer is at or below 0.1 % "
-        "of its null.",
+        "Features have not collapsed: NC1 at h is 5.0 [4.0, 6.0], 56% of the shuffled-label null (collapse: "
+        "0.1% or less).",
     ),
     (
         "RF201",
         planted(["a"], [1.0]),
         "not applicable",
-        "NC1 has no value without class structure to stand against (permutations=0).",
+        "NC1 has no shuffled-label null to compare with (permutations=0).",
     ),
     (
         "RF202",
         planted(["h", "fc"], [Estimate(0.2, floor=0.15, floor_high=0.25, p=0.005), 0.3], name="etf_error"),
         "passed",
-        "The ETF error of class means at h is 0.200 (0: a simplex, 2: opposite). That is no more than an exact simplex "
-        "gives on as many samples (0.150).",
+        "Class means are as close to a simplex as an exact one: ETF error 0.20; an exact simplex at this n "
+        "0.15; threshold 0.10.",
     ),
     (
         "RF202",
         planted(["h", "fc"], [Estimate(0.2, floor=0.05, floor_high=0.1, p=0.005), 0.3], name="etf_error"),
         "tip",
-        "The ETF error of class means at h is 0.200 (0: a simplex, 2: opposite). That is more than an exact simplex "
-        "gives on as many samples (0.0500).",
+        "Class means are closer to a simplex than with shuffled labels, but not at one: ETF error 0.20; an "
+        "exact simplex at this n 0.050; threshold 0.10.",
     ),
     (
         "RF202",
         planted(["h", "fc"], [0.05, 0.3], name="etf_error"),
         "passed",
-        "The ETF error of class means at h is 0.0500 (0: a simplex, 2: opposite).",
+        "Class means are close to a simplex: ETF error 0.050; threshold 0.10.",
     ),
     (
         "RF202",
@@ -422,54 +462,54 @@ CASES = [
         "RF203",
         planted(["h"], [0.5], name="self_duality"),
         "tip",
-        "Self-duality at h is 0.500 (0: rows and means are proportional, 4: opposite).",
+        "Classifier weights do not align with class means (NC3 distance 0.50; 0 aligned, 4 opposite).",
     ),
     ("RF203", planted(["h"], [0.5]), "not applicable", "No classifier that reads a recorded layer is known."),
     (
         "RF204",
         planted(["h"], [0.995], name="nc4"),
         "passed",
-        "Network and nearest class mean agree on 0.995 of the samples at h.",
+        "Nearest-class-mean decisions agree with the network's on 99.5% of samples.",
     ),
     (
         "RF206",
         both(0.1, 0.5, "nc1"),
         "tip",
-        "NC1 at h is 0.100 [0.0900, 0.110] on train and 0.500 [0.490, 0.510] on held out: 5.0 times.",
+        "Collapse is weaker on held-out data: NC1 0.50 [0.49, 0.51] against 0.10 in training (5.0x).",
     ),
     (
         "RF206",
         both(0.1, 0.15, "nc1"),
         "passed",
-        "NC1 at h is 0.100 [0.0900, 0.110] on train and 0.150 [0.140, 0.160] on held out: 1.5 times.",
+        "Collapse carries over to held-out data: NC1 0.15 [0.14, 0.16] against 0.10 in training (1.5x).",
     ),
     (
         "RF301",
         planted(["x", "h", "fc"], [0.5, 0.985, 0.99], name="ncc_accuracy"),
         "passed",
-        "h is the earliest layer within one point of the best nearest-mean accuracy on train: 0.985; the best, fc, has "
-        "0.990.",
+        "Nearest-mean accuracy (training) is within 1 point of its best from h on: 98.5%; best 99% at fc.",
     ),
     (
         "RF303",
         both(1.0, 0.9, "accuracy"),
         "tip",
-        "The network is right on 1.00 [0.990, 1.01] of train and on 0.900 [0.890, 0.910] of held out samples.",
+        "Accuracy 100% [99, 101] in training, 90% [89, 91] held-out.",
     ),
     (
         "RF304",
         planted(["a", "b"], [Estimate(2.0, 1.9, 2.1), Estimate(1.0, 0.9, 1.1)], name="trace_ratio", analyzer="fisher"),
         "tip",
-        "The Fisher trace ratio falls at b: b 1.00 [0.900, 1.10] after a 2.00 [1.90, 2.10].",
+        "Class separation drops from a to b (Fisher trace ratio 2.0 to 1.0).",
     ),
 ]
 
 
-@pytest.mark.parametrize(("code", "report", "severity", "evidence"), CASES)
-def test_findings(code, report, severity, evidence):
+@pytest.mark.parametrize(("code", "report", "severity", "text"), CASES)
+def test_findings(code, report, severity, text):
     found = one(report, code)
-    assert (found.severity, found.evidence) == (severity, evidence)
-    assert str(found) == f"{code} {severity}: {FINDINGS[code][0]}. {evidence}"
+    assert (found.severity, found.text) == (severity, text)
+    assert str(found).endswith(f"{text} [{code}]")
+    assert found.title == FINDINGS[code].title
 
 
 def test_the_closest_classes_are_named():
@@ -477,9 +517,10 @@ def test_the_closest_classes_are_named():
     grid = report.array("cdnv_grid", "fc:in").copy()
     grid[3, 1] = grid[1, 3] = 99.0
     spiked = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
-    assert one(spiked, "RF205").evidence.startswith("Classes class1 and class3 overlap most at fc:in: CDNV 99.0, ")
+    assert one(spiked, "RF205").text.startswith("Closest classes: class1 and class3 (CDNV 99, ")
     grid[3, 1] = grid[1, 3] = np.inf
-    assert one(spiked, "RF205").evidence == "Classes class1 and class3 have the same mean at fc:in: CDNV is infinite."
+    infinite = "class1 and class3 have the same mean at the penultimate layer (infinite CDNV)"
+    assert one(spiked, "RF205").text == f"Closest classes: {infinite}."
 
 
 def test_every_code_has_an_explanation_and_a_test():
@@ -501,5 +542,20 @@ def test_the_law_holds_or_not(r, high, severity):
 def test_a_report_of_one_layer_has_all_findings():
     found = planted(["only"], [math.nan]).findings()
     assert {f.code for f in found} == set(FINDINGS)
-    places = [SEVERITIES.index(f.severity) for f in found]
+    places = [(f.severity == "not applicable", KINDS.index(f.kind), -f.weight) for f in found]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("code", FINDINGS)
+def test_kinds(code):
+    """A check that does not hold is a caution, and says what to do; a result stays one, however it turned out."""
+    numbers = (*range(201, 207), *range(301, 305), 306, 401, 501, *range(503, 506), *range(601, 604))
+    results = list(map(str, numbers))
+    assert FINDINGS[code].kind == ("result" if code[2:] in results else "check")
+    for of, report, severity, _ in CASES:
+        if of == code:
+            found = one(report, code)
+            cautious = severity in ("issue", "tip") and FINDINGS[code].kind == "check"
+            assert found.kind == ("caution" if cautious else FINDINGS[code].kind)
+            assert bool(found.action) == cautious
+            assert found.figure == FINDINGS[code].figure

@@ -206,10 +206,10 @@ def test_what_differs_between_runs_is_said_of_each():
     assert "convention = papyan (one); convention = kothapalli (two)" in text
     assert "<dt>Seed</dt><dd>3 (one); 4 (two)</dd>" in text
     assert "<dt>Device</dt><dd>cpu</dd>" in text
-    assert "Intervals are 90 % to 95 %:" in text
+    assert "Intervals are 90% to 95%:" in text
     seeds = page(repana.concat([run(f"r{k}", "papyan", k, 0.9) for k in range(9)]))
     assert "0 (r0); 1 (r1); 2 (r2); and 6 more" in seeds
-    assert "Intervals are 90 %:" in seeds
+    assert "Intervals are 90%:" in seeds
 
 
 def many(runs: int = 40) -> Report:

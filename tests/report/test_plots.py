@@ -379,7 +379,7 @@ def test_principal_components_are_scikit_learns():
     at, words = maps.principal(acts["h"].double())
     pca = PCA(2).fit(acts["h"].double().numpy())
     np.testing.assert_allclose(np.abs(at), np.abs(pca.transform(acts["h"].double().numpy())), atol=1e-8)
-    assert words[0] == f"component 1 ({100 * pca.explained_variance_ratio_[0]:.0f} % of variance)"
+    assert words[0] == f"component 1 ({100 * pca.explained_variance_ratio_[0]:.0f}% of variance)"
     ax = plots.layer_map(acts)
     drawn = np.concatenate([c.get_offsets() for c in ax.collections])
     np.testing.assert_allclose(drawn, at)  # samples come class by class here
@@ -457,7 +457,7 @@ def test_summary_of_runs_reads_one_layer():
     np.testing.assert_allclose(
         [s[:, 0] for s in ax.collections[0].get_segments()], [[0.9 + i, 1.2 + i] for i in range(3)]
     )
-    np.testing.assert_allclose(ax.lines[1].get_xdata(), [9, 9, 9])  # without class structure
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), [9, 9, 9])  # with shuffled labels
     at_c = plots.run_summary(report, "nc1", layer="c")[0]
     np.testing.assert_allclose(at_c.lines[0].get_xdata(), [7, 7, 7])
     assert [t.get_text() for t in ax.get_yticklabels()] == ["run 0", "run 1", "run 2"]

@@ -555,12 +555,13 @@ def test_labels_off_by_one_are_an_issue():
             return {"logits": z, "embedding": z[:, :3]}
 
     report = profile(Two().eval(), (X2, Y2 + 1), ["net.fc:in"], permutations=0, bootstrap=0)
-    first = report.findings()[0]
+    first = next(f for f in report.findings() if f.kind == "caution")
     assert (first.code, first.severity) == ("RF101", "issue")
-    assert first.evidence == (
-        "Labels reach 5 but no output has more than 5 columns: there are no logits. What reads the classifier was left "
-        "out; renumber them."
+    assert first.text == (
+        "Labels reach 5 but no output has more than 5 columns: there are no logits: quantities of the classifier were "
+        "left out."
     )
+    assert first.action == "Number the labels as the model's outputs."
 
 
 def test_an_unknown_option_of_profile_is_named():

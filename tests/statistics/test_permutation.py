@@ -1,4 +1,4 @@
-"""p and null of permuted labels: their level, their exactness, and what is read together over layers."""
+"""p and null of shuffled labels: their level, their exactness, and what is read together over layers."""
 
 import json
 import math
