@@ -49,9 +49,10 @@ def findings() -> list[str]:
     lines = [
         "# Findings",
         "",
-        "A finding is a sentence about a run, with its evidence. `report.findings()` gives them, page and notebook",
-        "show them. The severity is issue (something is wrong with the numbers), tip (worth knowing), passed, or not",
-        "applicable. Thresholds are ours; they are stated here and are constants of the code.",
+        "A finding is a sentence about a run. `report.findings()` gives them; the page, the notebook and the command",
+        "line show them, and `report.summary()` begins with the heaviest. A *result* says what the network does. A",
+        "*check* is a condition of validity; one that does not hold is a *caution*, which says what to do. Thresholds",
+        "are ours; they are stated here and are constants of the code.",
         "",
     ]
     for code, (title, text) in explanations().items():

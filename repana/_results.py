@@ -203,7 +203,7 @@ class Report:
             return {}
 
     def plot(self, *quantities: str, ax: "Axes | Sequence[Axes] | None" = None, **options: Any) -> "Figure":
-        """The depth profile of some quantities, small multiples; see `repana.plots.depth_profile`."""
+        """The depth profile: six panels that tell most, or the quantities named; see `repana.plots.depth_profile`."""
         from repana import plots
 
         axes = plots.depth_profile(self, *quantities, ax=ax, **options)

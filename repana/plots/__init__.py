@@ -1,11 +1,11 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
 from repana.plots import collapse, dimension, features, probes, spectra, topology
-from repana.plots._panels import Panel
+from repana.plots._panels import Panel, Section
 from repana.plots._style import figure_of, style
 from repana.plots.classifier_plane import Mixed, classifier_plane
 from repana.plots.collapse import cdnv_grid, class_gram, mean_spectrum
-from repana.plots.depth import depth_profile
+from repana.plots.depth import depth_profile, overview
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.features import (
     complexity_plane,
@@ -28,19 +28,41 @@ from repana.plots.spectra import spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
 from repana.plots.trajectory import is_training, trajectory
 
-PANELS = (
-    *collapse.PANELS,
-    *probes.PANELS,
-    *features.PANELS,
-    *topology.PANELS,
-    *dimension.PANELS,
-    *spectra.PANELS,
+SECTIONS = (
+    Section(
+        "Class separation and collapse",
+        "How far apart are the classes, and have features collapsed onto the class means?",
+        ("neural_collapse", "fisher", "separability", "data_complexity", "class_divergences", "separation_law"),
+        collapse.PANELS,
+    ),
+    Section(
+        "Probing",
+        "From which layer on can classes be decoded, and by which probe?",
+        ("probing", "layer_choice", "layer_differences", "probe_baselines"),
+        probes.PANELS,
+    ),
+    Section(
+        "Dimension and spectrum",
+        "How many dimensions do features fill, and at which scale?",
+        ("dimension", "dimension_estimators", "spectrum"),
+        (*dimension.PANELS, *spectra.PANELS),
+    ),
+    Section("Topology", "Do samples form clusters, labels aside?", ("topology",), topology.PANELS),
+    Section(
+        "Features",
+        "When do penultimate units become decodable, and which of them does the decision use?",
+        ("complexity", "layer_readings", "complexity_vs_importance"),
+        features.PANELS,
+    ),
 )  # of the page, in its order
+PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 
 __all__ = [
     "PANELS",
+    "SECTIONS",
     "Mixed",
     "Panel",
+    "Section",
     "barcode",
     "betti_curves",
     "cdnv_grid",
@@ -67,6 +89,7 @@ __all__ = [
     "mean_spectrum",
     "merging_curve",
     "onset_histogram",
+    "overview",
     "ood_scatter",
     "pareto_front",
     "persistence_diagram",

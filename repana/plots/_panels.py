@@ -23,3 +23,17 @@ class Panel:
     def drawn(self, report: Report, layer: str, run: str, split: str) -> Any:
         at = (layer,) if self.one_layer else ()
         return self.draw(report, *at, run=run, split=split)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: its heading, the question that it answers, the analyzers it is about, its figures."""
+
+    heading: str
+    question: str
+    analyzers: tuple[str, ...]
+    panels: tuple[Panel, ...]
+
+    @property
+    def anchor(self) -> str:
+        return self.heading.lower().replace(" ", "-")

@@ -9,10 +9,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
-from repana._finding import ALPHA
+from repana._finding import ALPHA, split_name
 from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.plots import _layers, _style
@@ -20,9 +20,17 @@ from repana.plots._curves import MOST_MARKERS
 from repana.statistics.permutation import adjusted
 
 NULL = "shuffled labels"
-FLOOR = "exact simplex, as many samples"
-UNCLEAR = "not distinguishable from shuffled labels"
-MOST_NULLS = 4  # curves; of more, only the first shows its value with shuffled labels
+FLOOR = "exact simplex"
+UNCLEAR = "not significant"
+OVERVIEW = (
+    "probing.linear_probe", "neural_collapse.nc1", "neural_collapse.etf_error", "dimension.two_nn",
+    "spectrum.participation_ratio", "separability.silhouette",
+)  # fmt: skip
+UNLABELLED = (
+    "dimension.two_nn", "spectrum.participation_ratio", "topology.h0_entropy", "spectrum.effective_rank",
+    "spectrum.alpha",
+)  # fmt: skip
+WIDTH, PANEL = 5.5, 1.35  # inches of the default figure, and of a row of it
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 
@@ -32,35 +40,63 @@ def depth_profile(
     ax: Axes | Sequence[Axes] | None = None,
     runs: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
-    width: float = _style.PAGE,
+    width: float | None = None,
 ) -> list[Axes]:
-    """Draw quantities over depth, one panel each; without names, the headline quantities of the report.
+    """Draw quantities over depth, one panel per quantity; without names, six that tell most (`overview`).
 
-    A line and an interval band for every run and split; dotted, in the same colour, the shuffled-label null
-    (label permutation or closed form), with the range that holds 95% of permuted values; of the first curve alone
-    where there are more than four. Dashed, for distances from a simplex frame, what an exact one gives on as many
-    samples. A hollow mark is a value that is not distinguishable from shuffled labels (p after Holm over the layers at
-    least 0.05). Positive quantities that span more than 1.3 decades have a log axis. Infinite values are marked on the
-    edge; a panel without a single finite value says so, and why. Thin vertical lines part the blocks of the network.
+    A line and an interval band for every run and split; in grey the shuffled-label null of the first curve (label
+    permutation or closed form), with the range that holds 95% of permuted values. Dashed, for distances from a simplex
+    frame, what an exact one gives on as many samples. Shares are in percent, dimensions start at 0. A hollow mark is a
+    value that is not significant (p after Holm over the layers at least 0.05). Positive quantities that span more than
+    1.3 decades have a log axis. Infinite values are marked on the edge; a panel without a single finite value says so,
+    and why. Thin vertical lines part the blocks of the network.
 
     `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
     """
-    names = quantities or report.headline
+    names = quantities or overview(report)
+    width = width or (_style.PAGE if quantities else WIDTH)
     rows = {name: _curves(report, name, runs, splits) for name in names}
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
             raise _report_refusals.no_depth(name)
     with _style.drawing() as scale:
-        own = _style.grid(len(names), width) if ax is None else []
+        own = _style.grid(len(names), width, PANEL if not quantities else 1.7) if ax is None else []
         axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         for panel, name in zip(axes, names):
             _panel(panel, report.named(name), rows[name], report.layers)
+        if own:
+            _share_names(own)
         _legend(axes)
         if ax is None:
-            _style.figure_of(axes).supxlabel("layer, input to output", fontsize=8 * scale)
+            _style.figure_of(axes).supxlabel("Layer", fontsize=8 * scale)
     return axes
+
+
+def overview(report: Report) -> tuple[str, ...]:
+    """The quantities of the default figure: at most six, those that need no labels where there are none."""
+    here = {f"{r.analyzer}.{r.quantity}" for r in report.rows if r.layer}
+    for chosen in (OVERVIEW, UNLABELLED):
+        found = tuple(name for name in chosen if name in here)
+        if len(found) > 2:
+            return found
+    return report.headline[:6]
+
+
+def _share_names(axes: Sequence[Axes]) -> None:
+    """Names of layers under the lowest panel of each column alone, and a bold letter before every title."""
+    lowest: dict[int, Axes] = {}
+    for ax in axes:
+        spec = ax.get_subplotspec()
+        assert spec is not None
+        lowest[spec.colspan.start] = ax
+    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes):
+        if ax not in lowest.values():
+            ax.tick_params(labelbottom=False)
+        if len(axes) > 1:
+            ax.set_title(ax.get_title("left"), loc="center", pad=4)
+            ax.set_title(letter, loc="left", pad=4, fontweight="bold")
 
 
 def _curves(
@@ -84,7 +120,7 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
         x = np.array([place[r.layer] for r in rows], float)
         value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
         finite = np.isfinite(value) & ((value > 0) | (not log))
-        shown = split.replace("_", " ")
+        shown = split_name(split)
         label = _style.legend_name(shown if len(runs) == 1 else f"{run}, {shown}")
         colour = _style.colour(i, len(curves))
         ax.plot(
@@ -125,9 +161,8 @@ def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ..
             mark = "^" if (value[beyond] > 0).all() else "v"
             edge = 1.0 if mark == "^" else 0.0
             ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
-        every = len(curves) <= MOST_NULLS
-        if every or i == 0:
-            _null(ax, x, rows, colour, NULL if every else f"{NULL} ({label})")
+        if i == 0:
+            _null(ax, x, rows)
             _floor(ax, x, rows, colour)
     _decorate(ax, line, layers, log)
     everything = [r for rows in curves.values() for r in rows]
@@ -153,11 +188,11 @@ def _isolated(known: np.ndarray) -> np.ndarray:
     return known & ~np.r_[False, known[:-1]] & ~np.r_[known[1:], False]
 
 
-def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any, name: str) -> None:
+def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
     """What the quantity would be without any relation between features and labels."""
     null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
-    if _reference(ax, x, null, colour, name, ":", mpl.rcParams["lines.linewidth"]):
-        ax.fill_between(x, low, high, color=colour, alpha=0.1, linewidth=0, zorder=0)
+    if _reference(ax, x, null, _style.GREY, NULL, "-", _style.thin()):
+        ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
 
 
 def _floor(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
@@ -193,7 +228,7 @@ def wants_log(rows: Sequence[Row], line: Quantity) -> bool:
 
 def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> None:
     ax.set_title(line.label, loc="left", pad=4)
-    ax.set_ylabel(line.unit or "no unit", labelpad=4)
+    ax.set_ylabel("" if line.unit in ("", "share") else line.unit, labelpad=4)
     ax.set_xlim(-0.4, len(layers) - 0.6)
     if log:
         ax.set_yscale("log")
@@ -203,6 +238,9 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> N
         ax.yaxis.set_major_locator(MaxNLocator(5))
         if line.unit == "share":
             ax.set_ylim(-0.03, 1.03)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+        elif line.unit == "dimensions":
+            ax.set_ylim(bottom=0)
     _layers.name_layers(ax, layers)
     _layers.mark_blocks(ax, layers)
     ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
@@ -220,9 +258,9 @@ def _legend(axes: Sequence[Axes]) -> None:
         return
     order = sorted(handles, key=lambda label: label.startswith((NULL, FLOOR, UNCLEAR)))
     if len(figure.axes) == len(axes):
-        across = max(
-            1, int(figure.get_figwidth() / mpl.rcParams["legend.fontsize"] * 72 / (max(map(len, order)) * 0.6 + 5))
-        )
+        room = figure.get_figwidth() * 72 / mpl.rcParams["legend.fontsize"]  # in font sizes
+        lengths = [0.6 * len(label) + 5 for label in order]
+        across = len(order) if sum(lengths) <= room else max(1, int(room / max(lengths)))
         figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=across, frameon=False)
     else:
         axes[0].legend([handles[k] for k in order], order, frameon=False)

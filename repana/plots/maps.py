@@ -108,7 +108,7 @@ def _tsne(x: torch.Tensor, perplexity: float, seed: int) -> tuple[np.ndarray, tu
     used = min(perplexity, (len(x) - 1) / 3)
     made: Any = TSNE(perplexity=used, init="pca" if x.shape[1] > 1 else "random", random_state=seed)
     words = f"perplexity {used:g}"
-    return made.fit_transform(x.float().numpy()), (f"t-SNE 1 ({words}; no unit)", "t-SNE 2 (no unit)")
+    return made.fit_transform(x.float().numpy()), (f"t-SNE 1 ({words})", "t-SNE 2")
 
 
 def _label_of(activations: Activations, i: int, value: int) -> Any:

@@ -90,6 +90,6 @@ def _panel(
     ax.set_ylim(len(runs) - 0.5, -0.5)
     _layers.name_layers(ax, runs, vertical=True)
     ax.set_title(line.label)
-    ax.set_xlabel(line.unit or "no unit")
+    ax.set_xlabel(line.unit)
     ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)

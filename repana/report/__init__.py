@@ -32,37 +32,34 @@ def write_text(text: str, path: str | os.PathLike[str]) -> Path:
 
 
 def fragment(report: Report) -> str:
-    """Findings, the figure and the table of headline quantities, for a notebook cell.
+    """The summary, the cautions, the default figure and one table of six columns at most, for a notebook cell.
 
-    Of many runs the trajectory or the summary: a depth profile has room for ten.
+    Of many runs the trajectory or the summary of runs: a depth profile has room for ten.
     """
-    names = report.headline
+    names = plots.overview(report)
     if not names:
         return f"<p>{html.escape(repr(report))}</p>"
-    parts = [f"<p>{html.escape(repr(report))}</p>"]
+    parts = [f"<p>{html.escape(sentence)}</p>" for sentence in report.summary()]
     if len(report.runs) == 1:
-        marked = [f for f in report.findings() if f.severity in ("issue", "tip")]
-        items = "".join(f"<li><b>{f.severity}</b> {html.escape(f'{f.title}: {f.text}')}</li>" for f in marked)
+        cautions = [f for f in report.findings() if f.kind == "caution"]
+        items = "".join(f"<li><b>Caution</b> {html.escape(f'{f.text} {f.action}'.strip())}</li>" for f in cautions)
         parts.append(f"<ul>{items}</ul>" if items else "")
     if len(report.runs) <= CURVES:
-        drawn, what = plots.depth_profile(report, *names), "Depth profile"
+        drawn, what = plots.depth_profile(report), "Depth profile"
     elif plots.is_training(report):
         drawn, what = plots.trajectory(report, *names), "Trajectory"
     else:
         drawn, what = plots.run_summary(report, *names), "Summary of runs"
     parts.append(svg(drawn, f"{what} of " + ", ".join(names)))
-    for run in report.runs if len(report.runs) <= 3 else ():
-        for split in report.splits:
-            shown = table(report, names, run, split)
-            head = "".join(f"<th>{html.escape(title)}</th>" for title in shown.titles)
-            body = "".join(
-                f"<tr><th>{html.escape(layer)}</th>{''.join(map(_cell, cells))}</tr>" for layer, cells in shown.body
-            )
-            caption = f"<caption>{html.escape(shown.caption)}</caption>"
-            parts.append(f"<table>{caption}<tr><th>layer</th>{head}</tr>{body}</table>")
-    if report.failures:
-        parts.append(f"<p>{len(report.failures)} not measured; see <code>report.failures</code>.</p>")
-    return "".join(parts)
+    run, split = report.runs[0], report.splits[0]
+    shown = table(report, [n for n in names if any(f"{r.analyzer}.{r.quantity}" == n for r in report.rows)], run, split)
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in shown.titles)
+    body = "".join(f"<tr><th>{html.escape(layer)}</th>{''.join(map(_cell, cells))}</tr>" for layer, cells in shown.body)
+    caption = f"<caption>{html.escape(shown.caption)}</caption>"
+    parts.append(f"<table>{caption}<tr><th>layer</th>{head}</tr>{body}</table>")
+    rest = f"{len(report.rows):,} values in all: <code>report.frame()</code>, <code>report.to_html(path)</code>."
+    missing = f" {len(report.failures)} not measured: <code>report.failures</code>." if report.failures else ""
+    return "".join([*parts, f"<p>{rest}{missing}</p>"])
 
 
 def _cell(row: Row | None) -> str:

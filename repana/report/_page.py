@@ -1,76 +1,115 @@
 """The page: what the template shows, gathered from the report."""
 
 import base64
+import hashlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from repana import plots
-from repana._finding import listed
+from repana._finding import ABSENT, ALPHA, CAUTION, CHECK, RESULT, View, fraction, listed, share, split_name
 from repana._numbers import number
 from repana._quantity import Quantity
 from repana._results import Report, Row, penultimate
 from repana._version import __version__
 from repana.errors import RepanaError
-from repana.findings import SEVERITIES, Finding, explanations, find
-from repana.plots._style import SEQUENTIAL, SIGNED
+from repana.findings import FINDINGS, Finding, explanations, find, summarise
 from repana.report._bibliography import bibliography
-from repana.report._pictures import pixels, svg
-from repana.report._tables import interval, table
+from repana.report._pictures import svg
+from repana.report._tables import interval
 
-FEW = 3  # runs that are shown in full; of more, an overview and a drawer each
+FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
 CURVES = 10  # runs that are overlaid in one depth profile
-EXAMPLES = 3  # runs named beside a finding that many share
+EXAMPLES = 3  # runs named beside provenance that differs
+FAMILIES = {"2": "Neural collapse", "3": "Class separation", "4": "Dimension", "5": "Probing", "6": "Features"}
+NC1 = "neural_collapse.nc1"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A key number, with a word on it and the section that shows it."""
+
+    label: str
+    value: str
+    detail: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    heading: str
+    drawing: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    value: str  # for sorting
+    detail: str
+    unclear: bool = False
+
+
+@dataclass(frozen=True)
+class Values:
+    """All values of one run and split: a line a quantity, by analyzer, a column a layer."""
+
+    title: str
+    columns: tuple[str, ...]
+    groups: tuple[tuple[str, tuple[tuple[str, str, tuple[Cell, ...]], ...]], ...]
 
 
 def page(report: Report) -> str:
     """The page as text. Names from the model are escaped by the template engine."""
-    names = report.headline
-    text = resources.files("repana").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    folder = resources.files("repana").joinpath("templates")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "interval": interval}
-    methods = _methods(report)
-    measured = {(r.analyzer, r.quantity) for r in report.rows}
-    few = len(report.runs) <= FEW
-    pairs = [(run, split) for run in report.runs for split in report.splits]
-    tables = [t for t in (table(report, names, run, split) for run, split in pairs if few) if t.body]
-    return environment.from_string(text).render(
+    environment.filters |= {"number": number, "interval": interval, "explained": lambda code: explained[code][1]}
+    explained = explanations()
+    script = folder.joinpath("report.js").read_text(encoding="utf-8").strip()
+    few, found = len(report.runs) <= FEW, find(report)
+    sections = list(_sections(report)) if report.headline else []
+    here = {section.anchor for section, _ in sections}
+    single = found if len(report.runs) == 1 else ()
+    template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
+    return template.render(
         title=_title(report),
-        runs=report.runs,
-        provenance=_provenance(report),
-        command=_command(report),
-        findings=_findings(report),
-        explained=explanations(),
-        figures=list(_figures(report, names)),
-        tables=tables,
-        drawers=list(_layers(report)) if few else [],
-        overview=[] if few else [(run, table(report, names, run, report.splits[0])) for run in report.runs],
+        facts=_facts(report),
+        summary=summarise(report),
+        tiles=[t for t in _tiles(report, found) if few] if len(report.runs) == 1 else [],
+        cautions=_shared(report, [f for f in found if f.kind == CAUTION]),
+        results=_by_family(report, [f for f in found if f.kind == RESULT and f.severity != ABSENT]),
+        checks=_shared(report, [f for f in found if f.kind == CHECK and f.severity != ABSENT]),
+        absent=_shared(report, [f for f in found if f.severity == ABSENT]),
+        anchors={code: _anchor(rule.figure, here) for code, rule in FINDINGS.items()},
+        overview=list(_overview(report)),
+        sections=sections,
+        runs_table=None if few else _runs_table(report),
+        values=[v for run in report.runs for v in _values(report, run)] if few else [],
         network=[(r, report.quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
-        methods=methods,
-        shared={q for _, q in measured if sum(q == other for _, other in measured) > 1},
-        settings={name: _settings(report, name) for name in methods},
+        methods=_methods(report),
+        settings={name: _settings(report, name) for name in _methods(report)},
         confidence=report.confidence,
         bibtex=bibliography(report),
         notes=_notes(report) if few else [],
         failures=report.failures,
-        csv=base64.b64encode(report.frame().to_csv(index=False).encode()).decode(),
+        provenance=_provenance(report),
+        command=_command(report),
+        checks_passed=len(single),
         rows=len(report.rows),
         version=__version__,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def _methods(report: Report) -> dict[str, list[Quantity]]:
-    """The quantities of every analyzer that the report has rows of."""
-    found: dict[str, list[Quantity]] = {}
-    for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in report.rows):
-        found.setdefault(analyzer, []).append(report.quantity(analyzer, name))
-    return found
+# --- the first screen -------------------------------------------------------------------------------------------------
 
 
 def _title(report: Report) -> str:
@@ -79,95 +118,183 @@ def _title(report: Report) -> str:
     return ", ".join(report.runs) or "report"
 
 
-def _figures(report: Report, names: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
-    """Heading, SVG, caption of each figure that the report has something for."""
-    if not names:
+def _facts(report: Report) -> str:
+    """One line: model, layers, samples, classes, date."""
+    p = report.about()
+    facts = [f"{p['model']}, {p['parameters']:,} parameters"] if "model" in p else []
+    facts += [f"{len(report.layers)} layers"]
+    facts += [f"{split_name(k)} {v['samples']:,} samples" for k, v in p.get("splits", {}).items()]
+    facts += [f"{len(report.classes())} classes"] if report.splits and report.classes() else []
+    facts += [str(p["created"])[:10]] if "created" in p else []
+    return " \u00b7 ".join(facts)
+
+
+def _tiles(report: Report, found: Sequence[Finding]) -> Iterator[Tile]:
+    view = View(report, report.runs[0])
+    known = {f.code: f for f in found if f.severity != ABSENT}
+    split = view.splits[-1] if view.splits else ""
+    row = view.at("neural_collapse.accuracy", split=split)
+    if row is not None:
+        value, _, ends = share(row).partition(" ")
+        yield Tile(f"{split_name(split).capitalize()} accuracy", value, ends, "findings")
+    if "RF501" in known:
+        layer = known["RF501"].layers[0]
+        row = view.at("probing.linear_probe", layer)
+        yield Tile("Decodable from", layer, "" if row is None else f"{share(row)} by a linear probe", "probing")
+    row = view.at(NC1)
+    if row is not None and row.null > 0:
+        detail = f"{fraction(row.value / row.null)} of shuffled labels"
+        yield Tile("NC1, penultimate layer", number(row.value, 2), detail, "class-separation-and-collapse")
+    rows = [r for r in view.rows("dimension.two_nn") if r.value == r.value]
+    if len(rows) > 2:
+        top = max(rows, key=lambda r: r.value)
+        value = f"{number(top.value, 2)} \u2192 {number(rows[-1].value, 2)}"
+        yield Tile("Dimension, peak \u2192 end", value, f"peak at {top.layer}", "dimension-and-spectrum")
+    if "RF205" in known:
+        pair, _, detail = known["RF205"].text.removeprefix("Closest classes: ").removesuffix(".").partition(" (")
+        yield Tile("Closest classes", pair, detail.removesuffix(")"), "class-separation-and-collapse")
+
+
+# --- findings ---------------------------------------------------------------------------------------------------------
+
+Lines = list[tuple[Finding, str]]
+
+
+def _shared(report: Report, found: Sequence[Finding]) -> Lines:
+    """A line a code; of several runs how many share it, with one of their sentences."""
+    if len(report.runs) == 1:
+        return [(f, f.text) for f in found]
+    by_code: dict[str, list[Finding]] = {}
+    for f in found:
+        by_code.setdefault(f.code, []).append(f)
+    lines = []
+    for same in by_code.values():
+        texts = list(dict.fromkeys(f.text for f in same))
+        example = "" if len(texts) == 1 else f" ({same[0].run})"
+        lines.append((same[0], f"{len(same)} of {len(report.runs)} runs: {texts[0]}{example}"))
+    return lines
+
+
+def _by_family(report: Report, found: Sequence[Finding]) -> list[tuple[str, Lines]]:
+    lines = _shared(report, found)
+    groups = [(title, [x for x in lines if x[0].code[2] == digit]) for digit, title in FAMILIES.items()]
+    return [(title, members) for title, members in groups if members]
+
+
+def _anchor(quantity: str, here: set[str]) -> str:
+    """The section that shows a quantity."""
+    analyzer = quantity.partition(".")[0]
+    found = next((s.anchor for s in plots.SECTIONS if analyzer in s.analyzers), "")
+    return found if found in here else ""
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def _overview(report: Report) -> Iterator[Picture]:
+    """The six panels over depth; of many runs the trajectory and the summary."""
+    if not report.headline:
         return
+    names = plots.overview(report)
     if plots.is_training(report):
-        alternative = "Trajectory of " + ", ".join(names)
-        caption = "Each row is one quantity over the steps of training, each column a series of checkpoints, each line "
-        caption += f"a layer, dark for the first; bands are {report.confidence} intervals."
-        yield "Trajectory", svg(plots.trajectory(report, *names), alternative, "trajectory"), caption
+        caption = f"Lines are layers, dark for the first; bands are {report.confidence} intervals."
+        drawn = svg(plots.trajectory(report, *names), f"Trajectory over training: {_say(report, names)}", "trajectory")
+        yield Picture("Trajectory", drawn, caption)
     if len(report.runs) > 1:
-        caption = (
-            "Each line is one run, read at the input of its classifier, with its "
-            f"{report.confidence} interval; upright ticks are the shuffled-label null."
-        )
-        yield "Runs", svg(plots.run_summary(report, *names), "Summary of runs", "runs"), caption
+        caption = f"Each run at the input of its classifier, with its {report.confidence} interval."
+        yield Picture("Runs", svg(plots.run_summary(report, *names), f"Runs: {_say(report, names)}", "runs"), caption)
     if len(report.runs) <= CURVES:
         caption = (
-            f"Each panel is one quantity from input to output. Bands are {report.confidence} intervals; dotted lines, "
-            "in the colour of their curve, are the shuffled-label null (labels permuted, or in closed "
-            "form), with the range that holds 95% of permuted values. Hollow marks are not distinguishable from it (p "
-            "of 0.05 or more after Holm over the layers). Thin vertical lines part the blocks of the network."
+            f"One panel per quantity, from input to output. Bands: {report.confidence} intervals. Grey: shuffled "
+            "labels, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or more after "
+            "Holm over the layers)."
         )
-        drawn = svg(plots.depth_profile(report, *names), "Depth profile of " + ", ".join(names), "depth")
-        yield "Depth profile", drawn, caption
-    run, split = report.rows[-1].run, report.splits[0]
-    if any(r.run == run and r.split == split and r.layer for r in report.rows):
-        caption = (
-            f"All quantities of {run}, {split.replace('_', ' ')}, each on its own scale from its worst (light) to its "
-        )
-        caption += "best (dark) layer. A dot marks a value that is not distinguishable from shuffled labels (p of 0.05 "
-        caption += "or more after Holm); hatching marks one that is not finite."
-        drawn = plots.heat_map(report, run=run, split=split)
-        yield "Heat map", svg(drawn, f"Heat map of layers and quantities of {run}", "heat"), caption
-    layer = penultimate(report, run)
-    for panel in plots.PANELS:
-        try:
-            drawn = panel.drawn(report, layer, run, split)
-        except RepanaError:
+        yield Picture("Layers", svg(plots.depth_profile(report), _say(report, names), "depth"), caption)
+
+
+def _say(report: Report, names: Sequence[str]) -> str:
+    """What a figure over depth shows, in words."""
+    parts = []
+    for name in names:
+        analyzer, _, quantity = name.partition(".")
+        found = [r for r in report.rows if (r.analyzer, r.quantity) == (analyzer, quantity) and r.layer]
+        rows = [r for r in found if (r.run, r.split) == (found[0].run, found[0].split) and r.value == r.value]
+        if len(rows) > 1:
+            a, b = rows[0], rows[-1]
+            way = "falls" if b.value < a.value else "rises"
+            label = report.named(name).label
+            parts.append(f"{label} {way} from {number(a.value, 2)} at {a.layer} to {number(b.value, 2)} at {b.layer}")
+    return "; ".join(parts) or "Quantities by layer"
+
+
+def _sections(report: Report) -> Iterator[tuple[plots.Section, list[Picture]]]:
+    """The figures of every family that has some; of many runs those of the first, which the caption names."""
+    run, split = report.runs[0], report.splits[0]
+    layer = penultimate(report, run) if any(r.layer for r in report.rows) else ""
+    for section in plots.SECTIONS:
+        made = []
+        for panel in section.panels if layer else ():
+            try:
+                drawn = panel.drawn(report, layer, run, split)
+            except RepanaError:
+                continue
+            caption = panel.caption.format(run=run, split=split_name(split))
+            words = caption.partition(". ")[0].removesuffix(".")
+            made.append(Picture(panel.heading, svg(drawn, words, panel.heading.replace(" ", "")), caption))
+        if made:
+            yield section, made
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _values(report: Report, run: str) -> Iterator[Values]:
+    for split in report.splits:
+        rows = [r for r in report.rows if r.run == run and r.split == split and r.layer]
+        if not rows:
             continue
-        caption = panel.caption.format(run=run, split=split)
-        yield panel.heading, svg(drawn, f"{panel.heading} of {run}", panel.heading.split()[-1]), caption
+        columns = tuple(layer for layer in report.layers if any(r.layer == layer for r in rows))
+        by_place = {(r.analyzer, r.quantity, r.layer): r for r in rows}
+        usual = Counter(r.n for r in rows).most_common(1)[0][0]
+        groups: dict[str, list[tuple[str, str, tuple[Cell, ...]]]] = {}
+        for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in rows):
+            cells = tuple(_cell(by_place.get((analyzer, name, layer)), usual) for layer in columns)
+            groups.setdefault(analyzer, []).append((name, report.quantity(analyzer, name).label, cells))
+        title = split_name(split) if len(report.runs) == 1 else f"{run}, {split_name(split)}"
+        title += f" (n = {usual:,} unless said)"
+        yield Values(title, columns, tuple((a, tuple(lines)) for a, lines in groups.items()))
 
 
-def _layers(report: Report) -> Iterator[tuple[str, list[Row], list[tuple[str, str]]]]:
-    """All rows of each layer, and its class matrices as pixels."""
-    by_layer: dict[str, list[Row]] = {}
-    for r in report.rows:
-        by_layer.setdefault(r.layer, []).append(r)
-    for layer in report.layers:
-        yield layer, by_layer[layer], [found for run in report.runs for found in _matrices(report, layer, run)]
+def _cell(r: Row | None, usual: int = -1) -> Cell:
+    if r is None:
+        return Cell("", "", "")
+    parts = [
+        interval(r),
+        f"shuffled {number(r.null)}" if r.null == r.null else "",
+        f"n {r.n}" if r.n != usual else "",
+        r.note,
+    ]
+    unclear = r.p >= ALPHA
+    return Cell(number(r.value), f"{r.value:.4g}", "; ".join(p for p in parts if p), unclear)
 
 
-def _matrices(report: Report, layer: str, run: str) -> Iterator[tuple[str, str]]:
-    """Title and picture of the class matrices of a layer in one run, for its first split."""
-    split, several = report.splits[0], len(report.runs) > 1
-    for name, title, colours, ends in (
-        ("neural_collapse.class_cosines", "cosines of class means, \u22121 red to 1 blue", SIGNED, (-1.0, 1.0)),
-        ("neural_collapse.cdnv_grid", "log CDNV of class pairs, darker overlap more", SEQUENTIAL, None),
-    ):
-        try:
-            matrix = report.array(name, layer, run=run, split=split)
-        except RepanaError:
-            continue
-        if ends is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                matrix = np.log(np.where(np.isfinite(matrix) & (matrix > 0), matrix, np.nan))
-            known = matrix[np.isfinite(matrix)]
-            ends = (known.min(), known.max() + 1e-9) if len(known) else (0.0, 1.0)
-        title = f"{run}: {title}" if several else title
-        yield title, pixels(matrix, colours, *ends, f"{title}, at {layer}")
+def _runs_table(report: Report) -> Values:
+    """Key numbers of every run at the input of its classifier."""
+    names = plots.overview(report)
+    last = {run: penultimate(report, run) for run in report.runs}
+    rows = {(r.run, f"{r.analyzer}.{r.quantity}", r.layer): r for r in reversed(report.rows)}
+    lines = tuple((run, run, tuple(_cell(rows.get((run, name, last[run]))) for name in names)) for run in report.runs)
+    return Values("runs", tuple(report.named(name).label for name in names), (("", lines),))
 
 
-def _findings(report: Report) -> list[tuple[Finding, list[tuple[str, str]]]]:
-    """Each finding once, with the runs that share it and their evidence."""
-    grouped: dict[tuple[str, str], list[Finding]] = {}
-    for f in find(report):
-        grouped.setdefault((f.severity, f.code), []).append(f)
-    ordered = sorted(grouped.items(), key=lambda pair: (SEVERITIES.index(pair[0][0]), pair[0][1]))
-    if len(report.runs) == 1:
-        return [(same[0], [("", same[0].text)]) for _, same in ordered]
-    found = []
-    for _, same in ordered:
-        if len({f.text for f in same}) == 1 and len(same) > 1:
-            found.append((same[0], [(f"{len(same)} of {len(report.runs)} runs: ", same[0].text)]))
-            continue
-        lines = [(f"{f.run}: ", f.text) for f in same[:EXAMPLES]]
-        if len(same) > EXAMPLES:
-            lines.append((f"{len(same) - EXAMPLES} more runs of {len(report.runs)}", ""))
-        found.append((same[0], lines))
+# --- methods and provenance -------------------------------------------------------------------------------------------
+
+
+def _methods(report: Report) -> dict[str, list[Quantity]]:
+    """The quantities of every analyzer that the report has rows of."""
+    found: dict[str, list[Quantity]] = {}
+    for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in report.rows):
+        found.setdefault(analyzer, []).append(report.quantity(analyzer, name))
     return found
 
 

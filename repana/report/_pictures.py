@@ -1,15 +1,11 @@
-"""Figures inside a page: inline SVG, and matrices as pixels."""
+"""Figures inside a page, as inline SVG."""
 
-import base64
 import html
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
 
 from repana import plots
 
@@ -23,20 +19,28 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"\n\s*", "\n", text)
+    text = DRAWN.sub(lambda m: f' {m[1]}="{_rounded(m[2])}"', text)
+    text = re.sub(r'style="([^"]*)"', lambda m: f'style="{re.sub(": |; ", lambda s: s[0][0], m[1])}"', text)
+    text = re.sub(r">\n<", "><", text)
+    used = dict.fromkeys(re.findall(r'(?:xlink:href="#|url\(#)([^")]*)', text))
+    short = {known: f"{name}{i}" for i, known in enumerate(used)}
+    text = re.sub(r' id="([^"]*)"', lambda m: f' id="{short[m[1]]}"' if m[1] in used else "", text)
+    text = re.sub(r'(xlink:href="#|url\(#)([^")]*)', lambda m: m[1] + short[m[2]], text)
+    text = re.sub(r"font-family:[^;\"]*;", "", text)  # stands once, at the root
+    text = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", text)
+    for _ in range(4):  # groups that hold one thing alone, or nothing
+        text = re.sub(r"<g>(<(?:path|use|text)\b[^<>]*/>)</g>", r"\1", text)
+        text = re.sub(r"<g>\s*</g>|<g/>", "", text)
     label = html.escape(alternative, quote=True)
-    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
+    return text[text.index("<svg") :].replace(
+        "<svg ", f'<svg role="img" font-family="sans-serif" aria-label="{label}" ', 1
+    )
 
 
-def pixels(matrix: np.ndarray, colours: str, low: float, high: float, alternative: str) -> str:
-    """A matrix as a small picture, one pixel an entry, that the page enlarges; NaN is white."""
-    from PIL import Image
+DRAWN = re.compile(r' (d|x|y|x1|x2|y1|y2|width|height|points)="([^"]*)"')
 
-    map_: Callable[..., np.ndarray] = mpl.colormaps[colours].with_extremes(bad="white")
-    shades = map_(Normalize(low, high)(np.ma.masked_invalid(matrix)), bytes=True)
-    buffer = io.BytesIO()
-    Image.fromarray(shades[..., :3].copy()).save(buffer, "png", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img class="pixels" alt="{html.escape(alternative, quote=True)}" src="data:image/png;base64,{data}">'
+
+def _rounded(coordinates: str) -> str:
+    """To tenths of a point, which are finer than a screen's pixel at the size of a page."""
+    return re.sub(r"\s+", " ", re.sub(r"(\d\.\d)\d+", r"\1", coordinates)).strip()

@@ -431,17 +431,34 @@ def test_steps_are_recorded_or_read_from_names():
     assert math.isnan(planted(["a"], [1.0], run="plain").step("plain"))
 
 
-@pytest.mark.parametrize(("runs", "shown"), [(2, 2), (4, 4), (5, 1)])
-def test_each_of_few_curves_has_its_own_null(runs, shown):
+@pytest.mark.parametrize("runs", [1, 2, 5])
+def test_a_panel_has_the_null_of_its_first_curve(runs):
     report = repana.concat(
         [planted(["a", "b"], [Estimate(1.0, null=7.0 + k)] * 2, run=f"run {k}") for k in range(runs)]
     )
     ax = plots.depth_profile(report, "nc1")[0]
-    dotted = [line for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
-    nulls = [line for line in dotted if line.get_ydata()[0] >= 7.0]
-    assert [line.get_ydata()[0] for line in nulls] == [7.0 + k for k in range(shown)]
-    solid = [line for line in ax.lines if len(line.get_ydata()) and line.get_ydata()[0] == 1.0]
-    assert [line.get_color() for line in nulls] == [line.get_color() for line in solid[:shown]]
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    nulls = [line for line in drawn if line.get_ydata()[0] >= 7.0]
+    assert [line.get_ydata()[0] for line in nulls] == [7.0]
+    assert nulls[0].get_color() == "#6e6e6e"
+    assert ax.get_legend_handles_labels()[1].count("shuffled labels") == 1
+
+
+def test_the_default_figure_has_six_panels(small):
+    """Names of layers stand under the lowest panels, letters before titles, nothing where there is no unit."""
+    figure = small[3].plot()
+    axes = figure.axes
+    assert [a.get_title(loc="left") for a in axes] == list("abcdef")
+    assert [a.get_title(loc="center") for a in axes][:2] == ["Linear probe", "NC1"]
+    assert tuple(figure.get_size_inches()) == pytest.approx((5.5, 3.2), abs=0.1)
+    named = [any(t.get_visible() for t in a.get_xticklabels()) for a in axes]
+    assert named == [False] * 3 + [True] * 3
+    assert [a.get_ylabel() for a in axes] == ["", "", "", "dimensions", "dimensions", ""]
+    assert axes[3].get_ylim()[0] == 0
+    figure.canvas.draw()
+    assert axes[0].get_yticklabels()[-1].get_text().endswith("%")
+    unlabelled = repana.profile({k: torch.randn(80, 5) for k in "abc"}, bootstrap=0).plot()
+    assert 4 <= len(unlabelled.axes) <= 6
 
 
 def test_a_heat_map_of_quantities_without_a_better_side_says_higher():
@@ -472,7 +489,8 @@ def test_every_figure_has_a_short_gallery_script():
     from pathlib import Path
 
     scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").glob("plot_*.py")}
-    for name in set(plots.__all__) - {"figure_of", "style", "Mixed", "is_training", "PANELS", "Panel"}:
+    others = {"figure_of", "style", "Mixed", "is_training", "overview", "PANELS", "Panel", "SECTIONS", "Section"}
+    for name in set(plots.__all__) - others:
         uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
         assert any(uses in text for text in scripts.values()), name
         assert "ax" in inspect.signature(getattr(plots, name)).parameters

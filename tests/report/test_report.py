@@ -291,12 +291,11 @@ def test_reports_of_many_checkpoints_add(net, report, tmp_path):
 def test_the_figure_draws_the_numbers_of_the_report(report):
     ax = Figure().subplots()
     assert plots.depth_profile(report, "nc1", ax=ax) == [ax]
-    train, held = ax.lines[0], next(line for line in ax.lines if line.get_label() == "held out")
+    train, held = ax.lines[0], next(line for line in ax.lines if line.get_label() == "held-out")
     np.testing.assert_allclose(train.get_ydata(), [r.value for r in report.select("nc1", split="train")])
     np.testing.assert_allclose(held.get_ydata(), [r.value for r in report.select("nc1", split="held_out")])
-    nulls = [line for line in ax.lines if line.get_linestyle() == ":" and len(line.get_ydata())]
-    for null, split in zip(nulls, ("train", "held_out"), strict=True):
-        np.testing.assert_allclose(null.get_ydata(), [r.null for r in report.select("nc1", split=split)])
+    (null,) = (line for line in ax.lines if line.get_color() == "#6e6e6e" and len(line.get_ydata()))
+    np.testing.assert_allclose(null.get_ydata(), [r.null for r in report.select("nc1")])
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert band.max() == pytest.approx(max(r.high for r in report.select("nc1", split="train")))
     assert ax.get_yscale() == "log"
@@ -414,7 +413,7 @@ def test_runs_of_different_analyzers_share_a_page():
     both = planted(["a", "b"], [1.0, 2.0], run="x") + planted(
         ["c", "d"], [1.0, 2.0], name="trace_ratio", analyzer="fisher", run="y"
     )
-    assert "<h2>Depth profile</h2>" in page(both)
+    assert "<h2>Layers</h2>" in page(both)
     assert fragment(both)
     assert plots.heat_map(both, run="y").images[0].get_array().shape == (1, 2)
 

@@ -66,4 +66,4 @@ def test_class_distances_name_the_closest_pairs():
 def test_the_page_has_a_section_of_each(report, tmp_path):
     text = report.to_html(tmp_path / "page.html").read_text()
     for heading in ("Betti curves", "Spanning trees"):
-        assert f"<h2>{heading}</h2>" in text
+        assert f"<h3>{heading}</h3>" in text
