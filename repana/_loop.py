@@ -48,9 +48,15 @@ class Measurements:
         return lines
 
     def add_layers(
-        self, activations: Activations, split: str, selection: Selection, reference: Activations | None
+        self,
+        activations: Activations,
+        split: str,
+        selection: Selection,
+        reference: Activations | None,
+        begin: Callable[[str], None] = lambda name: None,
     ) -> None:
-        """Measure every layer of a split. `reference` are the activations of the training split."""
+        """Measure every layer of a split. `reference` are the activations of the training split; `begin` is called with
+        the layer and the analyzer before each step."""
         results = self._results.setdefault(split, {})
         classes = _classes(activations)
         if classes:
@@ -59,6 +65,7 @@ class Measurements:
             known = reference.moments[name] if reference is not None and name in reference else None
             layer = Layer(activations, name, self._shared, known)
             for analyzer in selection.analyzers:
+                begin(f"{name}, {analyzer.name}")
                 try:
                     result = layer.measure(analyzer.measure, analyzer.name)
                     self._file(analyzer, split, name, depth, result)

@@ -20,6 +20,7 @@ from repana._table import described
 from repana._typing import INPUT
 from repana.collapse._formulas import CONVENTIONS
 from repana.errors import RepanaError
+from repana.extraction._guards import steps
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once, reinitialised
 
@@ -100,9 +101,13 @@ def profile(
             raise _profile_refusals.held_out_needs_activations()
         splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
     measured = Measurements(run, settings)
+    chosen: dict[str, Selection] = {}
     for name, activations in splits.items():
-        selection = _measurable(activations, name, selection)
-        measured.add_layers(activations, name, selection, None if activations is train else train)
+        chosen[name] = selection = _measurable(activations, name, selection)
+    count = sum(len(chosen[name].analyzers) * len(a.layers) for name, a in splits.items())
+    with steps(count, recording.get("progress")) as begin:
+        for name, activations in splits.items():
+            measured.add_layers(activations, name, chosen[name], None if activations is train else train, begin)
     for name, activations in splits.items():
         copies = baselines if name == split else 0
         measured.add_across(

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,13 +58,36 @@ def memory_errors(number: int, store: FeatureStore | None) -> Iterator[None]:
 
 def with_progress(raws: Iterator[Any], count: int | None, progress: bool | None) -> Iterator[Any]:
     """A bar with an ETA on a terminal or in a notebook, silence elsewhere."""
-    shown = sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
-    if not shown:
-        return raws
+    return iter(_tqdm()(raws, total=count, desc="recording", unit="batch", leave=False)) if _shown(progress) else raws
+
+
+@contextmanager
+def steps(count: int, progress: bool | None) -> Iterator[Callable[[str], None]]:
+    """A bar over so many steps of an analysis: call what is given with the name of each as it begins."""
+    if not _shown(progress):
+        yield lambda name: None
+        return
+    with _tqdm()(total=count, desc="measuring", unit="step", leave=False) as bar:
+        begun = False
+
+        def begin(name: str) -> None:
+            nonlocal begun
+            bar.update(int(begun))
+            begun = True
+            bar.set_postfix_str(name)
+
+        yield begin
+
+
+def _shown(progress: bool | None) -> bool:
+    return sys.stderr.isatty() or "ipykernel" in sys.modules if progress is None else progress
+
+
+def _tqdm() -> Any:
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # no ipywidgets: tqdm falls back to text
         from tqdm.auto import tqdm
 
-    return iter(tqdm(raws, total=count, desc="recording", unit="batch", leave=False))
+    return tqdm

@@ -27,7 +27,7 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     short = {known: f"{name}{i}" for i, known in enumerate(used)}
     text = re.sub(r' id="([^"]*)"', lambda m: f' id="{short[m[1]]}"' if m[1] in used else "", text)
     text = re.sub(r'(xlink:href="#|url\(#)([^")]*)', lambda m: m[1] + short[m[2]], text)
-    text = re.sub(r"font-family:[^;\"]*;", "", text)  # stands once, at the root
+    text = re.sub(r"font-family:[^;\"]*;|;stroke-linejoin:miter\b", "", text)  # once, at the root; the default
     text = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", text)
     for _ in range(4):  # groups that hold one thing alone, or nothing
         text = re.sub(r"<g>(<(?:path|use|text)\b[^<>]*/>)</g>", r"\1", text)

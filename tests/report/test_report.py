@@ -584,3 +584,14 @@ def test_a_quantity_of_the_whole_network_has_no_depth(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(Exception, match="RA307: .* is a file; a report is saved as a folder"):
         report.save(tmp_path / "file")
+
+
+def test_one_bar_runs_over_all_measurements(capsys):
+    """With the layer and the analyzer beside it, and nothing left behind."""
+    profile(ResNet().eval(), (X2, Y2), ["fc", "relu"], ["fisher", "spectrum"], permutations=0, progress=True)
+    shown = capsys.readouterr().err
+    for named in ("recording", "measuring", "fc, fisher", "relu, spectrum"):
+        assert named in shown
+    assert shown.rstrip(" \r").endswith("\r") or shown.split("\r")[-1].strip() == ""
+    profile(ResNet().eval(), (X2, Y2), ["fc"], ["fisher"], permutations=0, progress=False)
+    assert capsys.readouterr().err == ""
