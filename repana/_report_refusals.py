@@ -33,6 +33,14 @@ def nothing_selected(quantity: str, run: str, split: str, runs: Sequence[str], s
     )
 
 
+def too_tall(panels: int, rows: int, tallest: float, inches: float) -> InputError:
+    return InputError(
+        "RA262",
+        f"{panels} panels in {rows} rows do not fit into {tallest:.1f} inches (170 mm); name fewer quantities, or give "
+        f"`height={inches:.0f}`.",
+    )
+
+
 def same_run(names: Sequence[str]) -> InputError:
     return InputError("RA217", f"both reports have a run named {listed(names)}; profile with another `run=` name.")
 

@@ -22,9 +22,9 @@ def axes_of(ax: Axes | None, width: float, height: float | None = None) -> tuple
 
 def layered(ax: Axes, layers: Sequence[str]) -> None:
     """An axis of layers at 0, 1, 2, ..., with the blocks of the network marked."""
-    ax.set_xlabel("layer, input to output")
     ax.set_xlim(-0.4, len(layers) - 0.6)
-    _layers.name_layers(ax, layers)
+    what = _layers.name_layers(ax, layers)
+    ax.set_xlabel(f"{what}, input to output")
     _layers.mark_blocks(ax, layers)
 
 

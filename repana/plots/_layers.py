@@ -1,7 +1,9 @@
 """The axis of layers: names that never overlap, and where one block of the network ends and the next begins."""
 
+import math
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import matplotlib as mpl
@@ -11,27 +13,31 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from repana.plots import _style
 
 MOST_LETTERS, MOST_UPRIGHT = 16, 24
+MOST_NAMES = 12  # on an axis that lies
+TILT = 40  # degrees
 LETTER = 0.62  # width of a letter, and
 LINE = 1.25  # height of a line, in font sizes
+TILTED = 1.1  # the same of tilted names, which only touch at their ends
 
 
-def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room: float | None = None) -> None:
+def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room: float | None = None) -> str:
     """Label an axis with layers at 0, 1, 2, ...: all names flat where they fit, else tilted, else every few of them.
 
-    The first and the last are always named. `room`: the inches of the axis, where the caller knows better.
+    Layers of numbered blocks whose names do not fit are named by the number of the block, at its first layer. The
+    first and the last are always named; of more than twelve some are. `room`: the inches of the axis, where the caller
+    knows better. Returns what the names are: "layer", or "block of encoder.layers".
     """
     axis = ax.yaxis if vertical else ax.xaxis
     room = inches(ax, vertical) if room is None else room
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
     names = short_names(layers, MOST_UPRIGHT if vertical else MOST_LETTERS)
-    widest = max(map(len, names), default=1) * LETTER * size + size
-    flat = vertical or len(names) * widest <= room
-    need = size * LINE if vertical else widest if flat else size * LINE * 2**0.5
-    step = max(1, -(-int(len(names) * need * 1000) // int(room * 1000)))
-    shown = list(range(0, len(names), step))
-    last = len(names) - 1
-    if shown and shown[-1] != last:
-        shown = [*shown[:-1], last] if last - shown[-1] < step else [*shown, last]
+    shown, flat = _fitting(names, range(len(names)), size, room, vertical)
+    what = "layer"
+    if not vertical and (len(shown) < len(names) or any("\u2026" in name for name in names)):
+        found = _blocks(layers)
+        if found is not None:
+            what, names = f"block of {found[0]}" if found[0] else "block", found[1]
+            shown, flat = _fitting(names, [i for i, name in enumerate(names) if name], size, room, vertical)
     axis.set_major_locator(FixedLocator(shown))
     axis.set_minor_locator(NullLocator())
     texts = [_style.literal(names[i]) for i in shown]
@@ -40,7 +46,56 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room
     elif flat:
         ax.set_xticklabels(texts)
     else:
-        ax.set_xticklabels(texts, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_xticklabels(texts, rotation=TILT, ha="right", rotation_mode="anchor")
+    return what
+
+
+def _fitting(
+    names: Sequence[str], places: Sequence[int], size: float, room: float, vertical: bool
+) -> tuple[list[int], bool]:
+    """The places whose names fit without an overlap, the first and the last among them, and whether they lie flat."""
+    apart = room / max(len(names), 1)  # inches between two layers
+    gap = min((b - a for a, b in zip(places, places[1:])), default=len(names)) * apart
+    widest = max((len(names[i]) for i in places), default=1) * LETTER * size + size
+    flat = vertical or widest <= gap or all(names[i].isdigit() for i in places)
+    need = size * LINE if vertical else widest if flat else size * TILTED / math.sin(math.radians(TILT))
+    need = max(need, (places[-1] + 1 - places[0]) * apart / MOST_NAMES) if places and not vertical else need
+    shown: list[int] = []
+    for i in places:
+        if not shown or (i - shown[-1]) * apart >= need * 0.999:
+            shown.append(i)
+    if shown and shown[-1] != places[-1]:
+        close = len(shown) > 1 and (places[-1] - shown[-1]) * apart < need
+        shown = [*(shown[:-1] if close else shown), places[-1]]
+    return shown, flat
+
+
+def _blocks(layers: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Where most layers stand in three or more numbered blocks: what these are the blocks of, and for every layer the
+    number of the block that it begins, its own name outside the blocks, or nothing."""
+    split = [re.fullmatch(r"((?:[^.\d][^.]*\.)*)(\d+)(?:[.:|@\[].*)?", layer) for layer in layers]
+    owners = Counter(found[1] for found in split if found)
+    owner, count = owners.most_common(1)[0] if owners else ("", 0)
+    numbers = {found[2] for found in split if found and found[1] == owner}
+    if len(numbers) < 3 or count < 0.6 * len(layers):
+        return None
+    names, seen = [], set()
+    for layer, found in zip(layers, split):
+        if found is None or found[1] != owner:
+            names.append(_style.shortened(layer.rpartition(".")[2], MOST_LETTERS))
+        else:
+            names.append("" if found[2] in seen else found[2])
+            seen.add(found[2])
+    return owner.removesuffix("."), names
+
+
+def band(ax: Axes) -> float:
+    """Inches that the names below an axis take."""
+    texts = [label for label in ax.get_xticklabels() if label.get_text()]
+    size = mpl.rcParams["xtick.labelsize"] / 72
+    longest = max((len(label.get_text()) for label in texts), default=0) * LETTER * size
+    tilt = math.radians(texts[0].get_rotation()) if texts else 0.0
+    return longest * math.sin(tilt) + size * LINE
 
 
 def short_names(layers: Sequence[str], most: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
 
 import io
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from repana._numbers import number
 from repana._results import Report
 
 COLUMN, PAGE = 3.25, 6.75  # inches
+TALLEST = 170 / 25.4  # inches that journals give a figure
 # Okabe & Ito 2008, then Tol's muted brown-red, olive and indigo: ten classes that the colour-blind tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
@@ -176,6 +178,13 @@ def shortened(name: str, most: int) -> str:
         return name
     left = (most - 1) // 2
     return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
+
+
+def without_shared(names: Sequence[str]) -> list[str]:
+    """Names without the beginning that all share, up to its last separator, where that is long."""
+    shared = os.path.commonprefix(list(names)) if len(set(names)) > 1 else ""
+    start = max(shared.rfind(mark) + 1 for mark in "-_/. ")
+    return [f"\u2026{name[start:]}" for name in names] if start > 8 else list(names)
 
 
 def which(report: Report, run: str | None, split: str | None) -> str:

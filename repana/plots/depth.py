@@ -1,15 +1,17 @@
 """The depth profile: one small panel per quantity, layers from input to logits."""
 
 import math
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
 from repana._finding import ALPHA, split_name
@@ -31,6 +33,12 @@ UNLABELLED = (
     "spectrum.alpha",
 )  # fmt: skip
 WIDTH, PANEL = 5.5, 1.35  # inches of the default figure, and of a row of it
+LEAST = 0.75  # inches of a row at least
+CURVES = 8  # runs and splits that are told apart one by one; more are thin lines with their median
+MEDIAN, SINGLE = "median of {} runs", "single runs"
+INFINITE, ERRORLESS = "infinite", "no errors"
+ACCURACY = re.compile("accuracy|probe", re.IGNORECASE)
+GOOD = 0.8  # accuracies that all exceed this are drawn as errors on a log axis
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 
@@ -41,17 +49,23 @@ def depth_profile(
     runs: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
     width: float | None = None,
+    height: float | None = None,
 ) -> list[Axes]:
     """Draw quantities over depth, one panel per quantity; without names, six that tell most (`overview`).
 
-    A line and an interval band for every run and split; in grey the shuffled-label null of the first curve (label
-    permutation or closed form), with the range that holds 95% of permuted values. Dashed, for distances from a simplex
-    frame, what an exact one gives on as many samples. Shares are in percent, dimensions start at 0. A hollow mark is a
-    value that is not significant (p after Holm over the layers at least 0.05). Positive quantities that span more than
-    1.3 decades have a log axis. Infinite values are marked on the edge; a panel without a single finite value says so,
-    and why. Thin vertical lines part the blocks of the network.
+    A line and an interval band for every run and split: of several runs, a colour a run and a line style a split; of
+    more than eight curves, a thin line a run and the median of each split. In grey the shuffled-label null of the first
+    curve (label permutation or closed form), with the range that holds 95% of permuted values. Dashed, for distances
+    from a simplex frame, what an exact one gives on as many samples. Shares are in percent, dimensions start at 0.
+    Accuracies that all exceed 80% are drawn as errors on a log axis, and a layer without errors as an open triangle at
+    1/(2n). A hollow mark is a value that is not significant (p after Holm over the layers at least 0.05). Positive
+    quantities that span more than 1.3 decades have a log axis. Infinite values are open marks on the edge, undefined
+    ones are counted; a panel without a single finite value says why. Thin vertical lines part the blocks of a network.
 
-    `ax`: one Axes per quantity, to draw into a figure of your own. Returns the Axes.
+    `ax`: one Axes per quantity, to draw into a figure of your own. `width`, `height`: inches on paper, by default 5.5
+    (6.75 with names) and as much as rows, names and legend need, at most 170 mm. Returns the Axes.
+
+    Raises InputError where so many rows do not fit into 170 mm and no `height` is given.
     """
     names = quantities or overview(report)
     width = width or (_style.PAGE if quantities else WIDTH)
@@ -59,18 +73,25 @@ def depth_profile(
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
             raise _report_refusals.no_depth(name)
+    looks = _looks(list(dict.fromkeys(key for curves in rows.values() for key in curves)), report)
     with _style.drawing() as scale:
-        own = _style.grid(len(names), width, PANEL if not quantities else 1.7) if ax is None else []
+        own = _grid(len(names), width, 1.7 if quantities else PANEL, height) if ax is None else []
         axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
+        what = "layer"
         for panel, name in zip(axes, names):
-            _panel(panel, report.named(name), rows[name], report.layers)
+            what = _panel(panel, report.named(name), rows[name], report.layers, looks)
+        _explain(axes[0], looks)
         if own:
-            _share_names(own)
-        _legend(axes)
+            _share_names(own, scale)
+        lines = _legend(axes)
         if ax is None:
-            _style.figure_of(axes).supxlabel("Layer", fontsize=8 * scale)
+            figure = _style.figure_of(axes)
+            figure.supxlabel(what.capitalize() if what == "layer" else f"B{what[1:]}", fontsize=8 * scale)
+            if height is None:
+                grown = figure.get_figheight() + (lines - 1) * _layers.LINE * mpl.rcParams["legend.fontsize"] / 72
+                figure.set_figheight(min(grown + _layers.band(axes[-1]) - 0.3 * scale, _style.TALLEST * scale))
     return axes
 
 
@@ -84,7 +105,66 @@ def overview(report: Report) -> tuple[str, ...]:
     return report.headline[:6]
 
 
-def _share_names(axes: Sequence[Axes]) -> None:
+def _grid(panels: int, width: float, row: float, height: float | None) -> list[Axes]:
+    """Axes of a new figure: one column up to three panels in a paper's column, where more stand in two."""
+    columns = (1 if panels <= 3 else 2) if width <= _style.COLUMN + 1 else None
+    down = -(-panels // (columns or (2 if panels == 4 else min(panels, 3))))
+    if height is None:
+        room = (_style.TALLEST - 0.5) / down
+        if room < LEAST:
+            raise _report_refusals.too_tall(panels, down, _style.TALLEST, 0.5 + down * row)
+        row = min(row, room)
+    else:
+        row = (height - 0.5) / down
+    return _style.grid(panels, width, row, columns)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the curve of a run and split is drawn."""
+
+    colour: Any
+    marker: str | None
+    line: Any
+    label: str = ""  # in the legend, if it stands there by itself
+    single: bool = True  # with its interval and marks; else a thin line among many
+
+
+def _looks(keys: Sequence[tuple[str, str]], report: Report) -> dict[tuple[str, str], Look]:
+    """The look of every curve, the same in all panels."""
+    runs, splits = (list(dict.fromkeys(key[i] for key in keys)) for i in (0, 1))
+    names = dict(zip(runs, _style.without_shared(runs)))
+    looks = {}
+    for i, (run, split) in enumerate(keys):
+        r, s = runs.index(run), splits.index(split)
+        if len(keys) > CURVES:
+            looks[run, split] = Look(_style.COLOURS[s % 10], None, _style.LINES[s % 4], single=False)
+        elif len(runs) > 1 and len(splits) > 1:
+            looks[run, split] = Look(_style.COLOURS[r], _style.MARKERS[s], _style.LINES[s % 4])
+        else:
+            shown = split_name(split)
+            label = shown if len(runs) == 1 else names[run] if len(report.splits) == 1 else f"{names[run]}, {shown}"
+            looks[run, split] = Look(_style.COLOURS[i], _style.MARKERS[i], _style.LINES[i % 4], label)
+    return looks
+
+
+def _explain(ax: Axes, looks: Mapping[tuple[str, str], Look]) -> None:
+    """What the legend says where curves have no names of their own: a colour a run, a line a split."""
+    if any(look.label for look in looks.values()):
+        return
+    runs, splits = (list(dict.fromkeys(key[i] for key in looks)) for i in (0, 1))
+    if len(looks) > CURVES:
+        ax.plot([], [], color=_style.GREY, linewidth=_style.thin() / 2, label=SINGLE)
+        return
+    for run, name in zip(runs, _style.without_shared(runs)):
+        colour = next(look.colour for key, look in looks.items() if key[0] == run)
+        ax.plot([], [], color=colour, label=_style.legend_name(name))
+    for split in splits:
+        look = next(look for key, look in looks.items() if key[1] == split)
+        ax.plot([], [], color=_style.GREY, marker=look.marker, linestyle=look.line, label=split_name(split))
+
+
+def _share_names(axes: Sequence[Axes], scale: float) -> None:
     """Names of layers under the lowest panel of each column alone, and a bold letter before every title."""
     lowest: dict[int, Axes] = {}
     for ax in axes:
@@ -95,8 +175,10 @@ def _share_names(axes: Sequence[Axes]) -> None:
         if ax not in lowest.values():
             ax.tick_params(labelbottom=False)
         if len(axes) > 1:
-            ax.set_title(ax.get_title("left"), loc="center", pad=4)
-            ax.set_title(letter, loc="left", pad=4, fontweight="bold")
+            ax.annotate(
+                letter, (0, 1), (-9 * scale, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
+                fontweight="bold",
+            )  # fmt: skip
 
 
 def _curves(
@@ -112,62 +194,112 @@ def _curves(
     return {(run, split): report.select(full, run=run, split=split) for run, split in requested}
 
 
-def _panel(ax: Axes, line: Quantity, curves: dict[tuple[str, str], tuple[Row, ...]], layers: tuple[str, ...]) -> None:
-    place = {layer: i for i, layer in enumerate(layers)}
-    runs = list(dict.fromkeys(run for run, _ in curves))
-    log = wants_log([r for rows in curves.values() for r in rows], line)
-    for i, ((run, split), rows) in enumerate(curves.items()):
-        x = np.array([place[r.layer] for r in rows], float)
-        value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
-        finite = np.isfinite(value) & ((value > 0) | (not log))
-        shown = split_name(split)
-        label = _style.legend_name(shown if len(runs) == 1 else f"{run}, {shown}")
-        colour = _style.colour(i, len(curves))
-        ax.plot(
-            x,
-            np.where(finite, value, np.nan),
-            color=colour,
-            marker=_style.MARKERS[i % len(_style.MARKERS)] if len(layers) <= MOST_MARKERS else None,
-            linestyle=_style.LINES[i % len(_style.LINES)],
-            label=label,
-            zorder=3,
-        )
-        p = adjusted(rows)
-        unclear = finite & np.array([p.get(r.layer, 0.0) >= ALPHA for r in rows])
-        if unclear.any():
-            ax.plot(
-                x[unclear],
-                value[unclear],
-                linestyle="none",
-                marker=_style.MARKERS[i % len(_style.MARKERS)],
-                markerfacecolor="white",
-                markeredgecolor=colour,
-                zorder=3.5,
-            )
-            if UNCLEAR not in ax.get_legend_handles_labels()[1]:
-                mark = _style.MARKERS[0]
-                ax.plot([], [], linestyle="none", marker=mark, mfc="white", mec=_style.GREY, label=UNCLEAR)
-        bounded = finite & np.isfinite(low) & np.isfinite(high)
-        alone = _isolated(bounded)
-        if alone.any():
-            ax.vlines(x[alone], low[alone], high[alone], color=colour, linewidth=_style.thin(), zorder=2)
-        if log and finite.any():
-            low = np.maximum(low, value[finite].min() / 10)
-        lower, upper = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
-        ax.fill_between(x, lower, upper, color=colour, alpha=0.18, linewidth=0, zorder=2)
-        beyond = ~finite & ~np.isnan(value)
-        if beyond.any():
-            top = ax.get_xaxis_transform()
-            mark = "^" if (value[beyond] > 0).all() else "v"
-            edge = 1.0 if mark == "^" else 0.0
-            ax.plot(x[beyond], np.full(beyond.sum(), edge), mark, color=colour, transform=top, clip_on=False, zorder=4)
-        if i == 0:
-            _null(ax, x, rows)
-            _floor(ax, x, rows, colour)
-    _decorate(ax, line, layers, log)
+def _panel(
+    ax: Axes,
+    line: Quantity,
+    curves: dict[tuple[str, str], tuple[Row, ...]],
+    layers: tuple[str, ...],
+    looks: Mapping[tuple[str, str], Look],
+) -> str:
+    """Draw a quantity; what its axis of layers names."""
     everything = [r for rows in curves.values() for r in rows]
+    errors = _as_errors(everything, line)
+    log = errors or wants_log(everything, line)
+    place = {layer: i for i, layer in enumerate(layers)}
+    drawn: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for i, ((run, split), rows) in enumerate(curves.items()):
+        shown = [_error(r) for r in rows] if errors else rows
+        x = np.array([place[r.layer] for r in shown], float)
+        drawn.setdefault(split, []).append((x, _curve(ax, x, shown, looks[run, split], log, len(layers))))
+        if errors:
+            _errorless(ax, x, rows, looks[run, split].colour)
+        if i == 0:
+            _null(ax, x, shown)
+            _floor(ax, x, shown, looks[run, split].colour)
+    if not all(looks[key].single for key in curves):
+        for split, lines in drawn.items():
+            look = next(looks[key] for key in curves if key[1] == split)
+            _median(ax, split, lines, look, several=len(drawn) > 1)
+    what = _decorate(ax, line, layers, log, errors)
+    undefined = sum(math.isnan(r.value) for r in everything)
     if not any(math.isfinite(r.value) for r in everything):
         say_empty(ax, everything)
+    elif undefined:
+        text = f"{undefined} of {len(everything)} undefined"
+        ax.text(0.02, 0.02, text, transform=ax.transAxes, color=_style.GREY, fontsize=6 / 8 * mpl.rcParams["font.size"])
+    return what
+
+
+def _curve(ax: Axes, x: np.ndarray, rows: Sequence[Row], look: Look, log: bool, layers: int) -> np.ndarray:
+    """The line of a run and split with its interval and marks; its values, NaN where there is nothing to draw."""
+    value, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("value", "low", "high"))
+    finite = np.isfinite(value) & ((value > 0) | (not log))
+    shown = np.where(finite, value, np.nan)
+    if not look.single:
+        ax.plot(x, shown, color=look.colour, linestyle=look.line, linewidth=_style.thin() / 2, alpha=0.4, zorder=2)
+        return shown
+    marker = look.marker if layers <= MOST_MARKERS else None
+    style = {"color": look.colour, "linestyle": look.line, "zorder": 3}
+    ax.plot(x, shown, marker=marker, label=_style.legend_name(look.label) if look.label else None, **style)
+    p = adjusted(rows)
+    unclear = finite & np.array([p.get(r.layer, 0.0) >= ALPHA for r in rows])
+    if unclear.any():
+        _hollow(ax, x[unclear], value[unclear], look.marker, look.colour, UNCLEAR)
+    bounded = finite & np.isfinite(low) & np.isfinite(high)
+    alone = _isolated(bounded)
+    if log and finite.any():
+        low = np.maximum(low, value[finite].min() / 10)
+    if alone.any():
+        ax.vlines(x[alone], low[alone], high[alone], color=look.colour, linewidth=_style.thin(), zorder=2)
+    lower, upper = np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
+    ax.fill_between(x, lower, upper, color=look.colour, alpha=0.18, linewidth=0, zorder=2)
+    for beyond, mark, edge in ((value == np.inf, "^", 1.0), (value == -np.inf, "v", 0.0)):
+        if beyond.any():
+            at = np.full(beyond.sum(), edge)
+            _hollow(ax, x[beyond], at, mark, look.colour, INFINITE, transform=ax.get_xaxis_transform(), clip_on=False)
+    return shown
+
+
+def _hollow(ax: Axes, x: np.ndarray, y: np.ndarray, mark: Any, colour: Any, label: str, **options: Any) -> None:
+    """Open marks, which stand in the legend once, in grey."""
+    look = {"linestyle": "none", "marker": mark, "markerfacecolor": "white"}
+    ax.plot(x, y, markeredgecolor=colour, zorder=3.5, **look, **options)
+    if label not in ax.get_legend_handles_labels()[1]:
+        ax.plot([], [], markeredgecolor=_style.GREY, label=label, **look)
+
+
+def _median(ax: Axes, split: str, lines: Sequence[tuple[np.ndarray, np.ndarray]], look: Look, several: bool) -> None:
+    """The median over the runs at each layer that any of them has."""
+    found: dict[float, list[float]] = {}
+    for x, y in lines:
+        for at, value in zip(x, y):
+            if not math.isnan(value):
+                found.setdefault(at, []).append(value)
+    at = sorted(found)
+    label = MEDIAN.format(len(lines))
+    label = f"{split_name(split)}, {label}" if several else label
+    ax.plot(at, [np.median(found[i]) for i in at], color=look.colour, linestyle=look.line, label=label, zorder=3)
+
+
+def _as_errors(rows: Sequence[Row], line: Quantity) -> bool:
+    """Whether a quantity is an accuracy that exceeds 80% everywhere, so that only errors tell layers apart."""
+    values = [r.value for r in rows if math.isfinite(r.value)]
+    return bool(values) and min(values) > GOOD and line.unit == "share" and ACCURACY.search(line.label) is not None
+
+
+def _error(r: Row) -> Row:
+    """1 - a share of samples, with its interval and null; NaN where there are no errors."""
+    return replace(
+        r, value=1 - r.value if r.value < 1 else math.nan, low=1 - r.high, high=1 - r.low, null=1 - r.null,
+        null_low=1 - r.null_high, null_high=1 - r.null_low, floor=math.nan,
+    )  # fmt: skip
+
+
+def _errorless(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
+    none = np.array([r.value >= 1 for r in rows])
+    if none.any():
+        half = np.array([0.5 / max(r.n, 1) for r in rows])
+        _hollow(ax, x[none], half[none], "v", colour, ERRORLESS)
 
 
 def say_empty(ax: Axes, rows: Sequence[Row], *, across: bool = False) -> None:
@@ -226,14 +358,16 @@ def wants_log(rows: Sequence[Row], line: Quantity) -> bool:
     return math.log10(max(positive) / min(positive)) > DECADES
 
 
-def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> None:
-    ax.set_title(line.label, loc="left", pad=4)
+def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool, errors: bool) -> str:
+    ax.set_title(_error_name(line.label) if errors else line.label, loc="left", pad=4)
     ax.set_ylabel("" if line.unit in ("", "share") else line.unit, labelpad=4)
     ax.set_xlim(-0.4, len(layers) - 0.6)
     if log:
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(LogLocator(numticks=6))
         _style.decades(ax.yaxis)
+        if errors:
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
         if line.unit == "share":
@@ -241,26 +375,35 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool) -> N
             ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         elif line.unit == "dimensions":
             ax.set_ylim(bottom=0)
-    _layers.name_layers(ax, layers)
+    what = _layers.name_layers(ax, layers)
     _layers.mark_blocks(ax, layers)
     ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)
+    return what
 
 
-def _legend(axes: Sequence[Axes]) -> None:
-    """One legend for all panels, above them where the figure is ours."""
+def _error_name(label: str) -> str:
+    changed = label.replace("accuracy", "error").replace("Accuracy", "Error")
+    return changed if changed != label else f"{label} error"
+
+
+def _legend(axes: Sequence[Axes]) -> int:
+    """One legend for all panels, above them where the figure is ours; its rows, 1 where there is none."""
     handles: dict[str, Artist] = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels()):
             handles.setdefault(label, handle)
     figure = _style.figure_of(axes)
     if len(handles) < 2:
-        return
-    order = sorted(handles, key=lambda label: label.startswith((NULL, FLOOR, UNCLEAR)))
-    if len(figure.axes) == len(axes):
-        room = figure.get_figwidth() * 72 / mpl.rcParams["legend.fontsize"]  # in font sizes
-        lengths = [0.6 * len(label) + 5 for label in order]
-        across = len(order) if sum(lengths) <= room else max(1, int(room / max(lengths)))
-        figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=across, frameon=False)
-    else:
+        return 1
+    order = sorted(handles, key=lambda label: label.startswith((SINGLE, NULL, FLOOR, UNCLEAR, INFINITE, ERRORLESS)))
+    if len(figure.axes) != len(axes):
         axes[0].legend([handles[k] for k in order], order, frameon=False)
+        return 1
+    room = figure.get_figwidth() * 72 / mpl.rcParams["legend.fontsize"]  # in font sizes
+    lengths = [0.6 * len(label) + 5 for label in order]
+    across = len(order) if sum(lengths) <= room else max(1, int(room / max(lengths)))
+    rows = -(-len(order) // across)
+    across = -(-len(order) // rows)
+    figure.legend([handles[k] for k in order], order, loc="outside upper center", ncols=across, frameon=False)
+    return rows

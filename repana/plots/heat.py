@@ -78,10 +78,10 @@ def heat_map(
             ax.spines[side].set_visible(False)
             right.spines[side].set_visible(False)
         ax.tick_params(length=0)
-        _layers.name_layers(ax, layers, room=room)
+        what = _layers.name_layers(ax, layers, room=room)
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
-        ax.set_xlabel("layer, input to output")
+        ax.set_xlabel(f"{what}, input to output")
         sided = any(line.better for line in lines)
         told = f"darker is {'better' if sided else 'higher'}" + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""

@@ -179,10 +179,9 @@ def selectivity_depth(
             ax.plot([at, at], [r.control.value, r.task.value], color=_style.FAINT, linewidth=3, zorder=0)
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("accuracy")
-        ax.set_xlabel("layer, input to output")
         ax.set_title("task and control")
         ax.set_xlim(-0.4, len(names) - 0.6)
-        _layers.name_layers(ax, names)
+        ax.set_xlabel(f"{_layers.name_layers(ax, names)}, input to output")
         finished(ax, own, width)
     return ax
 

@@ -122,7 +122,7 @@ def _facts(report: Report) -> str:
     """One line: model, layers, samples, classes, date."""
     p = report.about()
     facts = [f"{p['model']}, {p['parameters']:,} parameters"] if "model" in p else []
-    facts += [f"{len(report.layers)} layers"]
+    facts += [f"{len(report.layers)} layer{'s' * (len(report.layers) != 1)}"]
     facts += [f"{split_name(k)} {v['samples']:,} samples" for k, v in p.get("splits", {}).items()]
     facts += [f"{len(report.classes())} classes"] if report.splits and report.classes() else []
     facts += [str(p["created"])[:10]] if "created" in p else []

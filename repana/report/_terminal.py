@@ -82,7 +82,7 @@ def _facts(report: Report) -> str:
     about, runs = report.about(), report.runs
     title = runs[0] if len(runs) == 1 else f"{len(runs)} runs"
     facts = [f"{about['parameters']:,} parameters"] if "parameters" in about and len(runs) == 1 else []
-    facts += [f"{len(report.layers)} layers"]
+    facts += [f"{len(report.layers)} layer{'s' * (len(report.layers) != 1)}"]
     facts += [f"{split_name(k)} {v['samples']:,}" for k, v in about.get("splits", {}).items()]
     classes = report.classes()
     facts += [f"{len(classes)} classes"] if classes else []

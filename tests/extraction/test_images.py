@@ -328,4 +328,4 @@ def test_a_profile_from_a_folder(folder, capsys, monkeypatch, tmp_path):
     report = repana.Report.load(tmp_path / "out" / "report")
     assert report.provenance["notes"][-1] == note
     assert report.provenance["class_names"] == ["cat", "dog"]
-    assert {"nc1", "silhouette"} <= {*out.split()}
+    assert {"NC1", "Silhouette"} <= {*out.split()}

@@ -130,8 +130,12 @@ def test_layer_names_never_overlap(count, width, figure):
     whole = plots.figure_of(ax)
     whole.canvas.draw()
     labels = [t for t in ax.get_xticklabels() if t.get_text()]
-    names = _layers.short_names(DEEP[:count], 16)
+    names = _layers.short_names(DEEP[:count], 16) if count < 3 else [str(i) for i in range(count)]
     assert (labels[0].get_text(), labels[-1].get_text()) == (names[0], names[-1])
+    assert len(labels) <= _layers.MOST_NAMES + 1
+    if count >= 3:
+        said = ax.get_xlabel() if figure == "heat" else whole.get_supxlabel()
+        assert said.lower().startswith("block of model.encoder.layers")
     anchors = np.array([ax.transData.transform((t.get_position()[0], 0))[0] for t in labels])
     angle = math.radians(labels[0].get_rotation())
     if angle:
@@ -173,10 +177,111 @@ def test_a_dollar_in_a_name_starts_no_formula():
     assert figure.axes[0].get_xticklabels()[0].get_text() == r"a\$b"
 
 
-def test_many_runs_are_coloured_by_their_order():
-    report = repana.concat([planted(["a", "b"], [1.0, 2.0], run=f"r{i}") for i in range(40)])
-    lines = plots.depth_profile(report, "nc1")[0].lines
-    assert len({tuple(np.atleast_1d(line.get_color())) for line in lines}) == 40
+def test_many_runs_are_thin_lines_and_their_median():
+    reports = [planted(["a", "b"], [float(i), 2.0], run=f"r{i}") for i in range(41)]
+    ax = plots.depth_profile(repana.concat(reports), "nc1")[0]
+    median = next(line for line in ax.lines if line.get_label() == "median of 41 runs")
+    np.testing.assert_allclose(median.get_ydata(), [20.0, 2.0])
+    thin = [line for line in ax.lines if len(line.get_xdata()) and line is not median]
+    assert len(thin) == 41
+    assert max(line.get_linewidth() for line in thin) < median.get_linewidth() / 2
+    assert plots.figure_of(ax).legends[0].get_texts()[1].get_text() == "single runs"
+
+
+def test_few_runs_have_a_colour_each_and_splits_a_line_each():
+    """The same look in every panel, also where a run lacks a quantity."""
+    rows = []
+    for run in ("experiments/wide", "experiments/deep"):
+        for split in ("train", "held_out"):
+            rows += planted(["a", "b"], [1.0, 2.0], run=run, split=split).rows
+            if run.endswith("deep"):
+                rows += planted(["a", "b"], [1.0, 2.0], name="etf_error", run=run, split=split).rows
+    nc1, etf = plots.depth_profile(Report(tuple(rows)), "nc1", "etf_error")
+    looks = [(line.get_color(), line.get_linestyle()) for line in nc1.lines if len(line.get_xdata())]
+    assert looks == [("#0072B2", "-"), ("#0072B2", "--"), ("#D55E00", "-"), ("#D55E00", "--")]
+    assert [(line.get_color(), line.get_linestyle()) for line in etf.lines if len(line.get_xdata())] == looks[2:]
+    texts = [t.get_text() for t in plots.figure_of(nc1).legends[0].get_texts()]
+    assert texts == ["\u2026wide", "\u2026deep", "training", "held-out"]
+
+
+def test_high_accuracies_are_drawn_as_errors():
+    values = [Estimate(0.9, 0.85, 0.95, n=50), Estimate(0.99, 0.97, 1.0, n=50), Estimate(1.0, 0.98, 1.0, n=50)]
+    ax = plots.depth_profile(planted(["a", "b", "c"], values, name="ncc_accuracy"), "ncc_accuracy")[0]
+    assert ax.get_title("left") == "Nearest-mean error"
+    assert ax.get_yscale() == "log"
+    curve, mark = (line for line in ax.lines if len(line.get_xdata()))
+    np.testing.assert_allclose(curve.get_ydata(), [0.1, 0.01, math.nan])
+    assert (mark.get_xdata(), mark.get_ydata(), mark.get_marker()) == ([2], [0.01], "v")
+    assert "no errors" in ax.get_legend_handles_labels()[1]
+    low = plots.depth_profile(planted(["a", "b"], [0.7, 0.99], name="ncc_accuracy"), "ncc_accuracy")[0]
+    assert low.get_title("left") == "Nearest-mean accuracy"
+    assert low.get_yscale() == "linear"
+
+
+def test_undefined_and_infinite_values_are_counted_and_marked():
+    ax = plots.depth_profile(planted(["a", "b", "c", "d"], [1.0, math.nan, math.inf, 2.0]), "nc1")[0]
+    assert [t.get_text() for t in ax.texts] == ["1 of 4 undefined"]
+    edge = [line for line in ax.lines if line.get_marker() == "^" and len(line.get_xdata())]
+    assert [tuple(line.get_xdata()) for line in edge] == [(2.0,)]
+    assert edge[0].get_markerfacecolor() == "white"
+
+
+SHORT_NAMES = ["input", "conv1", "conv2", "conv3", "linear1", "classifier:in", "classifier"]
+LONG_NAMES = [f"encoder.layer.{i // 2}.{'attention.output' if i % 2 else 'output'}.dense" for i in range(25)]
+
+
+def many_runs(runs: int, letters: int, layers) -> Report:
+    """The six quantities of the default figure for every run on two splits."""
+    random, rows = np.random.default_rng(runs), []
+    for r in range(runs):
+        name = f"{'weight-decay-and-a-rather-long-name-seed'[: letters - 3]}{r:03d}"
+        for split, quantity in ((s, q) for s in ("train", "held_out") for q in plots.depth.OVERVIEW):
+            analyzer, _, kind = quantity.partition(".")
+            values = random.uniform(0.5, 1, len(layers)) if "probe" in kind else random.lognormal(size=len(layers))
+            found = [Estimate(v, 0.9 * v, 1.1 * v, null=0.3, null_low=0.2, null_high=0.4, p=0.2) for v in values]
+            rows += planted(layers, found, name=kind, run=name, split=split, analyzer=analyzer).rows
+    return Report(tuple(rows))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("layers", [SHORT_NAMES, LONG_NAMES], ids=["short", "long"])
+@pytest.mark.parametrize("medium", ["paper", "slide"])
+@pytest.mark.parametrize("width", [3.25, 5.5, 6.75])
+@pytest.mark.parametrize(("runs", "letters"), [(1, 6), (3, 40), (4, 6), (4, 40), (8, 40), (12, 6)])
+def test_nothing_is_clipped_and_panels_keep_their_room(runs, letters, width, medium, layers):
+    with plots.style(medium):
+        axes = plots.depth_profile(many_runs(runs, letters, layers), width=width)
+        figure = plots.figure_of(axes)
+        figure.draw_without_rendering()
+    whole = figure.bbox
+    beyond = set()  # labels of ticks outside the view, which are not drawn
+    for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    for text in figure.findobj(mpl.text.Text):
+        if text.get_visible() and text.get_text().strip() and text not in beyond:
+            box = text.get_window_extent()
+            assert box.x0 >= -1, text
+            assert box.y0 >= -1, text
+            assert box.x1 <= whole.x1 + 1, text
+            assert box.y1 <= whole.y1 + 1, text
+    columns: dict[float, float] = {}
+    for ax in axes:
+        place = ax.get_position()
+        columns[round(place.x0, 2)] = columns.get(round(place.x0, 2), 0) + place.height
+    assert min(columns.values()) >= 0.45
+    assert figure.legends[0].get_window_extent().height <= 0.25 * whole.height
+    scale = {"paper": 1, "slide": 1.75}[medium]
+    assert figure.get_figheight() <= scale * _style.TALLEST + 0.01
+
+
+def test_a_figure_taller_than_a_page_is_refused_or_asked_for():
+    names = ("nc1", "etf_error", "ncc_accuracy", "accuracy")
+    report = Report(tuple(r for name in names for r in planted(["a", "b"], [1.0, 2.0], name=name).rows))
+    with pytest.raises(InputError, match="RA262: 28 panels in 10 rows"):
+        plots.depth_profile(report, *names * 7)
+    drawn = plots.depth_profile(report, *names * 7, height=16)
+    assert plots.figure_of(drawn).get_figheight() == 16
 
 
 # --- heat -------------------------------------------------------------------------------------------------------------
@@ -448,9 +553,10 @@ def test_the_default_figure_has_six_panels(small):
     """Names of layers stand under the lowest panels, letters before titles, nothing where there is no unit."""
     figure = small[3].plot()
     axes = figure.axes
-    assert [a.get_title(loc="left") for a in axes] == list("abcdef")
-    assert [a.get_title(loc="center") for a in axes][:2] == ["Linear probe", "NC1"]
-    assert tuple(figure.get_size_inches()) == pytest.approx((5.5, 3.2), abs=0.1)
+    assert [a.texts[-1].get_text() for a in axes] == list("abcdef")
+    assert [a.get_title(loc="left") for a in axes][:2] == ["Linear probe", "NC1"]
+    assert figure.get_figwidth() == 5.5
+    assert 3 <= figure.get_figheight() <= 3.6
     named = [any(t.get_visible() for t in a.get_xticklabels()) for a in axes]
     assert named == [False] * 3 + [True] * 3
     assert [a.get_ylabel() for a in axes] == ["", "", "", "dimensions", "dimensions", ""]

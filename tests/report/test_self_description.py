@@ -31,7 +31,7 @@ def foreign(report: Report) -> Report:
 
 def test_unknown_rows_are_drawn_tabulated_and_shown(report, tmp_path):
     made = Report.load(foreign(report).save(tmp_path / "r"))
-    assert [a.get_title(loc="center") for a in made.plot("curvature", "nc9").axes] == ["Curvature", "Nc9"]
+    assert [a.get_title(loc="left") for a in made.plot("curvature", "nc9").axes] == ["Curvature", "Nc9"]
     assert "Curvature" in made.to_markdown("curvature")
     assert "Curvature" in made.to_latex("curvature")
     assert "curvature" in made.to_html(tmp_path / "p.html").read_text()
