@@ -1,8 +1,8 @@
 """
-At home and elsewhere
-=====================
+In- and out-of-distribution accuracy
+====================================
 
-Probes fitted on clean digits, read on noisy ones, layer by layer.
+Probes fitted on clean digits and tested on noisy ones, layer by layer.
 """
 
 from _digits import noisy

@@ -210,9 +210,13 @@ def _panel(
     for i, ((run, split), rows) in enumerate(curves.items()):
         shown = [_error(r) for r in rows] if errors else rows
         x = np.array([place[r.layer] for r in shown], float)
+        before = set(ax.get_children())
         drawn.setdefault(split, []).append((x, _curve(ax, x, shown, looks[run, split], log, len(layers))))
         if errors:
             _errorless(ax, x, rows, looks[run, split].colour)
+        made = [artist for artist in ax.get_children() if artist not in before]
+        for k, artist in enumerate(made):
+            artist.set_gid(f"curve{list(looks).index((run, split))}-{line.name}-{k}")  # the page shows and hides it
         if i == 0:
             _null(ax, x, shown)
             _floor(ax, x, shown, looks[run, split].colour)

@@ -1,4 +1,4 @@
-"""Curves of probes that are no depth profiles: over labels, over complexity, and at home against elsewhere."""
+"""Curves of probes that are no depth profiles: over labels, over complexity, and out of distribution."""
 
 from collections.abc import Mapping
 
@@ -123,9 +123,9 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
 
 
 def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
-    """Draw accuracy elsewhere against accuracy at home, one mark a layer, dark for the first, joined in order of depth.
+    """Draw out-of-distribution accuracy against in-distribution accuracy, one mark per layer, joined in order of depth.
 
-    On the diagonal nothing is lost. Every mark carries both intervals. Returns the Axes.
+    Dark for the first layer. On the diagonal there is no drop. Every mark carries both intervals. Returns the Axes.
     """
     if not found:
         raise _report_refusals.nothing_to_draw("ood_probe")
@@ -149,11 +149,11 @@ def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width:
                 zorder=3,
             )
         low = max(min(*x, *y) - 0.1, 0.0)
-        ax.plot([low, 1], [low, 1], color=_style.GREY, linestyle=":", linewidth=_style.thin(), label="nothing lost")
+        ax.plot([low, 1], [low, 1], color=_style.GREY, linestyle=":", linewidth=_style.thin(), label="no drop")
         ax.set_xlim(low, 1.02)
         ax.set_ylim(low, 1.02)
-        ax.set_xlabel("accuracy at home")
-        ax.set_ylabel("accuracy elsewhere")
-        ax.set_title("at home and elsewhere")
+        ax.set_xlabel("in-distribution accuracy")
+        ax.set_ylabel("out-of-distribution accuracy")
+        ax.set_title("In- and out-of-distribution accuracy")
         below(ax, own, width)
     return ax

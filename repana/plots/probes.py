@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from repana import _report_refusals
 from repana._results import Report, Row, penultimate
@@ -34,8 +34,8 @@ def probe_depth(
     """Draw the accuracy of probes over depth with their baselines: chance, shuffled labels, re-initialised copies,
     random projections of the input, as far as the report has them (`probe_layers`).
 
-    Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer chosen on the select
-    rows is ringed. By default the linear, the LDA and the kNN probe. Returns the Axes.
+    Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer selected on the
+    validation rows is ringed. By default the linear, the LDA and the kNN probe. Returns the Axes.
     """
     chosen = probes or tuple(f"probing.{name}" for name in PROBES)
     run, split = run or report.runs[0], split or report.splits[0]
@@ -66,10 +66,11 @@ def probe_depth(
                 "zorder": 5,
             }
             if rows:
-                ax.plot([place[best]], [rows[0].value], color="black", label="layer chosen", **ring)
+                ax.plot([place[best]], [rows[0].value], color="black", label="selected layer", **ring)
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("accuracy")
-        ax.set_title(f"what probes read{_style.which(report, run, split)}")
+        ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+        ax.set_title(f"Probe accuracy{_style.which(report, run, split)}")
         layered(ax, report.layers)
         finished(ax, own, width)
     return ax
@@ -79,14 +80,15 @@ def layer_strip(
     report: Report, *, ax: Axes | None = None, run: str | None = None, split: str | None = None,
     width: float = _style.COLUMN,
 ) -> Axes:  # fmt: skip
-    """Draw how far the linear probe of every layer is behind the layer chosen on the validation rows, in points.
+    """Draw the difference in accuracy between the linear probe of each layer and of the selected layer, in points.
 
-    Points are paired differences on the same rows with their intervals; filled where McNemar's exact p, after Holm over
-    the layers, is below .05, open where the two cannot be told apart. Returns the Axes.
+    Differences are paired on the test samples, with their intervals; a mark is filled where McNemar's exact p, after
+    Holm over the layers, is below 0.05, and open where the difference is not significant. Layers without a probe are
+    left out. Returns the Axes.
     """
     run, split = run or report.runs[0], split or report.splits[0]
-    place = {layer: i for i, layer in enumerate(report.layers)}
     rows = report.select("layer_differences.difference", run=run, split=split)
+    place = {r.layer: i for i, r in enumerate(rows)}
     p = {r.layer: r.value for r in report.select("layer_differences.p_adjusted", run=run, split=split)}
     best = _chosen(report, run, split)
     with _style.drawing():
@@ -96,20 +98,20 @@ def layer_strip(
         style: dict[str, Any]
         for r in rows:
             if r.layer == best:
-                kind, style = "layer chosen", {"marker": "D", "color": "black"}
+                kind, style = "selected layer", {"marker": "D", "color": "black"}
             elif np.isfinite(p.get(r.layer, np.nan)) and p[r.layer] < SURE:
-                kind, style = "worse or better, p < .05 (Holm)", {"marker": "o", "color": _style.COLOURS[1]}
+                kind = f"{'below' if r.value < 0 else 'above'}, significant (Holm, p < {SURE:g})"
+                style = {"marker": "v" if r.value < 0 else "^", "color": _style.COLOURS[int(r.value < 0)]}
             else:
-                kind = "not told apart"
-                style = {"marker": "o", "color": _style.COLOURS[0], "fillstyle": "none"}
+                kind, style = "not significant", {"marker": "o", "color": _style.GREY, "fillstyle": "none"}
             at, value = place[r.layer], 100 * r.value
             ends = [[value - 100 * r.low], [100 * r.high - value]]
             label = kind if kind not in labels else "_again"
             labels.add(kind)
             ax.errorbar([at], [value], yerr=ends, linestyle="none", linewidth=_style.thin(), label=label, **style)
-        ax.set_ylabel("points below or above\nthe chosen layer")
-        ax.set_title(f"layers on the same rows{_style.which(report, run, split)}")
-        layered(ax, report.layers)
+        ax.set_ylabel("difference from\nselected layer (points)")
+        ax.set_title(f"Probe accuracy by layer{_style.which(report, run, split)}")
+        layered(ax, list(place))
         finished(ax, own, width)
     return ax
 
@@ -123,10 +125,11 @@ def confusion(
     split: str | None = None,
     width: float = _style.COLUMN,
 ) -> Axes:
-    """Draw how often the linear probe of a layer takes one class for another, as shares of the true class.
+    """Draw how often the linear probe of a layer predicts one class for another, as shares of the true class.
 
-    Of a report (by default at the classifier's input), or of one probe. Shares are written out for up to twelve
-    classes; a class without test rows is hatched. Returns the Axes, with the (c, c) shares in its image.
+    Of a report (by default at the classifier's input), or of one probe. The colours are those of errors alone, up to
+    the largest; the diagonal is blank. Shares are written out for up to twelve classes; a class without test samples is
+    hatched. Without a single error the title says so. Returns the Axes, with the (c, c) shares in its image.
     """
     if isinstance(source, Probe):
         counts = source.confusion.numpy().astype(float)
@@ -142,18 +145,22 @@ def confusion(
     shares = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     with _style.drawing():
         ax = _style.axes_or_new(ax, width, 0.92 * width)
-        image = ax.imshow(np.ma.masked_invalid(shares), cmap=_style.SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+        errors = np.ma.masked_where(np.isnan(shares) | np.eye(len(shares), dtype=bool), shares)
+        most = float(errors.max()) if errors.count() else 0.0
+        image = ax.imshow(errors, cmap=_style.SEQUENTIAL, vmin=0, vmax=most or 1, interpolation="nearest")
         name_classes(ax, names)
-        ax.set_xlabel("read as")
+        ax.set_xlabel("predicted class")
         ax.set_ylabel("true class")
         for i, j in np.argwhere(np.isnan(shares)):
             _style.hatch(ax, j, i)
         if len(counts) <= MOST_WRITTEN:
             for i, j in np.argwhere(counts > 0):
-                ink = "white" if shares[i, j] > DARK else "black"
+                ink = "white" if i != j and shares[i, j] > DARK * most else "black"
                 ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
-        ax.set_title(f"{title}\npercent of each true class")
-        colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:.0f}%"))
+        said = "percent of each true class" if most else f"no errors on {int(counts.sum()):,} test samples"
+        ax.set_title(f"{title}\n{said}")
+        if most:
+            colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:g}%"))
     return ax
 
 
@@ -179,7 +186,7 @@ def selectivity_depth(
             ax.plot([at, at], [r.control.value, r.task.value], color=_style.FAINT, linewidth=3, zorder=0)
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("accuracy")
-        ax.set_title("task and control")
+        ax.set_title("Task and control")
         ax.set_xlim(-0.4, len(names) - 0.6)
         ax.set_xlabel(f"{_layers.name_layers(ax, names)}, input to output")
         finished(ax, own, width)
@@ -247,19 +254,19 @@ PANELS = (
     Panel(
         "Probes",
         probe_depth,
-        "Accuracy of probes of {run}, {split}, on rows that nothing was fitted or chosen on, from input "
-        "to output, with what needs no training in grey.",
+        "Accuracy of probes on {split} features of {run}, on a test split used for neither fitting nor selection; "
+        "baselines in grey.",
     ),
     Panel(
         "Layers compared",
         layer_strip,
-        "Linear probes of {run}, {split}, against the layer chosen on the validation rows: paired "
-        "differences on the same rows.",
+        "Difference in accuracy between the linear probe of each layer and of the selected layer, paired on the test "
+        "samples ({run}, {split}).",
     ),
     Panel(
         "Confusion",
         confusion,
-        "What the linear probe of {run}, {split}, takes for what, at the input of the classifier.",
+        "Errors of the linear probe at the penultimate layer ({run}, {split}), in percent of each true class.",
         one_layer=True,
     ),
 )

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._estimate import NAN, Estimate, Flag, noted, shown
+from repana._numbers import number
 from repana.probes import _scores
 from repana.probes._classifiers import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Fitted, Head, ridge_head, unit_of
 from repana.probes._data import Rows
@@ -266,7 +267,7 @@ def _warnings(head: Head, choice: Choice, fitted: Fitted) -> list[str]:
     """What must be known about the fit."""
     found = []
     if head.factor and choice.at_edge:
-        text = f"{head.strength_name} = {choice.strength:.1g} is at the edge of what was tried"
+        text = f"regularisation search ended at its bound ({head.strength_name} = {number(choice.strength, 1)})"
         found.append(Flag.AT_BOUND.note(text))
     if "certified" in fitted.known and not bool(fitted.known["certified"][0]):
         text = f"not converged: the objective may be {float(fitted.known['gap'][0]):.1g} of the part explained off"

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
+from matplotlib.axes import Axes
 
 from repana import plots
 from repana._finding import ABSENT, ALPHA, CAUTION, CHECK, RESULT, View, fraction, listed, share, split_name
@@ -45,6 +47,8 @@ class Picture:
     heading: str
     drawing: str
     caption: str
+    layout: str = ""  # where the panels lie, for the cursor: JSON
+    curves: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -209,7 +213,17 @@ def _overview(report: Report) -> Iterator[Picture]:
             "labels, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or more after "
             "Holm over the layers)."
         )
-        yield Picture("Layers", svg(plots.depth_profile(report), _say(report, names), "depth"), caption)
+        axes = plots.depth_profile(report)
+        drawn = svg(axes, _say(report, names), "depth")
+        keys = dict.fromkeys((r.run, r.split) for r in report.rows if r.layer)
+        curves = tuple(split_name(s) if len(report.runs) == 1 else f"{run}, {split_name(s)}" for run, s in keys)
+        yield Picture("Layers", drawn, caption, _layout(report, names, axes), curves)
+
+
+def _layout(report: Report, names: Sequence[str], axes: Sequence[Axes]) -> str:
+    """Layers, quantities, and the corners of every panel as shares of the drawing."""
+    panels = [[round(float(x), 4) for x in ax.get_position().extents] for ax in axes]
+    return json.dumps({"layers": report.layers, "names": [report.qualified(n) for n in names], "panels": panels})
 
 
 def _say(report: Report, names: Sequence[str]) -> str:

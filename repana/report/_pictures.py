@@ -23,6 +23,7 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     text = DRAWN.sub(lambda m: f' {m[1]}="{_rounded(m[2])}"', text)
     text = re.sub(r'style="([^"]*)"', lambda m: f'style="{re.sub(": |; ", lambda s: s[0][0], m[1])}"', text)
     text = re.sub(r">\n<", "><", text)
+    text = re.sub(r' id="curve(\d+)-[^"]*"', r' class="c\1"', text)
     used = dict.fromkeys(re.findall(r'(?:xlink:href="#|url\(#)([^")]*)', text))
     short = {known: f"{name}{i}" for i, known in enumerate(used)}
     text = re.sub(r' id="([^"]*)"', lambda m: f' id="{short[m[1]]}"' if m[1] in used else "", text)
@@ -42,5 +43,7 @@ DRAWN = re.compile(r' (d|x|y|x1|x2|y1|y2|width|height|points)="([^"]*)"')
 
 
 def _rounded(coordinates: str) -> str:
-    """To tenths of a point, which are finer than a screen's pixel at the size of a page."""
-    return re.sub(r"\s+", " ", re.sub(r"(\d\.\d)\d+", r"\1", coordinates)).strip()
+    """To tenths of a point, which are finer than a screen's pixel at the size of a page, and without idle spaces."""
+    text = re.sub(r"(\d\.\d)\d+", r"\1", coordinates)
+    text = re.sub(r"(\d)\.0\b", r"\1", text)
+    return re.sub(r"\s*([A-Za-z])\s*|\s+(?=-)|(\s)\s+", r"\1\2", text).strip()

@@ -42,6 +42,93 @@
     });
   }));
 
+  const chart = document.getElementById('depth');
+  if (chart) {
+    const {layers, panels, names} = JSON.parse(chart.dataset.layout), n = layers.length, colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'];
+    const drawing = chart.querySelector('svg'), more = document.getElementById('panels'), out = document.getElementById('readout'), pick = document.getElementById('family');
+    const sets = all('#values .set'), [, , width, height] = drawing.getAttribute('viewBox').split(' ').map(Number);
+    const svg = (tag, into, values) => {
+      const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
+      Object.entries(values).forEach(([k, v]) => made.setAttribute(k, v));
+      into.append(made);
+      return made;
+    };
+    const html = (tag, into, words = '') => { const made = document.createElement(tag); made.textContent = words; into.append(made); return made; };
+    const cell = (set, name, layer) => {
+      const at = all('thead th', set).findIndex(h => h.textContent.trim() === layer), row = all('tbody tr', set).find(r => r.dataset.q === name);
+      return at > 0 && row ? row.cells[at] : null;
+    };
+    const share = i => (i + .4) / (n - .2), label = name => all('#values tr').find(r => r.dataset.q === name)?.cells[0].textContent ?? name;
+    const cursor = (into, a, b, top, end) => {
+      const line = svg('line', into, {stroke: '#6e6e6e', 'stroke-width': .8, 'stroke-dasharray': '2 2', visibility: 'hidden', y1: top, y2: end});
+      return {line, a, b};
+    };
+    const still = panels.map(([a, b, c, d]) => cursor(drawing, a * width, c * width, (1 - d) * height, (1 - b) * height));
+    let cursors = still, shown = names, at = -1;
+    const show = i => {
+      at = Math.max(0, Math.min(n - 1, i));
+      cursors.forEach(({line, a, b}) => {
+        const x = a + (b - a) * share(at);
+        Object.entries({x1: x, x2: x, visibility: 'visible'}).forEach(([k, v]) => line.setAttribute(k, v));
+      });
+      out.replaceChildren();
+      html('strong', out, layers[at]);
+      shown.forEach(name => {
+        const found = sets.map(s => [s.dataset.title.replace(/ \(n = .*/, ''), cell(s, name, layers[at])]).filter(([, c]) => c?.dataset.v);
+        if (found.length) html('span', out, `${label(name)}: ` + found.map(([title, c]) => `${title} ${c.textContent.trim()} ${c.title.split(';')[0]}`).join(', '));
+      });
+    };
+    const panel = name => {
+      const lines = sets.map(s => layers.map(l => parseFloat(cell(s, name, l)?.dataset.v)));
+      const finite = lines.flat().filter(Number.isFinite);
+      if (!finite.length) return;
+      const low = Math.min(...finite), high = Math.max(...finite), log = low > 0 && high / low > 20, f = v => log ? Math.log(v) : v;
+      const y = v => high === low ? 44 : 80 - 72 * (f(v) - f(low)) / (f(high) - f(low));
+      const box = html('div', more), picture = (html('b', box, label(name) + (log ? ' (log)' : '')), svg('svg', box, {viewBox: '0 0 240 88', 'aria-hidden': 'true'}));
+      [[low, 84], [high, 12]].forEach(([v, at]) => { svg('text', picture, {x: 38, y: at, 'text-anchor': 'end', 'font-size': 9, fill: 'currentColor'}).textContent = +v.toPrecision(2); });
+      svg('path', picture, {d: 'M42 4V84H240', fill: 'none', stroke: '#8a8a8a', 'stroke-width': .6});
+      lines.forEach((values, k) => {
+        let pen = 'M', d = '';
+        values.forEach((v, i) => { if (Number.isFinite(v)) { d += `${pen}${(42 + 198 * share(i)).toFixed(1)} ${y(v).toFixed(1)}`; pen = 'L'; } else pen = 'M'; });
+        svg('path', picture, {d, class: 'c' + k, fill: 'none', stroke: colours[k % 6], 'stroke-width': 1.6, 'stroke-linecap': 'round', ...(k % 2 && {'stroke-dasharray': '5 3'})});
+      });
+      cursors.push(cursor(picture, 42, 240, 4, 84));
+    };
+    pick.addEventListener('change', () => {
+      const overview = pick.selectedIndex === 0;
+      drawing.closest('.drawn').hidden = chart.querySelector('figcaption').hidden = !overview;
+      more.replaceChildren();
+      cursors = overview ? still : [];
+      shown = overview ? names : [...new Set(all('#values tr[data-q]').map(r => r.dataset.q).filter(q => q.startsWith(pick.value + '.')))];
+      if (!overview) shown.forEach(panel);
+      if (at >= 0) show(at);
+      all('[data-curve]', chart).forEach(b => toggle(b, b.getAttribute('aria-pressed') === 'true'));
+    });
+    const toggle = (b, on) => {
+      b.setAttribute('aria-pressed', on);
+      all('.c' + b.dataset.curve, chart).forEach(e => e.style.display = on ? '' : 'none');
+    };
+    all('[data-curve]', chart).forEach(b => b.addEventListener('click', () => toggle(b, b.getAttribute('aria-pressed') !== 'true')));
+    const nearest = e => {
+      const seen = e.target.closest('svg'), found = cursors.filter(c => c.line.ownerSVGElement === seen);
+      if (!found.length) return -1;
+      const box = seen.getBoundingClientRect(), x = (e.clientX - box.left) / box.width * seen.viewBox.baseVal.width;
+      const c = found.find(c => x >= c.a - 4 && x <= c.b + 4);
+      return c ? Math.round((x - c.a) / (c.b - c.a) * (n - .2) - .4) : -1;
+    };
+    chart.addEventListener('pointermove', e => { const i = nearest(e); if (i >= 0 && i !== at) show(i); });
+    chart.addEventListener('keydown', e => {
+      const to = {ArrowRight: at + 1, ArrowLeft: Math.max(at, 1) - 1, Home: 0, End: n - 1}[e.key];
+      if (to === undefined || e.target !== chart) return;
+      e.preventDefault();
+      show(to);
+    });
+    chart.addEventListener('click', e => {
+      const i = nearest(e), set = sets.find(s => !s.hidden), head = i < 0 || !set ? null : all('thead th', set).find(h => h.textContent.trim() === layers[i]);
+      if (head) head.querySelector('button').click();
+    });
+  }
+
   const save = (name, content, type) => {
     const link = document.createElement('a');
     link.href = URL.createObjectURL(new Blob([content], {type}));

@@ -431,15 +431,22 @@ def test_the_figures_draw_the_report(report):
     drawn = next(line for line in ax.lines if line.get_label() == "Linear probe")
     np.testing.assert_allclose(drawn.get_ydata(), [r.value for r in report.select("probing.linear_probe")])
     labels = ax.get_legend_handles_labels()[1]
-    assert {"re-initialised", "random projection", "shuffled labels", "most frequent class", "layer chosen"} <= set(
+    assert {"re-initialised", "random projection", "shuffled labels", "most frequent class", "selected layer"} <= set(
         labels
     )
     strip = plots.layer_strip(report)
     found = report.select("layer_differences.difference")
-    points = [float(line.get_ydata()[0]) for line in strip.lines if line.get_marker() in ("o", "D")]
+    points = [float(line.get_ydata()[0]) for line in strip.lines if line.get_marker() in ("o", "D", "v", "^")]
     np.testing.assert_allclose(points, [100 * r.value for r in found])
-    image = plots.confusion(report, "3").images[0].get_array()
-    np.testing.assert_allclose(image.sum(1), 1)
+    drawn = plots.confusion(report, "3")
+    image, counts = drawn.images[0].get_array(), report.array("probing.confusion", "3")
+    assert image.mask.diagonal().all()  # colours are those of errors alone
+    errors = 1 - counts.diagonal() / counts.sum(1)
+    np.testing.assert_allclose(image.sum(1).filled(0), errors, atol=1e-12)
+    if errors.any():
+        assert drawn.images[0].get_clim() == (0, image.max())
+    else:
+        assert f"no errors on {counts.sum():,.0f} test samples" in drawn.get_title("left")
     with pytest.raises(InputError, match="RA222: 'probing.log_loss' is in bits"):
         plots.probe_depth(report, "probing.log_loss")
     page = report._repr_html_()

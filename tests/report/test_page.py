@@ -17,7 +17,7 @@ import torch
 from planted import classes, planted
 
 import repana
-from repana import Report
+from repana import Report, plots
 from repana._estimate import Estimate
 from repana._quantity import works
 from repana._results import row
@@ -274,7 +274,7 @@ def opened(text: str, folder: Path, width: int, script: str = "", *flags: str) -
     if width < 500:  # a window cannot be narrower; a frame can
         frame = f'<iframe src="page.html" style="width:{width}px;height:880px;border:0"></iframe>'
         take = "document.title = document.querySelector('iframe').contentDocument.title"
-        (folder / "frame.html").write_text(f"{frame}<script>onload = () => {take}</script>")
+        (folder / "frame.html").write_text(f"{frame}<script>onload = () => setInterval(() => {take}, 100)</script>")
         address = (folder / "frame.html").as_uri()
         options.append("--allow-file-access-from-files")
     done = subprocess.run([CHROMIUM, *options, *flags, "--dump-dom", address], capture_output=True, text=True,
@@ -347,6 +347,69 @@ csv.text().then(t => document.title = JSON.stringify([before, filtered, groups, 
     assert not second
     assert head == "set,quantity,layer,value,detail"
     assert lines == text[text.index('id="values"') : text.index('id="methods"')].count("data-v=") + 1
+
+
+@pytest.mark.slow
+@browser
+def test_panels_are_linked_by_layer(text, report, tmp_path):
+    """Keys and pointer move a line in all panels and write the values; curves are hidden; a click sorts the table."""
+    script = """
+const all = (s, e = document) => [...e.querySelectorAll(s)], chart = document.getElementById('depth');
+const out = document.getElementById('readout'), pick = document.getElementById('family');
+const press = k => chart.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}));
+const key = k => { press(k); return out.textContent; }, seen = l => l.getAttribute('visibility');
+const lines = () => all('.drawn line', chart).map(l => [seen(l), parseFloat(l.getAttribute('x1'))]);
+const first = key('ArrowRight'), still = key('ArrowLeft') === first, begin = lines();
+const last = key('End'), end = lines();
+const drawing = chart.querySelector('.drawn svg'), box = drawing.getBoundingClientRect();
+const x = box.left + box.width * begin[0][1] / drawing.viewBox.baseVal.width;
+const at = {clientX: x, clientY: box.top + 99, bubbles: true};
+drawing.dispatchEvent(new PointerEvent('pointermove', at));
+const pointed = out.textContent === first;
+drawing.dispatchEvent(new MouseEvent('click', at));
+const sorted = all('#values .set').find(s => !s.hidden).querySelector('th[aria-sort]').textContent;
+const curve = chart.querySelector('[data-curve="0"]');
+curve.click();
+const gone = all('.drawn .c0', chart).map(e => e.style.display);
+pick.value = 'fisher'; pick.dispatchEvent(new Event('change'));
+const panels = all('#panels > div').length, paths = all('#panels .c0').map(e => e.style.display);
+curve.click();
+document.title = JSON.stringify([first, still, begin, last, end, pointed, sorted, gone, panels, paths,
+  chart.querySelector('.drawn').hidden, all('#panels .c0').map(e => e.style.display)]);"""
+    found = told(text, tmp_path, 1280, script)
+    first, still, begin, last, end, pointed, chosen, gone, panels, paths, hidden, back = found
+    assert first.startswith(report.layers[0])
+    assert last.startswith(report.layers[-1])
+    assert still
+    row = next(r for r in report.rows if (r.quantity, r.layer) == ("nc1", report.layers[0]))
+    assert f"NC1: {row.split.replace('train', 'training')} {number(row.value)}" in first
+    assert len(begin) == len(plots.overview(report))
+    assert all(seen == "visible" for seen, _ in begin + end)
+    assert all(b < e for (_, b), (_, e) in zip(begin, end))
+    assert pointed
+    assert chosen == report.layers[0]
+    assert set(gone) == {"none"}
+    assert panels == len(paths) == len({r.quantity for r in report.rows if r.analyzer == "fisher" and r.layer})
+    assert set(paths) == {"none"}
+    assert hidden
+    assert set(back) == {""}
+
+
+@pytest.mark.slow
+@browser
+@pytest.mark.parametrize("flags", [(), ("--blink-settings=preferredColorScheme=0",)], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_accessibility_checker_finds_nothing(text, tmp_path, width, flags):
+    """axe-core, with every `details` open."""
+    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    script = f"""{axe}
+document.querySelectorAll('details').forEach(d => d.open = true);
+document.title = 'axe';
+axe.run().then(r => document.title = JSON.stringify([r.passes.length, ...r.violations.map(v => v.id + ': ' +
+  v.nodes[0].html.slice(0, 200).replace(/[<>&]/g, ' '))]));"""
+    passes, *violations = told(text, tmp_path, width, script, *flags, "--virtual-time-budget=60000")
+    assert violations == []
+    assert passes > 20
 
 
 @pytest.mark.slow
