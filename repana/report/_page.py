@@ -85,6 +85,7 @@ def page(report: Report) -> str:
     return template.render(
         title=_title(report),
         facts=_facts(report),
+        varied=_varied(report),
         summary=summarise(report),
         tiles=[t for t in _tiles(report, found) if few] if len(report.runs) == 1 else [],
         cautions=_shared(report, [f for f in found if f.kind == CAUTION]),
@@ -131,6 +132,25 @@ def _facts(report: Report) -> str:
     facts += [f"{len(report.classes())} classes"] if report.splits and report.classes() else []
     facts += [str(p["created"])[:10]] if "created" in p else []
     return " \u00b7 ".join(facts)
+
+
+def _varied(report: Report) -> str:
+    """What differs between several runs, of what was recorded."""
+    if len(report.runs) < 2:
+        return ""
+    found: dict[str, list[str]] = {}
+    for run in report.runs:
+        p = report.about(run)
+        facts = [*_recorded(p), ("Step", str(p.get("step", "")))]
+        facts += [(f"{analyzer} settings", _of_run(p, analyzer)) for analyzer in p.get("settings", {})]
+        for name, text in facts:
+            found.setdefault(name, []).append(text)
+    told = []
+    for name, texts in found.items():
+        values = list(dict.fromkeys(texts)) + ([""] if len(texts) < len(report.runs) else [])
+        if len(values) > 1 and name not in ("Weights", "Time"):
+            told.append(f"{name.lower()} ({listed([value or 'not recorded' for value in values])})")
+    return f"Varied between runs: {'; '.join(told)}." if told else "All recorded settings are the same for all runs."
 
 
 def _tiles(report: Report, found: Sequence[Finding]) -> Iterator[Tile]:
@@ -351,11 +371,11 @@ def _command(report: Report) -> str:
 def _settings(report: Report, analyzer: str) -> str:
     """The settings of an analyzer; where runs differ in them, those of each."""
 
-    def text(run: str) -> str:
-        found = report.about(run).get("settings", {}).get(analyzer, {})
-        return ", ".join(f"{name} = {value}" for name, value in found.items())
+    return _by_run({run: _of_run(report.about(run), analyzer) for run in report.runs})
 
-    return _by_run({run: text(run) for run in report.runs})
+
+def _of_run(about: Mapping[str, Any], analyzer: str) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in about.get("settings", {}).get(analyzer, {}).items())
 
 
 def _by_run(texts: Mapping[str, str]) -> str:

@@ -212,9 +212,14 @@ def test_what_differs_between_runs_is_said_of_each():
     assert "<dt>Seed</dt><dd>3 (one); 4 (two)</dd>" in text
     assert "<dt>Device</dt><dd>cpu</dd>" in text
     assert "Intervals are 90% to 95%:" in text
+    settings = "neural_collapse settings (convention = papyan, convention = kothapalli)"
+    assert f"Varied between runs: seed (3, 4); {settings}." in text
     seeds = page(repana.concat([run(f"r{k}", "papyan", k, 0.9) for k in range(9)]))
     assert "0 (r0); 1 (r1); 2 (r2); and 6 more" in seeds
     assert "Intervals are 90%:" in seeds
+    assert re.search(r"Varied between runs: seed \(0, 1, 2[, 0-9]* and \d more\)\.", seeds)
+    same = page(repana.concat([run("a", "papyan", 3, 0.9), run("b", "papyan", 3, 0.9)]))
+    assert "All recorded settings are the same for all runs." in same
 
 
 def many(runs: int = 40) -> Report:
