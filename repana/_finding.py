@@ -1,6 +1,7 @@
 """A finding, and the view of one run that the functions which make findings read."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -135,6 +136,13 @@ def fraction(part: float) -> str:
 def counted(layers: int) -> str:
     """All 7 layers, or the only one."""
     return f"all {layers} layers" if layers > 1 else "the only layer"
+
+
+def without_shared(names: Sequence[str]) -> list[str]:
+    """Names without the beginning that all share, up to its last separator, where that is long."""
+    shared = os.path.commonprefix(list(names)) if len(set(names)) > 1 else ""
+    start = max(shared.rfind(mark) + 1 for mark in "-_/. ")
+    return [f"\u2026{name[start:]}" for name in names] if start > 8 else list(names)
 
 
 def split_name(split: str) -> str:

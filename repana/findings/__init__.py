@@ -34,7 +34,7 @@ def find(report: Report, run: str | None = None) -> tuple[Finding, ...]:
 def summarise(report: Report, run: str | None = None) -> tuple[str, ...]:
     """One to three sentences on one run, or on all runs of a report of several."""
     if run is None and len(report.runs) != 1:
-        return of_runs(report) if report.runs else ()
+        return of_runs(report, find(report)) if report.runs else ()
     view = View(report, run or report.runs[0])
     return of_run(view, find(report, view.run))
 

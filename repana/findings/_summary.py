@@ -19,6 +19,7 @@ from repana._finding import (
     share,
     split_name,
     value,
+    without_shared,
 )
 from repana._numbers import number, percent
 from repana._results import Report
@@ -36,10 +37,16 @@ def of_run(view: View, found: Sequence[Finding]) -> tuple[str, ...]:
     return tuple(s for s in sentences if s)
 
 
-def of_runs(report: Report) -> tuple[str, ...]:
-    """The summary of many runs: the range of the numbers that they share."""
+def of_runs(report: Report, found: Sequence[Finding]) -> tuple[str, ...]:
+    """The summary of many runs: the range of the numbers that they share, or that none has class structure."""
     views = [View(report, run) for run in report.runs]
     first = f"{len(views)} runs, {listed(report.runs)}." if len(views) <= 4 else f"{len(views)} runs."
+    without = {f.run for f in found if f.code == "RF102" and f.text.startswith("No class structure")}
+    if len(without) == len(views):
+        first = f"No class structure was found in any of {len(views)} runs: no headline value is better than with "
+        first += "shuffled labels."
+    elif without:
+        first = f"{first.removesuffix('.')}; no class structure in {len(without)} of them ({listed(sorted(without))})."
     lines = [_range(views, name, title) for name, title in RANGED]
     return (first, *[line for line in lines if line][:2])
 
@@ -55,7 +62,8 @@ def _range(views: Sequence[View], name: str, title: str) -> str:
     low, high = min(rows, key=lambda pair: pair[1].value), max(rows, key=lambda pair: pair[1].value)
     text = (lambda v: percent(v, 3)) if name.startswith("probing") else (lambda v: number(v, 3))
     where = f"{title} at the penultimate layer: {text(low[1].value)} to {text(high[1].value)} over {len(rows)} runs"
-    return f"{where} (median {text(float(np.median(values)))}; lowest {low[0]}, highest {high[0]})."
+    names = dict(zip((v.run for v in views), without_shared([v.run for v in views])))
+    return f"{where} (median {text(float(np.median(values)))}; lowest {names[low[0]]}, highest {names[high[0]]})."
 
 
 def _where(view: View, known: dict[str, Finding]) -> str:

@@ -1,7 +1,6 @@
 """The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
 
 import io
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -178,13 +177,6 @@ def shortened(name: str, most: int) -> str:
         return name
     left = (most - 1) // 2
     return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
-
-
-def without_shared(names: Sequence[str]) -> list[str]:
-    """Names without the beginning that all share, up to its last separator, where that is long."""
-    shared = os.path.commonprefix(list(names)) if len(set(names)) > 1 else ""
-    start = max(shared.rfind(mark) + 1 for mark in "-_/. ")
-    return [f"\u2026{name[start:]}" for name in names] if start > 8 else list(names)
 
 
 def which(report: Report, run: str | None, split: str | None) -> str:

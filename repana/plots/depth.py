@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
-from repana._finding import ALPHA, split_name
+from repana._finding import ALPHA, split_name, without_shared
 from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.plots import _layers, _style
@@ -133,7 +133,7 @@ class Look:
 def _looks(keys: Sequence[tuple[str, str]], report: Report) -> dict[tuple[str, str], Look]:
     """The look of every curve, the same in all panels."""
     runs, splits = (list(dict.fromkeys(key[i] for key in keys)) for i in (0, 1))
-    names = dict(zip(runs, _style.without_shared(runs)))
+    names = dict(zip(runs, without_shared(runs)))
     looks = {}
     for i, (run, split) in enumerate(keys):
         r, s = runs.index(run), splits.index(split)
@@ -156,7 +156,7 @@ def _explain(ax: Axes, looks: Mapping[tuple[str, str], Look]) -> None:
     if len(looks) > CURVES:
         ax.plot([], [], color=_style.GREY, linewidth=_style.thin() / 2, label=SINGLE)
         return
-    for run, name in zip(runs, _style.without_shared(runs)):
+    for run, name in zip(runs, without_shared(runs)):
         colour = next(look.colour for key, look in looks.items() if key[0] == run)
         ax.plot([], [], color=colour, label=_style.legend_name(name))
     for split in splits:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from repana import _report_refusals
+from repana._finding import split_name
 from repana._quantity import Quantity
 from repana._results import Report, Row, penultimate
 from repana.plots import _layers, _style
@@ -76,7 +78,7 @@ def _panel(
         value, low, high = (np.array([getattr(r, f) for _, r in rows]) for f in ("value", "low", "high"))
         y = np.array([place for place, _ in rows]) + 0.22 * (i - (len(splits) - 1) / 2)
         colour = _style.COLOURS[i]
-        ax.plot(value, y, _style.MARKERS[i], color=colour, label=split.replace("_", " "), zorder=3)
+        ax.plot(value, y, _style.MARKERS[i], color=colour, label=split_name(split), zorder=3)
         ax.hlines(y, low, high, color=colour, linewidth=_style.thin(), zorder=2)
         null = np.array([r.null for _, r in rows])
         ax.plot(null, y, "|", color=colour)
@@ -87,9 +89,11 @@ def _panel(
     elif wants_log([r for r in found.values() if math.isfinite(r.value)], line):
         ax.set_xscale("log")
         _style.decades(ax.xaxis)
+    elif line.unit == "share":
+        ax.xaxis.set_major_formatter(PercentFormatter(1.0, 0))
     ax.set_ylim(len(runs) - 0.5, -0.5)
     _layers.name_layers(ax, runs, vertical=True)
     ax.set_title(line.label)
-    ax.set_xlabel(line.unit)
+    ax.set_xlabel("" if line.unit == "share" else line.unit)
     ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
+from repana._finding import split_name
 from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.errors import RepanaError
@@ -42,22 +43,26 @@ def trajectory(
     series = series_of(report)
     chosen = tuple(layers or report.layers)
     with _style.drawing() as scale:
-        axes = list(ax or _style.grid(len(names) * len(series), width, 1.6, columns=len(series)))
+        alone = len(series) == 1
+        axes = list(ax or _style.grid(len(names) * len(series), width, 1.6, columns=None if alone else len(series)))
         for i, name in enumerate(names):
             found = {group: _by_layer(report, name, runs, chosen, split) for group, runs in series.items()}
             row = axes[i * len(series) : (i + 1) * len(series)]
             for panel, (group, lines) in zip(row, found.items()):
                 _panel(panel, lines, chosen)
                 letters = int(_layers.inches(panel) / (_layers.LETTER * 8 * scale / 72))
-                panel.set_title(_style.literal(_style.shortened(group, max(6, letters))) if i == 0 and group else "")
+                group = group if i == 0 and not alone else ""
+                panel.set_title(_style.literal(_style.shortened(group, max(6, letters))))
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
                 raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
-            _share_scale(row, drawn, report.named(name))
+            _share_scale(row, drawn, report.named(name), titled=alone)
         if ax is None:
             figure = _style.figure_of(axes)
-            shown_split = f", {(split or report.splits[0]).replace('_', ' ')}" if len(report.splits) > 1 else ""
-            figure.supxlabel(f"step{shown_split}", fontsize=8 * scale)
+            said = [split_name(split or report.splits[0])] if len(report.splits) > 1 else []
+            said += [group for group in series if group and alone]
+            shown = f" ({_style.literal(', '.join(said))})" if said else ""
+            figure.supxlabel(f"step{shown}", fontsize=8 * scale)
             named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
             labels = [
                 label for label in map(_style.legend_name, _layers.short_names(chosen, LETTERS)) if label in named
@@ -120,22 +125,29 @@ def _panel(ax: Axes, lines: dict[str, dict[float, Row]], layers: Sequence[str]) 
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _share_scale(row: Sequence[Axes], rows: Sequence[Row], line: Quantity) -> None:
+def _share_scale(row: Sequence[Axes], rows: Sequence[Row], line: Quantity, titled: bool) -> None:
+    """One scale for a quantity, which stands in the title where there is one series and at the axis else."""
     finite = [r.value for r in rows if math.isfinite(r.value)]
     log = wants_log([r for r in rows if math.isfinite(r.value)] or rows, line)
     ends = [
         v for r in rows if math.isfinite(r.value) for v in (r.low, r.high) if math.isfinite(v) and (v > 0 or not log)
     ]
     finite += ends if len({r.layer for r in rows}) <= MOST_NAMED else []
-    title = line.label + (f" ({line.unit})" if line.unit else "")
+    unit = "" if line.unit in ("", "share") else line.unit
     for i, ax in enumerate(row):
-        ax.set_ylabel(title if i == 0 else "")
+        if titled:
+            ax.set_title(line.label)
+            ax.set_ylabel(unit)
+        else:
+            ax.set_ylabel(line.label if i == 0 else "")
         if not finite:
             say_empty(ax, rows)
             continue
         if log:
             ax.set_yscale("log")
             _style.decades(ax.yaxis)
+        elif line.unit == "share":
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         margin = 0.04 * (max(finite) - min(finite) or 1.0)
         ax.set_ylim(*(min(finite) / 1.2, max(finite) * 1.2) if log else (min(finite) - margin, max(finite) + margin))
         ax.tick_params(labelleft=i == 0)

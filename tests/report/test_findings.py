@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from planted import classes, planted
 
+import repana
 from repana import Report
 from repana._estimate import Estimate, Flag
 from repana.findings import FINDINGS, KINDS, explanations
@@ -559,3 +560,16 @@ def test_kinds(code):
             assert found.kind == ("caution" if cautious else FINDINGS[code].kind)
             assert bool(found.action) == cautious
             assert found.figure == FINDINGS[code].figure
+
+
+def test_the_summary_of_runs_without_class_structure_says_so_first():
+    def run(name: str, p: float) -> Report:
+        return planted(["a", "b:in"], [Estimate(1.0, 0.9, 1.1, null=1.0, p=p)] * 2, run=f"sweep/decay-{name}")
+
+    nothing = repana.concat([run("one", 0.4), run("two", 0.6)]).summary()
+    assert nothing[0] == (
+        "No class structure was found in any of 2 runs: no headline value is better than with shuffled labels."
+    )
+    assert "lowest \u2026one" in nothing[1]
+    some = repana.concat([run("one", 0.4), run("two", 0.001)]).summary()
+    assert some[0].endswith("; no class structure in 1 of them (sweep/decay-one).")
