@@ -1,6 +1,7 @@
 """The heat map: layers by quantities, every quantity on its own scale, darker where it is better."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from repana.plots.depth import wants_log
 from repana.statistics.permutation import adjusted
 
 MOST_VALUES = 12  # layers whose cells have room for a number
+MOST_ROWS = 25
 CELL = 0.42  # inches that a number needs
 DARKEST = 1.25  # the shade at the end of the colours, beyond the best, which stays readable
 
@@ -29,20 +31,20 @@ def heat_map(
     split: str | None = None,
     width: float = _style.PAGE,
 ) -> Axes:
-    """Draw quantities (rows) over layers (columns); without names, all quantities that layers have.
+    """Draw quantities (rows) over layers (columns); without names, the headline quantities of two layers or more.
 
     Each row has a scale of its own, from its worst (light) to its best (dark), logarithmic where a positive quantity
-    spans more than 1.3 decades; a quantity without a better side goes from its lowest to its highest, and its name has
-    no arrow. The range stands at the right. A dot marks a value that is not distinguishable from shuffled labels (p
-    after Holm over the layers at least 0.05); hatching a value that is not finite, grey a row of equal values, and
-    white a missing one.
+    spans more than 1.3 decades. A quantity without a better side is grey, from its lowest to its highest, and its name
+    has no arrow. White lines part the families. The range stands at the right. A dot marks a value that is not
+    significant against shuffled labels (p after Holm over the layers at least 0.05); hatching a value that is not
+    finite, light grey a row of equal values, and white a missing one.
 
     Returns the Axes, with the (quantities, layers) shades in its image.
     """
     if not quantities:
         run = run or report.runs[0]
         split = split or next((r.split for r in report.rows if r.run == run and r.layer), None)
-    names = quantities or _all(report, run, split) or report.headline
+    names = quantities or _usual(report, run, split) or report.headline
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
     with _style.drawing() as scale:
@@ -70,6 +72,13 @@ def heat_map(
                         ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, color=_style.FAINT, linewidth=0))
                     _mark(ax, j, i, at[layer], shade[layer], numbers, unclear=p.get(layer, 0.0) >= ALPHA)
         ax.imshow(shades, cmap=colours, vmin=0, vmax=DARKEST, aspect="auto", interpolation="nearest")
+        neutral = np.array([not line.better for line in lines])
+        if neutral.any() and not neutral.all():
+            grey = np.ma.masked_invalid(np.where(neutral[:, None], shades, np.nan))
+            ax.imshow(grey, cmap="Greys", vmin=0, vmax=DARKEST, aspect="auto", interpolation="nearest")
+        for i in range(1, len(rows)):
+            if rows[i][0].analyzer != rows[i - 1][0].analyzer:
+                ax.axhline(i - 0.5, color="white", linewidth=2.5)
         ax.set_yticks(range(len(names)), labels)
         right = ax.secondary_yaxis("right")
         right.set_yticks(range(len(names)), ranges if wide else [])
@@ -83,10 +92,11 @@ def heat_map(
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel(f"{what}, input to output")
         sided = any(line.better for line in lines)
-        told = f"darker is {'better' if sided else 'higher'}" + (
+        told = "blue: darker is better, grey: higher" if sided and neutral.any() else ""
+        told = (told or f"darker is {'better' if sided else 'higher'}") + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
         )
-        marks = ["\u2022 not distinguishable from shuffled labels"] if dotted else []
+        marks = ["\u2022 not significant"] if dotted else []
         marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
         said = [told + _style.which(report, run, split), *marks]
         free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3
@@ -149,7 +159,9 @@ def _range(rows: Sequence[Row], line: Quantity) -> str:
     return f"{short(ends[0])} \u2192 {short(ends[1])}"
 
 
-def _all(report: Report, run: str | None, split: str | None) -> tuple[str, ...]:
-    """What the run and split have, of a layer."""
-    here = [r for r in report.rows if (r.run, r.split) == (run, split) and r.layer]
-    return tuple(dict.fromkeys(f"{r.analyzer}.{r.quantity}" for r in here))
+def _usual(report: Report, run: str | None, split: str | None) -> tuple[str, ...]:
+    """The headline quantities that the run and split have of two layers or more, by family, at most 25."""
+    layers = Counter(f"{r.analyzer}.{r.quantity}" for r in report.rows if (r.run, r.split) == (run, split) and r.layer)
+    found = [name for name in report.headline if layers[name] > 1][:MOST_ROWS]
+    order = list(dict.fromkeys(name.partition(".")[0] for name in found))
+    return tuple(sorted(found, key=lambda name: order.index(name.partition(".")[0])))

@@ -572,6 +572,20 @@ def test_a_heat_map_of_quantities_without_a_better_side_says_higher():
     assert plots.heat_map(report, "two_nn").get_title(loc="left") == "darker is higher; at the right, both ends"
 
 
+def test_a_heat_map_takes_headlines_by_family_and_greys_what_has_no_better_side():
+    rows = []
+    for analyzer, name in (("dimension", "two_nn"), ("neural_collapse", "nc1"), ("neural_collapse", "nc3")):
+        rows += planted(["a", "b"], [1.0, 2.0], name=name, analyzer=analyzer).rows
+    rows += planted(["a"], [0.5], name="etf_error").rows  # of one layer
+    ax = plots.heat_map(Report(tuple(rows)))
+    labels = [t.get_text() for t in ax.get_yticklabels()]
+    assert [label.rstrip(" \u2193\u2191") for label in labels] == ["TwoNN dimension", "NC1"]
+    grey = ax.images[1]
+    assert grey.get_cmap().name == "Greys"
+    np.testing.assert_array_equal(grey.get_array().mask, [[False, False], [True, True]])
+    assert ax.get_title(loc="left").startswith("blue: darker is better, grey: higher")
+
+
 def test_summary_of_runs_reads_one_layer():
     values = [Estimate(1.0 + i, 0.9 + i, 1.2 + i, null=9.0) for i in range(3)]
     report = repana.concat([planted(["a", "b", "c"], [5.0, v, 7.0], run=f"run {i}") for i, v in enumerate(values)])
