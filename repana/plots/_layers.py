@@ -28,7 +28,7 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room
     knows better. Returns what the names are: "layer", or "block of encoder.layers".
     """
     axis = ax.yaxis if vertical else ax.xaxis
-    room = inches(ax, vertical) if room is None else room
+    room = float(inches(ax, vertical) if room is None else room)
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
     names = short_names(layers, MOST_UPRIGHT if vertical else MOST_LETTERS)
     shown, flat = _fitting(names, range(len(names)), size, room, vertical)
