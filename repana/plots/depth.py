@@ -88,7 +88,7 @@ def depth_profile(
         lines = _legend(axes)
         if ax is None:
             figure = _style.figure_of(axes)
-            figure.supxlabel(what.capitalize() if what == "layer" else f"B{what[1:]}", fontsize=8 * scale)
+            figure.supxlabel(what[0].upper() + what[1:], fontsize=8 * scale)
             if height is None:
                 grown = figure.get_figheight() + (lines - 1) * _layers.LINE * mpl.rcParams["legend.fontsize"] / 72
                 figure.set_figheight(min(grown + _layers.band(axes[-1]) - 0.3 * scale, _style.TALLEST * scale))

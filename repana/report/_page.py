@@ -80,14 +80,14 @@ def page(report: Report) -> str:
     few, found = len(report.runs) <= FEW, find(report)
     sections = list(_sections(report)) if report.headline else []
     here = {section.anchor for section, _ in sections}
-    single = found if len(report.runs) == 1 else ()
+    methods = _methods(report)
     template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=_title(report),
         facts=_facts(report),
         varied=_varied(report),
         summary=summarise(report),
-        tiles=[t for t in _tiles(report, found) if few] if len(report.runs) == 1 else [],
+        tiles=list(_tiles(report, found)) if len(report.runs) == 1 else [],
         cautions=_shared(report, [f for f in found if f.kind == CAUTION]),
         results=_by_family(report, [f for f in found if f.kind == RESULT and f.severity != ABSENT]),
         checks=_shared(report, [f for f in found if f.kind == CHECK and f.severity != ABSENT]),
@@ -98,15 +98,14 @@ def page(report: Report) -> str:
         runs_table=None if few else _runs_table(report),
         values=[v for run in report.runs for v in _values(report, run)] if few else [],
         network=[(r, report.quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
-        methods=_methods(report),
-        settings={name: _settings(report, name) for name in _methods(report)},
+        methods=methods,
+        settings={name: _settings(report, name) for name in methods},
         confidence=report.confidence,
         bibtex=bibliography(report),
         notes=_notes(report) if few else [],
         failures=report.failures,
         provenance=_provenance(report),
         command=_command(report),
-        checks_passed=len(single),
         rows=len(report.rows),
         version=__version__,
         script=script,

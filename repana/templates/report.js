@@ -7,10 +7,10 @@
   if (box) {
     const filter = box.querySelector('input'), choice = box.querySelector('select'), tables = all('.set', box);
     const show = () => {
-      const wanted = filter.value.toLowerCase();
+      const sought = filter.value.toLowerCase();
       tables.forEach((t, i) => {
         t.hidden = choice && i !== choice.selectedIndex;
-        all('tbody tr', t).forEach(r => r.hidden = !r.classList.contains('group') && !r.textContent.toLowerCase().includes(wanted));
+        all('tbody tr', t).forEach(r => r.hidden = !r.classList.contains('group') && !r.textContent.toLowerCase().includes(sought));
         all('tr.group', t).forEach(g => {
           let r = g.nextElementSibling, any = false;
           for (; r && !r.classList.contains('group'); r = r.nextElementSibling) any ||= !r.hidden;
