@@ -15,7 +15,7 @@ from repana import plan, record
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from networks import ResNet  # noqa: E402
 
-BATCHES, BATCH = {"ResNet": 96, "BERT": 24}, 16  # a recording's probe of five samples is inside its time
+BATCHES, BATCH = {"ResNet": 96, "BERT": 96}, 16  # a recording's probe of five samples is inside its time
 
 
 class Bert(nn.Module):

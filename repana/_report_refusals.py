@@ -137,6 +137,12 @@ def nothing_to_draw(what: str) -> InputError:
     return InputError("RA205", f"there is no {what} result to draw; give at least one layer's.")
 
 
+def two_classes(what: str, value: float) -> InputError:
+    return InputError(
+        "RA205", f"a grid of class pairs needs three classes; the {what} of the only pair is {value:.3g}."
+    )
+
+
 def not_shares(quantity: str, unit: str) -> InputError:
     return InputError(
         "RA222",

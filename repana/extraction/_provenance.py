@@ -33,6 +33,7 @@ def provenance_of(
         "samples": seen,
         "layers": [p.address for p in planned.layers],
         "pooling": {p.address: p.pooling.method for p in planned.layers},
+        "kinds": {p.address: p.kind for p in planned.layers if p.kind},
         "depth_share": {p.address: round(p.share, 4) for p in planned.layers},
         **({"labels_beyond": beyond} if (beyond := planned.facts["labels_beyond"]) else {}),
         "notes": [*planned.notes, *(f"{p.address}: {note}" for p in planned.layers for note in p.notes)],

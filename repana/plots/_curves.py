@@ -1,6 +1,6 @@
 """Figures with one curve a layer: which layers, the axes with room below, and the legend there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -20,24 +20,32 @@ def axes_of(ax: Axes | None, width: float, height: float | None = None) -> tuple
     return _style.axes_or_new(ax, width, height), ax is None
 
 
-def layered(ax: Axes, layers: Sequence[str]) -> None:
+def layered(ax: Axes, layers: Sequence[str], kinds: Mapping[str, str] | None = None) -> None:
     """An axis of layers at 0, 1, 2, ..., with the blocks of the network marked."""
     ax.set_xlim(-0.4, len(layers) - 0.6)
-    what = _layers.name_layers(ax, layers)
+    what = _layers.name_layers(ax, layers, kinds=kinds)
     ax.set_xlabel(f"{what}, input to output")
     _layers.mark_blocks(ax, layers)
 
 
-def finished(ax: Axes, own: bool, width: float) -> None:
-    """Faint lines across, and the legend."""
-    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-    below(ax, own, width)
+def finished(ax: Axes, own: bool, width: float, *, beside: bool = False, order: Sequence[str] = ()) -> None:
+    """Faint lines across, and the legend: below, or `beside` the axes where the figure is wide, in this order."""
+    _style.guides(ax)
+    below(ax, own, width, order, right=beside and width > _style.COLUMN + 1)
 
 
-def below(ax: Axes, own: bool, width: float) -> None:
-    """The legend, below the axes where the figure is ours, which grows by its rows."""
+def below(ax: Axes, own: bool, width: float, order: Sequence[str] = (), *, right: bool = False) -> None:
+    """The legend, below the axes where the figure is ours, which grows by its rows, or at the right.
+
+    `order`: labels that come first.
+    """
     handles, labels = ax.get_legend_handles_labels()
     if not labels:
+        return
+    pairs = sorted(zip(labels, handles), key=lambda pair: order.index(pair[0]) if pair[0] in order else len(order))
+    labels, handles = [label for label, _ in pairs], [handle for _, handle in pairs]
+    if own and right:
+        _style.figure_of(ax).legend(handles, labels, loc="outside right upper", frameon=False)
         return
     if own:
         columns = max(1, min(len(labels), int(width / (max(map(len, labels)) * 0.055 + 0.4))))
@@ -48,14 +56,16 @@ def below(ax: Axes, own: bool, width: float) -> None:
         ax.legend(frameon=False, ncols=1 + (len(labels) > 5))
 
 
-def layers_with_array(report: Report, name: str, run: str | None, split: str | None) -> Sequence[str]:
-    """Up to ten layers of the run that have the array, evenly over the depth, the classifier's input among them."""
+def layers_with_array(
+    report: Report, name: str, run: str | None, split: str | None, most: int = MOST_CURVES
+) -> Sequence[str]:
+    """Up to `most` layers of the run that have the array, evenly over the depth, the classifier's input among them."""
     start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
     start += split or report.splits[0]
     all_layers = [layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/{name}", ()))]
     if not all_layers:
         return report.layers[-1:]
-    at = np.unique(np.linspace(0, len(all_layers) - 1, min(MOST_CURVES, len(all_layers))).round().astype(int))
+    at = np.unique(np.linspace(0, len(all_layers) - 1, min(most, len(all_layers))).round().astype(int))
     last = penultimate(report, run)
     if last in all_layers and all_layers.index(last) not in at:
         at[np.abs(at - all_layers.index(last)).argmin()] = all_layers.index(last)

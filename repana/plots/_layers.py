@@ -4,12 +4,13 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from repana._results import Report
 from repana.plots import _style
 
 MOST_LETTERS, MOST_UPRIGHT = 16, 24
@@ -20,24 +21,34 @@ LINE = 1.25  # height of a line, in font sizes
 TILTED = 1.1  # the same of tilted names, which only touch at their ends
 
 
-def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room: float | None = None) -> str:
+def name_layers(
+    ax: Axes,
+    layers: Sequence[str],
+    *,
+    vertical: bool = False,
+    room: float | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> str:
     """Label an axis with layers at 0, 1, 2, ...: all names flat where they fit, else tilted, else every few of them.
 
     Layers of numbered blocks whose names do not fit are named by the number of the block, at its first layer. The
     first and the last are always named; of more than twelve some are. `room`: the inches of the axis, where the caller
-    knows better. Returns what the names are: "layer", or "block of encoder.layers".
+    knows better. `kinds`: the class of every module, which stands after a name that is a number. Returns what the
+    names are: "layer", "encoder.layers (block)", or "layer (\u2026 is encoder.)" where they share a beginning.
     """
     axis = ax.yaxis if vertical else ax.xaxis
     room = float(inches(ax, vertical) if room is None else room)
     size = mpl.rcParams["ytick.labelsize" if vertical else "xtick.labelsize"] / 72
-    names = short_names(layers, MOST_UPRIGHT if vertical else MOST_LETTERS)
+    names = short_names(typed(layers, kinds or {}), MOST_UPRIGHT if vertical else MOST_LETTERS)
     shown, flat = _fitting(names, range(len(names)), size, room, vertical)
     what = "layer"
     if not vertical and (len(shown) < len(names) or any("\u2026" in name for name in names)):
         found = _blocks(layers)
         if found is not None:
-            what, names = f"block of {found[0]}" if found[0] else "block", found[1]
+            what, names = f"{found[0]} (block)" if found[0] else "block", found[1]
             shown, flat = _fitting(names, [i for i, name in enumerate(names) if name], size, room, vertical)
+    start = _beginning(layers, [names[i] for i in shown]) if what == "layer" else ""
+    what += f" (\u2026 is {start})" if start else ""
     axis.set_major_locator(FixedLocator(shown))
     axis.set_minor_locator(NullLocator())
     texts = [_style.literal(names[i]) for i in shown]
@@ -48,6 +59,29 @@ def name_layers(ax: Axes, layers: Sequence[str], *, vertical: bool = False, room
     else:
         ax.set_xticklabels(texts, rotation=TILT, ha="right", rotation_mode="anchor")
     return what
+
+
+def typed(layers: Sequence[str], kinds: Mapping[str, str]) -> list[str]:
+    """Names of layers, the class of the module after those that are numbers: "3 Conv2d".
+
+    Not where all numbered modules are of one class, such as the blocks of an encoder, and not inside a block.
+    """
+    numbered = [layer for layer in layers if layer.rpartition(".")[2].isdigit() and layer in kinds]
+    if len({kinds[layer] for layer in numbered}) < 2:
+        return list(layers)
+    return [f"{layer} {kinds[layer]}" if layer in numbered else layer for layer in layers]
+
+
+def kinds_of(report: Report, run: str | None = None) -> Mapping[str, str]:
+    """The class of the module of every layer, where the report knows it."""
+    return report.about(run).get("kinds", {})
+
+
+def _beginning(layers: Sequence[str], names: Sequence[str]) -> str:
+    """What the names that begin with an ellipsis have lost, if they have all lost the same."""
+    ends = [name.strip("\u2026") for name in names if name.startswith("\u2026")]
+    lost = {layer[: layer.index(end)] for end in ends for layer in layers if end in layer}
+    return lost.pop() if len(lost) == 1 else ""
 
 
 def _fitting(
@@ -82,7 +116,7 @@ def _blocks(layers: Sequence[str]) -> tuple[str, list[str]] | None:
     names, seen = [], set()
     for layer, found in zip(layers, split):
         if found is None or found[1] != owner:
-            names.append(_style.shortened(layer.rpartition(".")[2], MOST_LETTERS))
+            names.append(_style.tail(layer.rpartition(".")[2], MOST_LETTERS))
         else:
             names.append("" if found[2] in seen else found[2])
             seen.add(found[2])
@@ -117,9 +151,8 @@ def short_names(layers: Sequence[str], most: int) -> list[str]:
         for name in layers
     ]
     ways: tuple[Callable[[int, str], str], ...] = (
+        lambda i, name: _style.tail(name, most),
         lambda i, name: _style.shortened(name, most),
-        lambda i, name: name if len(name) <= most else "\u2026" + name[len(name) - most + 1 :],
-        lambda i, name: name if len(name) <= most else name[: most - 1] + "\u2026",
         lambda i, name: _style.shortened(f"{i + 1}: {name}", most),
     )
     names = cut

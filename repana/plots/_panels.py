@@ -20,9 +20,9 @@ class Panel:
     caption: str
     one_layer: bool = False
 
-    def drawn(self, report: Report, layer: str, run: str, split: str) -> Any:
+    def drawn(self, report: Report, layer: str, run: str, split: str, **options: Any) -> Any:
         at = (layer,) if self.one_layer else ()
-        return self.draw(report, *at, run=run, split=split)
+        return self.draw(report, *at, run=run, split=split, **options)
 
 
 @dataclass(frozen=True)

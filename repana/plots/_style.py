@@ -1,41 +1,51 @@
 """The house style: widths of a paper's columns, colours told apart in grey and by the colour-blind, embedded fonts."""
 
 import io
+import math
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
 from repana import _check, _report_refusals
+from repana._finding import split_name
 from repana._numbers import number
 from repana._results import Report
 
 COLUMN, PAGE = 3.25, 6.75  # inches
+WIDTHS = {"column": COLUMN, "neurips": 5.5, "page": PAGE, "nature": 3.5, "nature-wide": 7.2}  # inches, by name
+Width = float | str
 TALLEST = 170 / 25.4  # inches that journals give a figure
 # Okabe & Ito 2008, then Tol's muted brown-red, olive and indigo: ten classes that the colour-blind tell apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255", "#999933", "#332288", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # dots are for the values without structure
 HATCH = "/////"
+FEWEST_TICKS, MOST_TICKS = 3, 5  # of a logarithmic axis
 GREY, FAINT = "#6e6e6e", "#dddddd"
 SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
-MEDIA = {"paper": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
+MEDIA = {"paper": 1.0, "nature": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
+FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")  # the first that are installed, glyph by glyph
 SIZES: dict[str, float] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "figure.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "figure.titlesize": 7,
+    "figure.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "legend.fontsize": 6,
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "axes.linewidth": 0.6,
@@ -59,8 +69,6 @@ RC: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "repana",
     "savefig.transparent": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"],
     "mathtext.fontset": "dejavusans",
 }
 _medium: ContextVar[str | None] = ContextVar("medium", default=None)
@@ -68,9 +76,10 @@ _medium: ContextVar[str | None] = ContextVar("medium", default=None)
 
 @contextmanager
 def style(medium: str = "paper") -> Iterator[None]:
-    """Figures drawn inside have the sizes of a "paper" (8 point text), a "notebook" or a "slide".
+    """Figures drawn inside have the sizes of a "paper" (7 point text), a "notebook" or a "slide".
 
-    Outside nothing changes; figures are then drawn for a paper.
+    "nature": as a paper's, without grid lines and hatching, as that journal asks. Outside nothing changes; figures are
+    then drawn for a paper. Fonts are Arial, Helvetica, Liberation Sans or DejaVu Sans, the first that is installed.
     """
     _check.choice(medium, "medium", MEDIA)
     with mpl.rc_context(_settings(medium)):
@@ -92,7 +101,35 @@ def drawing() -> Iterator[float]:
 
 def _settings(medium: str) -> dict[Any, Any]:
     scale = MEDIA[medium]
-    return {**RC, **{name: round(size * scale, 2) for name, size in SIZES.items()}}
+    return {**RC, "font.family": _fonts(), **{name: round(size * scale, 2) for name, size in SIZES.items()}}
+
+
+@cache
+def _fonts() -> list[str]:
+    """The fonts that are installed, in the order of preference: a glyph that one lacks comes from the next."""
+    installed = {font.name for font in fontManager.ttflist}
+    return [name for name in FONTS if name in installed]
+
+
+def in_inches(width: Width) -> float:
+    """A width of paper in inches, by number or by name."""
+    if isinstance(width, str):
+        _check.choice(width, "width", WIDTHS)
+        return WIDTHS[width]
+    _check.in_range(width, "width", 0.5, 100.0)
+    return float(width)
+
+
+def plain() -> bool:
+    """Whether the journal wants neither grid lines nor hatching."""
+    return _medium.get() == "nature"
+
+
+def guides(ax: Axes, axis: Any = "y") -> None:
+    """Faint lines at the ticks, behind everything."""
+    if not plain():
+        ax.grid(axis=axis, color=FAINT, linewidth=0.4, zorder=-1)
+    ax.set_axisbelow(True)
 
 
 class Plate(Figure):
@@ -172,18 +209,65 @@ def depth_colour(i: int, total: int) -> Any:
 
 
 def shortened(name: str, most: int) -> str:
-    """A layer name of at most so many characters, cut in the middle."""
-    if len(name) <= most:
-        return name
-    left = (most - 1) // 2
-    return name[:left] + "\u2026" + name[len(name) - (most - 1 - left) :]
+    """A name of at most so many characters, cut at its end."""
+    return name if len(name) <= most else name[: most - 1] + "\u2026"
+
+
+def tail(name: str, most: int) -> str:
+    """The name of a layer in at most so many characters, cut at its beginning, which other layers share."""
+    return name if len(name) <= most else "\u2026" + name[len(name) - most + 1 :]
 
 
 def which(report: Report, run: str | None, split: str | None) -> str:
-    """ ", run, split" where the report has several of them, to be said of a figure that shows one."""
-    parts = [run or report.runs[0]] if len(report.runs) > 1 else []
-    parts += [(split or report.splits[0]).replace("_", " ")] if len(report.splits) > 1 else []
-    return "".join(f", {literal(shortened(part, 20))}" for part in parts)
+    """The split and the run where the report has several of them, to be said of a figure that shows one."""
+    parts = [split_name(split or report.splits[0])] if len(report.splits) > 1 else []
+    parts += [run or report.runs[0]] if len(report.runs) > 1 else []
+    return ", ".join(literal(shortened(part, 20)) for part in parts)
+
+
+def at(report: Report, layer: str, run: str | None, split: str | None) -> str:
+    """The layer, and what `which` says."""
+    return ", ".join(filter(None, (literal(tail(layer, 24)), which(report, run, split))))
+
+
+def title(ax: Axes, words: str, which: str = "") -> None:
+    """What is drawn; of which split and run in grey after a middle dot, or below where the line is full."""
+    suffix, size = f" \u00b7 {which}" if which else "", mpl.rcParams["axes.titlesize"]
+    room = figure_of(ax).get_figwidth() if ax.get_subplotspec() is None else _width(ax)
+    room -= max((len(label.get_text()) for label in ax.get_yticklabels()), default=0) * 0.55 * size / 72
+    room *= 0.72 if ax.get_aspect() == 1.0 else 1.0  # an image leaves room for its colour bar
+    letters = max(12, int(room / (0.55 * size / 72)))
+    words = "\n".join(part for line in words.split("\n") for part in textwrap.wrap(line, letters) or [line])
+    if not which:
+        ax.set_title(words)
+        return
+    fits = len(words.rpartition("\n")[2] + suffix) <= letters
+    drawn = ax.set_title(words if fits else f"{words}\n ")
+    place = (1.0, 0.0) if fits else (0.0, 0.0)
+    ax.annotate(suffix if fits else which, place, xycoords=drawn, color=GREY, size=size, va="bottom", ha="left",
+                annotation_clip=False)  # fmt: skip
+
+
+def wrapped(ax: Axes, words: str) -> str:
+    """The title of a panel, in lines that fit its column."""
+    letters = _width(ax) / (0.55 * mpl.rcParams["axes.titlesize"] / 72)
+    return "\n".join(textwrap.wrap(words, max(12, int(letters)))) or words
+
+
+def _width(ax: Axes) -> float:
+    """Inches of the column of axes that these stand in."""
+    spec = ax.get_subplotspec()
+    return figure_of(ax).get_figwidth() / (1 if spec is None else spec.get_gridspec().ncols) - 0.35
+
+
+def letters(axes: Sequence[Axes]) -> None:
+    """A bold letter before the title of every panel of several."""
+    scale = MEDIA[_medium.get() or "paper"]
+    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes if len(axes) > 1 else ()):
+        ax.annotate(
+            letter, (0, 1), (-9 * scale, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
+            fontweight="bold",
+        )  # fmt: skip
 
 
 def thin() -> float:
@@ -198,15 +282,54 @@ def decade(value: float, place: Any = None) -> str:
     return f"{value:g}"
 
 
-def decades(axis: Axis) -> None:
-    """Label a logarithmic axis at its decades alone, in letters of full size."""
+class Decades(Locator):
+    """Three to five powers of ten; where the axis has fewer than three, 1, 2 and 5 times powers of ten."""
+
+    def __call__(self) -> Sequence[float]:
+        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        if not 0 < low < high:
+            return [high] if high > 0 else []
+        powers = _powers(low, high)
+        if len(powers) >= FEWEST_TICKS:
+            step = -(-len(powers) // MOST_TICKS)
+            return [10.0**e for e in powers if (e - powers[-1]) % step == 0]
+        near = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+        for factors in ((1, 3), (1, 2, 5), range(1, 10)):
+            ticks = [m * 10.0**e for e in near for m in factors if low * 0.999 <= m * 10.0**e <= high * 1.001]
+            if len(ticks) >= FEWEST_TICKS:
+                return ticks[:: -(-len(ticks) // (MOST_TICKS + 1))]
+        return MaxNLocator(4).tick_values(low, high)
+
+
+def _powers(low: float, high: float) -> range:
+    """The exponents of the powers of ten between two numbers."""
+    return range(math.ceil(math.log10(low) - 1e-3), math.floor(math.log10(high) + 1e-3) + 1)
+
+
+def decades(axis: Axis, *, widen: bool = False) -> None:
+    """Ticks of a logarithmic axis, in letters of full size. `widen`: show at least three powers of ten."""
+    if widen:
+        low, high = axis.get_view_interval()
+        a, b = math.log10(low), math.log10(high)
+        while len(_powers(10.0**a, 10.0**b)) < FEWEST_TICKS:  # the end that is nearer to its power goes there
+            below, above = math.ceil(a - 1e-3) - 1, math.floor(b + 1e-3) + 1
+            a, b = (below, b) if a - below <= above - b else (a, above)
+        axis.set_view_interval(10.0**a, 10.0**b, ignore=True)
+        (axis.axes.set_xlim if axis is axis.axes.xaxis else axis.axes.set_ylim)(10.0**a, 10.0**b)
+    axis.set_major_locator(Decades())
+    axis.set_minor_locator(LogLocator(subs=(1.0,), numticks=99))
     axis.set_major_formatter(FuncFormatter(decade))
     axis.set_minor_formatter(NullFormatter())
 
 
 def hatch(ax: Axes, x: Any, y: Any) -> None:
-    """Mark the cell of an image whose value is not finite or not known."""
-    ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, hatch=HATCH, edgecolor=GREY, linewidth=0))
+    """Mark the cell of an image whose value is not finite or not known: hatched, or grey where a journal wants none."""
+    look: dict[str, Any] = {"color": FAINT} if plain() else {"fill": False, "hatch": HATCH, "edgecolor": GREY}
+    ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0, **look))
 
 
 def literal(text: str) -> str:

@@ -38,7 +38,7 @@ def classifier_plane(
     layer: str | None = None,
     mixed: Mixed | None = None,
     ax: Axes | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw the features of three classes in the plane that their rows of the classifier span.
 
@@ -62,6 +62,7 @@ def classifier_plane(
     numbers = [names.index(v) if names else v for v in three]
     _check.class_columns(torch.tensor(numbers), len(rows), "weight")
     to_plane, centre = plane_of(rows[numbers])
+    width = _style.in_inches(width)
     with _style.drawing() as scale:
         own, ax = ax is None, _style.axes_or_new(ax, width, min(1.2 * width, 4.6))
         for i, (label, value) in enumerate(zip(three, numbers)):
@@ -78,7 +79,7 @@ def classifier_plane(
         ax.set_aspect("equal", adjustable="datalim")
         ax.set_xlabel("first direction (features' unit)")
         ax.set_ylabel("second direction (features' unit)")
-        ax.set_title(f"{_style.literal(_style.shortened(layer, 20))}; arrows: classifier rows")
+        ax.set_title(f"{_style.literal(_style.tail(layer, 20))}; arrows: classifier weights")
         _legend(ax, width, own)
     return ax
 
@@ -131,7 +132,11 @@ def _draw_mixed(
             continue
         place = 3 + len([p for p in kinds[:k] if p[0] != p[1]])
         colour, marker = (_style.GREY, ".") if i == j else (_style.COLOURS[place], _style.MARKERS[place])
-        label = "within a class" if i == j else " with ".join(_style.shortened(str(names[v]), LETTERS) for v in (i, j))
+        label = (
+            "within a class"
+            if i == j
+            else "mix of " + " and ".join(_style.shortened(str(names[v]), LETTERS) for v in (i, j))
+        )
         strength = np.full(here.sum(), 0.5) if i == j else 0.15 + 0.85 * even[here]
         shades = np.c_[np.tile(to_rgb(colour), (len(strength), 1)), strength]
         ax.scatter(*at[here].T, s=5 * scale**2, color=shades, marker=marker, linewidths=0, zorder=1,

@@ -1,17 +1,16 @@
 """The depth profile: one small panel per quantity, layers from input to logits."""
 
 import math
-import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
 from repana._finding import ALPHA, split_name, without_shared
@@ -19,6 +18,7 @@ from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.plots import _layers, _style
 from repana.plots._curves import MOST_MARKERS
+from repana.plots._errors import ERRORLESS, as_errors, error, error_axis, error_name, hollow, mark_errorless
 from repana.statistics.permutation import adjusted
 
 NULL = "shuffled labels"
@@ -36,9 +36,7 @@ WIDTH, PANEL = 5.5, 1.35  # inches of the default figure, and of a row of it
 LEAST = 0.75  # inches of a row at least
 CURVES = 8  # runs and splits that are told apart one by one; more are thin lines with their median
 MEDIAN, SINGLE = "median of {} runs", "single runs"
-INFINITE, ERRORLESS = "infinite", "no errors"
-ACCURACY = re.compile("accuracy|probe", re.IGNORECASE)
-GOOD = 0.8  # accuracies that all exceed this are drawn as errors on a log axis
+INFINITE = "infinite"
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 
@@ -48,7 +46,7 @@ def depth_profile(
     ax: Axes | Sequence[Axes] | None = None,
     runs: Sequence[str] | None = None,
     splits: Sequence[str] | None = None,
-    width: float | None = None,
+    width: _style.Width | None = None,
     height: float | None = None,
 ) -> list[Axes]:
     """Draw quantities over depth, one panel per quantity; without names, six that tell most (`overview`).
@@ -68,7 +66,7 @@ def depth_profile(
     Raises InputError where so many rows do not fit into 170 mm and no `height` is given.
     """
     names = quantities or overview(report)
-    width = width or (_style.PAGE if quantities else WIDTH)
+    width = _style.in_inches(width or (_style.PAGE if quantities else WIDTH))
     rows = {name: _curves(report, name, runs, splits) for name in names}
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
@@ -79,16 +77,16 @@ def depth_profile(
         axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
         if len(axes) != len(names):
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
-        what = "layer"
+        what, kinds = "layer", _layers.kinds_of(report)
         for panel, name in zip(axes, names):
-            what = _panel(panel, report.named(name), rows[name], report.layers, looks)
+            what = _panel(panel, report.named(name), rows[name], report.layers, kinds, looks)
         _explain(axes[0], looks)
         if own:
-            _share_names(own, scale)
+            _share_names(own)
         lines = _legend(axes)
         if ax is None:
             figure = _style.figure_of(axes)
-            figure.supxlabel(what[0].upper() + what[1:], fontsize=8 * scale)
+            figure.supxlabel(what if "." in what else what.capitalize(), fontsize=mpl.rcParams["axes.labelsize"])
             if height is None:
                 grown = figure.get_figheight() + (lines - 1) * _layers.LINE * mpl.rcParams["legend.fontsize"] / 72
                 figure.set_figheight(min(grown + _layers.band(axes[-1]) - 0.3 * scale, _style.TALLEST * scale))
@@ -164,21 +162,17 @@ def _explain(ax: Axes, looks: Mapping[tuple[str, str], Look]) -> None:
         ax.plot([], [], color=_style.GREY, marker=look.marker, linestyle=look.line, label=split_name(split))
 
 
-def _share_names(axes: Sequence[Axes], scale: float) -> None:
+def _share_names(axes: Sequence[Axes]) -> None:
     """Names of layers under the lowest panel of each column alone, and a bold letter before every title."""
     lowest: dict[int, Axes] = {}
     for ax in axes:
         spec = ax.get_subplotspec()
         assert spec is not None
         lowest[spec.colspan.start] = ax
-    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes):
+    _style.letters(axes)
+    for ax in axes:
         if ax not in lowest.values():
             ax.tick_params(labelbottom=False)
-        if len(axes) > 1:
-            ax.annotate(
-                letter, (0, 1), (-9 * scale, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
-                fontweight="bold",
-            )  # fmt: skip
 
 
 def _curves(
@@ -199,21 +193,22 @@ def _panel(
     line: Quantity,
     curves: dict[tuple[str, str], tuple[Row, ...]],
     layers: tuple[str, ...],
+    kinds: Mapping[str, str],
     looks: Mapping[tuple[str, str], Look],
 ) -> str:
     """Draw a quantity; what its axis of layers names."""
     everything = [r for rows in curves.values() for r in rows]
-    errors = _as_errors(everything, line)
+    errors = as_errors(everything, line)
     log = errors or wants_log(everything, line)
     place = {layer: i for i, layer in enumerate(layers)}
     drawn: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for i, ((run, split), rows) in enumerate(curves.items()):
-        shown = [_error(r) for r in rows] if errors else rows
+        shown = [error(r) for r in rows] if errors else rows
         x = np.array([place[r.layer] for r in shown], float)
         before = set(ax.get_children())
         drawn.setdefault(split, []).append((x, _curve(ax, x, shown, looks[run, split], log, len(layers))))
         if errors:
-            _errorless(ax, x, rows, looks[run, split].colour)
+            mark_errorless(ax, x, rows, looks[run, split].colour)
         made = [artist for artist in ax.get_children() if artist not in before]
         for k, artist in enumerate(made):
             artist.set_gid(f"curve{list(looks).index((run, split))}-{line.name}-{k}")  # the page shows and hides it
@@ -224,7 +219,7 @@ def _panel(
         for split, lines in drawn.items():
             look = next(looks[key] for key in curves if key[1] == split)
             _median(ax, split, lines, look, several=len(drawn) > 1)
-    what = _decorate(ax, line, layers, log, errors)
+    what = _decorate(ax, line, layers, kinds, log, errors)
     undefined = sum(math.isnan(r.value) for r in everything)
     if not any(math.isfinite(r.value) for r in everything):
         say_empty(ax, everything)
@@ -248,7 +243,7 @@ def _curve(ax: Axes, x: np.ndarray, rows: Sequence[Row], look: Look, log: bool, 
     p = adjusted(rows)
     unclear = finite & np.array([p.get(r.layer, 0.0) >= ALPHA for r in rows])
     if unclear.any():
-        _hollow(ax, x[unclear], value[unclear], look.marker, look.colour, UNCLEAR)
+        hollow(ax, x[unclear], value[unclear], look.marker, look.colour, UNCLEAR)
     bounded = finite & np.isfinite(low) & np.isfinite(high)
     alone = _isolated(bounded)
     if log and finite.any():
@@ -260,16 +255,8 @@ def _curve(ax: Axes, x: np.ndarray, rows: Sequence[Row], look: Look, log: bool, 
     for beyond, mark, edge in ((value == np.inf, "^", 1.0), (value == -np.inf, "v", 0.0)):
         if beyond.any():
             at = np.full(beyond.sum(), edge)
-            _hollow(ax, x[beyond], at, mark, look.colour, INFINITE, transform=ax.get_xaxis_transform(), clip_on=False)
+            hollow(ax, x[beyond], at, mark, look.colour, INFINITE, transform=ax.get_xaxis_transform(), clip_on=False)
     return shown
-
-
-def _hollow(ax: Axes, x: np.ndarray, y: np.ndarray, mark: Any, colour: Any, label: str, **options: Any) -> None:
-    """Open marks, which stand in the legend once, in grey."""
-    look = {"linestyle": "none", "marker": mark, "markerfacecolor": "white"}
-    ax.plot(x, y, markeredgecolor=colour, zorder=3.5, **look, **options)
-    if label not in ax.get_legend_handles_labels()[1]:
-        ax.plot([], [], markeredgecolor=_style.GREY, label=label, **look)
 
 
 def _median(ax: Axes, split: str, lines: Sequence[tuple[np.ndarray, np.ndarray]], look: Look, several: bool) -> None:
@@ -283,27 +270,6 @@ def _median(ax: Axes, split: str, lines: Sequence[tuple[np.ndarray, np.ndarray]]
     label = MEDIAN.format(len(lines))
     label = f"{split_name(split)}, {label}" if several else label
     ax.plot(at, [np.median(found[i]) for i in at], color=look.colour, linestyle=look.line, label=label, zorder=3)
-
-
-def _as_errors(rows: Sequence[Row], line: Quantity) -> bool:
-    """Whether a quantity is an accuracy that exceeds 80% everywhere, so that only errors tell layers apart."""
-    values = [r.value for r in rows if math.isfinite(r.value)]
-    return bool(values) and min(values) > GOOD and line.unit == "share" and ACCURACY.search(line.label) is not None
-
-
-def _error(r: Row) -> Row:
-    """1 - a share of samples, with its interval and null; NaN where there are no errors."""
-    return replace(
-        r, value=1 - r.value if r.value < 1 else math.nan, low=1 - r.high, high=1 - r.low, null=1 - r.null,
-        null_low=1 - r.null_high, null_high=1 - r.null_low, floor=math.nan,
-    )  # fmt: skip
-
-
-def _errorless(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
-    none = np.array([r.value >= 1 for r in rows])
-    if none.any():
-        half = np.array([0.5 / max(r.n, 1) for r in rows])
-        _hollow(ax, x[none], half[none], "v", colour, ERRORLESS)
 
 
 def say_empty(ax: Axes, rows: Sequence[Row], *, across: bool = False) -> None:
@@ -362,16 +328,17 @@ def wants_log(rows: Sequence[Row], line: Quantity) -> bool:
     return math.log10(max(positive) / min(positive)) > DECADES
 
 
-def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool, errors: bool) -> str:
-    ax.set_title(_error_name(line.label) if errors else line.label, loc="left", pad=4)
+def _decorate(
+    ax: Axes, line: Quantity, layers: tuple[str, ...], kinds: Mapping[str, str], log: bool, errors: bool
+) -> str:
+    ax.set_title(_style.wrapped(ax, error_name(line.label) if errors else line.label), pad=4)
     ax.set_ylabel("" if line.unit in ("", "share") else line.unit, labelpad=4)
     ax.set_xlim(-0.4, len(layers) - 0.6)
-    if log:
+    if errors:
+        error_axis(ax)
+    elif log:
         ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(numticks=6))
-        _style.decades(ax.yaxis)
-        if errors:
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
+        _style.decades(ax.yaxis, widen=True)
     else:
         ax.yaxis.set_major_locator(MaxNLocator(5))
         if line.unit == "share":
@@ -379,16 +346,10 @@ def _decorate(ax: Axes, line: Quantity, layers: tuple[str, ...], log: bool, erro
             ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
         elif line.unit == "dimensions":
             ax.set_ylim(bottom=0)
-    what = _layers.name_layers(ax, layers)
+    what = _layers.name_layers(ax, layers, kinds=kinds)
     _layers.mark_blocks(ax, layers)
-    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-    ax.set_axisbelow(True)
+    _style.guides(ax)
     return what
-
-
-def _error_name(label: str) -> str:
-    changed = label.replace("accuracy", "error").replace("Accuracy", "Error")
-    return changed if changed != label else f"{label} error"
 
 
 def _legend(axes: Sequence[Axes]) -> int:

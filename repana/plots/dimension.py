@@ -22,7 +22,7 @@ def dimension_depth(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw several estimates of dimension over depth in one panel, each with its interval band.
 
@@ -32,6 +32,7 @@ def dimension_depth(
     """
     chosen = quantities or tuple(f"dimension.{name}" for name in ESTIMATORS)
     place = {layer: i for i, layer in enumerate(report.layers)}
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         for i, name in enumerate(chosen):
@@ -49,9 +50,9 @@ def dimension_depth(
             lower, upper = (np.where(bounded, end, np.nan) for end in (low, high))
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, linewidth=0)
         ax.set_ylim(bottom=0)
-        ax.set_ylabel("estimated dimension")
-        ax.set_title(f"intrinsic dimension{_style.which(report, run, split)}")
-        layered(ax, report.layers)
+        ax.set_ylabel("dimensions")
+        _style.title(ax, "Intrinsic dimension", _style.which(report, run, split))
+        layered(ax, report.layers, _layers.kinds_of(report, run))
         finished(ax, own, width)
     return ax
 
@@ -83,7 +84,7 @@ def dimension_scale(
     run: str | None = None,
     split: str | None = None,
     decimation: bool | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw the GRIDE estimate over the neighbour that sets its scale, one curve a layer with its interval band.
 
@@ -93,6 +94,7 @@ def dimension_scale(
     2m-th of all. Returns the Axes.
     """
     chosen = layers or layers_with_array(report, "dimension.scale", run, split)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
@@ -116,11 +118,11 @@ def dimension_scale(
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{v:g}"))
         ax.set_ylim(bottom=0)
         ax.set_xlabel("scale (neighbour)")
-        ax.set_ylabel("estimated dimension")
+        ax.set_ylabel("dimensions")
         both = any(line.get_fillstyle() == "none" for line in ax.lines)
         if both:
             ax.plot([], [], "o", color=_style.GREY, fillstyle="none", label="part of the samples")
-        ax.set_title(f"GRIDE{' and decimation' if both else ''}{_style.which(report, run, split)}")
+        _style.title(ax, f"GRIDE{' and decimation' if both else ''}", _style.which(report, run, split))
         finished(ax, own, width)
     return ax
 

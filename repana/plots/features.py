@@ -23,7 +23,7 @@ from repana.plots._panels import Panel
 
 NAMED = 2  # of the simplest, and of the most complex features
 ALPHA = 60  # curves of full strength; of more each is fainter
-MARGIN = 0.16  # of the axes, for each histogram beside the plane
+MARGIN = 3 / 25.4  # inches of each histogram beside the plane
 FINEST = 24  # bars of a histogram
 
 
@@ -50,7 +50,7 @@ def feature_fan(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw from which layer on every feature can be read: held-out R^2 over depth, one thin line a feature.
 
@@ -61,6 +61,7 @@ def feature_fan(
     read = _read(source, run, split)
     chosen = [_place(read, f) for f in features] or _extremes(read)
     alive = np.flatnonzero(np.isfinite(read.complexity))
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width, height=0.8 * width if width <= _style.COLUMN else 2.8)
         x = np.arange(len(read.layers))
@@ -86,7 +87,7 @@ def feature_fan(
         ax.set_ylim(-0.02, 1.04)
         ax.set_ylabel("held-out R²")
         time = read.over == "checkpoints"
-        ax.set_title(f"when features become {'decodable' if time else 'readable'}{read.title}")
+        _style.title(ax, "When features become decodable", read.title)
         layered(ax, list(read.layers))
         if time:
             ax.set_xlabel("checkpoint")
@@ -100,11 +101,11 @@ def complexity_plane(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw importance against complexity, a point a feature, with the histograms of both along the edges.
 
-    The title has Spearman's rho with its interval. Returns the Axes of the points.
+    Spearman's rho stands in the corner, with its interval. Returns the Axes of the points.
     """
     if isinstance(source, ComplexityImportance):
         k, weight, rho, title = source.complexity.numpy(), source.importance.numpy(), source.rank_correlation, ""
@@ -114,22 +115,42 @@ def complexity_plane(
             raise _report_refusals.nothing_to_draw("complexity_vs_importance")
         alive = np.isfinite(read.complexity)
         k, weight, rho, title = read.complexity[alive], read.importance[alive], read.rho, read.title
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, _ = axes_of(ax, width, height=0.95 * width if width <= _style.COLUMN else 3.2)
         ax.scatter(k, weight, s=14, color=_style.COLOURS[0], alpha=0.75, linewidths=0, zorder=3)
         ax.set_xlabel("complexity K")
         ax.set_ylabel("importance (logits)")
-        top = ax.inset_axes((0, 1.02, 1, MARGIN), sharex=ax)
-        side = ax.inset_axes((1.02, 0, MARGIN, 1), sharey=ax)
+        across, up = (MARGIN / max(inch, 0.5) for inch in (_layers.inches(ax), _layers.inches(ax, vertical=True)))
+        top = ax.inset_axes((0, 1, 1, up), sharex=ax)
+        side = ax.inset_axes((1, 0, across, 1), sharey=ax)
         bins = min(FINEST, max(6, len(k) // 3))
         top.hist(k, bins, color=_style.COLOURS[0], alpha=0.6)
         side.hist(weight, bins, color=_style.COLOURS[0], alpha=0.6, orientation="horizontal")
         for margin in (top, side):
             margin.axis("off")
-        ax.grid(color=_style.FAINT, linewidth=0.4, zorder=-1)
+        _style.guides(ax, "both")
         interval = f" [{rho.low:.2f}, {rho.high:.2f}]" if np.isfinite(rho.low) else ""
-        top.set_title(f"Spearman's ρ = {rho.value:.2f}{interval}".replace("-", "\u2212") + title)
+        words = f"Spearman's ρ = {rho.value:.2f}{interval}".replace("-", "\u2212")
+        _in_the_emptiest_corner(ax, k, weight, words)
+        _style.title(top, "Complexity and importance", title)
     return ax
+
+
+def _in_the_emptiest_corner(ax: Axes, x: np.ndarray, y: np.ndarray, words: str) -> None:
+    """Write where the fewest points are, with more room above and below where they are everywhere."""
+    ax.margins(y=0.12)
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    across, up = (x - left) / (right - left), (y - low) / (high - low)
+    corners = {
+        (h, v): int(
+            ((across < 0.65 if h == "left" else across > 0.35) & (up > 0.85 if v == "top" else up < 0.15)).sum()
+        )
+        for v in ("top", "bottom")
+        for h in ("left", "right")
+    }
+    h, v = min(corners, key=lambda corner: corners[corner])
+    ax.text(0.03 if h == "left" else 0.97, 0.97 if v == "top" else 0.03, words, transform=ax.transAxes, ha=h, va=v)
 
 
 def onset_histogram(
@@ -138,33 +159,32 @@ def onset_histogram(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw how many features become readable at each layer, and how many at none. Returns the Axes, a bar a layer."""
     read = _read(source, run, split)
     alive = np.isfinite(read.complexity)
     counts = [int((read.onset[alive] == k).sum()) for k in (*range(len(read.layers)), -1)]
     names = [*read.layers, "never"]
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, _ = axes_of(ax, width, height=0.75 * width if width <= _style.COLUMN else 2.4)
         ax.bar(range(len(counts)), counts, color=[*[_style.COLOURS[0]] * len(read.layers), _style.GREY], width=0.75)
-        for k, count in enumerate(counts):
-            if count:
-                ax.annotate(str(count), (k, count), (0, 1), textcoords="offset points", ha="center", va="bottom")
-        ax.margins(y=0.12)
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.set_ylim(0, max(1.05 * max(counts), 1))
         ax.set_ylabel("features")
-        ax.set_xlabel("first layer that gives the feature")
-        ax.set_title(f"onset at R² ≥ {read.threshold:g}{read.title}")
+        ax.set_xlabel("first layer where the feature is decodable")
+        _style.title(ax, f"Onset of features at R² ≥ {read.threshold:g}", read.title)
         _layers.name_layers(ax, names)
         ax.set_xlim(-0.6, len(counts) - 0.4)
     return ax
 
 
-def flow_paths(found: Flow, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def flow_paths(found: Flow, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
     """Draw how much the skip path and the branch of every block know of the features: thin lines are features, thick
     ones their means. Returns the Axes.
     """
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         x = np.arange(len(found.blocks))
@@ -178,20 +198,21 @@ def flow_paths(found: Flow, *, ax: Axes | None = None, width: float = _style.COL
             )
         ax.set_ylim(-0.02, 1.04)
         ax.set_ylabel("held-out R²" if found.settings.get("measure") == "r2" else "CKA")
-        ax.set_title("where features flow")
+        ax.set_title("Where features flow")
         layered(ax, list(found.blocks))
         ax.set_xlabel("residual block, input to output")
         finished(ax, own, width)
     return ax
 
 
-def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
     """Draw the share of channels that remain over the merging threshold, a line a layer, dark for the first, and in
     black the share of predictions that stay. Returns the Axes.
     """
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        x = np.arange(len(found.betas))
+        x = np.asarray(found.betas, float)
         names = _layers.short_names([name.partition(" = ")[0] for name in found.layers], LETTERS)
         sizes = np.asarray(found.channels, float)
         for i, (name, curve) in enumerate(zip(names, (found.curve.numpy() / sizes).T)):
@@ -208,17 +229,17 @@ def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: float
         same, low, high = found.agreement_curve.numpy().T
         ax.plot(x, same, color="black", linewidth=1.5 * _style.thin(), label="predictions that stay", zorder=4)
         ax.fill_between(x, low, high, color="black", alpha=0.12, linewidth=0)
-        ax.set_xticks(x, [f"{b:g}" for b in found.betas])
         ax.set_ylim(-0.02, 1.04)
         ax.set_xlabel("threshold β")
         ax.set_ylabel("share that remains")
-        ax.set_title("feature merging" + (", published rule" if found.settings.get("reference") else ""))
+        ax.set_title("Feature merging" + (", published rule" if found.settings.get("reference") else ""))
         finished(ax, own, width)
     return ax
 
 
-def sedimentation_curve(found: Sedimentation, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def sedimentation_curve(found: Sedimentation, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
     """Draw over training the mean complexity of all features, and of the most important ones. Returns the Axes."""
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         x = found.steps.numpy()
@@ -229,9 +250,9 @@ def sedimentation_curve(found: Sedimentation, *, ax: Axes | None = None, width: 
         ):
             ax.plot(x, value, color=_style.COLOURS[i], marker=_style.MARKERS[i], linestyle=_style.LINES[i], label=name)
             ax.fill_between(x, low, high, color=_style.COLOURS[i], alpha=0.15, linewidth=0)
-        ax.set_xlabel("step of training")
+        ax.set_xlabel("training step")
         ax.set_ylabel("complexity K")
-        ax.set_title("sedimentation")
+        ax.set_title("Sedimentation")
         if len(x) > 3 and x[0] > 0 and x[-1] / x[0] > 20:
             ax.set_xscale("log")
             _style.decades(ax.xaxis)
@@ -246,7 +267,7 @@ def exciting_inputs(
     features: int = 3,
     inputs: int = 6,
     ax: Sequence[Axes] | None = None,
-    width: float = _style.PAGE,
+    width: _style.Width = _style.PAGE,
 ) -> list[Axes]:
     """Draw the inputs with the largest codes of the simplest features (upper rows) and of the most complex ones.
 
@@ -263,10 +284,11 @@ def exciting_inputs(
     order = [int(j) for j in np.argsort(k, kind="stable") if np.isfinite(k[j])]
     shown = order if len(order) <= 2 * features else [*order[:features], *order[-features:]]
     weight = reading.importance.absolute.numpy()
+    width = _style.in_inches(width)
     with _style.drawing():
         if ax is None:
             figure = _style.plate(width, len(shown) * (width - 1.6) / inputs + 0.35)
-            figure.suptitle("inputs that most excite the simplest (above) and the most complex features")
+            figure.suptitle("Inputs that most excite the simplest (above) and the most complex features")
             axes = figure.subplots(len(shown), inputs, squeeze=False)
         else:
             axes = np.asarray(ax, object)[: len(shown) * inputs].reshape(len(shown), inputs)

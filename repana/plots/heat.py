@@ -29,7 +29,7 @@ def heat_map(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.PAGE,
+    width: _style.Width = _style.PAGE,
 ) -> Axes:
     """Draw quantities (rows) over layers (columns); without names, the headline quantities of two layers or more.
 
@@ -47,9 +47,10 @@ def heat_map(
     names = quantities or _usual(report, run, split) or report.headline
     rows = [report.select(name, run=run, split=split) for name in names]
     layers = [layer for layer in report.layers if any(r.layer == layer for found in rows for r in found)]
+    width = _style.in_inches(width)
     with _style.drawing() as scale:
         longest = max(map(len, _layers.short_names(layers, _layers.MOST_LETTERS)))
-        ax = _style.axes_or_new(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 7 / 72)
+        ax = _style.axes_or_new(ax, width, 0.6 + 0.19 * len(names) + 0.7 * longest * _layers.LETTER * 6 / 72)
         wide = _style.figure_of(ax).get_figwidth() > _style.COLUMN * scale + 1
         lines = [report.quantity(found[0].analyzer, found[0].quantity) for found in rows]
         labels, ranges = [_label(line) for line in lines], [_range(found, line) for found, line in zip(rows, lines)]
@@ -87,18 +88,23 @@ def heat_map(
             ax.spines[side].set_visible(False)
             right.spines[side].set_visible(False)
         ax.tick_params(length=0)
-        what = _layers.name_layers(ax, layers, room=room)
+        what = _layers.name_layers(ax, layers, room=room, kinds=_layers.kinds_of(report, run))
         for place in _layers.boundaries(layers):
             ax.axvline(place, color="white", linewidth=1.5)
         ax.set_xlabel(f"{what}, input to output")
         sided = any(line.better for line in lines)
-        told = "blue: darker is better, grey: higher" if sided and neutral.any() else ""
-        told = (told or f"darker is {'better' if sided else 'higher'}") + (
+        told = "Blue: darker is better, grey: higher" if sided and neutral.any() else ""
+        told = (told or f"Darker is {'better' if sided else 'higher'}") + (
             "; at the right, both ends" if wide and not sided else "; at the right, worst to best" if wide else ""
         )
         marks = ["\u2022 not significant"] if dotted else []
-        marks += ["hatched: not finite"] if not all(math.isfinite(r.value) for r in everything) else []
-        said = [told + _style.which(report, run, split), *marks]
+        marks += (
+            ["grey: not finite" if _style.plain() else "hatched: not finite"]
+            if not all(math.isfinite(r.value) for r in everything)
+            else []
+        )
+        below = ", ".join([*marks, *filter(None, [_style.which(report, run, split)])])
+        said = [told, below] if below else [told]
         free = _style.figure_of(ax).get_figwidth() - max(map(len, labels)) * letter - 0.3
         size = mpl.rcParams["axes.titlesize"]
         fits = len("    ".join(said)) * _layers.LETTER * size / 72 <= free

@@ -19,7 +19,7 @@ SHADES = "viridis"
 
 
 def local_dimension_histogram(
-    values: Mapping[str, Array] | Array, *, ax: Axes | None = None, width: float = _style.COLUMN
+    values: Mapping[str, Array] | Array, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN
 ) -> Axes:
     """Draw how the local dimension is spread over samples, one outline for each of up to ten layers.
 
@@ -30,6 +30,7 @@ def local_dimension_histogram(
     found = {name: _finite(name, v) for name, v in given.items()}
     end = max(float(np.quantile(v, TAIL)) for v in found.values())
     edges = np.linspace(0, end, BINS + 1)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(list(found), LETTERS)
@@ -47,7 +48,7 @@ def local_dimension_histogram(
         ax.set_ylim(bottom=0)
         ax.set_xlabel("local dimension (tick: median)")
         ax.set_ylabel("density")
-        ax.set_title(f"local dimension, n = {max(map(len, found.values()))}")
+        ax.set_title(f"Local dimension, n = {max(map(len, found.values()))}")
         if ax.get_legend_handles_labels()[1]:
             below(ax, own, width)
     return ax
@@ -63,7 +64,7 @@ def local_dimension_map(
     max_samples: int = MOST_SAMPLES,
     seed: int = 0,
     ax: Axes | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw samples in two dimensions, coloured by their local dimension.
 
@@ -92,6 +93,7 @@ def local_dimension_map(
     at, labels, kept = placed(x[known], method, perplexity, max_samples, seed)
     shade = v[known][kept]
     low, high = np.quantile(shade, [0.02, 0.98])
+    width = _style.in_inches(width)
     with _style.drawing() as scale:
         ax = _style.axes_or_new(ax, width, 0.9 * width)
         order = np.argsort(shade, kind="stable")  # the highest on top
@@ -103,7 +105,7 @@ def local_dimension_map(
         if method == "tsne":
             ax.set_xticks([])
             ax.set_yticks([])
-        title = f"{_style.literal(_style.shortened(name, 20))}, " if name else ""
+        title = f"{_style.literal(_style.tail(name, 20))}, " if name else ""
         ax.set_title(f"{title}{'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}")
     return ax
 

@@ -25,7 +25,7 @@ def layer_map(
     max_samples: int = MOST_SAMPLES,
     seed: int = 0,
     ax: Axes | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw a layer's samples in two dimensions, coloured by class, each class named at its middle.
 
@@ -47,6 +47,7 @@ def layer_map(
         raise _check.too_few_samples("a map", len(x), 3)
     at, labels, kept = placed(x, method, perplexity, max_samples, seed)
     codes = codes[kept]
+    width = _style.in_inches(width)
     with _style.drawing() as scale:
         ax = _style.axes_or_new(ax, width, 0.95 * width)
         classes = torch.unique(codes).tolist()
@@ -73,7 +74,7 @@ def layer_map(
         if method == "tsne":
             ax.set_xticks([])
             ax.set_yticks([])
-        named = _style.literal(_style.shortened(layer, 20))
+        named = _style.literal(_style.tail(layer, 20))
         many = f", {len(classes)} classes" if len(classes) > MOST_NAMED else ""
         ax.set_title(f"{named}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}{many}")
     return ax

@@ -3,7 +3,6 @@
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from repana import _check
 from repana.dimension._objective import ObjectiveDimension
@@ -16,7 +15,7 @@ def subspace_curve(
     metric: str = "metric",
     names: tuple[str, ...] = (),
     ax: Axes | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw the metric over the dimension of the random subspace, for one or several experiments.
 
@@ -27,6 +26,7 @@ def subspace_curve(
     """
     if names and len(names) != len(found):
         raise _check.lengths_differ([len(names), len(found)])
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         for i, one in enumerate(found):
@@ -53,13 +53,11 @@ def subspace_curve(
                     ax.plot([d.low, d.high], [one.target] * 2, color=colour, linewidth=3, alpha=0.5, zorder=4)
         ax.plot([], [], "--", color=_style.GREY, label="all parameters")
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
-        ax.xaxis.set_major_formatter(FuncFormatter(_style.decade))
-        ax.xaxis.set_minor_locator(NullLocator())
+        _style.decades(ax.xaxis)
         ax.set_xlabel("dimensions of the random subspace")
         ax.set_ylabel(metric)
         totals = {one.parameters for one in found}
-        ax.set_title(f"random subspace{f' of {totals.pop()} parameters' if len(totals) == 1 else ''}")
+        ax.set_title(f"Training in a random subspace{f' of {totals.pop():,} parameters' if len(totals) == 1 else ''}")
         finished(ax, own, width)
     return ax
 

@@ -22,11 +22,14 @@ NAMES = {
 }
 
 
-def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def sample_efficiency_curve(
+    found: SampleEfficiency, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN
+) -> Axes:
     """Draw accuracy over the number of labels, one curve a probe with its interval over draws.
 
     An upright line is where the logistic probe overtakes naive Bayes. Returns the Axes.
     """
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         sizes = found.sizes.numpy()
@@ -48,14 +51,14 @@ def sample_efficiency_curve(found: SampleEfficiency, *, ax: Axes | None = None, 
         ax.set_xticks(sizes)
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{v:g}"))
-        ax.set_xlabel("labels")
+        ax.set_xlabel("training labels")
         ax.set_ylabel("accuracy")
-        ax.set_title("accuracy with few labels")
+        ax.set_title("Accuracy with few labels")
         finished(ax, own, width)
     return ax
 
 
-def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
     """Draw the bits that the next label costs over the number of labels known, one curve a layer, dark for the first.
 
     Dotted: the cost without features, the entropy of the classes. The area below a curve is the code length.
@@ -64,6 +67,7 @@ def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: 
     results = {"": found} if isinstance(found, MDL) else dict(found)
     if not results:
         raise _report_refusals.nothing_to_draw("mdl")
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(list(results), LETTERS)
@@ -80,13 +84,15 @@ def mdl_curve(found: Mapping[str, MDL] | MDL, *, ax: Axes | None = None, width: 
         _style.decades(ax.xaxis)
         ax.set_ylim(bottom=0)
         ax.set_xlabel("labels known")
-        ax.set_ylabel("bits a label")
-        ax.set_title("online code")
+        ax.set_ylabel("bits per label")
+        ax.set_title("Online code")
         finished(ax, own, width)
     return ax
 
 
-def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def pareto_front(
+    found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN
+) -> Axes:
     """Draw accuracy over the effective dimension of the probe, one front a layer, dark for the first.
 
     Up and to the left is better: much read by simple probes. Returns the Axes.
@@ -94,6 +100,7 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
     results = {"": found} if isinstance(found, Pareto) else dict(found)
     if not results:
         raise _report_refusals.nothing_to_draw("pareto")
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(list(results), LETTERS)
@@ -117,12 +124,12 @@ def pareto_front(found: Mapping[str, Pareto] | Pareto, *, ax: Axes | None = None
         ax.set_ylim(0, 1.02)
         ax.set_xlabel("effective dimension of the probe")
         ax.set_ylabel("accuracy")
-        ax.set_title("accuracy against complexity")
+        ax.set_title("Accuracy and probe complexity")
         finished(ax, own, width)
     return ax
 
 
-def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width: float = _style.COLUMN) -> Axes:
+def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
     """Draw out-of-distribution accuracy against in-distribution accuracy, one mark per layer, joined in order of depth.
 
     Dark for the first layer. On the diagonal there is no drop. Every mark carries both intervals. Returns the Axes.
@@ -130,6 +137,7 @@ def ood_scatter(found: Mapping[str, OODProbe], *, ax: Axes | None = None, width:
     if not found:
         raise _report_refusals.nothing_to_draw("ood_probe")
     names, results = _layers.short_names(list(found), LETTERS), list(found.values())
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width, height=0.95 * width)
         x, y = ([getattr(r, f).value for r in results] for f in ("accuracy", "ood_accuracy"))

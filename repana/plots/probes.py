@@ -13,6 +13,7 @@ from repana.errors import InputError
 from repana.plots import _layers, _style
 from repana.plots._class_grids import colour_bar, name_classes
 from repana.plots._curves import MOST_MARKERS, axes_of, finished, layered
+from repana.plots._errors import as_errors, error, error_axis, mark_errorless
 from repana.plots._panels import Panel
 from repana.probes._controls import Selectivity
 from repana.probes._protocol import Probe
@@ -29,34 +30,42 @@ def probe_depth(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw the accuracy of probes over depth with their baselines: chance, shuffled labels, re-initialised copies,
     random projections of the input, as far as the report has them (`probe_layers`).
 
     Curves carry their intervals; the grey bands are ranges over seeds or permutations. The layer selected on the
-    validation rows is ringed. By default the linear, the LDA and the kNN probe. Returns the Axes.
+    validation split is ringed. By default the linear, the LDA and the kNN probe. Accuracies that all exceed 80% are
+    drawn as errors on a logarithmic axis, a layer without errors as an open triangle at 1/(2n). The legend stands at
+    the right, below in a column, and has the probes in the order of their last layer. Returns the Axes.
     """
     chosen = probes or tuple(f"probing.{name}" for name in PROBES)
     run, split = run or report.runs[0], split or report.splits[0]
     place = {layer: i for i, layer in enumerate(report.layers)}
+    width = _style.in_inches(width)
+    found = {name: report.select(name, run=run, split=split) for name in chosen}
+    known = {name: report.quantity(rows[0].analyzer, rows[0].quantity) for name, rows in found.items()}
+    for name, line in known.items():
+        if line.unit != "share":
+            raise _report_refusals.not_shares(name, line.unit)
+    errors = all(as_errors(rows, known[name]) for name, rows in found.items())
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        _baselines(ax, report, run, split, place)
-        for i, name in enumerate(chosen):
-            rows = report.select(name, run=run, split=split)
-            known = report.quantity(rows[0].analyzer, rows[0].quantity)
-            if known.unit != "share":
-                raise _report_refusals.not_shares(name, known.unit)
+        _baselines(ax, report, run, split, place, errors)
+        for i, (name, rows) in enumerate(found.items()):
             colour = _style.colour(i, len(chosen))
-            x, value, low, high = _curve(rows, place)
+            x, value, low, high = _curve([error(r) for r in rows] if errors else rows, place)
+            if errors:
+                mark_errorless(ax, x, rows, colour)
             marker = _style.MARKERS[i % len(_style.MARKERS)] if len(place) <= MOST_MARKERS else None
             line = _style.LINES[i % len(_style.LINES)]
-            ax.plot(x, value, color=colour, marker=marker, linestyle=line, label=known.label, zorder=4)
+            ax.plot(x, value, color=colour, marker=marker, linestyle=line, label=known[name].label, zorder=4)
             ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
         best = _chosen(report, run, split)
         if best in place:
-            rows = [r for r in report.select(chosen[0], run=run, split=split) if r.layer == best]
+            at = [r.value for r in found[chosen[0]] if r.layer == best]
+            at = [(1 - value or 0.5 / found[chosen[0]][0].n) if errors else value for value in at]
             ring: dict[str, Any] = {
                 "marker": "o",
                 "markersize": 8,
@@ -65,20 +74,24 @@ def probe_depth(
                 "clip_on": False,
                 "zorder": 5,
             }
-            if rows:
-                ax.plot([place[best]], [rows[0].value], color="black", label="selected layer", **ring)
-        ax.set_ylim(0, 1.02)
-        ax.set_ylabel("accuracy")
-        ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
-        ax.set_title(f"Probe accuracy{_style.which(report, run, split)}")
-        layered(ax, report.layers)
-        finished(ax, own, width)
+            if at:
+                ax.plot([place[best]], at, color="black", label="selected layer", **ring)
+        if errors:
+            error_axis(ax)
+        else:
+            ax.set_ylim(0, 1.02)
+            ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
+        ax.set_ylabel("error" if errors else "accuracy")
+        _style.title(ax, f"Probe {'error' if errors else 'accuracy'}", _style.which(report, run, split))
+        layered(ax, report.layers, _layers.kinds_of(report, run))
+        order = [known[name].label for name, rows in sorted(found.items(), key=lambda pair: -pair[1][-1].value)]
+        finished(ax, own, width, beside=True, order=order[::-1] if errors else order)
     return ax
 
 
 def layer_strip(
     report: Report, *, ax: Axes | None = None, run: str | None = None, split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:  # fmt: skip
     """Draw the difference in accuracy between the linear probe of each layer and of the selected layer, in points.
 
@@ -91,6 +104,7 @@ def layer_strip(
     place = {r.layer: i for i, r in enumerate(rows)}
     p = {r.layer: r.value for r in report.select("layer_differences.p_adjusted", run=run, split=split)}
     best = _chosen(report, run, split)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         ax.axhline(0, color=_style.GREY, linewidth=_style.thin(), zorder=1)
@@ -110,8 +124,8 @@ def layer_strip(
             labels.add(kind)
             ax.errorbar([at], [value], yerr=ends, linestyle="none", linewidth=_style.thin(), label=label, **style)
         ax.set_ylabel("difference from\nselected layer (points)")
-        ax.set_title(f"Probe accuracy by layer{_style.which(report, run, split)}")
-        layered(ax, list(place))
+        _style.title(ax, "Probe accuracy by layer", _style.which(report, run, split))
+        layered(ax, list(place), _layers.kinds_of(report, run))
         finished(ax, own, width)
     return ax
 
@@ -123,7 +137,7 @@ def confusion(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw how often the linear probe of a layer predicts one class for another, as shares of the true class.
 
@@ -134,15 +148,16 @@ def confusion(
     if isinstance(source, Probe):
         counts = source.confusion.numpy().astype(float)
         names: Sequence[str] = source.classes or [str(i) for i in range(len(counts))]
-        title = f"{source.settings.get('probe', '')} probe".replace("_", " ")
+        title, which = f"{source.settings.get('probe', '')} probe".replace("_", " ").strip().capitalize(), ""
     else:
         layer = layer or penultimate(source, run)
         counts = source.array("probing.confusion", layer, run=run, split=split).astype(float)
         found = source.classes(run, split)
         names = found if len(found) == len(counts) else [str(i) for i in range(len(counts))]
-        title = f"linear probe at {_style.literal(_style.shortened(layer, 20))}{_style.which(source, run, split)}"
+        title, which = "Linear probe", _style.at(source, layer, run, split)
     total = counts.sum(1, keepdims=True)
     shares = np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax = _style.axes_or_new(ax, width, 0.92 * width)
         errors = np.ma.masked_where(np.isnan(shares) | np.eye(len(shares), dtype=bool), shares)
@@ -157,15 +172,15 @@ def confusion(
             for i, j in np.argwhere(counts > 0):
                 ink = "white" if i != j and shares[i, j] > DARK * most else "black"
                 ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
-        said = "percent of each true class" if most else f"no errors on {int(counts.sum()):,} test samples"
-        ax.set_title(f"{title}\n{said}")
+        said = "errors (%)" if most else f"no errors on {int(counts.sum()):,} test samples"
+        _style.title(ax, f"{title}, {said}", which)
         if most:
             colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:g}%"))
     return ax
 
 
 def selectivity_depth(
-    found: Mapping[str, Selectivity], *, ax: Axes | None = None, width: float = _style.COLUMN
+    found: Mapping[str, Selectivity], *, ax: Axes | None = None, width: _style.Width = _style.COLUMN
 ) -> Axes:
     """Draw the accuracy of a task and of its control over layers; what lies between them is the selectivity.
 
@@ -175,6 +190,7 @@ def selectivity_depth(
     names, results = list(found), list(found.values())
     if not names:
         raise _report_refusals.nothing_to_draw("selectivity")
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         x = np.arange(len(names))
@@ -207,7 +223,7 @@ def _band(ax: Axes, x: np.ndarray, found: Sequence[Any], colour: Any, label: str
     ax.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
-def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[str, int]) -> None:
+def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[str, int], errors: bool) -> None:
     """Grey, each with its own line: what needs no training."""
     grey: dict[str, Any] = {"color": _style.GREY, "linewidth": _style.thin(), "zorder": 1}
     for name, label, line in (
@@ -216,11 +232,11 @@ def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[st
     ):
         rows = _rows(report, name, run, split)
         if rows:
-            x, value, low, high = _curve(rows, place)
+            x, value, low, high = _curve([error(r) for r in rows] if errors else rows, place)
             ax.plot(x, value, linestyle=line, label=label, **grey)
             ax.fill_between(x, low, high, color=_style.GREY, alpha=0.2, linewidth=0, zorder=0)
     rows = _rows(report, "probing.linear_probe", run, split)
-    known = [r for r in rows if np.isfinite(r.null)]
+    known = [error(r) if errors else r for r in rows if np.isfinite(r.null)]
     if known:
         x = [place[r.layer] for r in known]
         ax.fill_between(
@@ -235,7 +251,9 @@ def _baselines(ax: Axes, report: Report, run: str, split: str, place: Mapping[st
         )
     chance = _rows(report, "probing.chance", run, split)
     if chance:
-        ax.axhline(chance[0].value, linestyle=":", label="most frequent class", **grey)
+        ax.axhline(
+            1 - chance[0].value if errors else chance[0].value, linestyle=":", label="most frequent class", **grey
+        )
 
 
 def _rows(report: Report, name: str, run: str, split: str) -> list[Row]:

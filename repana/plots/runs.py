@@ -20,16 +20,19 @@ def run_summary(
     report: Report,
     *quantities: str,
     layer: str | None = None,
+    sort: bool = False,
     ax: Axes | Sequence[Axes] | None = None,
-    width: float = _style.PAGE,
+    width: _style.Width = _style.PAGE,
 ) -> list[Axes]:
     """Draw every run's value and interval of some quantities at one layer; without names, the headline quantities.
 
-    `layer`: by default the input of the classifier, each run's own. Splits have their own colour and marker, the value
-    with shuffled labels is an upright tick. Returns the Axes, one per quantity.
+    `layer`: by default the input of the classifier, each run's own. Splits have their own colour and open marker, so
+    that the interval is seen behind it; the value with shuffled labels is an upright tick. `sort`: runs in the order of
+    the first quantity's values, the best above. Returns the Axes, one per quantity.
     """
     names = quantities or report.headline
-    runs = report.runs
+    runs = _sorted(report, names[0], layer) if sort else report.runs
+    width = _style.in_inches(width)
     with _style.drawing():
         own = [] if ax is not None else _grid(len(names), len(runs), width)
         axes = own or ([ax] if isinstance(ax, Axes) else list(ax or []))
@@ -49,6 +52,14 @@ def run_summary(
                 figure = _style.figure_of(axes)
                 figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     return axes
+
+
+def _sorted(report: Report, name: str, layer: str | None) -> tuple[str, ...]:
+    """Runs by a quantity of their first split, the best first (the lowest where no side is better)."""
+    found, line = _points(report, name, layer), report.named(name)
+    sign = -1 if line.better == "higher" else 1
+    values = {run: next((r.value for (of, _), r in found.items() if of == run), math.nan) for run in report.runs}
+    return tuple(sorted(values, key=lambda run: (math.isnan(values[run]), sign * values[run])))
 
 
 def _columns(panels: int, width: float) -> int:
@@ -78,7 +89,7 @@ def _panel(
         value, low, high = (np.array([getattr(r, f) for _, r in rows]) for f in ("value", "low", "high"))
         y = np.array([place for place, _ in rows]) + 0.22 * (i - (len(splits) - 1) / 2)
         colour = _style.COLOURS[i]
-        ax.plot(value, y, _style.MARKERS[i], color=colour, label=split_name(split), zorder=3)
+        ax.plot(value, y, _style.MARKERS[i], color=colour, fillstyle="none", label=split_name(split), zorder=3)
         ax.hlines(y, low, high, color=colour, linewidth=_style.thin(), zorder=2)
         null = np.array([r.null for _, r in rows])
         ax.plot(null, y, "|", color=colour)
@@ -93,7 +104,6 @@ def _panel(
         ax.xaxis.set_major_formatter(PercentFormatter(1.0, 0))
     ax.set_ylim(len(runs) - 0.5, -0.5)
     _layers.name_layers(ax, runs, vertical=True)
-    ax.set_title(line.label)
+    ax.set_title(_style.wrapped(ax, line.label))
     ax.set_xlabel("" if line.unit == "share" else line.unit)
-    ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-    ax.set_axisbelow(True)
+    _style.guides(ax)

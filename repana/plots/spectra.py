@@ -2,7 +2,7 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import MaxNLocator
 
 from repana._results import Report
 from repana.plots import _layers, _style
@@ -20,18 +20,20 @@ def spectrum(
     run: str | None = None,
     split: str | None = None,
     fits: bool | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw the eigenvalues of layers' covariances as shares of their variance, by rank, both axes logarithmic.
 
-    One curve a layer, dark for the first, by default up to ten over the depth, with the exponent of its power law in
-    the legend. With `fits` (by default for up to four layers) dotted lines show the power laws over the ranks of their
-    fit. Returns the Axes, with one line a layer before those.
+    One curve a layer, dark for the first, by default up to ten over the depth. With `fits` (by default for up to four
+    layers) dotted lines show the power laws over the ranks of their fit, which the legend names. A small panel has the
+    exponents of the layers from input to output. Returns the Axes, with one line a layer before those.
     """
     chosen = layers or layers_with_array(report, "spectrum.eigenvalues", run, split)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
+        laws: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         fits = len(chosen) <= MOST_FITS if fits is None else fits
         for i, layer in enumerate(chosen):
             values = report.array("spectrum.eigenvalues", layer, run=run, split=split)
@@ -40,33 +42,59 @@ def spectrum(
             if not total > 0:
                 continue
             label, colour = _style.legend_name(names[i]), _style.depth_colour(i, len(chosen))
-            fitted = np.isfinite(alpha)
-            label += f", \u03b1 = {alpha:.2f}" if fitted else ""
             style = _style.LINES[i % len(_style.LINES)]
             rank = np.arange(1, len(kept) + 1)
             ax.plot(rank, kept / total, color=colour, linestyle=style if len(chosen) > 1 else "-", label=label)
-            if fitted and fits:
+            if np.isfinite(alpha):
                 ends = np.array([first, last])
-                ax.plot(ends, np.exp(intercept) * ends**-alpha / total, ":", color=colour, linewidth=_style.thin())
-        if fits:
-            ax.plot([], [], ":", color=_style.GREY, label="power law fitted")
+                laws.append((i, float(alpha), ends, np.exp(intercept) * ends**-alpha / total))
+        for i, _, ends, shares in laws if fits else ():
+            ax.plot(ends, shares, ":", color=_style.depth_colour(i, len(chosen)), linewidth=_style.thin())
+        if laws and fits:
+            ax.plot([], [], ":", color=_style.GREY, label=_window([ends for _, _, ends, _ in laws]))
         ax.set_xscale("log")
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(LogLocator(numticks=6))
             _style.decades(axis)
         ax.set_xlabel("principal component, by rank")
         ax.set_ylabel("share of variance")
-        ax.set_title(f"eigenvalues of the covariance{_style.which(report, run, split)}")
+        _style.title(ax, "Eigenvalues of the covariance", _style.which(report, run, split))
+        if laws:
+            _exponents(ax, [(i, alpha) for i, alpha, _, _ in laws], len(chosen))
         below(ax, own, width)
     return ax
+
+
+def _window(ends: list[np.ndarray]) -> str:
+    """What the dotted lines are, with the ranks that they were fitted over where these are the same."""
+    windows = {(int(first), int(last)) for first, last in ends}
+    if len(windows) > 1:
+        return "power law over the ranks of its fit"
+    first, last = windows.pop()
+    return f"power law fitted over ranks {first} to {last}"
+
+
+def _exponents(ax: Axes, alphas: list[tuple[int, float]], layers: int) -> None:
+    """A small panel in the corner that falling curves leave free: the exponent of every layer, in its colour."""
+    small = ax.inset_axes((0.14, 0.12, 0.3, 0.3))
+    for i, alpha in alphas:
+        small.plot([i], [alpha], "o", color=_style.depth_colour(i, layers), markersize=2.5)
+        if len(alphas) <= MOST_FITS:
+            small.annotate(f"{alpha:.2f}", (i, alpha), (0, 3), textcoords="offset points", ha="center", size="x-small")
+    small.set_ylim(0, 1.4 * max(alpha for _, alpha in alphas))
+    small.set_xlim(-0.6, layers - 0.4)
+    small.set_xticks([])
+    small.tick_params(labelsize="x-small")
+    small.yaxis.set_major_locator(MaxNLocator(2))
+    small.set_xlabel("layer", size="x-small", labelpad=1)
+    small.set_title("exponent \u03b1", size="small", pad=2)
 
 
 PANELS = (
     Panel(
         "Spectrum",
         spectrum,
-        "Share of the variance of {run}, {split}, in each principal component, by rank; dotted, the power "
-        "law fitted over its window.",
+        "Share of the variance of {split} features in each principal component, by rank. The small panel has the "
+        "exponents of the power laws that fit them ({run}).",
     ),
 )

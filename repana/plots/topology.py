@@ -16,14 +16,15 @@ BINS, MOST_OUTLINES = 40, 5
 
 
 def persistence_diagram(
-    found: Persistence, *, ax: Axes | None = None, title: str = "", width: float = _style.COLUMN
+    found: Persistence, *, ax: Axes | None = None, title: str = "", width: _style.Width = _style.COLUMN
 ) -> Axes:
     """Draw births and deaths of all dimensions; far above the diagonal is what lasts over scales.
 
     The infinite bar of H0 is not drawn. Returns the Axes, with one collection a dimension.
     """
+    width = _style.in_inches(width)
     with _style.drawing() as scale:
-        ax, own = axes_of(ax, width)
+        ax, own = axes_of(ax, width, height=0.98 * width)
         end = max((float(d[:, 1].max()) for d in found.diagrams.values() if len(d)), default=1.0) * 1.05
         ax.plot([0, end], [0, end], color=_style.GREY, linewidth=_style.thin(), zorder=1)
         for i, (k, d) in enumerate(found.diagrams.items()):
@@ -42,11 +43,14 @@ def persistence_diagram(
     return ax
 
 
-def barcode(found: Persistence, *, ax: Axes | None = None, title: str = "", width: float = _style.COLUMN) -> Axes:
+def barcode(
+    found: Persistence, *, ax: Axes | None = None, title: str = "", width: _style.Width = _style.COLUMN
+) -> Axes:
     """Draw every bar from birth to death, the longest of each dimension first, at most 60 of one dimension.
 
     The legend says how many were left out. Returns the Axes, with one collection a dimension.
     """
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         height, end = 0, 0.0
@@ -74,14 +78,16 @@ def betti_curves(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw how many components samples within a distance of each other form, over that distance, one curve a layer.
 
     Distances are in units of the layer's median, so that layers can be laid side by side: classes that have come apart
-    are steps that stay. By default up to ten layers over the depth, dark for the first. Returns the Axes.
+    are steps that stay. By default up to five layers over the depth, the same as in `edge_lengths`, dark for the first;
+    the title says how many of all. Returns the Axes.
     """
-    chosen = layers or layers_with_array(report, "topology.betti", run, split)
+    chosen, few = _chosen(report, layers, "topology.betti", run, split)
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
@@ -96,7 +102,7 @@ def betti_curves(
         ax.set_ylim(bottom=0.9)
         ax.set_xlabel("distance over the layer's median")
         ax.set_ylabel("components ($b_0$)")
-        ax.set_title(f"Betti curves{_style.which(report, run, split)}")
+        _style.title(ax, f"Betti curves{few}", _style.which(report, run, split))
         finished(ax, own, width)
     return ax
 
@@ -107,18 +113,16 @@ def edge_lengths(
     ax: Axes | None = None,
     run: str | None = None,
     split: str | None = None,
-    width: float = _style.COLUMN,
+    width: _style.Width = _style.COLUMN,
 ) -> Axes:
     """Draw how long the edges of the minimum spanning tree are (the deaths of H0), one outline a layer.
 
     Lengths are over the longest, shares logarithmic: clustered layers have most edges near 0 and a few near 1. By
-    default up to five layers over the depth, dark for the first. Returns the Axes.
+    default up to five layers over the depth, dark for the first; the title says how many of all. Returns the Axes.
     """
-    chosen: Sequence[str] = layers or layers_with_array(report, "topology.deaths", run, split)
-    if not layers and len(chosen) > MOST_OUTLINES:
-        at = np.linspace(0, len(chosen) - 1, MOST_OUTLINES).round().astype(int)
-        chosen = [chosen[int(i)] for i in at]
+    chosen, few = _chosen(report, layers, "topology.deaths", run, split)
     edges, least = np.linspace(0, 1, BINS + 1), 1.0
+    width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
         names = _layers.short_names(chosen, LETTERS)
@@ -136,14 +140,25 @@ def edge_lengths(
         _style.decades(ax.yaxis)
         ax.set_xlabel("edge over the longest")
         ax.set_ylabel("share of edges")
-        ax.set_title(f"spanning tree{_style.which(report, run, split)}")
+        _style.title(ax, f"Spanning tree edges{few}", _style.which(report, run, split))
         below(ax, own, width)
     return ax
 
 
+def _chosen(
+    report: Report, layers: Sequence[str], array: str, run: str | None, split: str | None
+) -> tuple[Sequence[str], str]:
+    """The layers to draw, by default five over the depth, and how many of all these are, for the title."""
+    every = layers or layers_with_array(report, array, run, split, most=len(report.layers))
+    if layers or len(every) <= MOST_OUTLINES:
+        return every, ""
+    at = np.linspace(0, len(every) - 1, MOST_OUTLINES).round().astype(int)
+    return [every[int(i)] for i in at], f", {MOST_OUTLINES} of {len(every)} layers"
+
+
 def _titled(found: Persistence, title: str) -> str:
     about = f"n = {found.settings['samples']}"
-    return f"{_style.literal(_style.shortened(title, 20))}, {about}" if title else f"persistent homology, {about}"
+    return f"{_style.literal(_style.shortened(title, 20))}, {about}" if title else f"Persistent homology, {about}"
 
 
 PANELS = (

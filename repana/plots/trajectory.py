@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
@@ -26,7 +27,7 @@ def trajectory(
     layers: Sequence[str] | None = None,
     split: str | None = None,
     ax: Sequence[Axes] | None = None,
-    width: float = _style.PAGE,
+    width: _style.Width = _style.PAGE,
 ) -> list[Axes]:
     """Draw quantities (rows) over the steps of training; without names, the headline quantities.
 
@@ -42,7 +43,8 @@ def trajectory(
     names = quantities or report.headline
     series = series_of(report)
     chosen = tuple(layers or report.layers)
-    with _style.drawing() as scale:
+    width = _style.in_inches(width)
+    with _style.drawing():
         alone = len(series) == 1
         axes = list(ax or _style.grid(len(names) * len(series), width, 1.6, columns=None if alone else len(series)))
         for i, name in enumerate(names):
@@ -50,9 +52,9 @@ def trajectory(
             row = axes[i * len(series) : (i + 1) * len(series)]
             for panel, (group, lines) in zip(row, found.items()):
                 _panel(panel, lines, chosen)
-                letters = int(_layers.inches(panel) / (_layers.LETTER * 8 * scale / 72))
+                letters = int(_layers.inches(panel) / (_layers.LETTER * mpl.rcParams["axes.titlesize"] / 72))
                 group = group if i == 0 and not alone else ""
-                panel.set_title(_style.literal(_style.shortened(group, max(6, letters))))
+                panel.set_title(_style.literal(_style.tail(group, max(6, letters))))
             drawn = [r for lines in found.values() for rows in lines.values() for r in rows.values()]
             if not drawn:
                 raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
@@ -62,7 +64,7 @@ def trajectory(
             said = [split_name(split or report.splits[0])] if len(report.splits) > 1 else []
             said += [group for group in series if group and alone]
             shown = f" ({_style.literal(', '.join(said))})" if said else ""
-            figure.supxlabel(f"step{shown}", fontsize=8 * scale)
+            figure.supxlabel(f"step{shown}", fontsize=mpl.rcParams["axes.labelsize"])
             named = {label: handle for ax in axes for handle, label in zip(*ax.get_legend_handles_labels())}
             labels = [
                 label for label in map(_style.legend_name, _layers.short_names(chosen, LETTERS)) if label in named
@@ -136,7 +138,7 @@ def _share_scale(row: Sequence[Axes], rows: Sequence[Row], line: Quantity, title
     unit = "" if line.unit in ("", "share") else line.unit
     for i, ax in enumerate(row):
         if titled:
-            ax.set_title(line.label)
+            ax.set_title(_style.wrapped(ax, line.label))
             ax.set_ylabel(unit)
         else:
             ax.set_ylabel(line.label if i == 0 else "")
@@ -152,5 +154,4 @@ def _share_scale(row: Sequence[Axes], rows: Sequence[Row], line: Quantity, title
         ax.set_ylim(*(min(finite) / 1.2, max(finite) * 1.2) if log else (min(finite) - margin, max(finite) + margin))
         ax.tick_params(labelleft=i == 0)
         ax.xaxis.set_major_locator(MaxNLocator(max(1, min(5, int(_layers.inches(ax) / TICK))), integer=True))
-        ax.grid(axis="y", color=_style.FAINT, linewidth=0.4, zorder=-1)
-        ax.set_axisbelow(True)
+        _style.guides(ax)

@@ -94,7 +94,7 @@ def test_the_subspace_curve_draws_every_dimension():
     np.testing.assert_allclose(ax.lines[0].get_xdata(), [2, 4, 8])
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.205, 0.405, 0.805])
     assert ax.get_ylabel() == "accuracy"
-    assert ax.get_title(loc="left") == "random subspace of 500 parameters"
+    assert ax.get_title(loc="left") == "Training in a random subspace of 500 parameters"
     labels = [t.get_text() for t in plots.figure_of(ax).legends[0].get_texts()]
     assert labels == ["dense", "dense: $d_{int90}$ = 6", "all parameters"]
     missed = ObjectiveDimension(Estimate(math.nan), (None,), Estimate(0.95), 0.9, runs, 500, "sparse", 0.9)

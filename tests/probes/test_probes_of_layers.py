@@ -429,7 +429,12 @@ def test_rows_of_one_sample_are_a_group():
 def test_the_figures_draw_the_report(report):
     ax = plots.probe_depth(report)
     drawn = next(line for line in ax.lines if line.get_label() == "Linear probe")
-    np.testing.assert_allclose(drawn.get_ydata(), [r.value for r in report.select("probing.linear_probe")])
+    values = np.array([r.value for r in report.select("probing.linear_probe")])
+    errors = np.where(values < 1, 1 - values, np.nan)  # all above 80%
+    np.testing.assert_allclose(drawn.get_ydata(), errors)
+    none = next(line for line in ax.lines if line.get_marker() == "v" and len(line.get_xdata()))
+    np.testing.assert_allclose(none.get_xdata(), np.flatnonzero(values == 1))
+    assert ax.get_yscale() == "log"
     labels = ax.get_legend_handles_labels()[1]
     assert {"re-initialised", "random projection", "shuffled labels", "most frequent class", "selected layer"} <= set(
         labels

@@ -2,6 +2,7 @@
 
 import io
 import math
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -15,7 +16,7 @@ import repana
 from repana import Activations, FileError, InputError, Report, plots
 from repana._activations import Classifier
 from repana._estimate import Estimate
-from repana._results import closest_pairs
+from repana._results import closest_pairs, penultimate
 from repana.plots import _layers, _style, maps
 from repana.plots.classifier_plane import plane_of
 from repana.plots.trajectory import series_of
@@ -26,20 +27,20 @@ DEEP = [f"model.encoder.layers.{i}.feed_forward.output" for i in range(120)]
 # --- style ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("medium", "text"), [("paper", 8), ("notebook", 10.4), ("slide", 14)])
+@pytest.mark.parametrize(("medium", "text"), [("paper", 7), ("nature", 7), ("notebook", 9.1), ("slide", 12.25)])
 def test_a_medium_sets_sizes_and_is_left_behind(medium, text):
     before = dict(mpl.rcParams)
     with plots.style(medium):
         ax = plots.class_gram(classes(4))
     assert ax.xaxis.label.get_fontsize() == pytest.approx(text)
-    assert plots.figure_of(ax).get_figwidth() == pytest.approx(3.25 * text / 8)
+    assert plots.figure_of(ax).get_figwidth() == pytest.approx(3.25 * text / 7)
     assert dict(mpl.rcParams) == before
 
 
 def test_unknown_medium():
     with pytest.raises(InputError) as error, plots.style("poster"):
         pass
-    assert str(error.value) == "RA212: `medium` is 'poster'; expected one of 'paper', 'notebook', 'slide'."
+    assert str(error.value) == "RA212: `medium` is 'poster'; expected one of 'paper', 'nature', 'notebook', 'slide'."
 
 
 @pytest.mark.parametrize("kind", ["pdf", "svg", "png"])
@@ -135,7 +136,7 @@ def test_layer_names_never_overlap(count, width, figure):
     assert len(labels) <= _layers.MOST_NAMES + 1
     if count >= 3:
         said = ax.get_xlabel() if figure == "heat" else whole.get_supxlabel()
-        assert said.lower().startswith("block of model.encoder.layers")
+        assert said.startswith("model.encoder.layers (block)")
     anchors = np.array([ax.transData.transform((t.get_position()[0], 0))[0] for t in labels])
     angle = math.radians(labels[0].get_rotation())
     if angle:
@@ -243,6 +244,66 @@ def many_runs(runs: int, letters: int, layers) -> Report:
     return Report(tuple(rows))
 
 
+def assert_nothing_clipped(figure) -> None:
+    """The box of every text lies inside the figure, but for labels of ticks outside the view, which are not drawn."""
+    whole, beyond = figure.bbox, set()
+    for ax in figure.findobj(mpl.axes.Axes):
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks() + axis.get_minor_ticks():
+                if not (ax.axison and low <= tick.get_loc() <= high):
+                    beyond |= {tick.label1, tick.label2}
+            if not ax.axison:
+                beyond |= {axis.label, axis.get_offset_text()}
+    for text in figure.findobj(mpl.text.Text):
+        if text.get_visible() and text.get_text().strip() and text not in beyond:
+            box = text.get_window_extent()
+            assert box.x0 >= -1, text
+            assert box.y0 >= -1, text
+            assert box.x1 <= whole.x1 + 1, text
+            assert box.y1 <= whole.y1 + 1, text
+
+
+@pytest.fixture(scope="module")
+def long_named(small):
+    """The report of a network whose layers, classes and run have names of 40 letters."""
+    report, new = small[-1], {}
+    for i, layer in enumerate(report.layers):
+        name = f"encoder.stage_{i}.residual_branch.projection_out_"
+        new[layer] = name[: 40 - len(str(i))] + str(i) if not layer.endswith(":in") else name[:37] + ":in"
+    run = "weight_decay_and_a_rather_long_name_seed"
+    rows = tuple(replace(r, layer=new.get(r.layer, r.layer), run=run) for r in report.rows)
+    arrays = {}
+    for key, value in report.arrays.items():
+        split, layer, name = key.split("/")
+        arrays[f"{split}/{new.get(layer, layer)}/{name}"] = value
+    classes = {s: [f"{name}_of_the_longest_names_of_all_classes" for name in v] for s, v in
+               report.provenance["classes"].items()}  # fmt: skip
+    settings = {**report.provenance["settings"]}
+    said = settings["complexity"]
+    settings["complexity"] = {**said, "features": new[said["features"]], "layers": [new[x] for x in said["layers"]]}
+    return Report(rows, arrays, {**report.provenance, "run": run, "classes": classes, "settings": settings})
+
+
+FIGURES = {panel.heading: panel.drawn for panel in plots.PANELS} | {
+    "heat map": lambda report, layer, run, split, width: plots.heat_map(report, width=width),
+    "singular values": lambda report, layer, run, split, width: plots.mean_spectrum(report, width=width),
+    "runs": lambda report, layer, run, split, width: plots.run_summary(
+        repana.concat([report, *(report.renamed(f"{run}{i}") for i in range(3))]), width=width
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("width", [3.25, 5.5, 6.75])
+@pytest.mark.parametrize("figure", FIGURES)
+def test_no_text_of_any_figure_is_clipped(figure, width, long_named):
+    run, split = long_named.runs[0], long_named.splits[0]
+    whole = plots.figure_of(FIGURES[figure](long_named, penultimate(long_named), run, split, width=width))
+    whole.draw_without_rendering()
+    assert_nothing_clipped(whole)
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("layers", [SHORT_NAMES, LONG_NAMES], ids=["short", "long"])
 @pytest.mark.parametrize("medium", ["paper", "slide"])
@@ -254,17 +315,7 @@ def test_nothing_is_clipped_and_panels_keep_their_room(runs, letters, width, med
         figure = plots.figure_of(axes)
         figure.draw_without_rendering()
     whole = figure.bbox
-    beyond = set()  # labels of ticks outside the view, which are not drawn
-    for axis in (axis for ax in axes for axis in (ax.xaxis, ax.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        beyond |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
-    for text in figure.findobj(mpl.text.Text):
-        if text.get_visible() and text.get_text().strip() and text not in beyond:
-            box = text.get_window_extent()
-            assert box.x0 >= -1, text
-            assert box.y0 >= -1, text
-            assert box.x1 <= whole.x1 + 1, text
-            assert box.y1 <= whole.y1 + 1, text
+    assert_nothing_clipped(figure)
     columns: dict[float, float] = {}
     for ax in axes:
         place = ax.get_position()
@@ -318,23 +369,56 @@ def test_a_dot_marks_what_is_not_distinguishable_from_its_null(estimate, inside)
 # --- classes ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("c", [2, 10, 45, 1000])
+@pytest.mark.parametrize("c", [3, 10, 45, 1000])
 def test_class_grids_draw_their_arrays(c):
+    """Less the first row and the last column, which a lower triangle leaves empty."""
     report = classes(c)
-    gram = plots.class_gram(report)
-    np.testing.assert_allclose(gram.images[0].get_array(), report.array("class_cosines", "fc:in"))
     grid = report.array("cdnv_grid", "fc:in")
     ax = plots.cdnv_grid(report)
     drawn = ax.images[0].get_array().filled(np.nan)
     rows, columns = np.tril_indices(c, -1)
-    np.testing.assert_allclose(drawn[rows, columns], grid[rows, columns])
+    assert drawn.shape == (c - 1, c - 1)
+    np.testing.assert_allclose(drawn[rows - 1, columns], grid[rows, columns])
     i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
+    pair = f"class{max(i, j)} and class{min(i, j)}"
     assert closest_pairs(grid, 1)[0] == (max(i, j), min(i, j))
-    assert f"class{max(i, j)} and class{min(i, j)}: " in ax.get_xlabel()
     assert len(ax.patches) == min(3, c * (c - 1) // 2)
-    plots.figure_of(ax).canvas.draw()
+    figure = plots.figure_of(ax)
+    figure.canvas.draw()
     boxes = [t.get_window_extent() for t in ax.get_xticklabels()]
     assert all(a.x1 < b.x0 for a, b in zip(boxes, boxes[1:]))
+    if c <= 20:
+        assert f"{pair}: " in figure.get_supxlabel()
+    else:
+        bars = figure.axes[1]
+        assert bars.get_yticklabels()[0].get_text() == pair
+        assert [bar.get_width() for bar in bars.patches] == sorted(grid[rows, columns])[:-11:-1]
+
+
+@pytest.mark.parametrize("c", [3, 10, 45, 300])
+def test_cosines_are_drawn_as_deviations_from_a_simplex(c):
+    """In the order of the classes up to 20, by similarity up to 200, then as a histogram."""
+    report = classes(c)
+    gram = report.array("class_cosines", "fc:in") + 1 / (c - 1)
+    ax = plots.class_gram(report)
+    if c > 200:
+        assert sum(bar.get_height() for bar in ax.patches) == c * (c - 1) / 2
+        assert ax.lines[0].get_xdata()[0] == pytest.approx(-1 / (c - 1))
+        return
+    drawn = ax.images[0].get_array()
+    assert np.diag(drawn.mask).all()
+    off = ~np.eye(c, dtype=bool)
+    if c <= 20:
+        np.testing.assert_allclose(drawn[off], gram[off])
+    else:
+        np.testing.assert_allclose(np.sort(drawn[off]), np.sort(gram[off]))
+        assert not ax.get_xticks().size
+    assert ax.images[0].get_clim() == pytest.approx((-np.abs(gram[off]).max(), np.abs(gram[off]).max()))
+
+
+def test_a_single_pair_of_classes_is_a_number_and_no_grid():
+    with pytest.raises(InputError, match="RA205: a grid of class pairs needs three classes; the CDNV of the only pair"):
+        plots.cdnv_grid(classes(2))
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -345,9 +429,62 @@ def test_unknown_pairs_are_hatched_and_never_the_closest(everything):
     grid = grid * math.nan if everything else grid
     ax = plots.cdnv_grid(Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance))
     assert sum(bool(p.get_hatch()) for p in ax.patches) == (6 if everything else 1)
-    assert "class2 and class1" not in ax.get_xlabel()
-    assert ("no pair has a value" in ax.get_xlabel()) is everything
+    assert "class2 and class1" not in plots.figure_of(ax).get_supxlabel()
+    assert ("No pair has a value" in plots.figure_of(ax).get_supxlabel()) is everything
     assert len(plots.figure_of(ax).axes) == (1 if everything else 2)  # no colour bar without colours
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.01, 1, [0.01, 0.1, 1]),
+        (3e-8, 2e4, [1e-5, 1e-2, 10.0, 1e4]),
+        (4.0, 30.0, [5.0, 10.0, 20.0]),
+        (60.0, 90.0, [60.0, 70.0, 80.0, 90.0]),
+    ],
+)
+def test_a_logarithmic_axis_has_three_ticks_at_least(low, high, ticks):
+    np.testing.assert_allclose(_style.Decades().tick_values(low, high), ticks)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_logarithmic_axis_has_three_to_six_ticks(seed):
+    low, ratio = 10 ** np.random.default_rng(seed).uniform((-9, 0.1), (3, 9))
+    found = _style.Decades().tick_values(low, low * ratio)
+    assert 3 <= len(found) <= 6
+
+
+def test_a_width_by_name():
+    assert plots.figure_of(plots.class_gram(classes(4), width="nature")).get_figwidth() == pytest.approx(3.5)
+    with pytest.raises(InputError, match="RA212: `width` is 'wide'; expected one of 'column', 'neurips'"):
+        plots.class_gram(classes(4), width="wide")
+
+
+def test_nature_wants_neither_grid_lines_nor_hatching():
+    report = classes(4)
+    grid = report.array("cdnv_grid", "fc:in").copy()
+    grid[2, 1] = grid[1, 2] = math.nan
+    with plots.style("nature"):
+        ax = plots.cdnv_grid(Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance))
+        depth = planted(["a", "b"], [1.0, 2.0]).plot("nc1").axes[0]
+    assert not any(p.get_hatch() for p in ax.patches)
+    assert not any(line.get_visible() for line in depth.get_ygridlines())
+
+
+def test_numbered_modules_have_their_type():
+    kinds = {"0": "Conv2d", "1": "ReLU", "2": "Linear"}
+    assert _layers.typed(["input", "0", "1", "2"], kinds) == ["input", "0 Conv2d", "1 ReLU", "2 Linear"]
+    blocks = {f"encoder.{i}": "Block" for i in range(4)}
+    assert _layers.typed(list(blocks), blocks) == list(blocks)
+
+
+def test_what_names_share_stands_in_the_axis_label():
+    names = [f"backbone.stage_one.{part}" for part in ("convolution", "normalisation", "activation", "projection")]
+    figure = planted(names, [1.0, 2.0, 3.0, 4.0]).plot("nc1", width=3.25)
+    assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == [
+        "\u2026convolution", "\u2026normalisation", "\u2026activation", "\u2026projection"
+    ]  # fmt: skip
+    assert figure.get_supxlabel() == "layer (\u2026 is backbone.stage_one.)"
 
 
 def test_spectra_of_layers_are_drawn_with_their_power_law():
@@ -376,7 +513,7 @@ def test_the_legend_below_takes_nothing_from_the_axes(count):
 
 
 def _is_spectrum(line, layer):
-    return str(line.get_label()).startswith(f"{layer}, ")
+    return line.get_label() == layer
 
 
 def _is_fit(line, layer):
@@ -388,7 +525,7 @@ def test_coinciding_classes_are_named_first():
     grid = report.array("cdnv_grid", "fc:in").copy()
     grid[2, 1] = grid[1, 2] = math.inf
     report = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
-    assert "class2 and class1: \u221e" in plots.cdnv_grid(report).get_xlabel()
+    assert "class2 and class1: \u221e" in plots.figure_of(plots.cdnv_grid(report)).get_supxlabel()
 
 
 def test_spectrum_of_class_means():
@@ -453,7 +590,7 @@ def test_mixed_examples_lie_between_and_are_coloured_by_pair_and_weight():
     share = torch.tensor([0.5, 0.75, 1.0])
     mixed = plots.Mixed(share[:, None] * rows[0] + (1 - share[:, None]) * rows[1], [[0, 1]] * 3, share)
     ax = plots.classifier_plane(acts, mixed=mixed)
-    points = next(c for c in ax.collections if c.get_label() == "0 with 1")
+    points = next(c for c in ax.collections if c.get_label() == "mix of 0 and 1")
     corners = [c.get_offsets()[0] for c in ax.collections[:2]]
     np.testing.assert_allclose(points.get_offsets()[0], (corners[0] + corners[1]) / 2, atol=1e-6)
     np.testing.assert_allclose(points.get_facecolors()[:, 3], [1.0, 0.575, 0.15])
@@ -569,7 +706,7 @@ def test_the_default_figure_has_six_panels(small):
 
 def test_a_heat_map_of_quantities_without_a_better_side_says_higher():
     report = planted(["a", "b"], [1.0, 2.0], name="two_nn", analyzer="dimension")
-    assert plots.heat_map(report, "two_nn").get_title(loc="left") == "darker is higher; at the right, both ends"
+    assert plots.heat_map(report, "two_nn").get_title(loc="left") == "Darker is higher; at the right, both ends"
 
 
 def test_a_heat_map_takes_headlines_by_family_and_greys_what_has_no_better_side():
@@ -583,7 +720,7 @@ def test_a_heat_map_takes_headlines_by_family_and_greys_what_has_no_better_side(
     grey = ax.images[1]
     assert grey.get_cmap().name == "Greys"
     np.testing.assert_array_equal(grey.get_array().mask, [[False, False], [True, True]])
-    assert ax.get_title(loc="left").startswith("blue: darker is better, grey: higher")
+    assert ax.get_title(loc="left").startswith("Blue: darker is better, grey: higher")
 
 
 def test_summary_of_runs_reads_one_layer():
