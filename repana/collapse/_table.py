@@ -76,7 +76,7 @@ ANALYZERS = (
             Quantity("duality_zhu", "|WMc'/|WMc'|_F - J/|J|_F|_F", "lower", source=_ZHU),
             Quantity("duality_cosine", "mean_c cos(w_c, m_c - g)", "higher", source="Liu et al. 2023"),
             Quantity("duality_variation", "std/mean over c of cos(w_c, m_c - g)", "lower", source="Wu & Papyan 2024"),
-            Quantity("bias_collapse", "|Wg + b|", "lower", unit="logits", source=_ZHU, invariant=()),
+            Quantity("bias_collapse", "|W g + b|", "lower", unit="logits", source=_ZHU, invariant=()),
             Quantity(
                 "nc4",
                 "share argmax logits = nearest class mean",
@@ -116,7 +116,7 @@ ACROSS_LAYERS = (
         quantities=(
             Quantity("rho", "exp(slope of log D_l over l)", "lower", "per layer", source="He & Su 2023"),
             Quantity("correlation", "Pearson r of log D_l and l", "lower", source="He & Su 2023"),
-            Quantity("half_life", "log 2 / -slope", "lower", "layers", source="He & Su 2023"),
+            Quantity("half_life", "-log 2 / slope", "lower", "layers", source="He & Su 2023"),
         ),
     ),
 )

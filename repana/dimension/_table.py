@@ -22,10 +22,10 @@ ANALYZERS = (
                 source=_FACCO,
                 headline=True,
             ),
-            Quantity("two_nn_ml", "(N - 1)/sum log(r_2/r_1)", unit="dimensions", title="TwoNN (ML)", source=_FACCO),
+            Quantity("two_nn_ml", "(N - 1) / sum log(r_2/r_1)", unit="dimensions", title="TwoNN (ML)", source=_FACCO),
             Quantity(
                 "two_nn_calibrated",
-                "d of the ball whose samples give two_nn_ml",
+                "d of the ball whose samples give this value",
                 unit="dimensions",
                 title="TwoNN, calibrated",
                 source=_FACCO,
@@ -33,7 +33,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "mle",
-                "19/mean_i sum_{j<20} log(r_20/r_j)",
+                "19 / mean_i sum_{j<20} log(r_20/r_j)",
                 unit="dimensions",
                 title="MLE dimension (k = 20)",
                 source="Levina & Bickel 2004; MacKay & Ghahramani 2005",
@@ -66,7 +66,7 @@ ANALYZERS = (
                 ("mind_ml", "root of the likelihood of r_1/r_21", "MiND-ML dimension", "Rozza et al. 2012"),
                 ("tle", "tight local estimate, k = 20", "TLE dimension", "Amsaleg et al. 2019"),
                 ("danco", "ball nearest in angles and norms, k = 10", "DANCo dimension", "Ceruti et al. 2014"),
-                ("abid", "1/mean cos^2 between neighbours", "ABID dimension", "Thordsen & Schubert 2022"),
+                ("abid", "1 / mean cos^2 between neighbours", "ABID dimension", "Thordsen & Schubert 2022"),
                 ("ess", "expected simplex skewness, inverted", "ESS dimension", "Johnsson et al. 2015"),
                 (
                     "local_pca",
@@ -74,8 +74,8 @@ ANALYZERS = (
                     "Local PCA dimension",
                     "Fukunaga & Olsen 1971",
                 ),
-                ("mom", "1/mean_i (r_k - m_i)/m_i", "MOM dimension", "Amsaleg et al. 2018"),
-                ("mada", "log 2/mean_i log(r_20/r_10)", "MADA dimension", "Farahmand et al. 2007"),
+                ("mom", "1 / mean_i (r_k - m_i)/m_i", "MOM dimension", "Amsaleg et al. 2018"),
+                ("mada", "log 2 / mean_i log(r_20/r_10)", "MADA dimension", "Farahmand et al. 2007"),
                 (
                     "correlation",
                     "slope of log C(r) between two radii",

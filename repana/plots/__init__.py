@@ -1,8 +1,9 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
 from repana.plots import collapse, dimension, features, probes, spectra, topology
+from repana.plots._data import drawn_data
 from repana.plots._panels import Panel, Section
-from repana.plots._style import figure_of, style
+from repana.plots._style import FONTS, figure_of, style
 from repana.plots.classifier_plane import Mixed, classifier_plane
 from repana.plots.collapse import cdnv_grid, class_gram, mean_spectrum
 from repana.plots.depth import depth_profile, overview
@@ -58,6 +59,7 @@ SECTIONS = (
 PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 
 __all__ = [
+    "FONTS",
     "PANELS",
     "SECTIONS",
     "Mixed",
@@ -74,6 +76,7 @@ __all__ = [
     "depth_profile",
     "dimension_depth",
     "dimension_scale",
+    "drawn_data",
     "edge_lengths",
     "exciting_inputs",
     "feature_fan",

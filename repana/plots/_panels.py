@@ -12,12 +12,14 @@ class Panel:
     """A figure with its heading and caption, in which {run} and {split} are filled in.
 
     `draw(report, run=, split=)` draws all layers; `one_layer=True`: `draw(report, layer, run=, split=)`, the layer that
-    the classifier reads. It raises a RepanaError where the report has nothing for it.
+    the classifier reads. `analyzer`: whose methods say how it is computed. It raises a RepanaError where the report has
+    nothing for it.
     """
 
     heading: str
     draw: Callable[..., Any]
     caption: str
+    analyzer: str = ""
     one_layer: bool = False
 
     def drawn(self, report: Report, layer: str, run: str, split: str, **options: Any) -> Any:

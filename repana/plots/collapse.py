@@ -148,11 +148,13 @@ PANELS = (
         class_gram,
         "Cosines between centred class means of {run}, {split}, at the input of the classifier.",
         one_layer=True,
+        analyzer="neural_collapse",
     ),
     Panel(
         "Class pairs",
         cdnv_grid,
         "How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
         one_layer=True,
+        analyzer="neural_collapse",
     ),
 )

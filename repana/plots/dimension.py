@@ -134,11 +134,13 @@ PANELS = (
         "Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, "
         "and the finest also less the bias of a sample of this size. Where they part there is no single "
         "number.",
+        analyzer="dimension",
     ),
     Panel(
         "Dimension over scales",
         dimension_scale,
         "Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
         "dimension; where it slopes, a number needs its scale beside it.",
+        analyzer="dimension",
     ),
 )

@@ -401,16 +401,19 @@ PANELS = (
         feature_fan,
         "From which layer of {run}, {split}, on each unit of the classifier's input can be read linearly: "
         "R² on held-out rows, a line a unit, the two simplest and the two most complex in colour.",
+        analyzer="complexity",
     ),
     Panel(
         "Complexity and importance",
         complexity_plane,
         "How complex each unit of the classifier's input is in {run}, {split}, against how much of the "
         "predicted class's logit is owed to it.",
+        analyzer="complexity",
     ),
     Panel(
         "Feature onsets",
         onset_histogram,
         "How many units of the classifier's input of {run}, {split}, become readable at each layer.",
+        analyzer="complexity",
     ),
 )

@@ -212,7 +212,7 @@ def selectivity_depth(
 def _curve(rows: Sequence[Row], place: Mapping[str, int]) -> tuple[np.ndarray, ...]:
     x = np.array([place[r.layer] for r in rows], float)
     value, low, high = (np.array([getattr(r, f) for r in rows], float) for f in ("value", "low", "high"))
-    bounded = np.isfinite(low) & np.isfinite(high)
+    bounded = np.isfinite(value) & np.isfinite(low) & np.isfinite(high)
     return x, value, np.where(bounded, low, np.nan), np.where(bounded, high, np.nan)
 
 
@@ -274,17 +274,20 @@ PANELS = (
         probe_depth,
         "Accuracy of probes on {split} features of {run}, on a test split used for neither fitting nor selection; "
         "baselines in grey.",
+        analyzer="probing",
     ),
     Panel(
         "Layers compared",
         layer_strip,
         "Difference in accuracy between the linear probe of each layer and of the selected layer, paired on the test "
         "samples ({run}, {split}).",
+        analyzer="probing",
     ),
     Panel(
         "Confusion",
         confusion,
         "Errors of the linear probe at the penultimate layer ({run}, {split}), in percent of each true class.",
         one_layer=True,
+        analyzer="probing",
     ),
 )

@@ -96,5 +96,6 @@ PANELS = (
         spectrum,
         "Share of the variance of {split} features in each principal component, by rank. The small panel has the "
         "exponents of the power laws that fit them ({run}).",
+        analyzer="spectrum",
     ),
 )

@@ -167,11 +167,13 @@ PANELS = (
         betti_curves,
         "Components that samples of {run}, {split}, form within a distance, over the layer's median "
         "distance. Clusters that have come apart are steps that stay; labels are not read.",
+        analyzer="topology",
     ),
     Panel(
         "Spanning trees",
         edge_lengths,
         "Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. "
         "Clustered layers have most of them near 0 and a few near 1.",
+        analyzer="topology",
     ),
 )

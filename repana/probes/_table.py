@@ -76,7 +76,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "compression",
-                "n log2 c/online codelength, LDA",
+                "n log2 c / online codelength, LDA",
                 "higher",
                 title="MDL compression",
                 source="Voita & Titov 2020",
@@ -165,7 +165,7 @@ ACROSS_LAYERS = (
             ),
             Quantity(
                 "random_projection",
-                "linear accuracy, relu(xR + b) of the input",
+                "linear accuracy, relu(x R + b) of the input",
                 unit="share",
                 source="Saxe et al. 2011",
                 **_SPLIT,

@@ -1,12 +1,14 @@
 """The page: what the template shows, gathered from the report."""
 
 import base64
+import gzip
 import hashlib
 import json
-import shlex
+import math
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -14,20 +16,22 @@ import jinja2
 from matplotlib.axes import Axes
 
 from repana import plots
-from repana._finding import ABSENT, ALPHA, CAUTION, CHECK, RESULT, View, fraction, listed, share, split_name
+from repana._finding import ABSENT, ALPHA, CAUTION, CHECK, RESULT, View, fraction, share, split_name
 from repana._numbers import number
-from repana._quantity import Quantity
 from repana._results import Report, Row, penultimate
 from repana._version import __version__
 from repana.errors import RepanaError
 from repana.findings import FINDINGS, Finding, explanations, find, summarise
+from repana.report import _methods
 from repana.report._bibliography import bibliography
+from repana.report._formulas import mathml
 from repana.report._pictures import svg
 from repana.report._tables import interval
 
 FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
 CURVES = 10  # runs that are overlaid in one depth profile
-EXAMPLES = 3  # runs named beside provenance that differs
+MOST_RUNS = 12  # of many, runs that have a panel of their own
+BAR = 60  # percent of a cell that the bar of the largest value takes
 FAMILIES = {"2": "Neural collapse", "3": "Class separation", "4": "Dimension", "5": "Probing", "6": "Features"}
 NC1 = "neural_collapse.nc1"
 
@@ -49,6 +53,13 @@ class Picture:
     caption: str
     layout: str = ""  # where the panels lie, for the cursor: JSON
     curves: tuple[str, ...] = ()
+    code: str = ""  # the line of Python that draws it
+    data: str = ""  # what is drawn, as CSV: gzip in base64
+    analyzer: str = ""  # whose methods say how it is computed
+
+    @property
+    def anchor(self) -> str:
+        return self.heading.lower().replace(" ", "-")
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,17 @@ class Cell:
     value: str  # for sorting
     detail: str
     unclear: bool = False
+    bar: int = 0  # percent of the cell
+
+
+@dataclass(frozen=True)
+class OneRun:
+    """What a page of many runs shows of one: its summary, its cautions, its figure over depth."""
+
+    name: str
+    summary: tuple[str, ...]
+    cautions: tuple[str, ...]
+    picture: Picture
 
 
 @dataclass(frozen=True)
@@ -74,18 +96,24 @@ def page(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": number, "interval": interval, "explained": lambda code: explained[code][1]}
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "explained": lambda code: explained[code][1],
+        "mathml": mathml,
+        "split_name": split_name,
+    }
     explained = explanations()
-    script = folder.joinpath("report.js").read_text(encoding="utf-8").strip()
+    script = re.sub(r"\n\s*", "\n", folder.joinpath("report.js").read_text(encoding="utf-8")).strip()
     few, found = len(report.runs) <= FEW, find(report)
-    sections = list(_sections(report)) if report.headline else []
+    sections = list(_sections(report)) if report.headline and few else []
     here = {section.anchor for section, _ in sections}
-    methods = _methods(report)
+    shown = _methods.methods(report)
     template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
         title=_title(report),
         facts=_facts(report),
-        varied=_varied(report),
+        varied=_methods.varied(report),
         summary=summarise(report),
         tiles=list(_tiles(report, found)) if len(report.runs) == 1 else [],
         cautions=_shared(report, [f for f in found if f.kind == CAUTION]),
@@ -98,14 +126,16 @@ def page(report: Report) -> str:
         runs_table=None if few else _runs_table(report),
         values=[v for run in report.runs for v in _values(report, run)] if few else [],
         network=[(r, report.quantity(r.analyzer, r.quantity)) for r in report.rows if not r.layer] if few else [],
-        methods=methods,
-        settings={name: _settings(report, name) for name in methods},
+        singles=[] if few else list(_singles(report)),
+        methods=shown,
+        settings={name: _methods.settings(report, name) for name in shown},
+        description=_methods.describe(report),
         confidence=report.confidence,
         bibtex=bibliography(report),
-        notes=_notes(report) if few else [],
+        notes=_methods.notes(report) if few else [],
         failures=report.failures,
-        provenance=_provenance(report),
-        command=_command(report),
+        provenance=_methods.provenance(report),
+        command=_methods.command(report),
         rows=len(report.rows),
         version=__version__,
         script=script,
@@ -131,25 +161,6 @@ def _facts(report: Report) -> str:
     facts += [f"{len(report.classes())} classes"] if report.splits and report.classes() else []
     facts += [str(p["created"])[:10]] if "created" in p else []
     return " \u00b7 ".join(facts)
-
-
-def _varied(report: Report) -> str:
-    """What differs between several runs, of what was recorded."""
-    if len(report.runs) < 2:
-        return ""
-    found: dict[str, list[str]] = {}
-    for run in report.runs:
-        p = report.about(run)
-        facts = [*_recorded(p), ("Step", str(p.get("step", "")))]
-        facts += [(f"{analyzer} settings", _of_run(p, analyzer)) for analyzer in p.get("settings", {})]
-        for name, text in facts:
-            found.setdefault(name, []).append(text)
-    told = []
-    for name, texts in found.items():
-        values = list(dict.fromkeys(texts)) + ([""] if len(texts) < len(report.runs) else [])
-        if len(values) > 1 and name not in ("Weights", "Time"):
-            told.append(f"{name.lower()} ({listed([value or 'not recorded' for value in values])})")
-    return f"Varied between runs: {'; '.join(told)}." if told else "All recorded settings are the same for all runs."
 
 
 def _tiles(report: Report, found: Sequence[Finding]) -> Iterator[Tile]:
@@ -219,24 +230,51 @@ def _overview(report: Report) -> Iterator[Picture]:
     if not report.headline:
         return
     names = plots.overview(report)
+    listed = ", ".join(map(repr, names))
     if plots.is_training(report):
         caption = f"Lines are layers, dark for the first; bands are {report.confidence} intervals."
-        drawn = svg(plots.trajectory(report, *names), f"Trajectory over training: {_say(report, names)}", "trajectory")
-        yield Picture("Trajectory", drawn, caption)
+        axes, words = plots.trajectory(report, *names), f"Trajectory over training: {_say(report, names)}"
+        code = f"repana.plots.trajectory(report, {listed})"
+        yield Picture("Trajectory", svg(axes, words, "trajectory"), caption, code=code, data=_packed(axes))
     if len(report.runs) > 1:
         caption = f"Each run at the input of its classifier, with its {report.confidence} interval."
-        yield Picture("Runs", svg(plots.run_summary(report, *names), f"Runs: {_say(report, names)}", "runs"), caption)
+        axes, code = plots.run_summary(report, *names), f"repana.plots.run_summary(report, {listed})"
+        drawn = svg(axes, f"Runs: {_say(report, names)}", "runs")
+        yield Picture("Runs", drawn, caption, code=code, data=_packed(axes))
     if len(report.runs) <= CURVES:
-        caption = (
-            f"One panel per quantity, from input to output. Bands: {report.confidence} intervals. Grey: shuffled "
-            "labels, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or more after "
-            "Holm over the layers)."
-        )
         axes = plots.depth_profile(report)
-        drawn = svg(axes, _say(report, names), "depth")
         keys = dict.fromkeys((r.run, r.split) for r in report.rows if r.layer)
         curves = tuple(split_name(s) if len(report.runs) == 1 else f"{run}, {split_name(s)}" for run, s in keys)
-        yield Picture("Layers", drawn, caption, _layout(report, names, axes), curves)
+        yield Picture(
+            "Layers", svg(axes, _say(report, names), "depth"), _depth_caption(report), _layout(report, names, axes),
+            curves, "report.plot()", _packed(axes),
+        )  # fmt: skip
+
+
+def _depth_caption(report: Report) -> str:
+    return (
+        f"One panel per quantity, from input to output. Bands: {report.confidence} intervals. Grey: shuffled "
+        "labels, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or more after "
+        "Holm over the layers)."
+    )
+
+
+def _singles(report: Report) -> Iterator[OneRun]:
+    """Of many runs up to twelve, one by one."""
+    found = find(report)
+    for i, run in enumerate(report.runs[:MOST_RUNS]):
+        axes = plots.depth_profile(report, *plots.overview(report)[:6], runs=[run], width=5.5)
+        picture = Picture(
+            run, svg(axes, f"Quantities by layer of {run}", f"run{i}"), _depth_caption(report),
+            code=f"report.plot(runs=[{run!r}])", data=_packed(axes),
+        )  # fmt: skip
+        cautions = tuple(f"{f.text} {f.action}".strip() for f in found if f.run == run and f.kind == CAUTION)
+        yield OneRun(run, summarise(report, run), cautions, picture)
+
+
+def _packed(drawn: Any) -> str:
+    """What a figure draws as CSV, which the browser unpacks."""
+    return base64.b64encode(gzip.compress(plots.drawn_data(drawn).encode(), mtime=0)).decode()
 
 
 def _layout(report: Report, names: Sequence[str], axes: Sequence[Axes]) -> str:
@@ -260,22 +298,38 @@ def _say(report: Report, names: Sequence[str]) -> str:
     return "; ".join(parts) or "Quantities by layer"
 
 
-def _sections(report: Report) -> Iterator[tuple[plots.Section, list[Picture]]]:
-    """The figures of every family that has some; of many runs those of the first, which the caption names."""
-    run, split = report.runs[0], report.splits[0]
-    layer = penultimate(report, run) if any(r.layer for r in report.rows) else ""
+def _identifier(heading: str) -> str:
+    """What keeps the identifiers inside a figure apart from those of others: two letters of every word."""
+    return "".join(word[:2] for word in heading.split())
+
+
+def _sections(report: Report) -> Iterator[tuple[plots.Section, list[tuple[str, list[Picture]]]]]:
+    """The figures of every family that has some, run by run."""
     for section in plots.SECTIONS:
-        made = []
-        for panel in section.panels if layer else ():
-            try:
-                drawn = panel.drawn(report, layer, run, split)
-            except RepanaError:
-                continue
-            caption = panel.caption.format(run=run, split=split_name(split))
-            words = caption.partition(". ")[0].removesuffix(".")
-            made.append(Picture(panel.heading, svg(drawn, words, panel.heading.replace(" ", "")), caption))
-        if made:
-            yield section, made
+        by_run = [(run, list(_pictures(report, section, i, run))) for i, run in enumerate(report.runs)]
+        by_run = [(run, made) for run, made in by_run if made]
+        if by_run:
+            yield section, by_run
+
+
+def _pictures(report: Report, section: plots.Section, i: int, run: str) -> Iterator[Picture]:
+    rows = [r for r in report.rows if r.run == run and r.layer]
+    if not rows:
+        return
+    split, layer = rows[0].split, penultimate(report, run)
+    for panel in section.panels:
+        try:
+            drawn = panel.drawn(report, layer, run, split)
+        except RepanaError:
+            continue
+        caption = panel.caption.format(run=run, split=split_name(split))
+        words = caption.partition(". ")[0].removesuffix(".")
+        at = [repr(layer)] if panel.one_layer else []
+        code = f"repana.plots.{panel.draw.__name__}({', '.join(['report', *at, f'run={run!r}', f'split={split!r}'])})"
+        name = _identifier(panel.heading) + (str(i) if i else "")
+        yield Picture(
+            panel.heading, svg(drawn, words, name), caption, code=code, data=_packed(drawn), analyzer=panel.analyzer
+        )
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -316,85 +370,22 @@ def _runs_table(report: Report) -> Values:
     names = plots.overview(report)
     last = {run: penultimate(report, run) for run in report.runs}
     rows = {(r.run, f"{r.analyzer}.{r.quantity}", r.layer): r for r in reversed(report.rows)}
-    lines = tuple((run, run, tuple(_cell(rows.get((run, name, last[run]))) for name in names)) for run in report.runs)
+    columns = [[rows.get((run, name, last[run])) for run in report.runs] for name in names]
+    bars = [_bars(column) for column in columns]
+    lines = tuple(
+        (run, run, tuple(replace(_cell(column[i]), bar=bar[i]) for column, bar in zip(columns, bars)))
+        for i, run in enumerate(report.runs)
+    )
     return Values("runs", tuple(report.named(name).label for name in names), (("", lines),))
 
 
-# --- methods and provenance -------------------------------------------------------------------------------------------
-
-
-def _methods(report: Report) -> dict[str, list[Quantity]]:
-    """The quantities of every analyzer that the report has rows of."""
-    found: dict[str, list[Quantity]] = {}
-    for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in report.rows):
-        found.setdefault(analyzer, []).append(report.quantity(analyzer, name))
-    return found
-
-
-def _provenance(report: Report) -> list[tuple[str, str]]:
-    by_run = [dict(_recorded(report.about(run))) for run in report.runs]
-    names = list(dict.fromkeys(name for facts in by_run for name in facts))
-    facts = [(name, _by_run({run: found.get(name, "") for run, found in zip(report.runs, by_run)})) for name in names]
-    if len(report.runs) > 1:
-        facts.insert(0, ("Runs", str(len(report.runs))))
-    return facts
-
-
-def _recorded(p: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is known of one run, by heading."""
-    facts = [
-        ("Model", f"{p['model']}, {p['parameters']:,} parameters" if "model" in p else ""),
-        ("Weights", f"sha256 {p['weights_sha256'][:16]}\u2026" if "weights_sha256" in p else ""),
-        ("Data", ", ".join(f"{k}: {v['samples']} samples ({v['kept']} kept)" for k, v in p.get("splits", {}).items())),
-        ("Classes", "; ".join(f"{k}: {len(v)}" for k, v in p.get("classes", {}).items())),
-        ("Device", ", ".join(str(p[k]) for k in ("device", "autocast") if p.get(k))),
-        ("Seed", str(p.get("seed", ""))),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items())),
-        ("Time", f"{p['seconds']} s, {p['created']}" if "seconds" in p else ""),
-    ]
-    return [(name, text) for name, text in facts if text]
-
-
-def _command(report: Report) -> str:
-    """What makes this page again."""
-    if len(report.runs) > 1:
-        return "repana.concat(reports).to_html(path), or repana report RUNS -o PATH"
-    p = report.about()
-    if "command" in p:
-        return shlex.join(p["command"])
-    options = {k: v for k, v in p.get("arguments", {}).items() if v is not None}
-    given = "".join(f", {name}={value!r}" for name, value in options.items())
-    return f"repana.profile(model, data{given})"
-
-
-def _settings(report: Report, analyzer: str) -> str:
-    """The settings of an analyzer; where runs differ in them, those of each."""
-
-    return _by_run({run: _of_run(report.about(run), analyzer) for run in report.runs})
-
-
-def _of_run(about: Mapping[str, Any], analyzer: str) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in about.get("settings", {}).get(analyzer, {}).items())
-
-
-def _by_run(texts: Mapping[str, str]) -> str:
-    """One text where all runs share it, else each with its runs, a few named."""
-    runs: dict[str, list[str]] = {}
-    for run, text in texts.items():
-        if text:
-            runs.setdefault(text, []).append(run)
-    if len(runs) == 1 and len(next(iter(runs.values()))) == len(texts):
-        return next(iter(runs))
-    lines = [f"{text} ({listed(names)})" for text, names in runs.items()]
-    more = [f"and {len(lines) - EXAMPLES} more"] if len(lines) > EXAMPLES else []
-    return "; ".join([*lines[:EXAMPLES], *more])
-
-
-def _notes(report: Report) -> list[tuple[str, list[str]]]:
-    """Notes on values, each with where it applies."""
-    found: dict[str, list[str]] = {}
-    for r in report.rows:
-        if r.note:
-            found.setdefault(r.note, []).append(f"{r.split} {r.layer or 'network'} {r.quantity}")
-    recorded = [(note, []) for note in report.about().get("notes", ())]
-    return [*recorded, *found.items()]
+def _bars(column: Sequence[Row | None]) -> list[int]:
+    """The length of the bar of every value, from 0; on logarithms where values span a factor of 20."""
+    values = [math.nan if r is None else r.value for r in column]
+    finite = [v for v in values if math.isfinite(v)]
+    if not finite or min(finite) < 0 or max(finite) == 0:
+        return [0] * len(values)
+    low, high = min(finite), max(finite)
+    log = low > 0 and high / low > 20
+    shares = [math.log(20 * v / low) / math.log(20 * high / low) if log and v > 0 else v / high for v in values]
+    return [round(BAR * share) if math.isfinite(share) else 0 for share in shares]

@@ -3,6 +3,7 @@
 import html
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     figure = plots.figure_of(axes)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg")
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", buffer.getvalue(), flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<!--.*?-->\s*", "", buffer.getvalue(), flags=re.DOTALL)
     text = re.sub(r"\n\s*", "\n", text)
     text = DRAWN.sub(lambda m: f' {m[1]}="{_rounded(m[2])}"', text)
     text = re.sub(r'style="([^"]*)"', lambda m: f'style="{re.sub(": |; ", lambda s: s[0][0], m[1])}"', text)
@@ -28,15 +29,24 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     short = {known: f"{name}{i}" for i, known in enumerate(used)}
     text = re.sub(r' id="([^"]*)"', lambda m: f' id="{short[m[1]]}"' if m[1] in used else "", text)
     text = re.sub(r'(xlink:href="#|url\(#)([^")]*)', lambda m: m[1] + short[m[2]], text)
-    text = re.sub(r"font-family:[^;\"]*;|;stroke-linejoin:miter\b", "", text)  # once, at the root; the default
+    text = re.sub(r";?font-family:[^;\"]*|;stroke-linejoin:miter\b", "", text)  # once, at the root; the default
     text = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", text)
     for _ in range(4):  # groups that hold one thing alone, or nothing
         text = re.sub(r"<g>(<(?:path|use|text)\b[^<>]*/>)</g>", r"\1", text)
         text = re.sub(r"<g>\s*</g>|<g/>", "", text)
-    label = html.escape(alternative, quote=True)
-    return text[text.index("<svg") :].replace(
-        "<svg ", f'<svg role="img" font-family="sans-serif" aria-label="{label}" ', 1
-    )
+    text = _classes(text[text.index("<svg") :], name)
+    label, fonts = html.escape(alternative, quote=True), ", ".join((*plots.FONTS, "sans-serif"))
+    return text.replace("<svg ", f'<svg role="img" font-family="{fonts}" aria-label="{label}" ', 1)
+
+
+def _classes(text: str, name: str) -> str:
+    """Looks that several elements share once, as classes of this figure, in its own style element."""
+    looks = [look for look, times in Counter(re.findall(r' style="([^"]*)"', text)).items() if times > 1]
+    known = {look: f"{name}-{i}" for i, look in enumerate(looks)}
+    rules = "".join(f".{known[look]}{{{look}}}" for look in looks)
+    text = re.sub(r' style="([^"]*)"', lambda m: f' class="{known[m[1]]}"' if m[1] in known else m[0], text)
+    text = re.sub(r' class="([^"]*)"([^<>]*) class="([^"]*)"', r' class="\1 \3"\2', text)
+    return text.replace("</style>", f"{rules}</style>", 1)
 
 
 DRAWN = re.compile(r' (d|x|y|x1|x2|y1|y2|width|height|points)="([^"]*)"')

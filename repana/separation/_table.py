@@ -30,14 +30,14 @@ ANALYZERS = (
             Quantity("explained", "tr Sb / tr St", "higher", "share", source="Fisher 1925 (eta squared)"),
             Quantity(
                 "feature_mean",
-                "mean_f between_f / within_f",
+                "mean_f between_f/within_f",
                 "higher",
                 source="Fisher 1936",
                 invariant=("scale", "translation"),
             ),
             Quantity(
                 "feature_max",
-                "max_f between_f / within_f",
+                "max_f between_f/within_f",
                 "higher",
                 source="Fisher 1936",
                 invariant=("scale", "translation"),
@@ -58,7 +58,7 @@ ANALYZERS = (
             Quantity("silhouette_balanced", "mean over classes of it", "higher", source="Rousseeuw 1987", counts=True),
             Quantity(
                 "calinski_harabasz",
-                "(tr Sb/(c - 1))/(tr Sw/(n - c))",
+                "(tr Sb / (c - 1)) / (tr Sw / (n - c))",
                 "higher",
                 title="Calinski-Harabasz",
                 source="Calinski & Harabasz 1974",

@@ -1,5 +1,5 @@
 (() => {
-  const all = (s, e = document) => [...e.querySelectorAll(s)];
+  const all = (s, e = document) => [...e.querySelectorAll(s)], click = (s, f) => all(s).forEach(b => b.addEventListener('click', () => f(b)));
   all('.js').forEach(e => e.hidden = false);
   const text = c => c.dataset.v ?? c.textContent.trim();
 
@@ -136,8 +136,20 @@
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
+  const runs = all('select.run');
+  const pickRun = name => {
+    runs.forEach(s => s.value = name);
+    all('[data-run]').forEach(e => e.hidden = e.dataset.run !== name);
+  };
+  runs.forEach(s => s.addEventListener('change', () => pickRun(s.value)));
+  if (runs.length) pickRun(runs[0].value);
+  const reveal = () => {
+    for (let e = document.getElementById(location.hash.slice(1)); e; e = e.parentElement) if (e.tagName === 'DETAILS') e.open = true;
+  };
+  addEventListener('hashchange', reveal);
+  reveal();
   const quoted = v => /[",\n]/.test(v) ? '"' + v.replace(/"/g, '""') + '"' : v;
-  all('[data-csv]').forEach(b => b.addEventListener('click', () => {
+  click('[data-csv]', b => {
     const lines = [['set', 'quantity', 'layer', 'value', 'detail']];
     all('#values .set').forEach(t => {
       const heads = all('thead th', t).map(h => h.textContent.trim());
@@ -146,15 +158,27 @@
       }));
     });
     save('report.csv', lines.map(l => l.map(quoted).join(',')).join('\n'), 'text/csv');
-  }));
-  all('[data-svg]').forEach(b => b.addEventListener('click', () => {
-    const drawing = b.closest('figure').querySelector('svg');
-    save(b.dataset.svg + '.svg', new XMLSerializer().serializeToString(drawing), 'image/svg+xml');
-  }));
-  all('[data-copy]').forEach(b => b.addEventListener('click', async () => {
+  });
+  const source = b => new XMLSerializer().serializeToString(b.closest('figure').querySelector('svg'));
+  click('[data-svg]', b => save(b.dataset.svg + '.svg', source(b), 'image/svg+xml'));
+  click('[data-png]', b => {
+    const image = new Image(), canvas = document.createElement('canvas');
+    image.onload = () => {
+      canvas.width = image.width * 3;
+      canvas.height = image.height * 3;
+      canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+      canvas.toBlob(made => save(b.dataset.png + '.png', made, 'image/png'));
+    };
+    image.src = 'data:image/svg+xml,' + encodeURIComponent(source(b));
+  });
+  click('[data-gz]', async b => {
+    const bytes = Uint8Array.from(atob(b.dataset.gz), c => c.charCodeAt(0));
+    save(b.dataset.name + '.csv', await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).text(), 'text/csv');
+  });
+  click('[data-copy]', async b => {
     const from = document.getElementById(b.dataset.copy);
     try { await navigator.clipboard.writeText(from.textContent); b.textContent = 'Copied'; } catch { getSelection().selectAllChildren(from); }
-  }));
+  });
 
   const links = all('nav a'), spots = links.map(a => document.getElementById(a.hash.slice(1)));
   if ('IntersectionObserver' in window) {

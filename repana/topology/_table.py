@@ -11,15 +11,15 @@ ANALYZERS = (
         quantities=(
             Quantity(
                 "h0_entropy",
-                "1 + sum w log w/log(n - 1), w of tree edges",
+                "1 + sum w log w / log(n - 1), w of tree edges",
                 title="H0 separability",
                 source="Ghalyan et al. 2023; Gourgoulias et al. 2024",
                 headline=True,
                 counts=True,
             ),
-            Quantity("h0_mean", "1 - mean p/max p", source="Gourgoulias et al. 2024", counts=True),
+            Quantity("h0_mean", "1 - mean p / max p", source="Gourgoulias et al. 2024", counts=True),
             Quantity("h0_quantile", "1 - mean min(1, p/p_99%)", source="Gourgoulias et al. 2024", counts=True),
-            Quantity("clusters", "1 + #{p > max p/2}", source="Gourgoulias et al. 2024", counts=True),
+            Quantity("clusters", "1 + #{p > max p / 2}", source="Gourgoulias et al. 2024", counts=True),
             Quantity("gap_ratio", "p_(n-1)/p_(n-2)", source="Gourgoulias et al. 2024", counts=True),
         ),
     ),

@@ -25,7 +25,8 @@ from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.report import bibliography, bibtex, fragment, number, page
 
 X, Y = torch.randn(60, 3, 8, 8), torch.arange(60) % 5
-SCRIPT = resources.files("repana").joinpath("templates/report.js").read_text(encoding="utf-8").strip()
+SCRIPT = resources.files("repana").joinpath("templates/report.js").read_text(encoding="utf-8")
+SCRIPT = re.sub(r"\n\s*", "\n", SCRIPT).strip()  # as the page has it
 HOSTILE = ["<script>alert(1)</script>", "a|b&$_{}", '"><img src=x onerror=alert(1)>']
 
 
@@ -208,11 +209,11 @@ def test_what_differs_between_runs_is_said_of_each():
         return planted(["a", "b"], [1.0, 2.0], run=name, arguments={"level": level}, **about)
 
     text = page(repana.concat([run("one", "papyan", 3, 0.9), run("two", "kothapalli", 4, 0.95)]))
-    assert "convention = papyan (one); convention = kothapalli (two)" in text
+    assert "<dt>convention</dt><dd>papyan (one); kothapalli (two)</dd>" in text
     assert "<dt>Seed</dt><dd>3 (one); 4 (two)</dd>" in text
     assert "<dt>Device</dt><dd>cpu</dd>" in text
     assert "Intervals are 90% to 95%:" in text
-    settings = "neural_collapse settings (convention = papyan, convention = kothapalli)"
+    settings = "convention of neural collapse (papyan, kothapalli)"
     assert f"Varied between runs: seed (3, 4); {settings}." in text
     seeds = page(repana.concat([run(f"r{k}", "papyan", k, 0.9) for k in range(9)]))
     assert "0 (r0); 1 (r1); 2 (r2); and 6 more" in seeds
@@ -352,6 +353,69 @@ csv.text().then(t => document.title = JSON.stringify([before, filtered, groups, 
     assert not second
     assert head == "set,quantity,layer,value,detail"
     assert lines == text[text.index('id="values"') : text.index('id="methods"')].count("data-v=") + 1
+
+
+@pytest.mark.slow
+@browser
+def test_figures_are_saved_as_svg_png_and_data(text, tmp_path):
+    """The data of a figure are those that it draws; a link to the methods opens what is closed."""
+    script = """
+const made = [], make = document.createElement.bind(document);
+document.createElement = tag => {
+  const e = make(tag);
+  if (tag === 'a') e.click = () => made.push([e.download, e.href]);
+  return e;
+};
+const figures = [...document.querySelectorAll('figure')];
+const figure = figures.find(f => f.querySelector('h3')?.textContent === 'Betti curves');
+figure.querySelectorAll('.menu button').forEach(b => b.click());
+location.hash = '#methods-topology';
+setTimeout(async () => {
+  const blobs = await Promise.all(made.map(([, href]) => fetch(href).then(r => r.blob())));
+  const texts = await Promise.all(blobs.map(b => b.type === 'image/png' ? b.size : b.text()));
+  const starts = texts.map(t => typeof t === 'number' ? t : t.slice(0, 60));
+  document.title = JSON.stringify([made.map(m => m[0]), blobs.map(b => b.type), starts,
+    document.getElementById('methods-topology').open, document.querySelectorAll('math').length]);
+}, 700);"""
+    names, kinds, texts, opened_, formulas = told(text, tmp_path, 1280, script)
+    assert sorted(names) == ["betti-curves.csv", "betti-curves.png", "betti-curves.svg"]
+    found = dict(zip(kinds, texts))
+    assert html.unescape(found["image/svg+xml"]).startswith("<svg")
+    assert found["image/png"] > 10_000
+    assert found["text/csv"].startswith("panel,series,x,y,value\n")
+    assert opened_
+    assert formulas > 60
+
+
+def test_the_data_of_a_figure_are_those_that_it_draws(report):
+    import csv
+    import io
+
+    axes = plots.dimension_depth(report)
+    rows = list(csv.DictReader(io.StringIO(plots.drawn_data(axes))))
+    drawn = [r for r in rows if r["series"] == "TwoNN dimension"]
+    expected = report.select("two_nn", split="train")
+    assert [r["x"] for r in drawn] == [r.layer for r in expected]
+    np.testing.assert_allclose([float(r["y"]) for r in drawn], [r.value for r in expected], rtol=1e-3)
+    grid = list(csv.DictReader(io.StringIO(plots.drawn_data(plots.cdnv_grid(report)))))
+    array = report.array("neural_collapse.cdnv_grid", "fc:in", split="train")
+    assert len(grid) == len(array) * (len(array) - 1) / 2
+    first = next(r for r in grid if (r["x"], r["y"]) == ("0", "0"))
+    assert float(first["value"]) == pytest.approx(array[1, 0], rel=1e-3)
+
+
+@pytest.mark.slow
+@browser
+def test_one_run_of_many_is_chosen(tmp_path):
+    text = page(many(9))
+    assert len(text.encode()) < 800_000
+    assert text.count('class="bar"') == 9
+    script = """
+const runs = () => [...document.querySelectorAll('[data-run]')].filter(e => !e.hidden).map(e => e.dataset.run);
+const before = runs(), pick = document.querySelector('select.run');
+pick.value = 'decay/epoch05'; pick.dispatchEvent(new Event('change'));
+document.title = JSON.stringify([before, runs(), pick.options.length]);"""
+    assert told(text, tmp_path, 1280, script) == [["decay/epoch00"], ["decay/epoch05"], 9]
 
 
 @pytest.mark.slow

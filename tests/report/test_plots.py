@@ -746,7 +746,19 @@ def test_every_figure_has_a_short_gallery_script():
     from pathlib import Path
 
     scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").glob("plot_*.py")}
-    others = {"figure_of", "style", "Mixed", "is_training", "overview", "PANELS", "Panel", "SECTIONS", "Section"}
+    others = {
+        "FONTS",
+        "drawn_data",
+        "figure_of",
+        "style",
+        "Mixed",
+        "is_training",
+        "overview",
+        "PANELS",
+        "Panel",
+        "SECTIONS",
+        "Section",
+    }
     for name in set(plots.__all__) - others:
         uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
         assert any(uses in text for text in scripts.values()), name
