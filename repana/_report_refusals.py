@@ -64,6 +64,16 @@ def no_sink(kind: str) -> InputError:
     )
 
 
+def package_missing(package: str, extra: str, reason: str) -> FileError:
+    return FileError(
+        "RA305", f"{package} cannot be imported ({reason}); install it with `pip install 'repana[{extra}]'`."
+    )
+
+
+def no_embeddings(kind: str) -> InputError:
+    return InputError("RA231", f"a {kind} takes no embeddings; expected a TensorBoard SummaryWriter.")
+
+
 def no_reports() -> InputError:
     return InputError("RA223", "there are no reports; give at least one.")
 

@@ -19,7 +19,7 @@ from repana.plots.features import (
 )
 from repana.plots.heat import heat_map
 from repana.plots.local_dimension import local_dimension_histogram, local_dimension_map
-from repana.plots.maps import layer_map
+from repana.plots.maps import layer_map, layer_maps
 from repana.plots.objective import subspace_curve
 from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
@@ -85,6 +85,7 @@ __all__ = [
     "heat_map",
     "is_training",
     "layer_map",
+    "layer_maps",
     "layer_strip",
     "local_dimension_histogram",
     "local_dimension_map",

@@ -11,7 +11,7 @@ from repana._activations import Activations
 from repana._typing import Array
 from repana.plots import _layers, _style
 from repana.plots._curves import LETTERS, axes_of, below
-from repana.plots.maps import MOST_SAMPLES, placed
+from repana.plots.maps import METHODS, MOST_SAMPLES, placed
 
 BINS = 40
 TAIL = 0.995  # quantile at which the histogram ends; what lies above is counted in the legend
@@ -72,7 +72,7 @@ def local_dimension_map(
     several layers the last is drawn, or the classifier's input, unless `layer` names one. The colours run from the 2%
     to the 98% quantile. `method`, `perplexity`, `max_samples`, `seed`: see `layer_map`. Returns the Axes.
     """
-    _check.choice(method, "method", ("pca", "tsne"))
+    _check.choice(method, "method", METHODS)
     name = ""
     if isinstance(activations, Activations):
         head = activations.head
@@ -102,11 +102,11 @@ def local_dimension_map(
         bar.set_label("local dimension")
         ax.set_xlabel(labels[0])
         ax.set_ylabel(labels[1])
-        if method == "tsne":
+        if method != "pca":
             ax.set_xticks([])
             ax.set_yticks([])
-        title = f"{_style.literal(_style.tail(name, 20))}, " if name else ""
-        ax.set_title(f"{title}{'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}")
+        words = _style.literal(_style.tail(name, 20)) if name else "Local dimension"
+        _style.title(ax, words, f"{METHODS[method]}, n = {len(at):,}")
     return ax
 
 

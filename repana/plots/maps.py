@@ -1,5 +1,8 @@
-"""A layer in two dimensions: principal components, or t-SNE."""
+"""Layers in two dimensions: principal components, t-SNE, UMAP or PHATE."""
 
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -7,13 +10,15 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from repana import _check
+from repana import _check, _report_refusals
 from repana._activations import Activations
 from repana._typing import IGNORED
 from repana.plots import _style
 
 MOST_SAMPLES = 2000  # of t-SNE, whose time grows faster than their number
 MOST_NAMED = 30  # classes written on the map
+MOST_MAPS = 9  # of a figure of several layers
+METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP", "phate": "PHATE"}
 
 
 def layer_map(
@@ -29,14 +34,17 @@ def layer_map(
 ) -> Axes:
     """Draw a layer's samples in two dimensions, coloured by class, each class named at its middle.
 
-    `method`: "pca", the two directions of largest variance with their share of it on the axes, or "tsne",
-    scikit-learn's t-SNE from principal components, whose axes, distances between groups and sizes of groups have no
-    meaning. At most `max_samples` samples are drawn, chosen by `seed`. `layer`: by default the classifier's
+    `method`: "pca", the two directions of largest variance with their share of it on the axes; "tsne", scikit-learn's
+    t-SNE from principal components; "umap" or "phate", where that package is installed (`pip install
+    'repana[maps]'`), with its own defaults. Of all but the first, axes, distances between groups and sizes of groups
+    have no meaning. At most `max_samples` samples are drawn, chosen by `seed`. `layer`: by default the classifier's
     input, or the last layer.
 
-    Returns the Axes. Source of t-SNE: van der Maaten & Hinton 2008, JMLR 9, 2579-2605.
+    Returns the Axes. Raises FileError where the package is missing. Sources: van der Maaten & Hinton 2008, JMLR 9,
+    2579-2605 (t-SNE); McInnes, Healy & Melville 2018, arXiv:1802.03426 (UMAP); Moon et al. 2019, Nature Biotechnology
+    37, 1482-1492 (PHATE).
     """
-    _check.choice(method, "method", ("pca", "tsne"))
+    _check.choice(method, "method", METHODS)
     layer = layer or (activations.head.layer if activations.head is not None else activations.layers[-1])
     x = _check.features_of(activations[layer]).double().cpu()
     codes, names = torch.zeros(len(x), dtype=torch.int64), ()
@@ -71,13 +79,43 @@ def layer_map(
                 )
         ax.set_xlabel(labels[0])
         ax.set_ylabel(labels[1])
-        if method == "tsne":
+        if method != "pca":
             ax.set_xticks([])
             ax.set_yticks([])
         named = _style.literal(_style.tail(layer, 20))
         many = f", {len(classes)} classes" if len(classes) > MOST_NAMED else ""
-        ax.set_title(f"{named}, {'PCA' if method == 'pca' else 't-SNE'}, n = {len(at)}{many}")
+        _style.title(ax, named, f"{METHODS[method]}, n = {len(at):,}{many}")
     return ax
+
+
+def layer_maps(
+    activations: Activations,
+    *layers: str,
+    method: str = "pca",
+    perplexity: float = 30.0,
+    max_samples: int = MOST_SAMPLES,
+    seed: int = 0,
+    ax: Sequence[Axes] | None = None,
+    width: _style.Width = _style.PAGE,
+) -> list[Axes]:
+    """Draw a map of every layer, from input to output, a panel a layer; without names, of up to nine over the depth.
+
+    The samples are the same in all panels, and a class has the same colour. Options: see `layer_map`. `ax`: one Axes
+    per layer. Returns the Axes.
+    """
+    chosen = layers or tuple(activations.layers)
+    if not layers and len(chosen) > MOST_MAPS:
+        at = np.linspace(0, len(chosen) - 1, MOST_MAPS).round().astype(int)
+        chosen = tuple(chosen[int(i)] for i in at)
+    width = _style.in_inches(width)
+    with _style.drawing():
+        axes = list(ax or _style.grid(len(chosen), width, width / 3.2))
+        for panel, layer in zip(axes, chosen):
+            layer_map(activations, layer, method=method, perplexity=perplexity, max_samples=max_samples, seed=seed,
+                      ax=panel)  # fmt: skip
+        if ax is None:
+            _style.letters(axes)
+    return axes
 
 
 def placed(
@@ -85,7 +123,12 @@ def placed(
 ) -> tuple[np.ndarray, tuple[str, str], np.ndarray]:
     """Places of at most so many samples in two dimensions, the names of the axes, and which samples they are."""
     kept = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:max_samples].sort().values
-    at, labels = principal(x[kept]) if method == "pca" else _tsne(x[kept], perplexity, seed)
+    if method == "pca":
+        at, labels = principal(x[kept])
+    elif method == "tsne":
+        at, labels = _tsne(x[kept], perplexity, seed)
+    else:
+        at, labels = _embedded(x[kept], method, seed), (f"{METHODS[method]} 1", f"{METHODS[method]} 2")
     return at, labels, kept.numpy()
 
 
@@ -110,6 +153,18 @@ def _tsne(x: torch.Tensor, perplexity: float, seed: int) -> tuple[np.ndarray, tu
     made: Any = TSNE(perplexity=used, init="pca" if x.shape[1] > 1 else "random", random_state=seed)
     words = f"perplexity {used:g}"
     return made.fit_transform(x.float().numpy()), (f"t-SNE 1 ({words})", "t-SNE 2")
+
+
+def _embedded(x: torch.Tensor, method: str, seed: int) -> np.ndarray:
+    """Coordinates by UMAP or PHATE."""
+    try:
+        package: Any = import_module(method)
+    except ImportError as error:
+        raise _report_refusals.package_missing(METHODS[method], "maps", str(error)) from None
+    options = {"random_state": seed} | ({"verbose": 0, "n_jobs": 1} if method == "phate" else {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of seeds that rule out threads, and of spectral starts that fall back
+        return np.asarray(getattr(package, METHODS[method])(**options).fit_transform(x.float().numpy()), float)
 
 
 def _label_of(activations: Activations, i: int, value: int) -> Any:

@@ -10,7 +10,7 @@ from repana._results import Report, Row
 from repana.report._bibliography import bibliography, bibtex
 from repana.report._page import CURVES, page
 from repana.report._pictures import svg
-from repana.report._sinks import log
+from repana.report._sinks import log, log_embeddings
 from repana.report._tables import interval, latex, markdown, table
 from repana.report._terminal import of_differences, of_findings, of_layer, terminal
 
@@ -76,6 +76,7 @@ __all__ = [
     "interval",
     "latex",
     "log",
+    "log_embeddings",
     "markdown",
     "number",
     "of_differences",

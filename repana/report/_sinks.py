@@ -10,7 +10,10 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from repana import _report_refusals, plots
+import torch
+
+from repana import _check, _report_refusals, plots
+from repana._activations import Activations
 from repana._results import Report, Row
 
 NAME = re.compile(r"[^A-Za-z0-9_\-. :/]")  # what MLflow does not take
@@ -32,6 +35,32 @@ def log(report: Report, sink: Any, step: int | None = None) -> None:
         rows = [r for r in report.rows if r.run == run and math.isfinite(r.value)]
         one = Report(tuple(r for r in report.rows if r.run == run), {}, report.about(run))
         write(sink, {key(report, r): r.value for r in rows}, one, at)
+
+
+def log_embeddings(
+    activations: Activations, sink: Any, *layers: str, max_samples: int = 2000, seed: int = 0, images: Any = None,
+    step: int = 0,
+) -> None:  # fmt: skip
+    """Write layers to the embedding projector of TensorBoard; without names, all of them.
+
+    `sink`: a `SummaryWriter`. At most `max_samples` samples, chosen by `seed`, the same in every layer, each with its
+    label. `images` (n, channels, h, w) are drawn at their points. Embeddings are named repana/<layer>.
+
+    Raises InputError for another tracker, or where the images are not as many as the samples.
+    """
+    if not hasattr(sink, "add_embedding"):
+        raise _report_refusals.no_embeddings(type(sink).__name__)
+    n = len(activations.sample)
+    if images is not None and len(images) != n:
+        raise _check.lengths_differ([len(images), n])
+    kept = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:max_samples].sort().values
+    labels = None if activations.labels is None else activations.labels[kept].tolist()
+    names = activations.provenance.get("class_names", ())
+    shown = labels and [str(names[y]) if 0 <= y < len(names) else str(y) for y in labels]
+    pictures = None if images is None else torch.as_tensor(images)[kept]
+    for layer in layers or activations.layers:
+        features = _check.features_of(activations[layer])[kept.to(activations[layer].device)].float().cpu()
+        sink.add_embedding(features, shown, pictures, step, tag=f"repana/{layer}")
 
 
 def key(report: Report, row: Row) -> str:

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from planted import planted
 
 import repana
@@ -144,6 +145,30 @@ def test_wandb_offline(report, tmp_path, monkeypatch):
     assert summary["repana/step"] == 7
     assert list(tmp_path.rglob("*.wandb"))
     assert list(tmp_path.rglob("*depth_profile*.png"))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_projector_has_every_layer(tmp_path):
+    """Vectors, labels by name and pictures, of the same samples in every layer."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    x, y = torch.randn(30, 4), torch.arange(30) % 3
+    kept = repana.Activations({"a": x, "b.c": 2 * x}, y)
+    with SummaryWriter(str(tmp_path)) as writer:
+        repana.report.log_embeddings(kept, writer, max_samples=10, images=torch.rand(30, 1, 5, 5), step=7)
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.tsv"))
+    assert len(files) == 4
+    vectors = [np.loadtxt(tmp_path / f) for f in files if f.endswith("tensors.tsv")]
+    np.testing.assert_allclose(vectors[1], 2 * vectors[0], rtol=1e-5)
+    labels = np.loadtxt(next(tmp_path.rglob("metadata.tsv")), int)
+    rows = [int(np.abs(x.numpy() - v).sum(1).argmin()) for v in vectors[0]]
+    np.testing.assert_array_equal(labels, y[rows])
+    assert len(list(tmp_path.rglob("sprite.png"))) == 2
+    assert "repana/b.c" in (tmp_path / "projector_config.pbtxt").read_text()
+    with pytest.raises(InputError, match="RA231: a object takes no embeddings"):
+        repana.report.log_embeddings(kept, object())
+    with pytest.raises(InputError, match="RA201"):
+        repana.report.log_embeddings(kept, writer, images=torch.rand(3, 1, 5, 5))
 
 
 def test_what_is_no_tracker(report):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import sys
 from dataclasses import replace
 
 import matplotlib as mpl
@@ -634,6 +635,38 @@ def test_tsne_keeps_collapsed_classes_together():
     inner = max(np.linalg.norm(g - g.mean(0), axis=1).max() for g in groups)
     outer = min(np.linalg.norm(a.mean(0) - b.mean(0)) for i, a in enumerate(groups) for b in groups[:i])
     assert inner < outer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["umap", "phate"])
+def test_other_maps_keep_collapsed_classes_together(method):
+    pytest.importorskip(method)
+    ax = plots.layer_map(collapsed(per=30, spread=0.01), method=method)
+    groups = [np.asarray(c.get_offsets()) for c in ax.collections]
+    inner = max(np.linalg.norm(g - g.mean(0), axis=1).mean() for g in groups)
+    outer = min(np.linalg.norm(a.mean(0) - b.mean(0)) for i, a in enumerate(groups) for b in groups[:i])
+    assert inner < outer
+    assert not ax.get_xticks().size
+
+
+def test_a_map_without_its_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(FileError, match=r"RA305: UMAP cannot be imported .* `pip install 'repana\[maps\]'`"):
+        plots.layer_map(collapsed(), method="umap")
+
+
+def test_maps_of_layers_show_the_same_samples():
+    acts = collapsed(per=30)
+    one = repana.Activations({f"layer{i}": acts[acts.layers[0]] for i in range(12)}, acts.labels)
+    axes = plots.layer_maps(one)
+    assert [ax.get_title(loc="left").split("\n")[0] for ax in axes] == [
+        f"layer{i}" for i in (0, 1, 3, 4, 6, 7, 8, 10, 11)
+    ]
+    first = [np.asarray(c.get_offsets()) for c in axes[0].collections]
+    for ax in axes[1:]:
+        for a, b in zip(first, ax.collections):
+            np.testing.assert_array_equal(a, b.get_offsets())
+    assert len(plots.layer_maps(one, "layer3", "layer5", method="tsne", max_samples=40)) == 2
 
 
 def test_a_map_needs_three_samples():
