@@ -1,4 +1,4 @@
-"""Representation analysis for trained networks: what every layer knows, and in what shape.
+"""Representation analysis for trained networks: how representations change from layer to layer.
 
     report = repana.profile(model, loader)
 

@@ -15,6 +15,8 @@ from ._compare import compare as compare
 from ._compare import load_runs as load_runs
 from ._estimate import Estimate as Estimate
 from ._estimate import Flag as Flag
+from ._examples import example_model as example_model
+from ._examples import example_report as example_report
 from ._profile import probe_layers as probe_layers
 from ._profile import profile as profile
 from ._quantity import Quantity as Quantity

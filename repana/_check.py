@@ -447,7 +447,7 @@ def values_of(value: Any, name: str, n: int) -> Tensor:
 
 def constant_targets(columns: Sequence[int]) -> InputError:
     return InputError(
-        "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the training rows; leave them out."
+        "RA251", f"`targets` has column(s) {listed(columns)} that are constant in the training split; leave them out."
     )
 
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Flag(StrEnum):
-    """What there is to know of a value beside it; what reads estimates reads these, never the words of a note."""
+    """What qualifies a value; what reads estimates reads these, never the words of a note."""
 
     NOT_APPLICABLE = auto()  # asks for something that is not there by design, as duality away from the classifier
     MISSING_INPUT = auto()  # something that it needs was not given
@@ -75,7 +75,7 @@ class Estimate:
     """A value with its interval. NaN where there is none; `note` says why, or what to beware of.
 
     `flags` say the same as the note, for what reads estimates; a `Note` brings its own. `label` is a name that goes
-    with the value, as that of the chosen layer. `null` is what the same estimator gives without any relation between
+    with the value, as that of the selected layer. `null` is what the same estimator gives without any relation between
     features and labels, with the range that holds such a value as often as the level says; `p` is the probability of a
     value at least as good there, one-sided, from so many `permutations` of labels. `calibrated` is the estimate less
     the bias of a sample of this size, where it was asked for. `floor` is what a quantity that is 0 in truth gives on as

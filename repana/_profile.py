@@ -195,7 +195,7 @@ def probe_layers(model: nn.Module, data: Any, layers: Any = "auto", *, baselines
     """How well the labels can be read from every layer, with all controls: `profile` with the probes alone.
 
     Six probes a layer on one split (`probing`), their accuracy on shuffled labels, the raw input, `baselines`
-    re-initialised copies and random projections of the input (`probe_baselines`), the layer chosen on the validation
+    re-initialised copies and random projections of the input (`probe_baselines`), the layer selected on the validation
     rows (`best_layer`) and every layer against it (`layer_differences`). Options are those of `profile` and `record`.
 
     Raises what `profile` raises.

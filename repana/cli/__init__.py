@@ -34,7 +34,7 @@ from repana.errors import RepanaError
 UNSAFE_CODES = ("RA302",)
 
 app = typer.Typer(
-    help="Representation analysis for trained networks: what every layer knows, and in what shape.",
+    help="Representation analysis for trained networks: how representations change from layer to layer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""What a reader must know about a value of neural collapse that is formally right, and why one is undefined."""
+"""What qualifies a value of neural collapse that is formally right, and why one is undefined."""
 
 import math
 from collections.abc import Mapping

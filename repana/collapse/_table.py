@@ -62,7 +62,9 @@ ANALYZERS = (
                 invariant=_NOT_SHIFT,
             ),
             Quantity("uniformity", "mean_{i<j} -log |u_i - u_j|, u = Mc/|Mc|", "lower", source="Liu et al. 2023"),
-            Quantity("uniformity_variance", "variance over pairs of the same", "lower", source="Liu et al. 2023"),
+            Quantity(
+                "uniformity_variance", "variance of -log |u_i - u_j| over pairs", "lower", source="Liu et al. 2023"
+            ),
             Quantity(
                 "one_vs_rest",
                 "min_k dist(u_k, conv{u_j})",
@@ -79,7 +81,7 @@ ANALYZERS = (
             Quantity("bias_collapse", "|W g + b|", "lower", unit="logits", source=_ZHU, invariant=()),
             Quantity(
                 "nc4",
-                "share argmax logits = nearest class mean",
+                "share of samples with argmax logits = nearest class mean",
                 "higher",
                 "share",
                 "NC4 agreement",
@@ -89,7 +91,7 @@ ANALYZERS = (
             Quantity("nc4_mismatch", "1 - nc4", "lower", "share", source=_PAPYAN, invariant=("rotation",)),
             Quantity(
                 "ncc_accuracy",
-                "share nearest class mean = label",
+                "share of samples with nearest class mean = label",
                 "higher",
                 "share",
                 "Nearest-mean accuracy",
@@ -98,7 +100,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "accuracy",
-                "share argmax logits = label",
+                "share of samples with argmax logits = label",
                 "higher",
                 "share",
                 source="by definition",
@@ -114,9 +116,17 @@ ACROSS_LAYERS = (
         _across_layers.separation_law,
         needs=("neural_collapse",),
         quantities=(
-            Quantity("rho", "exp(slope of log D_l over l)", "lower", "per layer", source="He & Su 2023"),
-            Quantity("correlation", "Pearson r of log D_l and l", "lower", source="He & Su 2023"),
-            Quantity("half_life", "-log 2 / slope", "lower", "layers", source="He & Su 2023"),
+            Quantity(
+                "rho", "exp(slope of log D_l over l)", "lower", "per layer", "Decay of fuzziness", source="He & Su 2023"
+            ),
+            Quantity(
+                "correlation",
+                "Pearson r of log D_l and l",
+                "lower",
+                title="Log fuzziness and depth (r)",
+                source="He & Su 2023",
+            ),
+            Quantity("half_life", "-log 2 / slope", "lower", "layers", "Half-life of fuzziness", source="He & Su 2023"),
         ),
     ),
 )

@@ -25,7 +25,7 @@ ANALYZERS = (
             Quantity("two_nn_ml", "(N - 1) / sum log(r_2/r_1)", unit="dimensions", title="TwoNN (ML)", source=_FACCO),
             Quantity(
                 "two_nn_calibrated",
-                "d of the ball whose samples give this value",
+                "dimension of the ball whose samples give this estimate",
                 unit="dimensions",
                 title="TwoNN, calibrated",
                 source=_FACCO,
@@ -50,7 +50,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "gride_plateau",
-                "mean of GRIDE over scales within 10%",
+                "mean of GRIDE over neighbouring scales that agree within 10%",
                 unit="dimensions",
                 title="GRIDE plateau",
                 source="Denti et al. 2022",

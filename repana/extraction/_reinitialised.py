@@ -1,4 +1,4 @@
-"""The same architecture without its training: what a layer knows from its shape alone."""
+"""The same architecture without its training: what a layer gives by its architecture alone."""
 
 import copy
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def reinitialised(
     forward: Forward | None = None,
     batch_size: int = 64,
 ) -> nn.Module:
-    """A copy of the model with the weights that it had before training: drawn anew by the seed.
+    """A copy of the model with the weights that it had before training: drawn again from the seed.
 
     `factory` makes a fresh model; without it, every module's `reset_parameters` is called on a copy (and
     `_init_weights` where the model has one, as in transformers), and parameters that no module resets are drawn from a

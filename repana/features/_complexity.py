@@ -28,7 +28,7 @@ NEARLY = 0.999  # R^2, from which a weaker strength would add nothing
 @shown
 @dataclass(frozen=True)
 class Complexity:
-    """When each feature becomes readable, and how complex that makes it; see `complexity`."""
+    """When each feature becomes decodable, and how complex that makes it; see `complexity`."""
 
     mean_complexity: Estimate
     mean_hidden: Estimate
@@ -60,7 +60,7 @@ class Complexity:
         return -0.5 * torch.log1p(-self.curve.clamp_max(1 - 1e-15))
 
     def onset_of(self, feature: int) -> str:
-        """The layer from which on a feature is readable, or "never"."""
+        """The layer from which on a feature is decodable, or "never"."""
         at = int(self.onset[feature])
         return self.layers[at] if at >= 0 else "never"
 
@@ -302,8 +302,8 @@ def _quantile(folds: int, level: float) -> float:
 
 
 def _error(influence: Tensor) -> Tensor:
-    """Standard error of what the influences of the folds sum up to. The folds share training rows, which their scatter
-    does not show: the variance is corrected by 1 + n_test f/n_train (Nadeau & Bengio 2003).
+    """Standard error of what the influences of the folds sum up to. The folds share training samples, which their
+    scatter does not show: the variance is corrected by 1 + n_test f/n_train (Nadeau & Bengio 2003).
     """
     f = len(influence)
     return ((1 + f / (f - 1)) * f / (f - 1) * influence.square().sum(0)).sqrt()
@@ -334,7 +334,7 @@ def _of_features(values: Float[Tensor, " t"], level: float) -> Estimate:
         return Estimate(
             float(values.mean()) if t else NAN,
             n=t,
-            note="" if t else Flag.UNDEFINED.note("no feature is ever readable"),
+            note="" if t else Flag.UNDEFINED.note("no feature is ever decodable"),
         )
     mean, low, high = (float(v) for v in mean_of(values, level))
     return Estimate(mean, max(low, 0.0), high, t)

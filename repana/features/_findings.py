@@ -1,4 +1,4 @@
-"""What the features of the classifier's input say: where they become readable, and which of them the decision uses."""
+"""What the features of the classifier's input say: where they become decodable, and which of them the decision uses."""
 
 import math
 

@@ -22,7 +22,7 @@ MEASURES = ("r2", "cka")
 @shown
 @dataclass(frozen=True)
 class Flow:
-    """What the skip path and the branch of each block know of each feature; see `flow`."""
+    """What the skip path and the branch of each block carry of each feature; see `flow`."""
 
     carried: Estimate
     skip: Float[Tensor, "b t"]

@@ -33,7 +33,7 @@ class Sedimentation:
 def time_to_decode(
     checkpoints: Any, targets: TargetArray, *, names: Sequence[str] | None = None, **options: Any
 ) -> Complexity:
-    """When in training each final feature becomes linearly readable: `complexity` with checkpoints in place of layers.
+    """When in training each final feature becomes linearly decodable: `complexity` with checkpoints in place of layers.
 
     `checkpoints` maps steps, in order, to (n, d) features of one layer; `targets` (n, t) are features of the last. The
     result's `complexity` is 1 - mean over checkpoints of R^2: 0 for what can be decoded from the first on, near 1 for
@@ -55,7 +55,7 @@ def sedimentation(
     """Complexity over training: of all features, of the most important ones, and how the two go together.
 
     Both map steps to what `complexity` and `importance` gave at a checkpoint, whose features are those of that
-    checkpoint (a dictionary made anew at each). Columns of the results are value, low, high:
+    checkpoint (a dictionary made again at each). Columns of the results are value, low, high:
 
     - `mean` (s, 3): mean complexity of all features; `top` (s, 3): mean complexity of the `top` share by importance,
       less the mean; `rho` (s, 3): rank correlation of complexity and importance. Intervals of `mean` are over folds,

@@ -56,7 +56,7 @@ def variance_explained(
     """How much of a layer's variance each feature explains: regressions from features to the layer, not from it.
 
     `features` (n, d) of the layer, phi below, around its mean; `targets` (n, t) the features f, a column each. On fit
-    and validation rows W_f = argmin |W f - phi|^2, on test rows
+    and the validation split W_f = argmin |W f - phi|^2, on test samples
 
         R_f^2 = 1 - sum |W f - phi|^2/sum |phi|^2     (`ratio="sums"`),
 
@@ -69,10 +69,10 @@ def variance_explained(
       in no `unique`.
     - `joint`: of all together; `overlap`: sum of `total` less `joint`.
 
-    Intervals from resampled test rows (whole `groups`). Shares, at most 1; negative where a fit is worse than the
+    Intervals from resampled test samples (whole `groups`). Shares, at most 1; negative where a fit is worse than the
     mean.
 
-    Raises InputError for arrays of other lengths, or a feature that is constant in the training rows.
+    Raises InputError for arrays of other lengths, or a feature that is constant in the training split.
 
     Source: Lampinen, Chan & Hermann 2024, arXiv:2405.05847.
 

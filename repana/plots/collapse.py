@@ -146,14 +146,15 @@ PANELS = (
     Panel(
         "Class means",
         class_gram,
-        "Cosines between centred class means of {run}, {split}, at the input of the classifier.",
+        "Cosines between centred class means at the penultimate layer ({run}, {split}), as deviations from a simplex.",
         one_layer=True,
         analyzer="neural_collapse",
     ),
     Panel(
         "Class pairs",
         cdnv_grid,
-        "How far each pair of classes of {run}, {split}, overlaps there; the closest pairs are framed.",
+        "How much each pair of classes overlaps at the penultimate layer ({run}, {split}): the darker, the more. The "
+        "closest pairs are framed.",
         one_layer=True,
         analyzer="neural_collapse",
     ),

@@ -131,16 +131,15 @@ PANELS = (
     Panel(
         "Estimators of dimension",
         dimension_depth,
-        "Intrinsic dimension of {run}, {split}, from input to output, by estimators of different scale, "
-        "and the finest also less the bias of a sample of this size. Where they part there is no single "
-        "number.",
+        "Intrinsic dimension by estimators of different scale ({run}, {split}). Where they diverge, no single number "
+        "describes the layer. The calibrated estimate is corrected for the size of the sample.",
         analyzer="dimension",
     ),
     Panel(
         "Dimension over scales",
         dimension_scale,
-        "Estimated dimension of {run}, {split}, by the neighbour that sets the scale. A flat curve is a "
-        "dimension; where it slopes, a number needs its scale beside it.",
+        "Intrinsic dimension over the neighbour that sets the scale ({run}, {split}). Where the curve is flat, the "
+        "layer has that dimension; where it slopes, report the scale with the number.",
         analyzer="dimension",
     ),
 )

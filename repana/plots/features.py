@@ -161,7 +161,7 @@ def onset_histogram(
     split: str | None = None,
     width: _style.Width = _style.COLUMN,
 ) -> Axes:
-    """Draw how many features become readable at each layer, and how many at none. Returns the Axes, a bar a layer."""
+    """Draw how many features become decodable at each layer, and how many at none. Returns the Axes, a bar a layer."""
     read = _read(source, run, split)
     alive = np.isfinite(read.complexity)
     counts = [int((read.onset[alive] == k).sum()) for k in (*range(len(read.layers)), -1)]
@@ -181,7 +181,7 @@ def onset_histogram(
 
 
 def flow_paths(found: Flow, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN) -> Axes:
-    """Draw how much the skip path and the branch of every block know of the features: thin lines are features, thick
+    """Draw how much the skip path and the branch of every block carry of the features: thin lines are features, thick
     ones their means. Returns the Axes.
     """
     width = _style.in_inches(width)
@@ -399,21 +399,21 @@ PANELS = (
     Panel(
         "Readable features",
         feature_fan,
-        "From which layer of {run}, {split}, on each unit of the classifier's input can be read linearly: "
-        "R² on held-out rows, a line a unit, the two simplest and the two most complex in colour.",
+        "From which layer on each penultimate unit is linearly decodable ({run}, {split}): cross-validated R², one "
+        "line per unit, the two simplest and the two most complex in colour.",
         analyzer="complexity",
     ),
     Panel(
         "Complexity and importance",
         complexity_plane,
-        "How complex each unit of the classifier's input is in {run}, {split}, against how much of the "
-        "predicted class's logit is owed to it.",
+        "Complexity of each penultimate unit against its importance for the logit of the predicted class ({run}, "
+        "{split}).",
         analyzer="complexity",
     ),
     Panel(
         "Feature onsets",
         onset_histogram,
-        "How many units of the classifier's input of {run}, {split}, become readable at each layer.",
+        "How many penultimate units become decodable at each layer ({run}, {split}).",
         analyzer="complexity",
     ),
 )

@@ -272,8 +272,8 @@ PANELS = (
     Panel(
         "Probes",
         probe_depth,
-        "Accuracy of probes on {split} features of {run}, on a test split used for neither fitting nor selection; "
-        "baselines in grey.",
+        "Accuracy of probes on {split} features ({run}), on a test split used for neither fitting nor selection. "
+        "Baselines are grey.",
         analyzer="probing",
     ),
     Panel(

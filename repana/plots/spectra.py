@@ -94,8 +94,8 @@ PANELS = (
     Panel(
         "Spectrum",
         spectrum,
-        "Share of the variance of {split} features in each principal component, by rank. The small panel has the "
-        "exponents of the power laws that fit them ({run}).",
+        "Share of variance in each principal component ({run}, {split}). The small panel has the exponents of power "
+        "laws fitted to the curves.",
         analyzer="spectrum",
     ),
 )

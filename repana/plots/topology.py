@@ -165,15 +165,15 @@ PANELS = (
     Panel(
         "Betti curves",
         betti_curves,
-        "Components that samples of {run}, {split}, form within a distance, over the layer's median "
-        "distance. Clusters that have come apart are steps that stay; labels are not read.",
+        "Number of connected components when samples within a distance are joined ({run}, {split}). Separate clusters "
+        "are plateaus. Labels are not used.",
         analyzer="topology",
     ),
     Panel(
         "Spanning trees",
         edge_lengths,
-        "Edges of the minimum spanning tree of {run}, {split}, over the longest: the deaths of H0. "
-        "Clustered layers have most of them near 0 and a few near 1.",
+        "Lengths of the edges of the minimum spanning tree, which are the deaths of H0 ({run}, {split}). In clustered "
+        "layers most are near 0 and a few near 1.",
         analyzer="topology",
     ),
 )

@@ -17,7 +17,7 @@ from repana.statistics.splits import Split
 
 
 def layer_choice(context: Context) -> Outcome | None:
-    """The layer chosen on the validation rows. The input is no layer of the network."""
+    """The layer selected on the validation split. The input is no layer of the network."""
     probes = _linear(context)
     if len(probes) < 2:
         return None
@@ -30,7 +30,7 @@ def layer_choice(context: Context) -> Outcome | None:
 
 
 def layer_differences(context: Context) -> Outcome | None:
-    """Every layer against the chosen one."""
+    """Every layer against the selected one."""
     choice = context.found["layer_choice"].results[""]
     level, seed = context.settings["level"], context.settings["seed"]
     return Outcome(differences(_linear(context), choice, level=level, seed=seed).layers)

@@ -225,8 +225,8 @@ def _affine(
 
 
 def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softmax") -> Head:
-    """Votes of the k nearest training rows, each exp((s - s_1)/0.07) of its similarity, or alike; a row never votes for
-    itself. The strength is k.
+    """Votes of the k nearest training samples, each exp((s - s_1)/0.07) of its similarity, or alike; a row never votes
+    for itself. The strength is k.
     """
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
@@ -261,7 +261,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
 
 def usable_neighbours(ks: Iterable[int], rows: Rows) -> tuple[int, ...]:
-    """Numbers of neighbours that the training rows have."""
+    """Numbers of neighbours that the training split has."""
     most = len(rows.split.train) - 1
     return tuple(sorted({min(k, most) for k in ks}))
 

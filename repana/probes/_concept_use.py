@@ -65,7 +65,7 @@ def concept_use(
     takes moves along v; for those of one token, that token. `data`, `layer` and the other options are as `record` takes
     them, and should be those with which the probe's features were recorded.
 
-    - `found`: the probe's recall of the concept on its test rows.
+    - `found`: the probe's recall of the concept on its test samples.
     - `tcav`: share of inputs with a positive derivative, Wilson's interval. Behind the layer all is linear, as in front
       of the logits, and every input has the same derivative: the share is 0 or 1 then, for any direction.
     - `sensitivity`: mean cosine of the gradient with v, in [-1, 1]. Its null, and that of `tcav`, is the range over

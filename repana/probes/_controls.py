@@ -63,7 +63,7 @@ def probe_baselines(
       this layer (see `repana.reinitialised`), interval their range. What the trained layer has above that, training put
       there.
     - `random_projection`: the same of as many random projections relu(xR + b) of the raw `inputs` (n, e), standardised
-      by the training rows, to `width` features, R of variance 1/e and b standard normal: what width alone makes
+      by the training split, to `width` features, R of variance 1/e and b standard normal: what width alone makes
       readable.
 
     Each as `linear_probe`, on the same split. NaN where there are no copies, or no inputs.
@@ -135,7 +135,7 @@ def selectivity(
     control has the same rows, the same split and the same strength as the task, which is chosen on the task, or given
     (C of the logistic probe).
 
-    - `task` and `control`: accuracy on test rows whose type was fitted on; `selectivity` their difference, the mean
+    - `task` and `control`: accuracy on test samples whose type was fitted on; `selectivity` their difference, the mean
       over `repeats` controls. A probe that remembers types has a control near 1, and what it reads on the task says
       little of the features.
     - `unseen`: the control on rows of types that were held out (`held_out` of the types): chance, whatever the probe.

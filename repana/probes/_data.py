@@ -1,4 +1,4 @@
-"""The rows that probes read: standardised by the training rows, in no more coordinates than there are rows."""
+"""The rows that probes read: standardised by the training split, in no more coordinates than there are rows."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.folds import FoldMoments, Normal, one_hot
 
 SCALES = ("standard", "centre", "none", "unit")
-LARGE = 1e15  # standardised features of rows beyond the training rows, whose squares would leave float32
+LARGE = 1e15  # standardised features of rows beyond the training split, whose squares would leave float32
 CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is constant
 
 
@@ -54,10 +54,10 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Rows:
-    """`x` (n, d), moved and scaled by the training rows; `codes` (n,) of the classes `values` (c,), named `names` or
+    """`x` (n, d), moved and scaled by the training split; `codes` (n,) of the classes `values` (c,), named `names` or
     not.
 
-    Features that are constant in the training rows are zero (`dead` of them). `notes` say what to beware of.
+    Features that are constant in the training split are zero (`dead` of them). `notes` say what to beware of.
     """
 
     x: Features
@@ -99,10 +99,10 @@ class Rows:
         doubles = split.straddling(moved, codes)
         if doubles:
             notes.append(
-                Flag.DUPLICATES.note(f"{doubles} test rows have a near-duplicate among the others: give `groups=`")
+                Flag.DUPLICATES.note(f"{doubles} test samples have a near-duplicate among the others: give `groups=`")
             )
         if dead:
-            notes.append(Flag.CONSTANT.note(f"{dead} of {x.shape[1]} features are constant in the training rows"))
+            notes.append(Flag.CONSTANT.note(f"{dead} of {x.shape[1]} features are constant in the training split"))
         shown = tuple(names[int(v)] for v in values) if names else tuple(str(int(v)) for v in values)
         return cls(moved, codes.to(x.device), values, shown, split, scale, mean, spread, dead, tuple(notes))
 
@@ -181,9 +181,9 @@ class Rows:
 def standardised(
     x: Features, fit: Int[Tensor, " a"], scale: str
 ) -> tuple[Features, Float[Tensor, " d"], Float[Tensor, " d"], int]:
-    """(x - mean)/spread of the training rows ("standard"), without the latter ("centre"), with each row of length 1
+    """(x - mean)/spread of the training split ("standard"), without the latter ("centre"), with each row of length 1
     after that ("unit"), or as they are ("none"); the mean and the spread; and how many features are constant in the
-    training rows. Those are zero afterwards.
+    training samples. Those are zero afterwards.
     """
     unit = power_of_two(x)
     unit = unit if not 2.0**-256 < unit < 2.0**256 else 1.0  # squares of such features leave the range of float64

@@ -1,4 +1,4 @@
-"""Erasing a concept: taking out of the features what a linear probe could know, and what that does to the network."""
+"""Erasing a concept: taking out of the features what a linear probe could decode, and what that does to the network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -79,16 +79,16 @@ def erase(
     W = I: the orthogonal projection away from the span of the class means. "random" projects away from as many random
     directions. Classes are one-hot inside: numbers of classes are no quantity.
 
-    Fitted on the training and validation rows (`fit`), measured on the test rows:
+    Fitted on the training and validation splits (`fit`), measured on the test split:
 
-    - `read_before`, `read_after`: accuracy of a linear probe, fitted anew to erased features; `read_random` after
+    - `read_before`, `read_after`: accuracy of a linear probe, fitted again to erased features; `read_random` after
       erasing as many random directions, the mean of `repeats`. The guarantee is for the rows fitted on and for linear
       probes: on new rows `read_after` can fall below the most frequent class (the means are over-corrected), and
       `neighbours_after`, a kNN probe, shows what stays for other probes.
     - With `weight` (k, d), `bias` (k,) of the network's own head, and its `targets` (n,) where they are not the labels:
-      `head_before`, `head_after`, `head_random`, its accuracy on the test rows. What the network loses beyond the
+      `head_before`, `head_after`, `head_random`, its accuracy on the test split. What the network loses beyond the
       random control is what it used (amnesic probing).
-    - `moved`: mean |x - x'|^2/mean |x - m|^2 on the test rows.
+    - `moved`: mean |x - x'|^2/mean |x - m|^2 on the test split.
 
     `shrinkage`: a share of the mean variance that is added to Sxx, for n near d. The result is called with features to
     erase them: `erasure(x)`.

@@ -16,9 +16,9 @@ BASELINES = {"reinitialised": "re-initialised network", "random_projection": "ra
 
 
 def earliest(view: View) -> Finding:
-    """The first layer whose linear probe, on the validation rows, is within one point of the best there, and how the
-    chosen layer reads the test rows, which no choice has seen. Without the input, which is no layer of the network. Not
-    applicable where no layer's probe is above shuffled labels (p < 0.05 after Holm over the layers).
+    """The first layer whose linear probe, on the validation split, is within one point of the best there, and how the
+    chosen layer is evaluated on the test split, which no selection has seen. Without the input, which is no layer of
+    the network. Not applicable where no layer's probe is above shuffled labels (p < 0.05 after Holm over the layers).
     """
     shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
@@ -86,7 +86,7 @@ def untrained(view: View) -> Finding:
 
 def raw(view: View) -> Finding:
     """Whether the network makes the labels easier to read than its input is: a tip where the linear probe of the raw
-    input reaches into the interval of the chosen layer's.
+    input reaches into the interval of the selected layer's.
     """
     given = view.at("probing.linear_probe", INPUT)
     chosen = view.at("layer_choice.chosen_accuracy", "")
@@ -99,7 +99,7 @@ def raw(view: View) -> Finding:
 
 
 def neighbours(view: View) -> Finding:
-    """Whether neighbours know what a linear map does not: a tip where the kNN probe's interval lies above the linear
+    """Whether neighbours decode what a linear map does not: a tip where the kNN probe's interval lies above the linear
     one's, as where classes are several clusters or curved.
     """
     linear = {r.layer: r for r in _layers(view, "linear_probe") if math.isfinite(r.low)}

@@ -260,15 +260,15 @@ def pareto(
 
     `curve` (r, 4) from simple to complex: the effective dimension sum_j s_j/(s_j + a), which is the trace of the hat
     matrix; the accuracy of the same probe on shuffled labels that it was fitted on, which is what it can memorise; the
-    accuracy on the test rows; their log-loss in nats. `front` (f,) numbers the rows of `curve` that nothing simpler
+    accuracy on the test split; their log-loss in nats. `front` (f,) numbers the rows of `curve` that nothing simpler
     matches.
 
     - `hypervolume`: the area under the front over effective dimension/d, in [0, 1]: high where much is read simply.
     - `best`: the largest accuracy of the curve, an oracle over strengths; `half`: the effective dimension at which half
       of the way from chance to it is made.
 
-    Intervals are those of bootstrap draws of the test rows, the front of each draw its own. Fitted on fit and select
-    rows; nothing is chosen but the temperature of the log-loss, on the validation rows.
+    Intervals are those of bootstrap draws of the test split, the front of each draw its own. Fitted on fit and select
+    rows; nothing is chosen but the temperature of the log-loss, on the validation split.
 
     Raises InputError as `linear_probe`.
 
@@ -370,7 +370,7 @@ def _online(head: Head, x: Features, codes: Int[Tensor, " n"], c: int, ends: lis
 
 
 def _read(head: Head, rows: Rows) -> tuple[Float[Tensor, " m"], Tensor]:
-    """Nats of the test rows under the probe chosen and fitted on the others, and which of them are read right."""
+    """Nats of the test split under the probe chosen and fitted on the others, and which of them are read right."""
     choice = chosen(head, rows)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
     z = head.fit(rows, rows.codes[:, None], TRAIN_AND_VALIDATION, strength).scores(TEST)[:, :, 0] * choice.temperature

@@ -59,13 +59,13 @@ def layer_combination(
 
     `layers` maps names to (n, d) features of the same rows, in order of depth (an `Activations` is such a mapping).
     `how`: "concatenate"; "first_last", the mean of the first and the last; "mean" and "max" over layers; "weighted",
-    sum_l w_l x_l with w a softmax, learnt on the training rows with the probe, by turns, each turn lowering the same
-    loss. All but the first need layers of one width. Every layer is standardised by the training rows before, and with
+    sum_l w_l x_l with w a softmax, learnt on the training split with the probe, by turns, each turn lowering the same
+    loss. All but the first need layers of one width. Every layer is standardised by the training split before, and with
     `whiten` the combination is whitened by their covariance (eigenvalues below 1e-6 of the largest are left out), not
-    by that of all rows, which would see the test rows.
+    by that of all rows, which would see the test split.
 
     `accuracy` and `log_loss` of the combination; `gain`: its accuracy less that of the `best` single layer, which is
-    chosen by its log-loss on the validation rows, with the paired interval, and `gain_p` McNemar's exact p.
+    chosen by its log-loss on the validation split, with the paired interval, and `gain_p` McNemar's exact p.
     `weights` (l,) of the layers: learnt, halves of the first and the last, or even.
 
     Raises InputError as `linear_probe`, for fewer than two layers, or layers of other lengths or widths.
@@ -195,7 +195,7 @@ def _combined(xs: list[Tensor], how: str, weights: Float[Tensor, " l"]) -> Tenso
 
 
 def _whitened(x: Features, fit: Int[Tensor, " a"]) -> Float[Tensor, "n r"]:
-    """Coordinates of unit covariance on the training rows; there are no more than those rows less one."""
+    """Coordinates of unit covariance on the training split; there are no more than those rows less one."""
     known = x[fit].double()
     mean = known.mean(0)
     _, s, v = torch.linalg.svd(known - mean, full_matrices=False)
@@ -205,8 +205,8 @@ def _whitened(x: Features, fit: Int[Tensor, " a"]) -> Float[Tensor, "n r"]:
 
 
 def _learnt(xs: list[Tensor], rows: Rows, weights: Float[Tensor, " l"]) -> Float[Tensor, " l"]:
-    """Weights of layers with the smallest loss on the training rows: the probe for these weights, then weights for this
-    probe; the strength is that of the mean of layers.
+    """Weights of layers with the smallest loss on the training split: the probe for these weights, then weights for
+    this probe; the strength is that of the mean of layers.
     """
     mixed = Rows.few(_combined(xs, "mean", weights), rows.codes, rows.values, rows.split, "standard")
     c = chosen(logistic_head(), mixed).strength

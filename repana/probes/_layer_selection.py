@@ -22,7 +22,7 @@ from repana.statistics.resampling import bootstrap_weights, percentiles, resampl
 @shown
 @dataclass(frozen=True)
 class PairedProbes:
-    """Probe b less probe a on the same test rows; see `compare_probes`."""
+    """Probe b less probe a on the same test samples; see `compare_probes`."""
 
     accuracy: Estimate
     log_loss: Estimate
@@ -47,7 +47,7 @@ class LayerChoice:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def _repr_html_(self) -> str:
-        return f"<p>Best on the validation rows: {self.layer}</p>" + as_table(self)
+        return f"<p>Best on the validation split: {self.layer}</p>" + as_table(self)
 
 
 def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95, seed: int = 0) -> PairedProbes:
@@ -94,13 +94,13 @@ def compare_probes(a: Probe, b: Probe, *, mid: bool = False, level: float = 0.95
 
 
 def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: float = 0.95, seed: int = 0) -> LayerChoice:
-    """Which layer reads best, chosen on the validation rows, where the choice costs no bias.
+    """Which layer is best, selected on the validation split, where the choice costs no bias.
 
-    `layer` has the smallest log-loss on the validation rows; `chosen_accuracy` is its own on the test rows. `oracle` is
-    the best on the test rows, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of it
-    is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on the
-    rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on the
-    validation rows is within `within` of that of the best there.
+    `layer` has the smallest log-loss on the validation split; `chosen_accuracy` is its own on the test split. `oracle`
+    is the best on the test split, `oracle_accuracy` what one would be tempted to print, and `oracle_bias` how much of
+    it is luck: that less the accuracy, on the rows left out of a draw with replacement, of the layer that is best on
+    the rows drawn, in the mean over 2000 draws. `earliest` is the first layer, in the order given, whose accuracy on
+    the validation split is within `within` of that of the best there.
     `p_values` compare every other layer with `layer` by McNemar's exact test, `adjusted` after Holm;
     NaN with groups, whose rows depend on each other.
 
@@ -144,7 +144,7 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
 
 @dataclass(frozen=True)
 class LayerDifference:
-    """A layer against the chosen one; see `layer_differences`."""
+    """A layer against the selected one; see `layer_differences`."""
 
     difference: Estimate
     p_adjusted: Estimate
@@ -152,7 +152,7 @@ class LayerDifference:
 
 @dataclass(frozen=True)
 class LayerDifferences:
-    """Every layer against the chosen one, by name; see `layer_differences`."""
+    """Every layer against the selected one, by name; see `layer_differences`."""
 
     layers: Mapping[str, LayerDifference]
 
@@ -169,10 +169,10 @@ class CorrectedDifference:
 def layer_differences(
     probes: Mapping[str, Probe], choice: LayerChoice | None = None, *, level: float = 0.95, seed: int = 0
 ) -> LayerDifferences:
-    """How far every layer is behind the chosen one, on the same test rows.
+    """How far every layer is behind the selected one, on the same test samples.
 
     `layers` holds for each `difference`: accuracy of the layer less that of `best_layer`'s, with the paired interval;
-    `p_adjusted`: McNemar's exact p of the two, after Holm over all layers; NaN for the chosen layer itself, and with
+    `p_adjusted`: McNemar's exact p of the two, after Holm over all layers; NaN for the selected layer itself, and with
     groups, whose rows depend on each other.
 
     Raises InputError as `best_layer`.
@@ -192,7 +192,7 @@ def layer_differences(
     for name, probe in probes.items():
         n = len(probe.correct)
         if name == choice.layer:
-            found[name] = LayerDifference(Estimate(0.0, 0.0, 0.0, n), Estimate(NAN, n=n, note="the chosen layer"))
+            found[name] = LayerDifference(Estimate(0.0, 0.0, 0.0, n), Estimate(NAN, n=n, note="the selected layer"))
             continue
         versus = compare_probes(best, probe, level=level, seed=seed)
         p = Estimate(choice.adjusted[name], n=n) if probe.split.group is None else versus.p_value

@@ -1,4 +1,4 @@
-"""A probe of one distribution on others: what a layer knows that survives a shift."""
+"""A probe of one distribution on others: which information of a layer survives a shift."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +24,7 @@ SMALLEST = 10  # rows of a subgroup
 @shown
 @dataclass(frozen=True)
 class OODProbe:
-    """A probe at home and elsewhere; see `ood_probe`. `probe` is the whole result at home."""
+    """A probe in and out of its distribution; see `ood_probe`. `probe` is the whole result in distribution."""
 
     accuracy: Estimate
     ood_accuracy: Estimate
@@ -52,19 +52,19 @@ def ood_probe(
     level: float = 0.95,
     seed: int = 0,
 ) -> OODProbe:
-    """Fit on one distribution, choose on its validation rows, read others once: intermediate-layer classifiers.
+    """Fit on one distribution, select on its validation split, read others once: intermediate-layer classifiers.
 
     `others` maps a name to (features, labels) of the same layer under another distribution. Nothing of them is used to
-    choose or to scale; give the probes of several layers to `best_layer` to choose one at home
+    choose or to scale; give the probes of several layers to `best_layer` to select one in distribution
     (`best_layer({name: r.probe for ...})`).
 
-    - `accuracy` on the test rows at home; `by_distribution` and `log_loss` elsewhere; `ood_accuracy` their mean,
-      `worst_distribution` the lowest (its note says which), `gap` = accuracy - ood_accuracy.
+    - `accuracy` on the test split of its own distribution; `by_distribution` and `log_loss` elsewhere; `ood_accuracy`
+      their mean, `worst_distribution` the lowest (its note says which), `gap` = accuracy - ood_accuracy.
     - `attributes` (n,), or a mapping with one array for "id" and one for every other, name a subgroup of every row
       (a background, a hospital): `by_group` has the accuracy of every class in every subgroup that has at least 10
-      rows, over the test rows and all others, and `worst_group` the lowest.
+      rows, over the test split and all others, and `worst_group` the lowest.
 
-    Intervals: Wilson's; of `ood_accuracy` and `gap`, combined from those. Labels that the training rows do not have
+    Intervals: Wilson's; of `ood_accuracy` and `gap`, combined from those. Labels that the training split does not have
     count as wrong, and the note says how many.
 
     Raises InputError as `linear_probe`, for no others, or features of another width.
@@ -103,7 +103,7 @@ def ood_probe(
             (z.double() @ home.weight + home.bias) * heat, len(rows.split.train_and_validation)
         ).cpu()
         correct[name], codes[name] = log_p.argmax(1) == own, own
-        note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without training rows") if lost else ""
+        note = Flag.MISSING_CLASSES.note(f"{lost} rows of classes without training samples") if lost else ""
         by_name[name] = _scores.accuracy(correct[name], None, level=level, seed=seed, note=note)
         known = own >= 0
         if bool(known.any()):

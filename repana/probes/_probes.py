@@ -1,4 +1,4 @@
-"""Probes: how well classifiers of several kinds read the labels from a layer, on test rows."""
+"""Probes: how well classifiers of several kinds read the labels from a layer, on test samples."""
 
 from collections.abc import Iterable
 
@@ -44,12 +44,12 @@ def linear_probe(
 
     - Rows are split 60/20/20 into fit, select and report, in each class by its share, or by whole `groups` (sentences,
       images): rows of one group never stand on both sides. `split=` gives another, or the same one again.
-    - Mean and deviation come from the training rows (`scale`: "standard", "centre", "unit" length after centring,
+    - Mean and deviation come from the training split (`scale`: "standard", "centre", "unit" length after centring,
       "none").
     - C runs over 1e-6 to 1 in half decades, further while the best is the last; the one with the smallest log-loss on
-      the validation rows is kept (`select="accuracy"` for the largest accuracy), and refitted on training and
-      validation rows.
-    - The test rows are read once: `accuracy` (Wilson's interval, or of resampled groups), `balanced_accuracy`,
+      the validation split is kept (`select="accuracy"` for the largest accuracy), and refitted on the training and
+      validation splits.
+    - The test samples are read once: `accuracy` (Wilson's interval, or of resampled groups), `balanced_accuracy`,
       `log_loss` in nats and `log_loss_bits` (bootstrap of 2000 draws inside classes, or of groups), `recall` by class.
       All are conditional on the fitted probe.
     - Controls: `chance` is the share of the most frequent class; `accuracy.null` and `accuracy.p` are of the same
@@ -59,7 +59,7 @@ def linear_probe(
 
     `settings`: C, whether it is at the edge of what is tried, the certified gap of the objective relative to the part
     explained, whether it is below `tolerance`, rows per feature, the fingerprint of the split. Probabilities are mixed
-    with 1/(n + c) of the uniform distribution, so that no loss is infinite. A class without training rows is never
+    with 1/(n + c) of the uniform distribution, so that no loss is infinite. A class without training samples is never
     predicted, and counts as wrong.
 
     Accuracies are shares in [0, 1], losses nats or bits per row, at least 0.
@@ -98,9 +98,9 @@ def ridge_probe(
 
     min over W, b:  |Y - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d; the class is that of the largest output. The
     strengths run from 100 to 1e-6 and further while the best is the last. `select="leave_one_out"` takes the one with
-    the smallest exact leave-one-out squared error on training and validation rows, y - (y - fit)/(1 - leverage), as
-    scikit-learn's RidgeClassifierCV does (`curve` then has that error); it is refused with groups, whose rows know each
-    other. Outputs times one temperature, fitted on the validation rows, are the logits of `log_loss`.
+    the smallest exact leave-one-out squared error on the training and validation splits, y - (y - fit)/(1 - leverage),
+    as scikit-learn's RidgeClassifierCV does (`curve` then has that error); it is refused with groups, whose rows depend
+    on each other. Outputs times one temperature, fitted on the validation split, are the logits of `log_loss`.
     `settings["effective"]` is the trace of the hat matrix, sum_j s_j/(s_j + a). Protocol, units and what is raised: as
     `linear_probe`.
 
@@ -135,9 +135,9 @@ def knn_probe(
 ) -> Probe:
     """Votes of the k nearest rows, each exp((s - s_1)/0.07) of its similarity s, s_1 that of the nearest.
 
-    By default k is chosen on the validation rows among 1, 2, 5, 10, 20, 50, 100, 200 (`curve` has the log-loss and
+    By default k is chosen on the validation split among 1, 2, 5, 10, 20, 50, 100, 200 (`curve` has the log-loss and
     accuracy of all, read from one list of neighbours); a number fixes it. More neighbours than there are rows are all
-    of them. `metric`: "cosine", after centring by the training rows, or "euclidean" (s = -distance); `weights`:
+    of them. `metric`: "cosine", after centring by the training split, or "euclidean" (s = -distance); `weights`:
     "softmax", or "uniform" for one vote each. Probabilities are (votes + class shares)/(all votes + 1). Equal votes go
     to the more frequent class, then to the first. A row at the centre itself has no direction, and is read by the class
     shares. For training accuracies (`gap`, `memorization`) a row never votes for itself: it is left out by its
@@ -176,7 +176,7 @@ def nearest_mean(
 ) -> Probe:
     """The class whose mean is nearest: argmin_k |x - m_k|. The best there is with few labels a class.
 
-    Squared distances times one temperature, fitted on the validation rows, are the logits of `log_loss`. With
+    Squared distances times one temperature, fitted on the validation split, are the logits of `log_loss`. With
     `scale="unit"` directions are compared. Protocol, units and what is raised: as `linear_probe`.
 
     Source: Mensink et al. 2013, doi:10.1109/TPAMI.2013.83.
@@ -207,8 +207,8 @@ def lda_probe(
 
     score_k = x' S^-1 m_k - m_k' S^-1 m_k/2 + log pi_k,  S = (1 - a) Sw + a tr(Sw)/d I, with Ledoit & Wolf's share a of
     the pooled covariance (scikit-learn's "auto" averages one share a class): without it S has no useful inverse from n
-    = d on, and none below. One temperature is fitted on the validation rows for `log_loss`. Protocol, units and what is
-    raised: as `linear_probe`.
+    = d on, and none below. One temperature is fitted on the validation split for `log_loss`. Protocol, units and what
+    is raised: as `linear_probe`.
 
     Sources: Fisher 1936; Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4; Panos et al. 2023, arXiv:2303.13199
     (as the head of pretrained features).
@@ -242,7 +242,7 @@ def gaussian_naive_bayes(
     score_k = log pi_k - sum_j [(x_j - m_kj)^2/v_kj + log v_kj]/2. With `variance` "pooled" v_kj = v_j is the variance
     inside all classes together, with "class" that of each (as scikit-learn's GaussianNB); plus `smoothing` of the
     largest variance of a feature. With O(log d) rows it is near its best, where logistic regression needs O(d). One
-    temperature is fitted on the validation rows for `log_loss` (features that depend on each other make it too sure).
+    temperature is fitted on the validation split for `log_loss` (features that depend on each other make it too sure).
     Protocol, units and what is raised: as `linear_probe`.
 
     Sources: Ng & Jordan 2001; Zheng et al. 2023, arXiv:2302.02334 (for pretrained features).

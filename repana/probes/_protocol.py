@@ -1,4 +1,4 @@
-"""The protocol of every probe: fit on training rows, choose on validation rows, fit again on both, test once."""
+"""The protocol of every probe: fit on the training split, select on validation, fit again on both, test once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ from repana.statistics.splits import Split
 from repana.summaries.folds import RidgePath, one_hot
 from repana.summaries.logistic import WIDTH
 
-PERMUTATIONS = 199  # of the labels of the test rows
+PERMUTATIONS = 199  # of the labels of the test split
 REFITS = 3  # probes fitted to shuffled labels
 LEFT_OUT = "leave_one_out"
 BESIDE = 2  # strengths tried beyond a best one that is the last
@@ -27,17 +27,17 @@ ROUNDS = 6  # of such extensions
 RISE = 1e-3  # relative, of a log-loss above the least that counts as one
 EQUAL = 1e-5  # relative differences of log-losses up to which the stronger strength is taken
 FLAT = 1e-4  # share of the log-loss that an extension must win to go on
-RISES = 2  # of the log-loss on the validation rows after which weaker strengths are not tried
+RISES = 2  # of the log-loss on the validation split after which weaker strengths are not tried
 
 
 @shown
 @dataclass(frozen=True, repr=False)
 class Probe:
-    """What a probe reads, on the test rows; see `linear_probe`.
+    """What a probe reads, on the test split; see `linear_probe`.
 
     `predictions` (m,) are labels as they came (their codes for names), `targets` (m,) the columns of the true ones,
     `log_probabilities` (m, c) in nats, `correct` (m,), `recall`, `counts` (c,), `confusion` (c, c) rows true; `curve`
-    (r, 3): strength, log-loss and accuracy on the validation rows. `classes` names the columns. Where scores are
+    (r, 3): strength, log-loss and accuracy on the validation split. `classes` names the columns. Where scores are
     affine, x `weight` + `bias` (d, c), (c,), of the features as they came; log-probabilities are the softmax of these
     times `settings["temperature"]`.
     """
@@ -66,7 +66,7 @@ class Probe:
 
     @property
     def selected(self) -> Float[Tensor, " 3"]:
-        """Strength, log-loss and accuracy on the validation rows, where their log-loss is least."""
+        """Strength, log-loss and accuracy on the validation split, where their log-loss is least."""
         return self.curve[int(self.curve[:, 1].argmin())]
 
     def __repr__(self) -> str:
@@ -79,7 +79,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class Choice:
-    """The strength chosen on the validation rows, its temperature, and what was tried."""
+    """The strength chosen on the validation split, its temperature, and what was tried."""
 
     strength: float
     temperature: float
@@ -160,7 +160,7 @@ def probed(
 
 
 def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
-    """The strength with the smallest log-loss (or largest accuracy) on the validation rows, the stronger of equals.
+    """The strength with the smallest log-loss (or largest accuracy) on the validation split, the stronger of equals.
 
     The grid is walked from strong to weak, a block at a time, until the log-loss has risen twice; it is extended while
     the best is its last. A head without strengths is only given its temperature.
@@ -217,9 +217,9 @@ def chosen(head: Head, rows: Rows, select: str = "log_loss") -> Choice:
 
 
 def left_out(rows: Rows) -> Choice:
-    """The strength of a ridge with the smallest leave-one-out squared error on training and validation rows, exact and
-    from one X'X; the temperature is that of the training rows' probe on the validation rows. The curve's second column
-    is the error.
+    """The strength of a ridge with the smallest leave-one-out squared error on the training and validation splits,
+    exact and from one X'X; the temperature is that of the probe of the training split on the validation split. The
+    curve's second column is the error.
     """
     head, at = ridge_head(), rows.at(TRAIN_AND_VALIDATION)
     normal = rows.normal(TRAIN_AND_VALIDATION, rows.codes[:, None])
@@ -255,7 +255,7 @@ def _block(head: Head, rows: Rows) -> int:
 
 
 def permuted(rows: Rows, count: int, seed: int) -> list[Int[Tensor, " n"]]:
-    """Labels in random order inside the rows that are fitted on; those of the test rows stay."""
+    """Labels in random order inside the rows that are fitted on; those of the test split stay."""
     return [rows.codes[order.to(rows.codes.device)] for order in rows.split.shuffled(count, seed)]
 
 

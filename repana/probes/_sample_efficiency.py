@@ -60,9 +60,9 @@ def sample_efficiency(
     level: float = 0.95,
     seed: int = 0,
 ) -> SampleEfficiency:
-    """Accuracy on the test rows of probes fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
+    """Accuracy on the test split of probes fitted to few labels: naive Bayes, nearest mean, LDA, logistic, 1-NN.
 
-    For every size m in `sizes` (20, 50, 100, ... as far as the training and validation rows go) and each of `repeats`
+    For every size m in `sizes` (20, 50, 100, ... as far as the training and validation splits go) and each of `repeats`
     draws, m rows are drawn with at least one of every class; they are all that mean, scale and probe see. With so few
     there is nothing to choose on: C of the logistic probe is `C`, LDA is shrunk by Ledoit & Wolf's share, the neighbour
     is Euclidean. The draws of all probes are the same rows, and larger ones hold the smaller.

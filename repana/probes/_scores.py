@@ -73,7 +73,7 @@ def permuted_scores(
     permutations: int,
     seed: int,
 ) -> dict[str, list[float]]:
-    """Accuracy, balanced accuracy and mean loss of the same predictions under shuffled labels of the test rows, which
+    """Accuracy, balanced accuracy and mean loss of the same predictions under shuffled labels of the test split, which
     no fit has seen; nothing where rows of a group depend on each other.
     """
     if group is not None or not permutations:

@@ -67,9 +67,9 @@ def probing(
     """Six probes of one layer on the same split: what linear, generative and nearest-neighbour classifiers decode.
 
     - `linear_probe`, `ridge_probe`, `lda_probe`, `nearest_mean`, `naive_bayes` (`gaussian_naive_bayes`), `knn_probe`:
-      accuracy on the test rows, each as the function of its name says; their null is the accuracy on shuffled labels.
+      accuracy on the test split, each as the function of its name says; their null is the accuracy on shuffled labels.
     - Of the linear probe: `balanced_accuracy`; `log_loss` in bits; `usable_information` = H(y|0) - H(y|x) on the
-      test rows, bits; `memorization`, its training accuracy on shuffled labels; `gap`, training less test accuracy;
+      test samples, bits; `memorization`, its training accuracy on shuffled labels; `gap`, training less test accuracy;
       `validation_accuracy`, on the rows that chose its strength: to choose a layer by.
     - `compression`: of the labels by an online code with LDA (`mdl(probe="lda")`).
     - `chance`: share of the most frequent class.
@@ -137,7 +137,7 @@ def probing(
 
 
 def _without_rows(found: Mapping[str, Probe], linear: Probe) -> dict[str, Tensor]:
-    """Accuracies and losses without groups of test rows: the same groups in all runs on the same split."""
+    """Accuracies and losses without groups of test samples: the same groups in all runs on the same split."""
     if linear.split.group is not None:
         return {}
     names = {name: FIELDS.get(name, f"{name}_probe") for name in found}

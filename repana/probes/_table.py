@@ -34,19 +34,31 @@ ANALYZERS = (
                 for name, formula, title, source, invariant in (
                     (
                         "linear_probe",
-                        "accuracy of logistic regression, C chosen",
+                        "accuracy of logistic regression, C by validation",
                         "Linear probe",
                         "Alain & Bengio 2017; Belinkov 2022",
                         _AXES,
                     ),
-                    ("ridge_probe", "accuracy of least squares, ridge chosen", "", "Hoerl & Kennard 1970", _AXES),
-                    ("lda_probe", "accuracy of LDA, shrunk", "", "Ledoit & Wolf 2004", _AXES),
+                    (
+                        "ridge_probe",
+                        "accuracy of ridge regression on one-hot labels",
+                        "",
+                        "Hoerl & Kennard 1970",
+                        _AXES,
+                    ),
+                    ("lda_probe", "accuracy of LDA with Ledoit-Wolf shrinkage", "", "Ledoit & Wolf 2004", _AXES),
                     ("nearest_mean", "accuracy of the nearest class mean", "", "Mensink et al. 2013", _AXES),
                     ("naive_bayes", "accuracy of Gaussian naive Bayes", "Naive Bayes", "Ng & Jordan 2001", _AXES),
-                    ("knn_probe", "accuracy of the k nearest, k chosen", "kNN probe", "Caron et al. 2021", _RIGID),
+                    (
+                        "knn_probe",
+                        "accuracy of k nearest neighbours, k by validation",
+                        "kNN probe",
+                        "Caron et al. 2021",
+                        _RIGID,
+                    ),
                     (
                         "balanced_accuracy",
-                        "mean recall of the linear probe",
+                        "mean over classes of the recall of the linear probe",
                         "Balanced accuracy",
                         "by definition",
                         _AXES,
@@ -99,8 +111,8 @@ ANALYZERS = (
                 for name, formula, better, title, source in (
                     ("chance", "share of the most frequent class", "", "", "by definition"),
                     ("memorization", "training accuracy on shuffled labels", "", "", "Hewitt & Liang 2019"),
-                    ("gap", "training less test accuracy", "lower", "Train-test gap", "by definition"),
-                    ("validation_accuracy", "accuracy on validation rows", "higher", "", "by definition"),
+                    ("gap", "training accuracy - test accuracy", "lower", "Train-test gap", "by definition"),
+                    ("validation_accuracy", "accuracy on the validation split", "higher", "", "by definition"),
                 )
             ),
         ),
@@ -116,21 +128,28 @@ ACROSS_LAYERS = (
         quantities=(
             Quantity(
                 "chosen_accuracy",
-                "of the layer chosen on validation rows",
+                "test accuracy of the layer with the best validation accuracy",
                 "higher",
                 "share",
+                "Accuracy of the selected layer",
                 source="by definition",
                 **_SPLIT,
             ),
             Quantity(
-                "oracle_accuracy", "the largest on test rows", "higher", "share", source="by definition", **_SPLIT
+                "oracle_accuracy",
+                "largest test accuracy of any layer",
+                "higher",
+                "share",
+                "Accuracy of the best layer",
+                source="by definition",
+                **_SPLIT,
             ),
             Quantity(
                 "oracle_bias",
-                "oracle less out-of-draw accuracy",
+                "test accuracy of the best layer - its accuracy outside the bootstrap draw",
                 "lower",
                 "share",
-                "Bias of the oracle",
+                "Optimism of the best layer",
                 "Tsamardinos et al. 2018",
                 **_SPLIT,
             ),
@@ -143,10 +162,20 @@ ACROSS_LAYERS = (
         needs=("layer_choice",),
         quantities=(
             Quantity(
-                "difference", "accuracy less the chosen layer's", "higher", "share", source="by definition", **_SPLIT
+                "difference",
+                "accuracy - accuracy of the selected layer",
+                "higher",
+                "share",
+                "Difference from the selected layer",
+                source="by definition",
+                **_SPLIT,
             ),
             Quantity(
-                "p_adjusted", "exact McNemar p, Holm", title="p (Holm)", source="McNemar 1947; Holm 1979", **_SPLIT
+                "p_adjusted",
+                "exact p of McNemar's test, Holm over layers",
+                title="p (Holm)",
+                source="McNemar 1947; Holm 1979",
+                **_SPLIT,
             ),
         ),
     ),
@@ -157,7 +186,7 @@ ACROSS_LAYERS = (
         quantities=(
             Quantity(
                 "reinitialised",
-                "linear accuracy, random weights",
+                "accuracy of the linear probe with re-initialised weights",
                 unit="share",
                 title="Re-initialised network",
                 source="Belinkov 2022",
@@ -165,7 +194,7 @@ ACROSS_LAYERS = (
             ),
             Quantity(
                 "random_projection",
-                "linear accuracy, relu(x R + b) of the input",
+                "accuracy of the linear probe on relu(x R + b), x the input",
                 unit="share",
                 source="Saxe et al. 2011",
                 **_SPLIT,

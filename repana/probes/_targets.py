@@ -77,8 +77,8 @@ def multilabel_probe(
     """A logistic probe of each of several labels, which a row may have together. `targets` (n, t) of zeros and ones.
 
     Each label is a problem of its own, all labels and strengths solved at once: min mean CE + 1/(2 C n)|w|^2 over two
-    columns. C is chosen for every label by its log-loss on the validation rows, and the probe refitted on training and
-    validation rows; rows are split without regard to labels, or by whole `groups`.
+    columns. C is chosen for every label by its log-loss on the validation split, and the probe refitted on the training
+    and validation splits; rows are split without regard to labels, or by whole `groups`.
 
     - `accuracy`: share of right labels over all rows and labels; `exact`: rows with all labels right;
       `balanced_accuracy`: mean over labels of (sensitivity + specificity)/2; `average_precision`: mean over labels of
@@ -86,7 +86,7 @@ def multilabel_probe(
     - `log_loss`: nats a label, `log_loss_bits`; `chance`: accuracy of the more frequent value of every label.
     - `per_label` (t, 4): accuracy, average precision (NaN where no test row has the label), log-loss, C.
 
-    Intervals: bootstrap of test rows, or of groups.
+    Intervals: bootstrap of test samples, or of groups.
 
     Raises InputError where targets are no zeros and ones, and as `linear_probe`.
 
@@ -171,8 +171,8 @@ def regression_probe(
     """How well real values are read by a linear map: ridge regression of all targets and strengths from one X'X.
 
     min |Z - XW - b|^2 + a |W|^2, a = strength tr(X'X)/d, the strength chosen for each target by its squared error on
-    the validation rows, refitted on training and validation rows; `targets` (n,) or (n, t). On the test rows, mean over
-    targets:
+    the validation split, refitted on the training and validation splits; `targets` (n,) or (n, t). On the test split,
+    mean over targets:
 
     - `r2` = 1 - sum (z - z')^2/sum (z - mean)^2, the mean that of the rows fitted on: may be below 0. Its null is that
       of `permutations` of the targets; `memorization` their R^2 on the rows fitted on.
@@ -181,9 +181,9 @@ def regression_probe(
       linear mean; for two Gaussians of correlation rho, -1/2 log(1 - rho^2).
     - `per_target` (t, 4): R^2, mse, correlation, strength.
 
-    Intervals: bootstrap of test rows, or of groups. Weights are of the features as they came.
+    Intervals: bootstrap of test samples, or of groups. Weights are of the features as they came.
 
-    Raises InputError where targets are not finite, constant in the training rows, and as `linear_probe`.
+    Raises InputError where targets are not finite, constant in the training split, and as `linear_probe`.
 
     Sources: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; Xu et al. 2020, arXiv:2002.10689 (Gaussian
     V-information, proposition 1.3).
@@ -211,7 +211,7 @@ def regression_probe(
     refits = min(permutations, REFITS)
     mixed = [values[order.to(values.device)] for order in split.shuffled(refits, seed)]
     t = values.shape[1]
-    together = torch.cat([values, *mixed], 1)  # the test rows are alike in all
+    together = torch.cat([values, *mixed], 1)  # test samples are alike in all
     moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
     strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
     first = moments.normal([0])
@@ -235,7 +235,7 @@ def regression_probe(
         )
 
     def mixed_up() -> list[float]:
-        """The mean R^2 over targets of the same predictions, for permuted test rows."""
+        """The mean R^2 over targets of the same predictions, for permuted test samples."""
         found = [(truth[order] - guess).square().sum(0) for order in permuted_orders(len(truth), permutations, seed)]
         return [float((1 - left / total.sum(0)).mean()) for left in found]
 

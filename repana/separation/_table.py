@@ -55,7 +55,13 @@ ANALYZERS = (
                 headline=True,
                 counts=True,
             ),
-            Quantity("silhouette_balanced", "mean over classes of it", "higher", source="Rousseeuw 1987", counts=True),
+            Quantity(
+                "silhouette_balanced",
+                "mean over classes of the mean silhouette of a class",
+                "higher",
+                source="Rousseeuw 1987",
+                counts=True,
+            ),
             Quantity(
                 "calinski_harabasz",
                 "(tr Sb / (c - 1)) / (tr Sw / (n - c))",
@@ -91,7 +97,7 @@ ANALYZERS = (
             ),
             Quantity(
                 "thornton",
-                "share nearest sample = label",
+                "share of samples whose nearest neighbour has their label",
                 "higher",
                 "share",
                 "Thornton index",
@@ -156,7 +162,7 @@ ANALYZERS = (
                     ("f1v", "mean over pairs of 1/(1 + D^2)", "F1v", _LINEAR),
                     ("f2", "mean over pairs of prod overlap/range", "F2", _AXES),
                     ("f3", "mean over pairs of min_f share in overlap", "F3", _AXES),
-                    ("n1", "share of samples on cross edges of the tree", "N1", _RIGID),
+                    ("n1", "share of samples on tree edges between classes", "N1", _RIGID),
                     ("n2", "mean own/(own + enemy)", "N2", _RIGID),
                     ("n3", "1 - Thornton index", "N3", _RIGID),
                 )

@@ -4,7 +4,7 @@ from repana.errors import InputError
 
 
 def shares_of(shares: tuple[float, ...]) -> tuple[float, ...]:
-    """The shares of fit, select and test rows."""
+    """The shares of fit, select and test samples."""
     sound = len(shares) == 3 and all(isinstance(s, (int, float)) and s > 0 for s in shares)
     if not sound or abs(sum(shares) - 1) > 1e-6:
         raise InputError("RA212", f"`shares` is {shares}; expected three positive numbers with the sum 1.")

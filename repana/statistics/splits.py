@@ -1,4 +1,4 @@
-"""Training, validation and test rows of a probe, in whole groups where rows depend on each other."""
+"""Training, validation and test samples of a probe, in whole groups where rows depend on each other."""
 
 import hashlib
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ SHARES = (0.6, 0.2, 0.2)
 PARTS = ("train", "validation", "test")
 FEWEST = 6  # samples that three parts can be made of
 NEAR = 1e-3  # of the usual distance between rows: nearer than that is the same sample twice
-LOOKED_AT = 4096  # test rows searched for near-duplicates
+LOOKED_AT = 4096  # test samples searched for near-duplicates
 AROUND = (8, 64)  # neighbours that tell how near the nearest usually is, at least and at most
 UNLIKELY, OFTEN = 1e-4, 0.1  # chance of a nearest neighbour as near, and the share of rows where that is no chance
 ODD = 1e-3  # chance above which a row that is near is one of many, as in a collapsed class
@@ -104,11 +104,12 @@ class Split:
 
     @cached_property
     def train_and_validation(self) -> Int[Tensor, " t"]:
-        """Training and validation rows, on which the chosen probe is fitted again."""
+        """The training and validation splits, on which the chosen probe is fitted again."""
         return torch.cat([self.train, self.validation]).sort().values
 
     def shuffled(self, count: int, seed: int) -> list[Int[Tensor, " n"]]:
-        """Orders of all rows in which the training and validation rows have changed places and the test rows stay."""
+        """Orders of all rows in which the training and validation splits have changed places and the test split
+        stays."""
         both, generator, found = self.train_and_validation, torch.Generator().manual_seed(seed + 1), []
         for _ in range(count):
             order = torch.arange(self.n)
@@ -129,7 +130,7 @@ class Split:
         return None if self.group is None else self.group[self.test]
 
     def straddling(self, features: Features, codes: Int[Tensor, " n"] | None = None) -> int:
-        """How many test rows have a near-duplicate among the rows that a probe may look at. 0 where all rows are one
+        """How many test samples have a near-duplicate among the rows that a probe may look at. 0 where all rows are one
         point.
 
         A near-duplicate is nearer than 1e-3 of the root mean square distance between rows, and nearer than the

@@ -199,7 +199,7 @@ def _permuted(
 def _one_by_one(
     features: Features, labels: Labels, orders: Int[Tensor, "p n"], shrinkage: float, tolerance: float
 ) -> PermutedEigenvalues:
-    """With shrinkage the within-class scatter of every order is factored anew."""
+    """With shrinkage the within-class scatter of every order is factored again."""
     scatter = features.shape[1] <= WIDEST
     mixed = (Moments.of(features, labels[order.to(labels.device)], scatter=scatter) for order in orders)
     found = [Discriminant.from_moments(m, shrinkage=shrinkage, tolerance=tolerance) for m in mixed]

@@ -2,7 +2,7 @@
 
 A weight is (out, in, k): a row for each channel that it makes, a column for each that it reads, k numbers for each pair
 (a kernel, or positions that were flattened). Groups are channels that several weights share. Merging i and j of a group
-leaves i; distances between all channels are kept up to date rather than computed anew.
+leaves i; distances between all channels are kept up to date rather than computed again.
 """
 
 from collections.abc import Collection, Mapping

@@ -56,7 +56,7 @@ def _gap(gram: Tensor, aim: Tensor, z: Tensor) -> Tensor:
 
 
 def _descent(gram: Tensor, aim: Tensor, tolerance: float, steps: int) -> Tensor:
-    """Steps of 1/L with momentum, which starts anew in a row whose slope turns against it."""
+    """Steps of 1/L with momentum, which starts again in a row whose slope turns against it."""
     n, step = len(aim), 1 / float(torch.linalg.matrix_norm(gram, 2).clamp_min(1e-300))
     z = last = (aim * step).clamp_min(0)
     pace = aim.new_ones(n, 1)

@@ -57,7 +57,7 @@ def test_equal_paths_carry_nothing():
 
 def test_the_error_over_folds_is_that_of_a_mean():
     x = torch.randn(5, dtype=torch.float64)
-    corrected = stats.sem(x) * (1 + 5 / 4) ** 0.5  # of a mean over five folds that share training rows
+    corrected = stats.sem(x) * (1 + 5 / 4) ** 0.5  # of a mean over five folds that share training samples
     assert float(_error((x - x.mean()) / 5)) == pytest.approx(corrected)
 
 

@@ -148,7 +148,7 @@ def test_groups_are_named_by_their_own_values():
 def test_classes_that_are_not_fitted_count_as_wrong():
     x, y = noise(300, 4), torch.arange(300) % 3
     found = ood_probe(x, y, {"more": (x, torch.where(y == 2, 7, y))})
-    assert "100 rows of classes without training rows" in found.by_distribution["more"].note
+    assert "100 rows of classes without training samples" in found.by_distribution["more"].note
     with pytest.raises(InputError, match="RA234"):
         ood_probe(x, y, {"wide": (noise(300, 5), y)})
     with pytest.raises(InputError, match="RA205"):
@@ -451,7 +451,7 @@ def test_the_figures_draw_the_report(report):
     if errors.any():
         assert drawn.images[0].get_clim() == (0, image.max())
     else:
-        assert f"no errors on {counts.sum():,.0f} test samples" in drawn.get_title("left")
+        assert f"no errors on {counts.sum():,.0f} test samples" in drawn.get_title("left").replace("\n", " ")
     with pytest.raises(InputError, match="RA222: 'probing.log_loss' is in bits"):
         plots.probe_depth(report, "probing.log_loss")
     page = report._repr_html_()

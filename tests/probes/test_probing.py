@@ -159,7 +159,7 @@ def test_weights_are_of_the_features_as_they_came():
 
 
 def test_the_report_rows_choose_nothing():
-    """Rewriting the test rows changes neither the fit nor the choice: no scaler, grid or temperature sees them."""
+    """Rewriting the test split changes neither the fit nor the choice: no scaler, grid or temperature sees them."""
     x, y = gaussians()
     for probe in PROBES:
         before = probe(x, y, permutations=0)
@@ -315,7 +315,7 @@ def test_labels_need_not_count_from_zero_and_some_are_ignored():
 
 
 def test_rare_classes():
-    """One sample is fitted on, of two the other is reported, and a class without training rows counts as wrong."""
+    """One sample is fitted on, of two the other is reported, and a class without training samples counts as wrong."""
     x, y = gaussians()
     y = torch.where(torch.arange(600) == 0, 7, y)
     y[1:3] = 8

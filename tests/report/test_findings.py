@@ -78,8 +78,8 @@ READ = "{} of the features that the classifier reads can be read linearly from {
 UNMEASURED = "The complexity of features was not measured."
 QUOTIENT = {"name": "quotient", "analyzer": "fisher"}
 EARLIEST = (
-    " is the earliest layer within one point of the best linear probe on the validation rows; the one chosen there, "
-    "fc, reads 0.950 [0.920, 0.980] of the test rows."
+    " is the earliest layer within one point of the best linear probe on the validation split; the one chosen there, "
+    "fc, reads 0.950 [0.920, 0.980] of the test split."
 )
 MEMORY = "The training accuracy of a linear probe on shuffled labels is {} at {}"
 LOSES = "Test accuracy of the linear probe is {} points below training accuracy at {}"

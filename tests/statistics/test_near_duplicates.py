@@ -1,4 +1,4 @@
-"""Test rows that are all but in the training rows: said of copies, with noise and without, and of nothing else."""
+"""Test samples that are nearly in the training split: said of copies, with noise and without, and of nothing else."""
 
 import numpy as np
 import pytest
