@@ -13,7 +13,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/tested lint docs
 	$(BIN)/python -m pytest -n 2 --dist worksteal -q
-	$(BIN)/python -m pytest -q tests/wheel.py
+	$(BIN)/python -m pytest -q tests/wheel.py tests/documentation.py
 
 lint: $(VENV)/tested
 	$(BIN)/ruff format --check .

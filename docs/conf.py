@@ -9,33 +9,67 @@ sys.path.insert(0, str(HERE))
 project = "repana"
 author = "The repana developers"
 extensions = [
-    "myst_parser",
+    "myst_nb",
+    "sphinx_design",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_gallery.gen_gallery",
     "generated_pages",
+    "offline_math",
 ]
 html_theme = "pydata_sphinx_theme"
 html_title = "repana"
-exclude_patterns = ["_build", "gallery", "generated/gallery/*.ipynb", "generated/gallery/*.py"]
+html_static_path = ["_static"]
+html_css_files = ["repana.css"]
+html_math_renderer = "mathml"
+html_theme_options = {
+    "header_links_before_dropdown": 5,
+    "navigation_depth": 2,
+    "show_toc_level": 2,
+    "navbar_align": "left",
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_sidebars = {"index": [], "generated/gallery/index": [], "reference/errors": [], "reference/changelog": []}
+exclude_patterns = [
+    "_build",
+    "sg_execution_times.rst",
+    "generated/gallery/sg_execution_times.rst",
+    "gallery",
+    "generated/gallery/**/*.ipynb",
+    "generated/gallery/**/*.py",
+]
 suppress_warnings = ["config.cache"]  # the scraper below is a function, which the cache cannot hold
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # tutorials are kept with their outputs; the tests run them
+nb_merge_streams = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
 
 def pictures(block, block_vars, gallery_conf):
-    """The variable `figure` of a gallery script, drawn without pyplot, as the picture of its page."""
+    """The variable `figure` of a gallery script, drawn without pyplot, as the picture of its page.
+
+    Where the script has `variants`, figures by name, they stand in tabs.
+    """
     from sphinx_gallery.scrapers import figure_rst
 
-    figure = block_vars["example_globals"].get("figure")
+    names = block_vars["example_globals"]
+    figure = names.get("figure")
     if figure is None or getattr(figure, "in_gallery", False):
         return ""
-    path = next(block_vars["image_path_iterator"])
-    figure.savefig(path, format="png", dpi=150)
     figure.in_gallery = True
-    return figure_rst([path], gallery_conf["src_dir"])
+    shown = {}
+    for name, drawn in (names.get("variants") or {"": figure}).items():
+        shown[name] = next(block_vars["image_path_iterator"])
+        drawn.savefig(shown[name], format="png", dpi=150)
+    if len(shown) == 1:
+        return figure_rst(list(shown.values()), gallery_conf["src_dir"])
+    tabs = [".. tab-set::", ""]
+    for name, path in shown.items():
+        inside = figure_rst([path], gallery_conf["src_dir"])
+        tabs += [f"    .. tab-item:: {name}", "", *(f"        {line}" for line in inside.splitlines()), ""]
+    return "\n".join(tabs)
 
 
 sphinx_gallery_conf = {

@@ -24,8 +24,11 @@ def main(*names: str) -> None:
             ).execute()
         book.metadata.pop("widgets", None)
         for cell in book.cells:
-            for output in cell.get("outputs", ()):
+            shown = [out for out in cell.get("outputs", ()) if out.get("name") != "stderr"]  # progress bars
+            for output in shown:
                 output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+            if cell.cell_type == "code":
+                cell.outputs = shown
         nbformat.write(book, path)
         print(path.name, f"{path.stat().st_size / 1e3:.0f} kB")
 

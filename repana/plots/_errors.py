@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
@@ -56,7 +57,7 @@ def error_name(label: str) -> str:
 
 def hollow(ax: Axes, x: np.ndarray, y: np.ndarray, mark: Any, colour: Any, label: str, **options: Any) -> None:
     """Open marks, which stand in the legend once, in grey."""
-    look = {"linestyle": "none", "marker": mark, "markerfacecolor": "white"}
+    look = {"linestyle": "none", "marker": mark, "markerfacecolor": mpl.rcParams["axes.facecolor"]}
     ax.plot(x, y, markeredgecolor=colour, zorder=3.5, **look, **options)
     if label not in ax.get_legend_handles_labels()[1]:
         ax.plot([], [], markeredgecolor=_style.GREY, label=label, **look)

@@ -35,6 +35,7 @@ HATCH = "/////"
 FEWEST_TICKS, MOST_TICKS = 3, 5  # of a logarithmic axis
 GREY, FAINT = "#6e6e6e", "#dddddd"
 SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
+PAPER = ("paper", False)
 MEDIA = {"paper": 1.0, "nature": 1.0, "notebook": 1.3, "slide": 1.75}  # sizes in units of a paper's
 FONTS = ("Arial", "Helvetica", "Liberation Sans", "DejaVu Sans")  # the first that are installed, glyph by glyph
 SIZES: dict[str, float] = {
@@ -60,6 +61,7 @@ SIZES: dict[str, float] = {
 }
 RC: dict[str, Any] = {
     "axes.spines.top": False,
+    "grid.color": FAINT,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.formatter.use_mathtext": True,
@@ -71,19 +73,25 @@ RC: dict[str, Any] = {
     "savefig.transparent": False,
     "mathtext.fontset": "dejavusans",
 }
-_medium: ContextVar[str | None] = ContextVar("medium", default=None)
+DARK: dict[str, Any] = {
+    **dict.fromkeys(("figure.facecolor", "axes.facecolor", "savefig.facecolor"), "#1b1d21"),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), "#e8e8e8"),
+    "grid.color": "#3d4045",
+}
+_medium: ContextVar[tuple[str, bool] | None] = ContextVar("medium", default=None)
 
 
 @contextmanager
-def style(medium: str = "paper") -> Iterator[None]:
+def style(medium: str = "paper", *, dark: bool = False) -> Iterator[None]:
     """Figures drawn inside have the sizes of a "paper" (7 point text), a "notebook" or a "slide".
 
     "nature": as a paper's, without grid lines and hatching, as that journal asks. Outside nothing changes; figures are
-    then drawn for a paper. Fonts are Arial, Helvetica, Liberation Sans or DejaVu Sans, the first that is installed.
+    then drawn for a paper. `dark`: on a dark ground. Fonts are Arial, Helvetica, Liberation Sans or DejaVu Sans, the
+    first that is installed.
     """
     _check.choice(medium, "medium", MEDIA)
-    with mpl.rc_context(_settings(medium)):
-        token = _medium.set(medium)
+    with mpl.rc_context(_settings(medium, dark)):
+        token = _medium.set((medium, dark))
         try:
             yield
         finally:
@@ -93,15 +101,20 @@ def style(medium: str = "paper") -> Iterator[None]:
 @contextmanager
 def drawing() -> Iterator[float]:
     """What a figure function draws in: the style that is on, or the paper's. Gives the size of a figure's inch."""
-    medium = _medium.get() or "paper"
-    with style(medium):
+    medium, dark = _medium.get() or PAPER
+    with style(medium, dark=dark):
         in_notebook()
         yield MEDIA[medium]
 
 
-def _settings(medium: str) -> dict[Any, Any]:
+def _settings(medium: str, dark: bool) -> dict[Any, Any]:
     scale = MEDIA[medium]
-    return {**RC, "font.family": _fonts(), **{name: round(size * scale, 2) for name, size in SIZES.items()}}
+    return {
+        **RC,
+        **(DARK if dark else {}),
+        "font.family": _fonts(),
+        **{name: round(size * scale, 2) for name, size in SIZES.items()},
+    }
 
 
 @cache
@@ -122,20 +135,20 @@ def in_inches(width: Width) -> float:
 
 def plain() -> bool:
     """Whether the journal wants neither grid lines nor hatching."""
-    return _medium.get() == "nature"
+    return (_medium.get() or PAPER)[0] == "nature"
 
 
 def guides(ax: Axes, axis: Any = "y") -> None:
     """Faint lines at the ticks, behind everything."""
     if not plain():
-        ax.grid(axis=axis, color=FAINT, linewidth=0.4, zorder=-1)
+        ax.grid(axis=axis, color=mpl.rcParams["grid.color"], linewidth=0.4, zorder=-1)
     ax.set_axisbelow(True)
 
 
 class Plate(Figure):
     """A figure that is saved as it was drawn: fonts embedded, and the same bytes for the same content."""
 
-    medium = "paper"
+    medium, dark = "paper", False
     _for_layout = False
 
     def draw(self, renderer: Any) -> None:
@@ -153,7 +166,7 @@ class Plate(Figure):
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "ps": {}, "eps": {}}.get(kind, {})
         options["metadata"] = {**undated, **(options.get("metadata") or {})}
         self._for_layout = True
-        with mpl.rc_context(_settings(self.medium)):
+        with mpl.rc_context(_settings(self.medium, self.dark)):
             try:
                 super().savefig(fname, **options)
             except PermissionError as error:
@@ -164,10 +177,10 @@ class Plate(Figure):
 
 def plate(width: float, height: float) -> Plate:
     """An empty figure of a size in paper inches, larger on a slide. Call it inside `drawing`."""
-    medium = _medium.get() or "paper"
+    medium, dark = _medium.get() or PAPER
     scale = MEDIA[medium]
     figure = Plate(figsize=(width * scale, height * scale), layout="constrained")
-    figure.medium = medium
+    figure.medium, figure.dark = medium, dark
     return figure
 
 
@@ -262,7 +275,7 @@ def _width(ax: Axes) -> float:
 
 def letters(axes: Sequence[Axes]) -> None:
     """A bold letter before the title of every panel of several."""
-    scale = MEDIA[_medium.get() or "paper"]
+    scale = MEDIA[(_medium.get() or PAPER)[0]]
     for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes if len(axes) > 1 else ()):
         ax.annotate(
             letter, (0, 1), (-9 * scale, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
@@ -330,6 +343,11 @@ def hatch(ax: Axes, x: Any, y: Any) -> None:
     """Mark the cell of an image whose value is not finite or not known: hatched, or grey where a journal wants none."""
     look: dict[str, Any] = {"color": FAINT} if plain() else {"fill": False, "hatch": HATCH, "edgecolor": GREY}
     ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, linewidth=0, **look))
+
+
+def ink() -> Any:
+    """The colour of text, which stands out from the ground."""
+    return mpl.rcParams["text.color"]
 
 
 def literal(text: str) -> str:

@@ -227,8 +227,8 @@ def merging_curve(found: FeatureMerging, *, ax: Axes | None = None, width: _styl
                 zorder=3,
             )
         same, low, high = found.agreement_curve.numpy().T
-        ax.plot(x, same, color="black", linewidth=1.5 * _style.thin(), label="predictions that stay", zorder=4)
-        ax.fill_between(x, low, high, color="black", alpha=0.12, linewidth=0)
+        ax.plot(x, same, color=_style.ink(), linewidth=1.5 * _style.thin(), label="predictions that stay", zorder=4)
+        ax.fill_between(x, low, high, color=_style.ink(), alpha=0.12, linewidth=0)
         ax.set_ylim(-0.02, 1.04)
         ax.set_xlabel("threshold β")
         ax.set_ylabel("share that remains")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ def layer_map(
             for i, value in enumerate(classes):
                 middle = np.median(at[(codes == value).numpy()], axis=0)
                 name = str(names[value] if names else _label_of(activations, i, value))
-                halo = [withStroke(linewidth=2 * scale, foreground="white")]
+                halo = [withStroke(linewidth=2 * scale, foreground=mpl.rcParams["axes.facecolor"])]
                 words = {"ha": "center", "va": "center", "weight": "bold", "path_effects": halo}
                 ax.text(
                     float(middle[0]),

@@ -75,7 +75,7 @@ def probe_depth(
                 "zorder": 5,
             }
             if at:
-                ax.plot([place[best]], at, color="black", label="selected layer", **ring)
+                ax.plot([place[best]], at, color=_style.ink(), label="selected layer", **ring)
         if errors:
             error_axis(ax)
         else:
@@ -112,7 +112,7 @@ def layer_strip(
         style: dict[str, Any]
         for r in rows:
             if r.layer == best:
-                kind, style = "selected layer", {"marker": "D", "color": "black"}
+                kind, style = "selected layer", {"marker": "D", "color": _style.ink()}
             elif np.isfinite(p.get(r.layer, np.nan)) and p[r.layer] < SURE:
                 kind = f"{'below' if r.value < 0 else 'above'}, significant (Holm, p < {SURE:g})"
                 style = {"marker": "v" if r.value < 0 else "^", "color": _style.COLOURS[int(r.value < 0)]}

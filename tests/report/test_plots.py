@@ -778,7 +778,7 @@ def test_every_figure_has_a_short_gallery_script():
     import inspect
     from pathlib import Path
 
-    scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").glob("plot_*.py")}
+    scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").rglob("plot_*.py")}
     others = {
         "FONTS",
         "drawn_data",
@@ -793,12 +793,14 @@ def test_every_figure_has_a_short_gallery_script():
         "Section",
     }
     for name in set(plots.__all__) - others:
-        uses = f"plots.{name}(" if name != "depth_profile" else ".plot("
+        uses = f"plots.{name}("
         assert any(uses in text for text in scripts.values()), name
         assert "ax" in inspect.signature(getattr(plots, name)).parameters
     for name, text in scripts.items():
         code = [line for line in text.split('"""')[2].splitlines() if line.strip()]
-        assert len(code) <= 16, name
+        assert len(code) <= 32, name
+        assert "repana.example_" in text or "torch.Generator" in text, name  # runs from the download
+        assert text.split("\n")[4].startswith("**"), name  # the question
 
 
 def test_the_title_of_a_heat_map_is_not_cut():
