@@ -41,8 +41,8 @@ def subspace_curve(
                 "linestyle": _style.LINES[i % len(_style.LINES)],
             }
             ax.plot(x, mean, color=colour, label=_style.legend_name(label), zorder=3, **style)
-            ax.plot(x[some], mean[some], color=mpl.rcParams["axes.facecolor"], marker=style["marker"],
-                    linestyle="none", zorder=3.5, markersize=0.6 * mpl.rcParams["lines.markersize"], label="_some")  # fmt: skip
+            inside = {"markersize": 0.6 * mpl.rcParams["lines.markersize"], "color": mpl.rcParams["axes.facecolor"]}
+            ax.plot(x[some], mean[some], marker=style["marker"], linestyle="none", zorder=3.5, label="_some", **inside)
             ax.fill_between(x, least, most, color=colour, alpha=0.15, linewidth=0)
             ax.axhline(one.baseline.value, color=colour, linestyle="--", linewidth=_style.thin(), zorder=1)
             d = one.dimension
