@@ -32,8 +32,6 @@ html_theme_options = {
 html_sidebars = {"index": [], "generated/gallery/index": [], "reference/errors": [], "reference/changelog": []}
 exclude_patterns = [
     "_build",
-    "sg_execution_times.rst",
-    "generated/gallery/sg_execution_times.rst",
     "gallery",
     "generated/gallery/**/*.ipynb",
     "generated/gallery/**/*.py",
@@ -80,6 +78,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,
     "min_reported_time": 1e9,
     "only_warn_on_example_error": False,
     "abort_on_example_error": True,

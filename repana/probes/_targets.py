@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -157,6 +157,36 @@ def multilabel_probe(
     )
 
 
+@dataclass(frozen=True)
+class _Ridge:
+    """Ridge regression of targets, and of shuffled copies of them, on the rows that are fitted on."""
+
+    path: RidgePath
+    scores: Float[Tensor, "n m"]  # of all rows, every column at the strength of its target
+    best: Int[Tensor, " t"]  # which strength each target has
+    base: Float[Tensor, " m"]  # mean of the rows fitted on
+    targets: Float[Tensor, "n m"]
+    strengths: Float[Tensor, " r"]
+
+    @classmethod
+    def of(cls, z: Tensor, targets: Tensor, t: int, split: Split, width: int) -> "_Ridge":
+        """Fit all strengths to the training split, select on the validation split, fit again to both.
+
+        The first `t` columns of `targets` are the targets, the others copies of them, which take their strengths.
+        """
+        moments = FoldMoments.of(z, targets, split.part.to(z.device), 3)
+        strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
+        first, both = moments.normal([0]), moments.normal([0, 1])
+        path = RidgePath.of(first, strengths * unit_of(first, width))
+        validation = split.validation.to(z.device)
+        scores = path.scores(z[validation]).double()[:, :t]
+        best = (scores - targets[validation, :t, None]).square().mean(0).argmin(1)
+        path = RidgePath.of(both, strengths * unit_of(both, width))
+        columns = torch.arange(targets.shape[1], device=z.device)
+        found = path.scores(z)[:, columns, best.repeat(targets.shape[1] // t)].double()
+        return cls(path, found, best, both.target_mean, targets, strengths)
+
+
 def regression_probe(
     features: FeatureArray,
     targets: TargetArray,
@@ -200,9 +230,7 @@ def regression_probe(
     values = _check.values_of(targets, "targets", len(x)).double()
     z, basis, split, mean, spread, dead = _prepared(x, groups, split, scale, seed)
     values = values.to(z.device)
-    train, validation, test, fitted_on = (
-        at.to(z.device) for at in (split.train, split.validation, split.test, split.train_and_validation)
-    )
+    train, test, fitted_on = (at.to(z.device) for at in (split.train, split.test, split.train_and_validation))
     still = (values[train] == values[train][0]).all(0).nonzero()[:, 0].tolist()
     if still:
         raise _check.constant_targets(still)
@@ -210,20 +238,9 @@ def regression_probe(
     values = values - offset  # so that none of it is lost in products and squares
     refits = min(permutations, REFITS)
     mixed = [values[order.to(values.device)] for order in split.shuffled(refits, seed)]
-    t = values.shape[1]
-    together = torch.cat([values, *mixed], 1)  # test samples are alike in all
-    moments = FoldMoments.of(z, together, split.part.to(z.device), 3)
-    strengths = torch.tensor(STRENGTHS, dtype=torch.float64, device=z.device)
-    first = moments.normal([0])
-    path = RidgePath.of(first, strengths * unit_of(first, x.shape[1]))
-    error = (path.scores(z[validation]).double()[:, :t] - values[validation][:, :, None]).square().mean(0)
-    best = error.argmin(1)
-    both = moments.normal([0, 1])
-    path = RidgePath.of(both, strengths * unit_of(both, x.shape[1]))
-    at = best.repeat(1 + refits)
-    columns = torch.arange(len(at), device=z.device)
-    found = path.scores(z)[:, columns, at].double()
-    base = both.target_mean[:t]
+    fit = _Ridge.of(z, torch.cat([values, *mixed], 1), values.shape[1], split, x.shape[1])
+    t, found, best = values.shape[1], fit.scores, fit.best
+    base = fit.base[:t]
     rest = (values[test] - found[test, :t]).square().cpu()
     total = (values[test] - base).square().cpu()
     truth, guess, group = values[test].cpu(), found[test, :t].cpu(), split.test_group
@@ -241,15 +258,16 @@ def regression_probe(
 
     def permuted(rows: Tensor) -> list[float]:
         """The mean R^2 over targets of the probes fitted to permuted targets."""
-        left, all_of = ((together[rows] - other).square().sum(0)[t:] for other in (found[rows], both.target_mean))
+        left, all_of = ((fit.targets[rows] - other).square().sum(0)[t:] for other in (found[rows], fit.base))
         return (1 - left / all_of).view(refits, t).mean(1).tolist()
 
     r2 = against(over(_r2), permuted(test) if group is not None else mixed_up(), better="higher", level=level)
     information = over(_information)
-    w = path.weight[:, columns[:t], best]
+    columns = torch.arange(t, device=z.device)
+    w = fit.path.weight[:, columns, best]
     w = (w if basis is None else basis.to(w.dtype) @ w) / spread[:, None]
-    b = path.bias[columns[:t], best] - mean @ w + offset
-    per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), strengths[best].cpu()], 1)
+    b = fit.path.bias[columns, best] - mean @ w + offset
+    per = torch.stack([_r2(sums.sum(0), t), rest.mean(0), _correlation(sums.sum(0), t), fit.strengths[best].cpu()], 1)
     return RegressionProbe(
         r2=r2,
         mse=over(lambda a, k: a[..., :k] / a[..., -1:]),
