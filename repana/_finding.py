@@ -9,7 +9,8 @@ from functools import cached_property
 from repana._estimate import span
 from repana._numbers import number, percent
 from repana._results import Report, Row, penultimate
-from repana.statistics.permutation import adjusted
+from repana.statistics.permutation import ALPHA as ALPHA
+from repana.statistics.permutation import adjusted, undecided
 
 SEVERITIES = ("issue", "tip", "passed", "not applicable")
 ISSUE, TIP, PASSED, ABSENT = SEVERITIES
@@ -17,7 +18,6 @@ KINDS = ("result", "caution", "check")
 RESULT, CAUTION, CHECK = KINDS
 MARKS = {RESULT: "", CAUTION: "! ", CHECK: "\u2713 "}
 SPLITS = {"train": "training", "held_out": "held-out"}  # in sentences
-ALPHA = 0.05  # of p adjusted over layers, from which a value is not distinguishable from its null
 SHOWN = 4  # layers or values named in a sentence
 DIGITS = 2  # of a number in a sentence
 
@@ -109,6 +109,10 @@ class View:
     def p(self, name: str, split: str | None = None) -> dict[str, float]:
         """p of a quantity by layer, adjusted over the layers."""
         return adjusted(self.rows(name, split))
+
+    def undecided(self, name: str, split: str | None = None) -> set[str]:
+        """Layers that the permutations are too few to decide."""
+        return undecided(self.rows(name, split))
 
     def at(self, name: str, layer: str | None = None, split: str | None = None) -> Row | None:
         """The row at one layer, by default at the input of the classifier."""

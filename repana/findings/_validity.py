@@ -34,10 +34,19 @@ def measured(view: View) -> Finding:
 
 def clear_of_null(view: View) -> Finding:
     """Whether the headline values are better than what the same features give under shuffled labels: a tip names those
-    whose one-sided p, after Holm over the layers, is 0.05 or more: no evidence of class structure there.
+    whose one-sided p, after Holm over the layers, is 0.05 or more: no evidence of class structure there. Also where the
+    permutations are too few for any p below 0.05.
     """
     of = [(r, view.p(name)) for name in view.report.headline for r in view.rows(name)]
     rows = [(r, p[r.layer]) for r, p in of if r.layer in p]
+    few = [(name, r) for name in view.report.headline for r in view.rows(name) if r.layer in view.undecided(name)]
+    if few:
+        layers = tuple(dict.fromkeys(r.layer for _, r in few))
+        most = max(r.permutations for _, r in few)
+        text = (
+            f"{most} permutations over {len(layers)} layers cannot bring p below 0.05: {len(few)} headline values that"
+        )
+        return Finding(TIP, f"{text} are better than all of them stay undecided.", layers, "Use `permutations=199`.")
     if not rows:
         return Finding(ABSENT, "No p-values were computed (no labels, or permutations=0).")
     inside = [r for r, p in rows if p >= ALPHA]

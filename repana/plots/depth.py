@@ -53,7 +53,7 @@ def depth_profile(
 
     A line and an interval band for every run and split: of several runs, a colour a run and a line style a split; of
     more than eight curves, a thin line a run and the median of each split. In grey the shuffled-label null of the first
-    curve (label permutation or closed form), with the range that holds 95% of permuted values. Dashed, for distances
+    curve (label permutation or closed form), with the range that holds 95% of permuted values. Dotted, for distances
     from a simplex frame, what an exact one gives on as many samples. Shares are in percent, dimensions start at 0.
     Accuracies that all exceed 80% are drawn as errors on a log axis, and a layer without errors as an open triangle at
     1/(2n). A hollow mark is a value that is not significant (p after Holm over the layers at least 0.05). Positive
@@ -214,7 +214,7 @@ def _panel(
             artist.set_gid(f"curve{list(looks).index((run, split))}-{line.name}-{k}")  # the page shows and hides it
         if i == 0:
             _null(ax, x, shown)
-            _floor(ax, x, shown, looks[run, split].colour)
+            _floor(ax, x, shown)
     if not all(looks[key].single for key in curves):
         for split, lines in drawn.items():
             look = next(looks[key] for key in curves if key[1] == split)
@@ -297,9 +297,9 @@ def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
         ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
 
 
-def _floor(ax: Axes, x: np.ndarray, rows: Sequence[Row], colour: Any) -> None:
+def _floor(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
     """What a quantity that is 0 in truth gives on as many samples."""
-    _reference(ax, x, np.array([r.floor for r in rows]), colour, FLOOR, (0, (5, 2)), _style.thin())
+    _reference(ax, x, np.array([r.floor for r in rows]), _style.GREY, FLOOR, ":", _style.thin())
 
 
 def _reference(

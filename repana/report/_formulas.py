@@ -150,7 +150,7 @@ class _Reader:
         if self.peek() not in ("(", "{", "["):
             return function
         argument = self.scripts(self.bracket(self.next()))
-        return _Node("atom", f"<mrow>{function.markup}<mo>&#x2061;</mo>{argument.markup}</mrow>")
+        return _Node("atom", f"<mrow>{function.markup}{argument.markup}</mrow>")
 
     def scripts(self, base: _Node, below: str = "") -> _Node:
         """A piece with what stands below and above it, and primes."""
@@ -179,9 +179,15 @@ def _scripted(base: _Node, below: str, above: str) -> _Node:
     if not (below or above):
         return base
     tag = "msubsup" if below and above else "msub" if below else "msup"
-    parts = "".join(f"<mrow>{part}</mrow>" for part in (below, above) if part)
+    parts = "".join(_single(part) for part in (below, above) if part)
     kind = "atom" if base.kind == "text" else base.kind
     return _Node(kind, f"<{tag}>{base.markup}{parts}</{tag}>", word=base.word)
+
+
+def _single(markup: str) -> str:
+    """Markup as one element, which scripts and fractions take."""
+    alone = re.fullmatch(r"<(\w+)>[^<>]*</\1>|<mrow>((?!<mrow>).)*</mrow>", markup)
+    return markup if alone else f"<mrow>{markup}</mrow>"
 
 
 def _operand(nodes: list[_Node]) -> bool:
@@ -228,9 +234,12 @@ def _chain(nodes: list[_Node]) -> str:
     text = ""
     for k, node in enumerate(made):
         gap = k and {node.kind, made[k - 1].kind} & {"text", "function"} and node.kind != "slash"
-        text += (GAP if gap else "") + node.markup
+        if gap and node.kind == made[k - 1].kind == "text":
+            text = text.removesuffix("</mi>") + node.markup.replace("<mi>", " ", 1)
+        else:
+            text += (GAP if gap else "") + node.markup
     return text
 
 
 def _fraction(above: str, below: str) -> str:
-    return f"<mfrac><mrow>{above}</mrow><mrow>{below}</mrow></mfrac>"
+    return f"<mfrac>{_single(above)}{_single(below)}</mfrac>"

@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
@@ -27,6 +27,7 @@ from repana.report._bibliography import bibliography
 from repana.report._formulas import mathml
 from repana.report._pictures import svg
 from repana.report._tables import interval
+from repana.statistics.permutation import adjusted
 
 FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
 CURVES = 10  # runs that are overlaid in one depth profile
@@ -345,24 +346,27 @@ def _values(report: Report, run: str) -> Iterator[Values]:
         usual = Counter(r.n for r in rows).most_common(1)[0][0]
         groups: dict[str, list[tuple[str, str, tuple[Cell, ...]]]] = {}
         for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in rows):
-            cells = tuple(_cell(by_place.get((analyzer, name, layer)), usual) for layer in columns)
+            line = [by_place.get((analyzer, name, layer)) for layer in columns]
+            p, unit = adjusted([r for r in line if r is not None]), report.quantity(analyzer, name).unit
+            cells = tuple(_cell(r, usual, p, unit) for r in line)
             groups.setdefault(analyzer, []).append((name, report.quantity(analyzer, name).label, cells))
         title = split_name(split) if len(report.runs) == 1 else f"{run}, {split_name(split)}"
         title += f" (n = {usual:,} unless said)"
         yield Values(title, columns, tuple((a, tuple(lines)) for a, lines in groups.items()))
 
 
-def _cell(r: Row | None, usual: int = -1) -> Cell:
+def _cell(r: Row | None, usual: int = -1, p: Mapping[str, float] | None = None, unit: str = "") -> Cell:
     if r is None:
         return Cell("", "", "")
     parts = [
         interval(r),
         f"shuffled {number(r.null)}" if r.null == r.null else "",
-        f"n {r.n}" if r.n != usual else "",
+        f"n {r.n:,}" if r.n != usual else "",
         r.note,
     ]
-    unclear = r.p >= ALPHA
-    return Cell(number(r.value), f"{r.value:.4g}", "; ".join(p for p in parts if p), unclear)
+    unclear = (p or {}).get(r.layer, 0.0) >= ALPHA
+    shown = f"{100 * r.value:.3g}%" if unit == "share" and math.isfinite(r.value) else number(r.value)
+    return Cell(shown, f"{r.value:.4g}", "; ".join(p for p in parts if p), unclear)
 
 
 def _runs_table(report: Report) -> Values:

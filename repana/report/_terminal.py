@@ -15,6 +15,8 @@ from repana.findings import CHECK, find, summarise
 
 WIDTH, LINES = 100, 24
 LINES_OF_DIFFERENCES, SMALL = 20, 0.01  # of a comparison, and the share of a value that is no change
+ROUNDING = 1e-6  # of a value: an interval as narrow as that has no sampling error
+FEW = 3  # comparisons that are shown one by one
 LONGEST = 34  # characters of a name of a layer or run
 GAP = "  "
 DOT = " \u00b7 "
@@ -225,7 +227,12 @@ def of_layer(report: Report, layer: str) -> str:
 
 
 def of_differences(found: Sequence[Comparison], *, every: bool = False) -> str:
-    """Differences of runs, the clearest of each quantity first; of many the first twenty."""
+    """Differences of runs, the clearest of each quantity first; of many the first twenty lines.
+
+    Of more than three comparisons a line is a quantity: the first run's value and the range of the others'.
+    """
+    if len(found) > FEW and not every:
+        return _many_differences(found)
     out: list[str] = []
     for c in found:
         clear = [d for d in c.differences if not _unchanged(d)]
@@ -240,8 +247,32 @@ def of_differences(found: Sequence[Comparison], *, every: bool = False) -> str:
         room = len(shown) if every else max(1, LINES_OF_DIFFERENCES // len(found) - 2)
         out += [_line(d, len(groups[d.quantity]), every) for d in shown[:room]]
         left = len(clear) - min(room, len(shown)) if not every else 0
-        out += [f"  {left} smaller differences (--all)"] if left > 0 else []
+        out += [f"  {left} further changes (--all)"] if left > 0 else []
     return "\n".join(out)
+
+
+def _many_differences(found: Sequence[Comparison]) -> str:
+    """A line a quantity, at the layer where it changes most clearly in most runs."""
+    firsts = list(dict.fromkeys(c.a for c in found))
+    start = firsts[0] if len(firsts) == 1 else f"{len(firsts)} runs"
+    places: dict[str, dict[tuple[str, str], list[tuple[str, Difference]]]] = {}
+    for c in found:
+        for d in c.differences:
+            if not _unchanged(d):
+                places.setdefault(d.quantity, {}).setdefault((d.layer, d.split), []).append((c.b, d))
+    best = {q: max(at.values(), key=lambda m: (len(m), max(_size(d) for _, d in m))) for q, at in places.items()}
+    order = sorted(best, key=lambda q: max(_size(d) for _, d in best[q]), reverse=True)
+    out = [f"{len(found)} runs against {start}, a line a quantity: where it changed, and in how many runs"]
+    for q in order[: LINES_OF_DIFFERENCES - 2]:
+        runs = sorted(best[q], key=lambda pair: pair[1].b)
+        first = runs[0][1]
+        where = (first.layer or "network") + ("" if first.split == "train" else f" {split_name(first.split)}")
+        ends = " to ".join(f"{number(d.b, 2)} ({_tail(run, 17)})" for run, d in dict(runs[:1] + runs[-1:]).items())
+        name, place = _tail(q.partition(".")[2], 18), _tail(where, 13)
+        line = f"  {name:<19}{place:<14}{len(runs):>3}  {number(first.a, 2)} \u2192 {ends}"
+        out.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}\u2026")
+    left = len(order) - (LINES_OF_DIFFERENCES - 2)
+    return "\n".join([*out, *([f"  {left} further quantities (--all)"] if left > 0 else [])])
 
 
 def _unchanged(d: Difference) -> bool:
@@ -250,9 +281,11 @@ def _unchanged(d: Difference) -> bool:
     return within or abs(d.value) < SMALL * max(abs(d.a), abs(d.b))
 
 
-def _size(d: Difference) -> float:
-    wide = d.high - d.low
-    return abs(d.value) / wide if wide > 0 else math.inf if d.value else 0.0
+def _size(d: Difference) -> tuple[bool, float]:
+    """A difference over the width of its interval; those without sampling error come last, by their relative change."""
+    wide, size = d.high - d.low, abs(d.value)
+    largest = max(abs(d.a), abs(d.b), 1e-300)
+    return (True, size / wide) if wide > ROUNDING * largest else (False, size / largest)
 
 
 def _line(d: Difference, layers: int, every: bool) -> str:
@@ -262,4 +295,6 @@ def _line(d: Difference, layers: int, every: bool) -> str:
     change = "no change" if _unchanged(d) else f"{number(d.value, 2)} {span(d.low, d.high, 2)}".strip()
     name = d.quantity.partition(".")[2]
     numbers = f"{number(d.a, 3)} \u2192 {number(d.b, 3)}"
-    return f"  {name:<22}{_tail(where + split, 24):<26}{numbers:<22} {'=' if d.paired else ' '} {change}{more}"[:WIDTH]
+    end = f"{numbers:<20} {'=' if d.paired else ' '} {change}{more}"
+    room = max(12, WIDTH - len(end) - 25)
+    return f"  {_tail(name, 21):<22}{_tail(where + split, room):<{room}} {end}"

@@ -9,6 +9,7 @@ import numpy as np
 from repana._estimate import NAN, Estimate
 from repana._results import Row
 
+ALPHA = 0.05
 WIDE = 1.96  # deviations of a normal to the ends of its 95% range
 ROUNDING = 1e-9  # relatively: values nearer than that count as equal
 
@@ -64,16 +65,38 @@ def adjusted(rows: Sequence[Row]) -> dict[str, float]:
     """p of one quantity at several layers by layer, after Holm over those that have one.
 
     A p of 1/(1 + P), as small as P permutations can tell, would be lost among many layers: there the normal tail beyond
-    the value stands for it, with the middle and the 95% range of the permuted values.
+    the value stands for it, with the median and the end of the 95% range of the permuted values on the value's side, on
+    logarithms where all three are positive and the tail is thinner there (nulls of ratios are skewed). Layers that so
+    few permutations cannot decide (`undecided`) are left out.
     """
+    known, open_ = [r for r in rows if not math.isnan(r.p)], undecided(rows)
+    found = zip(known, holm([_tail(r) for r in known]))
+    return {r.layer: p for r, p in found if r.layer not in open_}
+
+
+def undecided(rows: Sequence[Row], alpha: float = ALPHA) -> set[str]:
+    """Layers whose value is better than all permuted ones, which are too few to bring p below `alpha` after Holm."""
     known = [r for r in rows if not math.isnan(r.p)]
-    return dict(zip((r.layer for r in known), holm([_tail(r) for r in known])))
+    found = zip(known, holm([_tail(r) for r in known]))
+    return {r.layer for r, p in found if p >= alpha and _best(r) and not math.isfinite(r.null_high - r.null_low)}
+
+
+def _best(row: Row) -> bool:
+    """Whether no permutation is as good as the value."""
+    return row.permutations > 0 and row.p <= 1.5 / (1 + row.permutations)
 
 
 def _tail(row: Row) -> float:
-    if not row.permutations or row.p > 1.5 / (1 + row.permutations) or not math.isfinite(row.null_high - row.null_low):
+    if not _best(row) or not math.isfinite(row.null_high - row.null_low):
         return row.p
-    spread = (row.null_high - row.null_low) / (2 * WIDE)
-    if not spread:
-        return row.p
-    return min(row.p, math.erfc(abs(row.value - row.null) / spread / math.sqrt(2)) / 2)
+    end = row.null_low if row.value < row.null else row.null_high
+    deviations = [_deviations(row.value, row.null, end)]
+    if min(row.value, row.null, end) > 0:
+        deviations.append(_deviations(*map(math.log, (row.value, row.null, end))))
+    return min(row.p, math.erfc(max(deviations) / math.sqrt(2)) / 2)
+
+
+def _deviations(value: float, middle: float, end: float) -> float:
+    """How many deviations a value is from the middle of a normal whose 95% range ends there."""
+    spread = abs(end - middle) / WIDE
+    return abs(value - middle) / spread if spread else 0.0

@@ -106,6 +106,23 @@ def test_many_layers_do_not_hide_what_every_one_shows():
     assert found["49"] == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("layers", [1, 14, 25, 60])
+def test_a_skewed_null_of_a_positive_ratio_hides_no_layer(layers):
+    """The null of NC1 is skewed: a value near 0 is few linear deviations below its median, and many on logarithms."""
+    found = Estimate(0.054, null=28.5, null_low=12.5, null_high=87.6, p=1 / 200, permutations=199)
+    assert max(adjusted(planted([f"l{i}" for i in range(layers)], [found] * layers).rows).values()) < 0.01
+
+
+@pytest.mark.parametrize("layers", [1, 5])
+def test_few_permutations_decide_nothing_about_the_best_value(layers):
+    """19 permutations: p is 0.05 at least. A value better than all of them is undecided, one that is not is unclear."""
+    best = Estimate(0.1, null=1.0, p=1 / 20, permutations=19)
+    worse = Estimate(0.9, null=1.0, p=0.4, permutations=19)
+    rows = planted([f"l{i}" for i in range(layers + 1)], [best] * layers + [worse]).rows
+    assert undecided(rows) == {f"l{i}" for i in range(layers)}
+    assert list(adjusted(rows)) == [f"l{layers}"]
+
+
 def test_complexity_has_a_p():
     x = torch.cat([torch.randn(40, 2), torch.randn(40, 2) + 6])
     found = data_complexity(x, torch.arange(80) // 40, permutations=39, jackknife=0)
