@@ -44,7 +44,7 @@ WORDS = {
     "report": "a report, as `repana.profile` gives it.",
     "activations": "what `repana.record` gives.",
     "level": "confidence level of the intervals.",
-    "seed": "of all randomness.",
+    "seed": "seed of all random draws.",
     "bootstrap": "bootstrap replicates.",
     "permutations": "label permutations of the null.",
     "jackknife": "groups of the jackknife.",
@@ -59,7 +59,7 @@ WORDS = {
     "runs": "which runs of the report; by default all.",
     "splits": "which splits of the report; by default all.",
     "width": 'inches of a new figure, or "column", "neurips", "page", "nature", "nature-wide".',
-    "title": "of the figure.",
+    "title": "title of the figure.",
     "names": "names of the classes or layers.",
     "path": "a file or folder.",
     "dictionary": 'which features: "units", "classes", "pca", "nmf", or a matrix.',
@@ -68,8 +68,14 @@ WORDS = {
     "k": "number of neighbours.",
     "progress": "whether a bar is shown.",
     "weight": "rows of the classifier.",
-    "bias": "of the classifier.",
-    "logits": "outputs of the classifier.",
+    "bias": "bias of the classifier.",
+    "convention": "how scatter matrices and the global mean are formed; named above.",
+    "moments": "class moments of the same samples, if at hand.",
+    "discriminant": "the discriminant of the same samples, if at hand.",
+    "reference": "class moments of the training split.",
+    "perplexity": "of t-SNE.",
+    "method": "which method; named above.",
+    "logits": "outputs of the classifier, a row per sample.",
 }
 
 
@@ -236,13 +242,13 @@ def _parameters(function: Any) -> list[str]:
         kind = _type(p.annotation)
         default = "" if p.default is p.empty else f", default {_default(p.default)}"
         sentence = _sentence(text, p.name) or WORDS.get(p.name, "")
-        lines += [f"`{star}{p.name}`{f' : {kind}' if kind else ''}{default}", f": {sentence or 'see above.'}", ""]
+        lines += [f"`{star}{p.name}`{f' : {kind}' if kind else ''}{default}", f": {sentence or 'described above.'}", ""]
     return ["## Parameters", "", *lines] if lines else []
 
 
 def _default(value: Any) -> str:
     text = repr(value)
-    return f"`{text}`" if len(text) <= 40 and " object at " not in text else "as above"
+    return f"`{text}`" if len(text) <= 40 and " object at " not in text else "a function or a long value"
 
 
 def _type(annotation: Any) -> str:
@@ -262,7 +268,7 @@ def _sentence(text: str, name: str) -> str:
         flat = " ".join(block.split())
         for sentence in re.split(r"(?<=[.;])\s+(?=[A-Z`])", flat):
             if re.search(rf"`{re.escape(name)}`|`{re.escape(name)}=", sentence):
-                return sentence.rstrip(";")
+                return sentence if sentence.endswith(".") else ""
     return ""
 
 

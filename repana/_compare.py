@@ -3,6 +3,7 @@
 import html
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,14 +15,16 @@ import numpy as np
 from scipy import stats
 
 from repana import _check, _report_refusals, _saved
-from repana._estimate import LEVEL, NAN
-from repana._numbers import percent
+from repana._estimate import LEVEL, NAN, span
+from repana._numbers import number, percent
 from repana._results import Report, Row, concat
 
 RULE_OF_THREE = 3.0  # over n bounds a share of which none of n is seen, at 95%
 
 if TYPE_CHECKING:
     import pandas as pd
+
+LINES = 10  # differences that a comparison shows of itself
 
 
 @dataclass(frozen=True)
@@ -61,23 +64,36 @@ class Comparison:
         return Comparison(self.a, self.b, kept, self.aligned, self.level)
 
     def __repr__(self) -> str:
-        n = len(self.clear().differences)
+        clear = self.clear().differences
+        n = len(clear)
         paired = sum(d.paired for d in self.differences)
         return (
             f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired"
             f"{'' if paired else ' (labels, their order or settings differ)'}, {n} with a "
             f"{percent(self.level)} interval that leaves out 0; layers aligned by {self.aligned})"
+            + "".join(f"\n  {_line(d)}" for d in sorted(clear, key=_clearness, reverse=True)[:LINES])
+            + (f"\n  ... and {n - LINES} more: .clear().frame()" if n > LINES else "")
         )
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>" + self.frame().to_html(index=False, border=0, float_format="%.4g")
 
 
+def _clearness(d: Difference) -> float:
+    """A difference over the width of its interval; 0 for one without sampling error."""
+    return abs(d.value) / (d.high - d.low) if d.high - d.low > 1e-6 * max(abs(d.a), abs(d.b)) else 0.0
+
+
+def _line(d: Difference) -> str:
+    where = " ".join(filter(None, (d.layer or "network", d.split)))
+    return f"{d.quantity} {where}: {number(d.a)} \u2192 {number(d.b)}, {number(d.value)} {span(d.low, d.high)}"
+
+
 def compare(
     report: Report, a: "str | Report | None" = None, b: str | None = None, *quantities: str, align: str = "auto"
 ) -> Comparison:
     """Differences b - a of every quantity that both runs have, by layer; by default of the first and the
-    last run. `compare(before, after)` takes two reports as well.
+    last run. `compare(before, after)` takes two reports as well; of one name, the second is called "NAME (2)".
 
     `align`: "name" takes layers of the same address, "depth" those of the nearest relative depth (0 for the first
     layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
@@ -100,6 +116,8 @@ def compare(
     doi:10.1002/sim.3095 (independent intervals); Kott 2001, Journal of Official Statistics 17, 521-526 (jackknife).
     """
     if isinstance(a, Report):
+        if set(report.runs) & set(a.runs):
+            a = a.renamed(f"{a.runs[0]} (2)")
         report, a = concat([report, a]), None
     _check.choice(align, "align", ("auto", "name", "depth"))
     if len(report.runs) < 2:
@@ -126,7 +144,7 @@ def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     folders: list[Path] = []
     given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
     for path in map(Path, given):
-        inside = sorted(p.parent for p in path.rglob(_saved.ROWS)) if path.is_dir() else []
+        inside = sorted((p.parent for p in path.rglob(_saved.ROWS)), key=_naturally) if path.is_dir() else []
         here = [path] if _saved.is_report(path) else [p for p in inside if _saved.is_report(p)]
         if not here:
             raise _report_refusals.not_a_report(path, [_saved.ROWS, _saved.ARRAYS, _saved.PROVENANCE])
@@ -140,6 +158,12 @@ def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     short = [name.removesuffix("/report") for name in named]
     named = short if len(set(short)) == len(short) else named
     return concat(dict(zip(named, reports)))
+
+
+def _naturally(path: Path) -> list[tuple[bool, int, str]]:
+    """What sorts epoch2 before epoch10."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple[str, str, str], Row]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from repana._estimate import span
-from repana._numbers import number, percent
+from repana._numbers import hundredths, number, percent
 from repana._results import Report, Row, penultimate
 from repana.statistics.permutation import ALPHA as ALPHA
 from repana.statistics.permutation import adjusted, undecided
@@ -128,8 +128,8 @@ def value(row: Row) -> str:
 def share(row: Row) -> str:
     """A share in percent with its interval: 99.6% [97.9, 99.9]."""
     known = math.isfinite(row.low) and math.isfinite(row.high)
-    ends = f" [{100 * row.low:.3g}, {100 * row.high:.3g}]" if known else ""
-    return f"{100 * row.value:.3g}%{ends}"
+    ends = f" [{hundredths(row.low)}, {hundredths(row.high)}]" if known else ""
+    return f"{hundredths(row.value)}%{ends}"
 
 
 def fraction(part: float) -> str:
@@ -137,8 +137,10 @@ def fraction(part: float) -> str:
     return percent(part, 2) if part >= 1e-3 else f"{part:.0e}".replace("e-0", "e-")
 
 
-def counted(layers: int) -> str:
-    """All 7 layers, or the only one."""
+def counted(layers: int, of: int | None = None) -> str:
+    """All 7 layers, the only one, or 3 of 7 layers."""
+    if of is not None and layers < of:
+        return f"{layers} of {of} layers"
     return f"all {layers} layers" if layers > 1 else "the only layer"
 
 

@@ -3,7 +3,7 @@
 import math
 
 SIGNIFICANT = 3
-_RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
+RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
 
 
 def number(value: float, significant: int = SIGNIFICANT) -> str:
@@ -18,12 +18,18 @@ def number(value: float, significant: int = SIGNIFICANT) -> str:
         digits = max(0, significant - 1 - math.floor(math.log10(abs(value))))
         return f"{value:.{digits}f}".replace("-", "\u2212")
     mantissa, _, exponent = f"{value:.{significant - 1}e}".partition("e")
-    return f"{mantissa}\u00d710{str(int(exponent)).translate(_RAISED)}".replace("-", "\u2212")
+    return f"{mantissa}\u00d710{str(int(exponent)).translate(RAISED)}".replace("-", "\u2212")
 
 
 def percent(share: float, significant: int = 4) -> str:
     """0.95 as 95%."""
-    return f"{number(100 * share, significant)}%" if 0 < abs(share) < 1e-5 else f"{100 * share:.{significant}g}%"
+    return f"{number(100 * share, significant)}%" if 0 < abs(share) < 1e-5 else f"{hundredths(share, significant)}%"
+
+
+def hundredths(share: float, significant: int = SIGNIFICANT) -> str:
+    """0.951 as 95.1, and 14.2 as 1,420: no powers of ten."""
+    text = f"{100 * share:.{significant}g}"
+    return f"{100 * share:,.0f}" if "e" in text and abs(share) >= 1 else text
 
 
 def short(value: float) -> str:

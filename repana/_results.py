@@ -384,7 +384,7 @@ def closest_pairs(grid: np.ndarray, pairs: int) -> list[tuple[int, int]]:
 
 
 def penultimate(report: Report, run: str | None = None) -> str:
-    """The layer that the classifier reads, where it is known; else the last but one, or the only one."""
+    """The layer that the classifier reads, where it is known; else the last but one, or, of arrays, the last."""
     of_run = [r.layer for r in report.rows if r.layer and r.run == (run or report.runs[0])]
     layers = [layer for layer in report.layers if layer in of_run]
     heads = [
@@ -393,7 +393,9 @@ def penultimate(report: Report, run: str | None = None) -> str:
         if r.quantity in ("self_duality", "classifier_equinorm") and r.run == (run or report.runs[0])
     ]
     known = [layer for layer in heads if layer in layers]
-    return known[0] if known else layers[-2] if len(layers) > 1 else layers[0]
+    about = report.about(run)
+    arrays = "model" not in about and "splits" in about  # a profile of features that came as arrays
+    return known[0] if known else layers[-1] if arrays or len(layers) < 2 else layers[-2]
 
 
 def row(run: str, split: str, layer: str, depth: int, analyzer: str, quantity: str, estimate: Estimate) -> Row:

@@ -293,6 +293,19 @@ def test_random_weights_are_the_same_for_the_same_seed(tmp_path):
 
 
 @pytest.mark.usefixtures("unpainted")
+def test_emphasis_is_for_terminals_that_want_it(monkeypatch):
+    from repana.cli._output import emphasised
+
+    text = "digits   7 layers\n\n  Three cautions.\nlayer   NC1"
+    assert emphasised(text) == text  # no terminal here
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert emphasised(text).startswith("\x1b[1mdigits")
+    assert "\x1b[33m" in emphasised(text)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert emphasised(text) == text
+
+
 def test_class_names_and_notes_are_in_the_report(tmp_path, capsys, monkeypatch):
     """Of a table whose texts a tiny encoder reads; notes are printed once."""
     bert(tmp_path, "BertModel")

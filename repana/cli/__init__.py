@@ -1,6 +1,7 @@
 """The command line: file in, file out. Heavy imports stay inside the commands, so that help is instant."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -28,7 +29,7 @@ from repana.cli._options import (
     Source,
     sourced,
 )
-from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, finish, listed_metrics, matching, shown
+from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, emphasised, finish, listed_metrics, matching, shown
 from repana.errors import RepanaError
 
 UNSAFE_CODES = ("RA302",)
@@ -41,13 +42,22 @@ app = typer.Typer(
 )
 
 
+@app.callback()
+def options(
+    color: Annotated[bool, typer.Option("--color/--no-color", help="bold and colour on a terminal")] = True,
+) -> None:
+    """Representation analysis for trained networks: how representations change from layer to layer."""
+    if not color:
+        os.environ["NO_COLOR"] = "1"
+
+
 @app.command()
 def demo(output: Output = Path("demo"), epochs: Annotated[int, typer.Option(help="of training")] = 100) -> None:
     """Train a small network on digits, profile every layer on training and held-out data, write the page."""
     from repana._demo import demo as run
 
     made = run(output, epochs, say=lambda line: typer.echo(line, err=True))
-    typer.echo(shown(made.report, folder=made.folder))
+    typer.echo(emphasised(shown(made.report, folder=made.folder)))
 
 
 @app.command()
@@ -167,12 +177,12 @@ def show(
     if table:
         typer.echo(made.to_csv(), nl=False)
     elif findings:
-        typer.echo(of_findings(made))
+        typer.echo(emphasised(of_findings(made)))
     elif layer is not None:
         typer.echo(of_layer(made, layer))
     else:
         names = [part.strip() for q in quantities or () for part in q.split(",")]
-        typer.echo(shown(made, [made.qualified(q) for q in names], every=every))
+        typer.echo(emphasised(shown(made, [made.qualified(q) for q in names], every=every)))
 
 
 @app.command()
@@ -215,7 +225,7 @@ def compare(
     if not as_json:
         from repana.report import of_differences
 
-        typer.echo(of_differences(found, every=every))
+        typer.echo(emphasised(of_differences(found, every=every)))
     if output is not None:
         made.to_html(output)
         typer.echo(f"The page: {output}", err=True)

@@ -1,5 +1,6 @@
 """What a command writes and prints, and the analyzers that names on the command line stand for."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import typer
 
 OK, USAGE, PARTIAL, UNSAFE = 0, 2, 3, 4
+HEADINGS = ("Results", "Cautions", "Checks", "Not measured")
 
 
 def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
@@ -54,13 +56,26 @@ def finish(report: Any, output: Path, as_json: bool, notes: list[str], quantitie
     report.save(output / "report")
     report.to_html(output / "report.html")
     report.plot().savefig(output / "depth.pdf")
-    typer.echo(report.frame().to_json(orient="records") if as_json else shown(report, quantities, output))
+    typer.echo(report.frame().to_json(orient="records") if as_json else emphasised(shown(report, quantities, output)))
     measured = {q for r in report.rows for q in (r.quantity, f"{r.analyzer}.{r.quantity}")}
     missing = [f"{q} (no layer or option for it; see `repana metrics`)" for q in quantities if q not in measured]
     for line in [*report.failures, *missing]:
         typer.echo(f"not measured: {line}", err=True)
     if report.failures or missing:
         raise typer.Exit(PARTIAL)
+
+
+def emphasised(text: str) -> str:
+    """Text with bold headings and yellow cautions on a terminal; as it is elsewhere, and with NO_COLOR."""
+    if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
+        return text
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if i == 0 or line.startswith(("layer ", "run ")) or line in HEADINGS or " against " in line[:60]:
+            lines[i] = typer.style(line, bold=True)
+        elif "caution" in line.lower():
+            lines[i] = typer.style(line, fg="yellow")
+    return "\n".join(lines)
 
 
 def shown(report: Any, quantities: list[str] | None = None, folder: Path | None = None, *, every: bool = False) -> str:

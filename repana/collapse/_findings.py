@@ -75,7 +75,7 @@ def duality(view: View) -> Finding:
         return Finding(ABSENT, "No classifier that reads a recorded layer is known.")
     used = view.report.about(view.run).get("settings", {}).get("neural_collapse", {}).get("convention")
     ends = "products form a simplex" if used == "zhu" else "aligned"
-    scale = f"NC3 distance {value(row)}; 0 {ends}, {2 if used == 'zhu' else 4} opposite"
+    scale = f"NC3 distance {value(row)} on a scale from 0 ({ends}) to {2 if used == 'zhu' else 4} (opposite)"
     if row.value <= CLOSE:
         return Finding(PASSED, f"Classifier weights align with class means ({scale}).", (row.layer,))
     return Finding(TIP, f"Classifier weights do not align with class means ({scale}).", (row.layer,))
@@ -107,8 +107,9 @@ def closest(view: View) -> Finding:
         where = view.place(view.last)
         return Finding(TIP, f"Closest classes: {pair} have the same mean at {where} (infinite CDNV).", (view.last,))
     numbers = f"CDNV {number(grid[i, j], 2)}"
-    if len(values) > 1:
-        numbers += f", {number(grid[i, j] / np.median(values), 2)}x the median pair"
+    if len(values) == 1:
+        return Finding(TIP, f"Classes {pair}: {numbers} at {view.place(view.last)} (0: no overlap).", (view.last,))
+    numbers += f", {number(grid[i, j] / np.median(values), 2)}x the median pair"
     return Finding(TIP, f"Closest classes: {pair} ({numbers}).", (view.last,))
 
 

@@ -49,7 +49,7 @@ def scales(view: View) -> Finding:
     apart = [(a, b) for a, b in pairs if _apart(a, b) and _apart(fine.get(a.layer, a), _calibrated(b, level))]
     if not apart:
         return Finding(
-            PASSED, f"Intrinsic dimension does not depend on scale: estimates agree at {counted(len(pairs))}."
+            PASSED, f"Intrinsic dimension does not depend on scale: estimates agree at {counted(len(pairs), len(raw))}."
         )
     a, b = max(apart, key=lambda pair: abs(pair[0].value - pair[1].value))
     names = [a.layer for a, _ in apart]
@@ -73,9 +73,9 @@ def _calibrated(r: Row, level: float) -> Row | Estimate:
 
 
 def shortfall(view: View) -> Finding:
-    """Whether there are samples enough for the dimension found: a tip names the layers where the calibrated TwoNN is
-    more than 15% above the raw one. There differences between layers are partly differences of bias, which grows with
-    the dimension; more samples make it smaller, slowly.
+    """Whether there are samples enough for the dimension found: a caution names the layers where the calibrated TwoNN
+    is more than 15% above the raw one. There differences between layers are partly differences of bias, which grows
+    with the dimension; more samples make it smaller, slowly.
     """
     raw = {r.layer: r for r in view.rows(PREFIX + FINE) if r.value > 0}
     pairs = [(raw[r.layer], r) for r in view.rows(PREFIX + "two_nn_calibrated") if r.layer in raw and r.value > 0]
@@ -95,8 +95,8 @@ def shortfall(view: View) -> Finding:
 
 def sizes(view: View) -> Finding:
     """Whether the splits have like numbers of samples. Estimates of dimension grow with the number of samples and look
-    at a coarser scale with fewer, so that those of a large and a small split differ for that alone: a tip where one has
-    more than 1.5 times the samples of another.
+    at a coarser scale with fewer, so that those of a large and a small split differ for that alone: a caution where one
+    has more than 1.5 times the samples of another.
     """
     counts = {split: max((r.n for r in view.rows(PREFIX + FINE, split)), default=0) for split in view.splits}
     counts = {split: n for split, n in counts.items() if n}

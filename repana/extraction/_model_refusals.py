@@ -46,7 +46,8 @@ def weights_missing(names: Sequence[str]) -> ModelError:
 
 
 def not_a_module(model: Any) -> ModelError:
-    return ModelError("RA100", f"`model` is a {type(model).__name__}; expected a torch.nn.Module.")
+    hint = " Features that are arrays come by layer: {'layer1': features}." if hasattr(model, "shape") else ""
+    return ModelError("RA100", f"`model` is of type {type(model).__name__}; expected a torch.nn.Module.{hint}")
 
 
 def not_finite(address: str, batch: int, bad: int, size: int) -> InputError:

@@ -13,13 +13,15 @@ NONE_MEASURED = "The complexity of features was not measured."
 
 def early(view: View) -> Finding:
     """The first layer from which at least half of the classifier's input units can be read linearly (R^2 at least the
-    threshold on held-out rows). A tip where that is the raw input: the network did not need its depth for them.
+    threshold on held-out rows). A caution where that is the raw input: the network did not need its depth for them.
     """
     rows = view.rows("layer_readings.decoded")
     known = [r for r in rows if math.isfinite(r.value)]
     if not known:
         return Finding(ABSENT, NONE_MEASURED)
     first = next((r for r in known if r.value >= MOST), known[-1])
+    if first.layer == known[-1].layer:
+        return Finding(ABSENT, "No layer before the penultimate one decodes half of its units.")
     text = f"{share(first)} of penultimate units are linearly decodable by {view.place(first.layer)}."
     return Finding(TIP if first.layer == "input" else PASSED, text, (first.layer,))
 
@@ -27,7 +29,7 @@ def early(view: View) -> Finding:
 def relation(view: View) -> Finding:
     """Whether the decision rests on simple features: the rank correlation of complexity and importance against that of
     the network with new random weights, in which unit scale and sparsity drive both already. Passed where it lies
-    below the range in which one more such network would lie, a tip where it lies above: there the complex features
+    below the range in which one more such network would lie, a caution where it lies above: there the complex features
     weigh more than in such networks, and are the important ones if the whole interval is positive. Not applicable
     without `baselines=`.
     """

@@ -26,6 +26,7 @@ from repana._results import Report
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 NAMED = 2  # cautions in a summary
+STAYS = 0.03  # of accuracy, that later layers may fall below the best
 MUCH = 1.05  # times the training value from which held-out data are said to differ
 NC1 = "neural_collapse.nc1"
 
@@ -74,12 +75,17 @@ def _where(view: View, known: dict[str, Finding]) -> str:
     if earliest is None:
         other = known.get("RF301") or known.get("RF401")
         return "" if other is None else other.text
-    layer = earliest.layers[0]
+    layer, lost = earliest.layers[0], known.get("RF504")
+    if lost is not None and lost.text.endswith("loses class information."):
+        return lost.text
     row, chance, given = (view.at(f"probing.{q}", at) for q, at in
                           (("linear_probe", layer), ("chance", layer), ("linear_probe", "input")))  # fmt: skip
     if row is None:
         return earliest.text
-    text = f"From {view.place(layer)} on, a linear probe is within 1 point of its best ({share(row)}"
+    later = [r for r in view.rows("probing.validation_accuracy") if r.depth >= row.depth and math.isfinite(r.value)]
+    stays = all(r.value >= max(x.value for x in later) - STAYS for r in later)
+    where = f"From {view.place(layer)} on" if stays else f"At {view.place(layer)}"
+    text = f"{where}, a linear probe is within 1 point of its best over layers ({share(row)}"
     text += f"; chance {percent(chance.value, 3)})" if chance is not None else ")"
     if given is not None and math.isfinite(given.value):
         text += f"; the raw input already gives {share(given)}"

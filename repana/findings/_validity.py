@@ -9,8 +9,11 @@ FEW = 10  # samples of a class below which intervals are rough
 UNEVEN = 1.5  # largest class over smallest, above which the conventions of neural collapse differ visibly
 
 
+NOTHING_TO_READ = "Do not read differences between layers."
+
+
 def measured(view: View) -> Finding:
-    """Whether every analyzer worked on every layer. An issue lists what failed and why; the other values stand."""
+    """Whether every analyzer worked on every layer. A caution lists what failed and why; the other values stand."""
     about = view.report.about(view.run)
     failures = about.get("failures", ())
     beyond = about.get("labels_beyond", "")
@@ -22,7 +25,8 @@ def measured(view: View) -> Finding:
         )
     if failures:
         more = f"; and {len(failures) - 2} more" if len(failures) > 2 else ""
-        text = f"{len(failures)} measurement(s) failed: {'; '.join(failures[:2])}{more}"
+        plural = "s" * (len(failures) > 1)
+        text = f"{len(failures)} measurement{plural} failed: {'; '.join(failures[:2])}{more}"
         return Finding(ISSUE, text.removesuffix(".") + ".", action="See `report.failures`.")
     rows = [r for r in view.report.rows if r.run == view.run]
     known = sum(math.isfinite(r.value) for r in rows)
@@ -33,12 +37,13 @@ def measured(view: View) -> Finding:
 
 
 def clear_of_null(view: View) -> Finding:
-    """Whether the headline values are better than what the same features give under shuffled labels: a tip names those
-    whose one-sided p, after Holm over the layers, is 0.05 or more: no evidence of class structure there. Also where the
-    permutations are too few for any p below 0.05.
+    """Whether the headline values are better than what the same features give under shuffled labels: a caution names
+    those whose one-sided p, after Holm over the layers, is 0.05 or more: no evidence of class structure there. Where
+    none stays below 0.05 after Holm over the quantities too, there is no class structure. Also where the permutations
+    are too few for any p below 0.05.
     """
     of = [(r, view.p(name)) for name in view.report.headline for r in view.rows(name)]
-    rows = [(r, p[r.layer]) for r, p in of if r.layer in p]
+    rows = [(r, p[r.layer]) for r, p in of if r.layer in p and Flag.TRIVIAL not in r.flags]
     few = [(name, r) for name in view.report.headline for r in view.rows(name) if r.layer in view.undecided(name)]
     if few:
         layers = tuple(dict.fromkeys(r.layer for _, r in few))
@@ -50,6 +55,11 @@ def clear_of_null(view: View) -> Finding:
     if not rows:
         return Finding(ABSENT, "No p-values were computed (no labels, or permutations=0).")
     inside = [r for r, p in rows if p >= ALPHA]
+    families = len({r.quantity for r, _ in rows})
+    if len(inside) < len(rows) and min(p for _, p in rows) * families >= ALPHA:
+        text = f"No class structure was found: {len(rows) - len(inside)} of {len(rows)} headline values have p < 0.05, "
+        layers = tuple(dict.fromkeys(r.layer for r in inside))
+        return Finding(TIP, f"{text}none after Holm over {families} quantities.", layers, NOTHING_TO_READ)
     if not inside:
         return Finding(PASSED, f"Every headline value is better than with shuffled labels ({len(rows)}; p < 0.05).")
     by_title: dict[str, list[str]] = {}
@@ -58,16 +68,15 @@ def clear_of_null(view: View) -> Finding:
     layers = tuple(dict.fromkeys(r.layer for r in inside))
     if len(inside) == len(rows):
         text = f"No class structure was found: none of {len(rows)} headline values is better than with shuffled labels."
-        return Finding(TIP, text, layers, "Do not read differences between layers.")
+        return Finding(TIP, text, layers, NOTHING_TO_READ)
     names = "; ".join(f"{name} at {listed(places)}" for name, places in by_title.items())
     text = f"No evidence of class structure in {len(inside)} of {len(rows)} headline values: {names}."
     return Finding(TIP, text, layers, "Do not read those values as structure.")
 
 
 def samples(view: View) -> Finding:
-    """Whether every class has samples enough. One sample has no spread (an issue); below ten, intervals are rough (a
-    tip).
-    """
+    """Whether every class has samples enough. One sample has no spread (a caution); below ten, intervals are rough (a
+    caution)."""
     counts = view.report.about(view.run).get("classes", {}).get(view.splits[0], {})
     if not counts:
         return Finding(ABSENT, "The report does not say how many samples each class has.")

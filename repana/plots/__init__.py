@@ -6,7 +6,7 @@ from repana.plots._panels import Panel, Section
 from repana.plots._style import FONTS, figure_of, style
 from repana.plots.classifier_plane import Mixed, classifier_plane
 from repana.plots.collapse import cdnv_grid, class_gram, mean_spectrum
-from repana.plots.depth import depth_profile, overview
+from repana.plots.depth import OVERVIEW, depth_profile, overview
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.features import (
     complexity_plane,
@@ -60,6 +60,7 @@ PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 
 __all__ = [
     "FONTS",
+    "OVERVIEW",
     "PANELS",
     "SECTIONS",
     "Mixed",

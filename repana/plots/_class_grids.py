@@ -100,7 +100,7 @@ def _bars(ax: Axes, grid: np.ndarray, closest: Sequence[tuple[int, int]], names:
 
 
 def _pair(names: Sequence[str], i: int, j: int) -> str:
-    a, b = (_style.literal(_style.shortened(str(names[k]), LETTERS)) for k in (i, j))
+    a, b = (_style.literal(_style.shortened(str(names[k]), LETTERS)) for k in sorted((i, j)))
     return f"{a} and {b}"
 
 

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 
 from repana import _check, _report_refusals
 from repana._finding import split_name
-from repana._numbers import number
+from repana._numbers import RAISED, number
 from repana._results import Report
 
 COLUMN, PAGE = 3.25, 6.75  # inches
@@ -290,9 +290,17 @@ def thin() -> float:
 
 def decade(value: float, place: Any = None) -> str:
     """A tick of a logarithmic axis in letters of full size: 0.01, 1, 100, and 10\u207b\u2075 beyond three zeros."""
-    if not 1e-3 * 0.999 < abs(value) < 1e3 * 1.001:
-        return number(value, 1).replace("1\u00d7", "")
-    return f"{value:g}"
+    if not 1e-3 * 0.999 < abs(value) < 1e4 * 0.999:
+        return number(value, 1).replace("1\u00d7", "") if abs(value) < 1e-3 else _power(value)
+    return f"{value:,g}"
+
+
+def _power(value: float) -> str:
+    """A large tick as a power of ten."""
+    exponent = math.floor(math.log10(abs(value)) + 1e-9)
+    factor = round(value / 10**exponent)
+    raised = str(exponent).translate(RAISED)
+    return f"10{raised}" if factor == 1 else f"{factor}\u00d710{raised}"
 
 
 class Decades(Locator):

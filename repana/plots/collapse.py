@@ -113,7 +113,7 @@ def mean_spectrum(
     width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
+        names = _layers.short_names(_layers.typed(chosen, _layers.kinds_of(report, run)), LETTERS)
         longest = 1
         for i, layer in enumerate(chosen):
             values = report.array("neural_collapse.mean_spectrum", layer, run=run, split=split)

@@ -13,9 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
+from repana._estimate import Flag
 from repana._finding import ALPHA, split_name, without_shared
 from repana._quantity import Quantity
-from repana._results import Report, Row
+from repana._results import Report, Row, penultimate
 from repana.plots import _layers, _style
 from repana.plots._curves import MOST_MARKERS
 from repana.plots._errors import ERRORLESS, as_errors, error, error_axis, error_name, hollow, mark_errorless
@@ -36,7 +37,7 @@ WIDTH, PANEL = 5.5, 1.35  # inches of the default figure, and of a row of it
 LEAST = 0.75  # inches of a row at least
 CURVES = 8  # runs and splits that are told apart one by one; more are thin lines with their median
 MEDIAN, SINGLE = "median of {} runs", "single runs"
-INFINITE = "infinite"
+INFINITE, PENULTIMATE = "infinite", "penultimate layer"
 DECADES = 1.3  # a positive quantity that spans more is drawn on a log axis
 
 
@@ -80,6 +81,8 @@ def depth_profile(
         what, kinds = "layer", _layers.kinds_of(report)
         for panel, name in zip(axes, names):
             what = _panel(panel, report.named(name), rows[name], report.layers, kinds, looks)
+        for panel in axes:
+            _mark_penultimate(panel, report)
         _explain(axes[0], looks)
         if own:
             _share_names(own)
@@ -95,7 +98,7 @@ def depth_profile(
 
 def overview(report: Report) -> tuple[str, ...]:
     """The quantities of the default figure: at most six, those that need no labels where there are none."""
-    here = {f"{r.analyzer}.{r.quantity}" for r in report.rows if r.layer}
+    here = {f"{r.analyzer}.{r.quantity}" for r in report.rows if r.layer and Flag.TRIVIAL not in r.flags}
     for chosen in (OVERVIEW, UNLABELLED):
         found = tuple(name for name in chosen if name in here)
         if len(found) > 2:
@@ -160,6 +163,14 @@ def _explain(ax: Axes, looks: Mapping[tuple[str, str], Look]) -> None:
     for split in splits:
         look = next(look for key, look in looks.items() if key[1] == split)
         ax.plot([], [], color=_style.GREY, marker=look.marker, linestyle=look.line, label=split_name(split))
+
+
+def _mark_penultimate(ax: Axes, report: Report) -> None:
+    """A light grey column behind the input of the classifier, where it is known; the legend names it once."""
+    last = penultimate(report)
+    if last.endswith(":in") and last in report.layers:
+        at = report.layers.index(last)
+        ax.axvspan(at - 0.5, at + 0.5, color=_style.GREY, alpha=0.1, linewidth=0, zorder=-3, label=PENULTIMATE)
 
 
 def _share_names(axes: Sequence[Axes]) -> None:
@@ -361,7 +372,9 @@ def _legend(axes: Sequence[Axes]) -> int:
     figure = _style.figure_of(axes)
     if len(handles) < 2:
         return 1
-    order = sorted(handles, key=lambda label: label.startswith((SINGLE, NULL, FLOOR, UNCLEAR, INFINITE, ERRORLESS)))
+    order = sorted(
+        handles, key=lambda label: label.startswith((SINGLE, NULL, FLOOR, UNCLEAR, INFINITE, ERRORLESS, PENULTIMATE))
+    )
     if len(figure.axes) != len(axes):
         axes[0].legend([handles[k] for k in order], order, frameon=False)
         return 1

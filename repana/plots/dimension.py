@@ -97,7 +97,7 @@ def dimension_scale(
     width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
+        names = _layers.short_names(_layers.typed(chosen, _layers.kinds_of(report, run)), LETTERS)
         ticks: set[float] = set()
         for i, layer in enumerate(chosen):
             n1, _, value, low, high = report.array("dimension.scale", layer, run=run, split=split).T
@@ -122,7 +122,7 @@ def dimension_scale(
         both = any(line.get_fillstyle() == "none" for line in ax.lines)
         if both:
             ax.plot([], [], "o", color=_style.GREY, fillstyle="none", label="part of the samples")
-        _style.title(ax, f"GRIDE{' and decimation' if both else ''}", _style.which(report, run, split))
+        _style.title(ax, "Dimension by scale (GRIDE)", _style.which(report, run, split))
         finished(ax, own, width)
     return ax
 

@@ -173,10 +173,19 @@ def confusion(
                 ink = "white" if i != j and shares[i, j] > DARK * most else "black"
                 ax.text(j, i, f"{100 * shares[i, j]:.0f}", ha="center", va="center", color=ink, size="x-small")
         said = "errors (%)" if most else f"no errors on {int(counts.sum()):,} test samples"
+        if not most:
+            _nothing_wrong(ax)
         _style.title(ax, f"{title}, {said}", which)
         if most:
             colour_bar(ax, image, "").ax.yaxis.set_major_formatter(FuncFormatter(lambda v, place: f"{100 * v:g}%"))
     return ax
+
+
+def _nothing_wrong(ax: Axes) -> None:
+    """Where all are right there is nothing to draw: the grid goes, the title says it."""
+    for artist in (*ax.texts, *ax.images):
+        artist.set_visible(False)
+    ax.axis("off")
 
 
 def selectivity_depth(
@@ -272,8 +281,8 @@ PANELS = (
     Panel(
         "Probes",
         probe_depth,
-        "Accuracy of probes on {split} features ({run}), on a test split used for neither fitting nor selection. "
-        "Baselines are grey.",
+        "Accuracy of probes, or their error where all exceed 80% ({run}, {split}). Probes are fitted, selected and "
+        "tested on parts of this split. Baselines are grey.",
         analyzer="probing",
     ),
     Panel(

@@ -32,7 +32,7 @@ def spectrum(
     width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
+        names = _layers.short_names(_layers.typed(chosen, _layers.kinds_of(report, run)), LETTERS)
         laws: list[tuple[int, float, np.ndarray, np.ndarray]] = []
         fits = len(chosen) <= MOST_FITS if fits is None else fits
         for i, layer in enumerate(chosen):

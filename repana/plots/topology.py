@@ -90,7 +90,7 @@ def betti_curves(
     width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
+        names = _layers.short_names(_layers.typed(chosen, _layers.kinds_of(report, run)), LETTERS)
         for i, layer in enumerate(chosen):
             scale, count = report.array("topology.betti", layer, run=run, split=split).T
             line = _style.LINES[i % len(_style.LINES)]
@@ -125,7 +125,7 @@ def edge_lengths(
     width = _style.in_inches(width)
     with _style.drawing():
         ax, own = axes_of(ax, width)
-        names = _layers.short_names(chosen, LETTERS)
+        names = _layers.short_names(_layers.typed(chosen, _layers.kinds_of(report, run)), LETTERS)
         for i, layer in enumerate(chosen):
             deaths = report.array("topology.deaths", layer, run=run, split=split)
             q = deaths / deaths.max() if deaths.max() > 0 else deaths

@@ -16,18 +16,18 @@ BASELINES = {"reinitialised": "re-initialised network", "random_projection": "ra
 
 
 def earliest(view: View) -> Finding:
-    """The first layer whose linear probe, on the validation split, is within one point of the best there, and how the
-    chosen layer is evaluated on the test split, which no selection has seen. Without the input, which is no layer of
-    the network. Not applicable where no layer's probe is above shuffled labels (p < 0.05 after Holm over the layers).
+    """The first layer whose linear probe, on the validation split, is within one point of the best there and above
+    shuffled labels (p < 0.05 after Holm over the layers), and how the selected layer does on the test split, which no
+    selection has seen. Without the input, which is no layer of the network. Not applicable without such a layer.
     """
     shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")
     if not shown or chosen is None:
         return Finding(ABSENT, "Linear probes of two layers were not measured.")
-    if not _read(view):
+    signal, best = _read(view), max(r.value for r in shown)
+    first = next((r for r in shown if r.value >= best - POINT and r.layer in signal), None)
+    if first is None:
         return Finding(ABSENT, NO_SIGNAL)
-    best = max(r.value for r in shown)
-    first = next(r for r in shown if r.value >= best - POINT)
     text = f"{first.layer} is the earliest layer within 1 point of the best linear probe (validation); "
     if first.layer == chosen.label:
         text += f"it reaches {share(chosen)} on the test split."
@@ -37,9 +37,9 @@ def earliest(view: View) -> Finding:
 
 
 def memory(view: View) -> Finding:
-    """Whether linear probes memorise. A tip where the training accuracy of a probe on shuffled labels is beyond halfway
-    from the share of the most frequent class to 1, and more than three of its standard errors above it: with so few
-    rows for its features training accuracy says nothing, and test accuracy must be read against its null.
+    """Whether linear probes memorise. A caution where the training accuracy of a probe on shuffled labels is beyond
+    halfway from the share of the most frequent class to 1, and more than three of its standard errors above it: with so
+    few rows for its features training accuracy says nothing, and test accuracy must be read against its null.
     """
     rows = [r for r in _layers(view, "memorization") if math.isfinite(r.value)]
     if not rows:
@@ -60,7 +60,7 @@ def memory(view: View) -> Finding:
 
 
 def untrained(view: View) -> Finding:
-    """Whether training put there what the probes read: a tip names the layers at which a re-initialised copy of the
+    """Whether training put there what the probes read: a caution names the layers at which a re-initialised copy of the
     network, or a random projection of the input, is read as well, within the interval of the trained layer.
     """
     rows = {r.layer: r for r in _layers(view, "linear_probe")}
@@ -85,8 +85,8 @@ def untrained(view: View) -> Finding:
 
 
 def raw(view: View) -> Finding:
-    """Whether the network makes the labels easier to read than its input is: a tip where the linear probe of the raw
-    input reaches into the interval of the selected layer's.
+    """Whether the network makes the labels easier to read than its input is: a caution where the linear probe of the
+    raw input reaches into the interval of the selected layer's.
     """
     given = view.at("probing.linear_probe", INPUT)
     chosen = view.at("layer_choice.chosen_accuracy", "")
@@ -95,12 +95,14 @@ def raw(view: View) -> Finding:
     if not _read(view) and view.p("probing.linear_probe").get(INPUT, 0.0) >= ALPHA:
         return Finding(ABSENT, NO_SIGNAL)
     text = f"Raw input: {share(given)} by a linear probe; selected layer ({view.place(chosen.label)}): {share(chosen)}."
+    if given.value > chosen.high:
+        text += " The network loses class information."
     return Finding(TIP if given.value >= chosen.low else PASSED, text, (chosen.label,))
 
 
 def neighbours(view: View) -> Finding:
-    """Whether neighbours decode what a linear map does not: a tip where the kNN probe's interval lies above the linear
-    one's, as where classes are several clusters or curved.
+    """Whether neighbours decode what a linear map does not: a caution where the kNN probe's interval lies above the
+    linear one's, as where classes are several clusters or curved.
     """
     linear = {r.layer: r for r in _layers(view, "linear_probe") if math.isfinite(r.low)}
     knn = [r for r in _layers(view, "knn_probe") if math.isfinite(r.low) and r.layer in linear]
@@ -115,7 +117,7 @@ def neighbours(view: View) -> Finding:
 
 
 def gap(view: View) -> Finding:
-    """Whether linear probes do as well on new rows: a tip where test accuracy is more than 10 points below training
+    """Whether linear probes do as well on new rows: a caution where test accuracy is more than 10 points below training
     accuracy, which more rows, or fewer features, would mend. Of the layers whose probe is above shuffled labels
     (p < 0.05 after Holm over the layers): where nothing is read, more rows would not help.
     """

@@ -57,7 +57,9 @@ class _Node:
 
 
 def mathml(formula: str) -> str:
-    """A formula of a table of quantities as MathML."""
+    """A formula of a table of quantities as MathML; a sentence, which ends with a point, as it is."""
+    if formula.endswith("."):
+        return html.escape(formula)
     reader = _Reader(TOKEN.findall(formula))
     return f'<math displaystyle="true">{_row(reader.nodes(""))}</math>'
 

@@ -54,14 +54,16 @@ def describe(report: Report) -> str:
     """How to describe the measurement in a paper: what was recorded, of what, with which intervals and nulls."""
     p = report.about()
     parts = [f"Representations were measured with repana {p.get('versions', {}).get('repana', __version__)}."]
+    names = dict.fromkeys(report.named(name).label for name in report.headline)
+    if not names:
+        return parts[0]
     if "model" in p and p.get("splits"):
         splits = " and ".join(f"{found['samples']:,} {split_name(name)}" for name, found in p["splits"].items())
         pools = sorted({_pooling(method) for method in p.get("pooling", {}).values()} - {""})
-        pooled = f", {' or '.join(pools)}" if pools else ""
+        pooled = f"; layers with positions were {' or '.join(pools)}" if pools else ""
         layers = f"{len(report.layers)} layer{'s' * (len(report.layers) != 1)}"
         model = f"a {p['model']} with {p['parameters']:,} parameters"
         parts.append(f"Activations of {layers} of {model} were recorded on {splits} samples{pooled}.")
-    names = dict.fromkeys(report.named(name).label for name in report.headline)
     works = dict.fromkeys(report.named(name).source for name in report.headline if report.named(name).source)
     parts.append(f"We report {listed(list(names))} ({'; '.join(list(works)[:HEADLINE_SOURCES])}).")
     how = "by a bootstrap within classes, a jackknife, or Wilson's formula for shares"
@@ -70,15 +72,15 @@ def describe(report: Report) -> str:
     if permutations:
         parts.append(
             f"Supervised quantities are compared with their values under {permutations} permutations of the labels; "
-            "p values are adjusted over layers by Holm's method."
+            "p-values are adjusted over layers by Holm's method."
         )
     return " ".join(parts)
 
 
 def _pooling(method: str) -> str:
     return {
-        "avg": "averaged over positions", "mean": "averaged over positions", "max": "maximum over positions",
-        "flatten": "", "none": "", "cls": "at the first position", "last": "at the last position",
+        "avg": "averaged over positions", "mean": "averaged over positions", "max": "reduced to their maximum",
+        "flatten": "", "none": "", "cls": "read at the first position", "last": "read at the last position",
     }.get(method, "")  # fmt: skip
 
 

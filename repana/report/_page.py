@@ -26,7 +26,7 @@ from repana.report import _methods
 from repana.report._bibliography import bibliography
 from repana.report._formulas import mathml
 from repana.report._pictures import svg
-from repana.report._tables import interval
+from repana.report._tables import interval, latex
 from repana.statistics.permutation import adjusted
 
 FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
@@ -35,6 +35,7 @@ MOST_RUNS = 12  # of many, runs that have a panel of their own
 BAR = 60  # percent of a cell that the bar of the largest value takes
 FAMILIES = {"2": "Neural collapse", "3": "Class separation", "4": "Dimension", "5": "Probing", "6": "Features"}
 NC1 = "neural_collapse.nc1"
+FIGURE_OF = {"neural_collapse.cdnv": "class-pairs", "probing.gap": "probes", "probing.memorization": "probes"}
 
 
 @dataclass(frozen=True)
@@ -105,10 +106,11 @@ def page(report: Report) -> str:
         "split_name": split_name,
     }
     explained = explanations()
-    script = re.sub(r"\n\s*", "\n", folder.joinpath("report.js").read_text(encoding="utf-8")).strip()
+    script = minified(folder.joinpath("report.js").read_text(encoding="utf-8"))
     few, found = len(report.runs) <= FEW, find(report)
     sections = list(_sections(report)) if report.headline and few else []
     here = {section.anchor for section, _ in sections}
+    drawn = {p.anchor for _, by_run in sections for _, pictures in by_run for p in pictures}
     shown = _methods.methods(report)
     template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
@@ -121,7 +123,7 @@ def page(report: Report) -> str:
         results=_by_family(report, [f for f in found if f.kind == RESULT and f.severity != ABSENT]),
         checks=_shared(report, [f for f in found if f.kind == CHECK and f.severity != ABSENT]),
         absent=_shared(report, [f for f in found if f.severity == ABSENT]),
-        anchors={code: _anchor(rule.figure, here) for code, rule in FINDINGS.items()},
+        anchors={code: _anchor(rule.figure, here, drawn) for code, rule in FINDINGS.items()},
         overview=list(_overview(report)),
         sections=sections,
         runs_table=None if few else _runs_table(report),
@@ -131,6 +133,7 @@ def page(report: Report) -> str:
         methods=shown,
         settings={name: _methods.settings(report, name) for name in shown},
         description=_methods.describe(report),
+        latex=_latex(report) if few and report.headline else "",
         confidence=report.confidence,
         bibtex=bibliography(report),
         notes=_methods.notes(report) if few else [],
@@ -142,6 +145,16 @@ def page(report: Report) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def minified(script: str) -> str:
+    """The script without indentation, and without idle spaces in lines that hold no slash (which may be a pattern)."""
+    lines = []
+    for line in script.strip().split("\n"):
+        parts = re.split(r"('[^']*'|`[^`]*`)", line.strip())
+        parts[::2] = [re.sub(r"\s*(=>|[=,;{}?:<>&|])\s*", r"\1", part) for part in parts[::2]]
+        lines.append(line.strip() if "/" in line else "".join(parts))
+    return "\n".join(lines)
 
 
 # --- the first screen -------------------------------------------------------------------------------------------------
@@ -216,8 +229,12 @@ def _by_family(report: Report, found: Sequence[Finding]) -> list[tuple[str, Line
     return [(title, members) for title, members in groups if members]
 
 
-def _anchor(quantity: str, here: set[str]) -> str:
-    """The section that shows a quantity."""
+def _anchor(quantity: str, here: set[str], drawn: set[str]) -> str:
+    """The figure that shows a quantity: the default figure, one of its family, or the section."""
+    if quantity in plots.OVERVIEW:
+        return "layers"
+    if FIGURE_OF.get(quantity) in drawn:
+        return FIGURE_OF[quantity]
     analyzer = quantity.partition(".")[0]
     found = next((s.anchor for s in plots.SECTIONS if analyzer in s.analyzers), "")
     return found if found in here else ""
@@ -247,8 +264,8 @@ def _overview(report: Report) -> Iterator[Picture]:
         keys = dict.fromkeys((r.run, r.split) for r in report.rows if r.layer)
         curves = tuple(split_name(s) if len(report.runs) == 1 else f"{run}, {split_name(s)}" for run, s in keys)
         yield Picture(
-            "Layers", svg(axes, _say(report, names), "depth"), _depth_caption(report), _layout(report, names, axes),
-            curves, "report.plot()", _packed(axes),
+            "Layers", svg(axes, _say(report, names), "depth", adapts=True), _depth_caption(report),
+            _layout(report, names, axes), curves, "report.plot()", _packed(axes),
         )  # fmt: skip
 
 
@@ -271,6 +288,15 @@ def _singles(report: Report) -> Iterator[OneRun]:
         )  # fmt: skip
         cautions = tuple(f"{f.text} {f.action}".strip() for f in found if f.run == run and f.kind == CAUTION)
         yield OneRun(run, summarise(report, run), cautions, picture)
+
+
+def _latex(report: Report) -> str:
+    """The table of the quantities of the default figure."""
+    names = [name for name in plots.overview(report) if any(f"{r.analyzer}.{r.quantity}" == name for r in report.rows)]
+    try:
+        return latex(report, *names, run=report.runs[0])
+    except RepanaError:
+        return ""
 
 
 def _packed(drawn: Any) -> str:

@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from repana import plots
 
 
-def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
+def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f", *, adapts: bool = False) -> str:
     """A figure as inline SVG with a text alternative; the same figure gives the same bytes.
 
-    `name` keeps the identifiers inside apart from those of other figures on the page.
+    `name` keeps the identifiers inside apart from those of other figures on the page. `adapts`: black, greys and the
+    ground follow the colours of the page, which may be dark.
     """
     figure = plots.figure_of(axes)
     buffer = io.StringIO()
@@ -34,6 +35,8 @@ def svg(axes: Axes | Sequence[Axes], alternative: str, name: str = "f") -> str:
     for _ in range(4):  # groups that hold one thing alone, or nothing
         text = re.sub(r"<g>(<(?:path|use|text)\b[^<>]*/>)</g>", r"\1", text)
         text = re.sub(r"<g>\s*</g>|<g/>", "", text)
+    for colour, stands_for in ADAPTED if adapts else ():
+        text = text.replace(colour, stands_for)
     text = _classes(text[text.index("<svg") :], name)
     label, fonts = html.escape(alternative, quote=True), ", ".join((*plots.FONTS, "sans-serif"))
     return text.replace("<svg ", f'<svg role="img" font-family="{fonts}" aria-label="{label}" ', 1)
@@ -49,6 +52,8 @@ def _classes(text: str, name: str) -> str:
     return text.replace("</style>", f"{rules}</style>", 1)
 
 
+ADAPTED = (("#000000", "currentColor"), ("#ffffff", "var(--paper,#ffffff)"), ("#dddddd", "var(--line,#dddddd)"),
+           ("#6e6e6e", "var(--soft,#6e6e6e)"))  # fmt: skip
 DRAWN = re.compile(r' (d|x|y|x1|x2|y1|y2|width|height|points)="([^"]*)"')
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from repana._estimate import span
+from repana._finding import split_name
 from repana._numbers import SIGNIFICANT, number
 from repana._quantity import Quantity
 from repana._results import Report, Row
@@ -30,7 +31,7 @@ def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
     cells = {(r.layer, f"{r.analyzer}.{r.quantity}"): r for r in report.rows if r.run == run and r.split == split}
     body = [(layer, tuple(cells.get((layer, name)) for name in full)) for layer in report.layers]
     counts = [r.n for r in cells.values()]
-    caption = f"{run}, {split.replace('_', ' ')}" + (f", n = {max(counts)}" if counts else "")
+    caption = f"{run}, {split_name(split)}" + (f", n = {max(counts):,}" if counts else "")
     lines = tuple(report.quantity(*name.split(".")) for name in full)
     return Table(caption, lines, tuple((layer, row) for layer, row in body if any(row)), tuple(full))
 

@@ -49,8 +49,8 @@ def law(view: View) -> Finding:
 
 def quotient(view: View) -> Finding:
     """Whether Fisher's quotient tr(Sw^-1 Sb) says anything: with few samples for the features it is large without any
-    class structure. A tip names the layers where it is not above what shuffled labels give (p < 0.05 after Holm over
-    the layers).
+    class structure. A caution names the layers where it is not above what shuffled labels give (p < 0.05 after Holm
+    over the layers).
     """
     rows = [r for r in view.rows("fisher.quotient") if math.isfinite(r.null) and math.isfinite(r.value)]
     if not rows:
@@ -69,9 +69,9 @@ def quotient(view: View) -> Finding:
 
 def neighbours(view: View) -> Finding:
     """Where the nearest other sample is of the same class most often (Thornton's index), and whether the label-free H0
-    score peaks there too. A tip where the two peak more than a quarter of the depth apart: then clusters are not the
-    classes, or classes are told apart without gaps between them. Not applicable where Thornton's index is at no layer
-    above that of shuffled labels (p < 0.05 after Holm over the layers).
+    score peaks there too. A caution where the two peak more than a quarter of the depth apart: then clusters are not
+    the classes, or classes are told apart without gaps between them. Not applicable where Thornton's index is at no
+    layer above that of shuffled labels (p < 0.05 after Holm over the layers).
     """
     known = [r for r in view.rows("separability.thornton") if math.isfinite(r.value)]
     scores = [r for r in view.rows("topology.h0_entropy") if math.isfinite(r.value)]
@@ -92,7 +92,7 @@ def neighbours(view: View) -> Finding:
 
 
 def gap(view: View) -> Finding:
-    """Whether the network is as often right on held-out data: a tip where the Wilson intervals do not touch."""
+    """Whether the network is as often right on held-out data: a caution where the Wilson intervals do not touch."""
     if len(view.splits) < 2:
         return Finding(ABSENT, "There is no held-out split (`held_out=`).")
     train, other = (view.at("neural_collapse.accuracy", split=split) for split in view.splits[:2])

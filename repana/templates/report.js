@@ -1,9 +1,11 @@
 (() => {
-  const all = (s, e = document) => [...e.querySelectorAll(s)], click = (s, f) => all(s).forEach(b => b.addEventListener('click', () => f(b)));
+  const on = (e, kind, f) => e.addEventListener(kind, f), said = e => e.textContent.trim();
+  const id = i => document.getElementById(i);
+  const all = (s, e = document) => [...e.querySelectorAll(s)], click = (s, f) => all(s).forEach(b => on(b, 'click', () => f(b)));
   all('.js').forEach(e => e.hidden = false);
-  const text = c => c.dataset.v ?? c.textContent.trim();
+  const text = c => c.dataset.v ?? said(c);
 
-  const box = document.getElementById('values');
+  const box = id('values');
   if (box) {
     const filter = box.querySelector('input'), choice = box.querySelector('select'), tables = all('.set', box);
     const show = () => {
@@ -18,8 +20,8 @@
         });
       });
     };
-    filter.addEventListener('input', show);
-    if (choice) choice.addEventListener('change', show);
+    on(filter, 'input', show);
+    if (choice) on(choice, 'change', show);
     show();
   }
 
@@ -28,11 +30,14 @@
     button.type = 'button';
     button.append(...head.childNodes);
     head.append(button);
-    button.addEventListener('click', () => {
-      const up = head.getAttribute('aria-sort') !== 'ascending', body = table.tBodies[0];
+    on(button, 'click', () => {
+      const sorted = head.getAttribute('aria-sort'), up = sorted !== 'ascending', body = table.tBodies[0];
       all('thead th', table).forEach(h => h.removeAttribute('aria-sort'));
       head.setAttribute('aria-sort', up ? 'ascending' : 'descending');
-      all('tr.group', body).forEach(g => g.remove());
+      const groups = all('tr.group', body);
+      body.kept ??= [...body.rows];
+      if (sorted === 'descending') { head.removeAttribute('aria-sort'); body.append(...body.kept); return; }
+      groups.forEach(g => g.remove());
       const key = r => { const v = text(r.cells[j]), n = parseFloat(v); return v === '' ? null : isNaN(n) ? v : n; };
       all('tr', body).sort((a, b) => {
         const x = key(a), y = key(b);
@@ -42,10 +47,10 @@
     });
   }));
 
-  const chart = document.getElementById('depth');
+  const chart = id('depth');
   if (chart) {
     const {layers, panels, names} = JSON.parse(chart.dataset.layout), n = layers.length, colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'];
-    const drawing = chart.querySelector('svg'), more = document.getElementById('panels'), out = document.getElementById('readout'), pick = document.getElementById('family');
+    const drawing = chart.querySelector('svg'), more = id('panels'), out = id('readout'), pick = id('family');
     const sets = all('#values .set'), [, , width, height] = drawing.getAttribute('viewBox').split(' ').map(Number);
     const svg = (tag, into, values) => {
       const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -55,12 +60,12 @@
     };
     const html = (tag, into, words = '') => { const made = document.createElement(tag); made.textContent = words; into.append(made); return made; };
     const cell = (set, name, layer) => {
-      const at = all('thead th', set).findIndex(h => h.textContent.trim() === layer), row = all('tbody tr', set).find(r => r.dataset.q === name);
+      const at = all('thead th', set).findIndex(h => said(h) === layer), row = all('tbody tr', set).find(r => r.dataset.q === name);
       return at > 0 && row ? row.cells[at] : null;
     };
     const share = i => (i + .4) / (n - .2), label = name => all('#values tr').find(r => r.dataset.q === name)?.cells[0].textContent ?? name;
     const cursor = (into, a, b, top, end) => {
-      const line = svg('line', into, {stroke: '#6e6e6e', 'stroke-width': .8, 'stroke-dasharray': '2 2', visibility: 'hidden', y1: top, y2: end});
+      const line = svg('line', into, {stroke: 'currentColor', 'stroke-width': .8, 'stroke-dasharray': '2 2', visibility: 'hidden', y1: top, y2: end});
       return {line, a, b};
     };
     const still = panels.map(([a, b, c, d]) => cursor(drawing, a * width, c * width, (1 - d) * height, (1 - b) * height));
@@ -75,7 +80,7 @@
       html('strong', out, layers[at]);
       shown.forEach(name => {
         const found = sets.map(s => [s.dataset.title.replace(/ \(n = .*/, ''), cell(s, name, layers[at])]).filter(([, c]) => c?.dataset.v);
-        if (found.length) html('span', out, `${label(name)}: ` + found.map(([title, c]) => `${title} ${c.textContent.trim()} ${c.title.split(';')[0]}`).join(', '));
+        if (found.length) html('span', out, `${label(name)}: ` + found.map(([title, c]) => `${title} ${said(c)} ${c.title.split(';')[0]}`).join(', '));
       });
     };
     const panel = name => {
@@ -94,21 +99,23 @@
       });
       cursors.push(cursor(picture, 42, 240, 4, 84));
     };
-    pick.addEventListener('change', () => {
-      const overview = pick.selectedIndex === 0;
+    const redraw = () => {
+      const first = pick.selectedIndex === 0, overview = first && innerWidth > 700;
       drawing.closest('.drawn').hidden = chart.querySelector('figcaption').hidden = !overview;
       more.replaceChildren();
       cursors = overview ? still : [];
-      shown = overview ? names : [...new Set(all('#values tr[data-q]').map(r => r.dataset.q).filter(q => q.startsWith(pick.value + '.')))];
+      shown = first ? names : [...new Set(all('#values tr[data-q]').map(r => r.dataset.q).filter(q => q.startsWith(pick.value + '.')))];
       if (!overview) shown.forEach(panel);
       if (at >= 0) show(at);
       all('[data-curve]', chart).forEach(b => toggle(b, b.getAttribute('aria-pressed') === 'true'));
-    });
+    };
+    on(pick, 'change', redraw);
     const toggle = (b, on) => {
       b.setAttribute('aria-pressed', on);
       all('.c' + b.dataset.curve, chart).forEach(e => e.style.display = on ? '' : 'none');
     };
-    all('[data-curve]', chart).forEach(b => b.addEventListener('click', () => toggle(b, b.getAttribute('aria-pressed') !== 'true')));
+    if (innerWidth <= 700) redraw();
+    all('[data-curve]', chart).forEach(b => on(b, 'click', () => toggle(b, b.getAttribute('aria-pressed') !== 'true')));
     const nearest = e => {
       const seen = e.target.closest('svg'), found = cursors.filter(c => c.line.ownerSVGElement === seen);
       if (!found.length) return -1;
@@ -116,15 +123,16 @@
       const c = found.find(c => x >= c.a - 4 && x <= c.b + 4);
       return c ? Math.round((x - c.a) / (c.b - c.a) * (n - .2) - .4) : -1;
     };
-    chart.addEventListener('pointermove', e => { const i = nearest(e); if (i >= 0 && i !== at) show(i); });
-    chart.addEventListener('keydown', e => {
+    on(chart, 'pointermove', e => { const i = nearest(e); out.ariaLive = 'off'; if (i >= 0 && i !== at) show(i); });
+    on(chart, 'keydown', e => {
       const to = {ArrowRight: at + 1, ArrowLeft: Math.max(at, 1) - 1, Home: 0, End: n - 1}[e.key];
       if (to === undefined || e.target !== chart) return;
       e.preventDefault();
+      out.ariaLive = 'polite';
       show(to);
     });
-    chart.addEventListener('click', e => {
-      const i = nearest(e), set = sets.find(s => !s.hidden), head = i < 0 || !set ? null : all('thead th', set).find(h => h.textContent.trim() === layers[i]);
+    on(chart, 'click', e => {
+      const i = nearest(e), set = sets.find(s => !s.hidden), head = i < 0 || !set ? null : all('thead th', set).find(h => said(h) === layers[i]);
       if (head) head.querySelector('button').click();
     });
   }
@@ -141,25 +149,31 @@
     runs.forEach(s => s.value = name);
     all('[data-run]').forEach(e => e.hidden = e.dataset.run !== name);
   };
-  runs.forEach(s => s.addEventListener('change', () => pickRun(s.value)));
+  runs.forEach(s => on(s, 'change', () => pickRun(s.value)));
   if (runs.length) pickRun(runs[0].value);
   const reveal = () => {
-    for (let e = document.getElementById(location.hash.slice(1)); e; e = e.parentElement) if (e.tagName === 'DETAILS') e.open = true;
+    for (let e = id(location.hash.slice(1)); e; e = e.parentElement) if (e.tagName === 'DETAILS') e.open = true;
   };
-  addEventListener('hashchange', reveal);
+  on(window, 'hashchange', reveal);
   reveal();
   const quoted = v => /[",\n]/.test(v) ? '"' + v.replace(/"/g, '""') + '"' : v;
-  click('[data-csv]', b => {
+  const rows = () => {
     const lines = [['set', 'quantity', 'layer', 'value', 'detail']];
     all('#values .set').forEach(t => {
-      const heads = all('thead th', t).map(h => h.textContent.trim());
+      const heads = all('thead th', t).map(h => said(h));
       all('tbody tr:not(.group)', t).forEach(r => all('td', r).forEach((c, j) => {
         if (c.dataset.v) lines.push([t.dataset.title, r.dataset.q, heads[j + 1], c.dataset.v, c.title]);
       }));
     });
-    save('report.csv', lines.map(l => l.map(quoted).join(',')).join('\n'), 'text/csv');
+    return lines;
+  };
+  click('[data-csv]', () => save('report.csv', rows().map(l => l.map(quoted).join(',')).join('\n'), 'text/csv'));
+  click('[data-json]', () => {
+    const [head, ...rest] = rows();
+    save('report.json', JSON.stringify(rest.map(l => Object.fromEntries(l.map((v, i) => [head[i], v])))), 'application/json');
   });
-  const source = b => new XMLSerializer().serializeToString(b.closest('figure').querySelector('svg'));
+  click('#drawings', () => all('[data-svg]').forEach(b => b.click()));
+  const source = b => new XMLSerializer().serializeToString(b.closest('figure').querySelector('svg')).replace(/var\(--\w+,\s*(#\w+)\)/g, '$1');
   click('[data-svg]', b => save(b.dataset.svg + '.svg', source(b), 'image/svg+xml'));
   click('[data-png]', b => {
     const image = new Image(), canvas = document.createElement('canvas');
@@ -176,11 +190,11 @@
     save(b.dataset.name + '.csv', await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'))).text(), 'text/csv');
   });
   click('[data-copy]', async b => {
-    const from = document.getElementById(b.dataset.copy);
+    const from = id(b.dataset.copy);
     try { await navigator.clipboard.writeText(from.textContent); b.textContent = 'Copied'; } catch { getSelection().selectAllChildren(from); }
   });
 
-  const links = all('nav a'), spots = links.map(a => document.getElementById(a.hash.slice(1)));
+  const links = all('nav a'), spots = links.map(a => id(a.hash.slice(1)));
   if ('IntersectionObserver' in window) {
     const seen = new IntersectionObserver(es => es.forEach(e => {
       if (e.isIntersecting) links.forEach((a, i) => spots[i] === e.target ? a.setAttribute('aria-current', 'true') : a.removeAttribute('aria-current'));

@@ -377,7 +377,7 @@ def test_keys_that_the_model_does_not_take():
 
 
 def test_not_a_model():
-    with pytest.raises(ModelError, match=r"RA100: `model` is a str; expected a torch.nn.Module\."):
+    with pytest.raises(ModelError, match=r"RA100: `model` is of type str; expected a torch.nn.Module\."):
         unwrap("resnet")
 
 

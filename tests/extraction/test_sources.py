@@ -70,7 +70,7 @@ def test_an_optional_package_that_is_missing(monkeypatch, spec, package, extra):
 def test_a_factory_that_is_not_there():
     with pytest.raises(FileError, match="RA304: .*: there is no 'mpl'; nearest: 'mlp'"):
         model_from(f"{HERE}/networks.py:mpl")
-    with pytest.raises(ModelError, match="RA100: `model` is a int"):
+    with pytest.raises(ModelError, match="RA100: `model` is of type int"):
         model_from("sys:maxsize")
 
 

@@ -167,7 +167,7 @@ def test_report_and_compare_from_the_command_line(folders, tmp_path):
     lines = done.output.splitlines()
     assert lines[0] == "epoch2 against epoch1: 3 of 3 values changed (0 paired, marked =)"
     assert lines[1].split()[:5] == ["nc1", "out", "3.00", "\u2192", "1.50"]
-    assert lines[2] == "  2 smaller differences (--all)"
+    assert lines[2] == "  2 further changes (--all)"
     assert len(lines) <= 20
     assert max(map(len, lines)) <= 100
     done = CliRunner().invoke(app, ["compare", str(folders), "--json", "--all"])

@@ -86,7 +86,12 @@ LOSES = "Test accuracy of the linear probe is {} points below training accuracy 
 CASES = [
     ("RF601", featured(), "passed", "60% of penultimate units are linearly decodable by conv."),
     ("RF601", featured((0.5, 0.6, 1.0)), "tip", "50% of penultimate units are linearly decodable by input."),
-    ("RF601", featured((0.1, 0.2, 0.3)), "passed", "30% of penultimate units are linearly decodable by fc."),
+    (
+        "RF601",
+        featured((0.1, 0.2, 0.3)),
+        "not applicable",
+        "No layer before the penultimate one decodes half of its units.",
+    ),
     ("RF601", planted(["a"], [1.0]), "not applicable", UNMEASURED),
     (
         "RF602",
@@ -232,7 +237,7 @@ CASES = [
     ),
     ("RF506", planted(["a"], [1.0]), "not applicable", "No linear probe was measured."),
     ("RF101", planted(["a"], [1.0]), "passed", "Every value was computed (1)."),
-    ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 measurement(s) failed: train, b: no."),
+    ("RF101", planted(["a"], [1.0], failures=["train, b: no"]), "issue", "1 measurement failed: train, b: no."),
     (
         "RF102",
         planted(["a", "b"], [Estimate(1.0, 0.9, 1.2, null=1.1, p=0.03), Estimate(0.1, 0.09, 0.11, null=1.1, p=0.03)]),
@@ -463,7 +468,8 @@ CASES = [
         "RF203",
         planted(["h"], [0.5], name="self_duality"),
         "tip",
-        "Classifier weights do not align with class means (NC3 distance 0.50; 0 aligned, 4 opposite).",
+        "Classifier weights do not align with class means (NC3 distance 0.50 on a scale from 0 (aligned) to 4 "
+        "(opposite)).",
     ),
     ("RF203", planted(["h"], [0.5]), "not applicable", "No classifier that reads a recorded layer is known."),
     (

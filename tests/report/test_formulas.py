@@ -42,10 +42,10 @@ def read(node) -> str:
         ("H(y|0) - H(y|x), linear", "H(y|0)\u2212H(y|x),linear"),
         ("exp H(s / sum s + 1e-7)", "expH([s / \u2211s]+10^\u22127)"),
         ("19 / mean_i sum_{j<20} log(r_20/r_j)", "[19 / mean_i\u2211_j<20log([r_20 / r_j])]"),
-        ("accuracy of the k nearest, k chosen", "accuracyoftheknearest,kchosen"),
+        ("accuracy of the k nearest, k chosen", "accuracy of theknearest,kchosen"),
         ("R^2 >= threshold", "R^2\u2265threshold"),
         ("mean -log2 p(y|x)", "mean\u2212log_2p(y|x)"),
-        ("Spearman's rho of held-out K", "Spearman's\u03c1ofheld-outK"),
+        ("Spearman's rho of held-out K", "Spearman's\u03c1of held-outK"),
     ],
 )
 def test_structure(formula, structure):

@@ -23,10 +23,10 @@ from repana._quantity import works
 from repana._results import row
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.report import bibliography, bibtex, fragment, number, page
+from repana.report._page import minified
 
 X, Y = torch.randn(60, 3, 8, 8), torch.arange(60) % 5
-SCRIPT = resources.files("repana").joinpath("templates/report.js").read_text(encoding="utf-8")
-SCRIPT = re.sub(r"\n\s*", "\n", SCRIPT).strip()  # as the page has it
+SCRIPT = minified(resources.files("repana").joinpath("templates/report.js").read_text(encoding="utf-8"))
 HOSTILE = ["<script>alert(1)</script>", "a|b&$_{}", '"><img src=x onerror=alert(1)>']
 
 

@@ -381,7 +381,7 @@ def test_class_grids_draw_their_arrays(c):
     assert drawn.shape == (c - 1, c - 1)
     np.testing.assert_allclose(drawn[rows - 1, columns], grid[rows, columns])
     i, j = np.unravel_index(np.nanargmax(grid), grid.shape)
-    pair = f"class{max(i, j)} and class{min(i, j)}"
+    pair = f"class{min(i, j)} and class{max(i, j)}"
     assert closest_pairs(grid, 1)[0] == (max(i, j), min(i, j))
     assert len(ax.patches) == min(3, c * (c - 1) // 2)
     figure = plots.figure_of(ax)
@@ -430,7 +430,7 @@ def test_unknown_pairs_are_hatched_and_never_the_closest(everything):
     grid = grid * math.nan if everything else grid
     ax = plots.cdnv_grid(Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance))
     assert sum(bool(p.get_hatch()) for p in ax.patches) == (6 if everything else 1)
-    assert "class2 and class1" not in plots.figure_of(ax).get_supxlabel()
+    assert "class1 and class2" not in plots.figure_of(ax).get_supxlabel()
     assert ("No pair has a value" in plots.figure_of(ax).get_supxlabel()) is everything
     assert len(plots.figure_of(ax).axes) == (1 if everything else 2)  # no colour bar without colours
 
@@ -526,7 +526,7 @@ def test_coinciding_classes_are_named_first():
     grid = report.array("cdnv_grid", "fc:in").copy()
     grid[2, 1] = grid[1, 2] = math.inf
     report = Report(report.rows, {"train/fc:in/neural_collapse.cdnv_grid": grid}, report.provenance)
-    assert "class2 and class1: \u221e" in plots.figure_of(plots.cdnv_grid(report)).get_supxlabel()
+    assert "class1 and class2: \u221e" in plots.figure_of(plots.cdnv_grid(report)).get_supxlabel()
 
 
 def test_spectrum_of_class_means():
@@ -781,6 +781,7 @@ def test_every_figure_has_a_short_gallery_script():
     scripts = {p.name: p.read_text() for p in (Path(__file__).parents[2] / "docs" / "gallery").rglob("plot_*.py")}
     others = {
         "FONTS",
+        "OVERVIEW",
         "drawn_data",
         "figure_of",
         "style",

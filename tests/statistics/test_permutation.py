@@ -13,7 +13,7 @@ from levels import headlines
 from planted import planted
 
 from repana import Estimate, data_complexity, fisher, linear_probe, neural_collapse, separability
-from repana.statistics.permutation import adjusted, against
+from repana.statistics.permutation import adjusted, against, undecided
 from repana.summaries.resampling import permuted_orders
 
 COLLAPSE = (

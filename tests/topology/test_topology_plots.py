@@ -53,7 +53,7 @@ def test_class_distances_name_the_closest_pairs():
     grid = ax.images[0].get_array()
     assert float(grid[0, 0]) == pytest.approx(float(found.bhattacharyya[1, 0]))
     assert np.ma.is_masked(grid[0, 1])
-    assert "y and x: " in plots.figure_of(ax).get_supxlabel()
+    assert "x and y: " in plots.figure_of(ax).get_supxlabel()
     assert "halves of one class" in ax.get_title(loc="left")
     kl = plots.class_distances(found, "kl")
     assert float(kl.images[0].get_array()[1, 1]) == pytest.approx(float(min(found.kl[2, 1], found.kl[1, 2])))
