@@ -38,8 +38,8 @@ def test_the_first_sentence_says_where_classes_become_decodable():
     report = probes(["input", "conv", "fc"], [0.9, 0.985, 0.99], "fc")
     first = report.summary()[0]
     assert first == (
-        "From conv on, a linear probe is within 1 point of its best over layers (98.5% [96.5, 100]; chance 10%); the raw "
-        "input already gives 90% [88, 92]."
+        "From conv on, a linear probe is within 1 point of its best over layers (98.5% [96.5, 100]; chance 10%); the "
+        "raw input already gives 90% [88, 92]."
     )
     assert len(report.summary()) <= 3
 
