@@ -380,10 +380,24 @@ def copied(target: Path) -> None:
     (target / "changelog.md").write_text(text, encoding="utf-8")
 
 
+def command_line() -> list[str]:
+    """The help of every command."""
+    from typer.testing import CliRunner
+
+    from repana.cli import app
+
+    lines = ["# Command line", "", "What `repana --help` and `repana COMMAND --help` print.", ""]
+    names = [c.name or c.callback.__name__ for c in app.registered_commands if c.callback is not None]
+    for name in ("", *names):
+        help_ = CliRunner().invoke(app, [*([name] if name else []), "--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
+        lines += [f"## repana {name}".rstrip(), "", "```text", *help_.output.strip("\n").split("\n"), "```", ""]
+    return lines
+
+
 def write(app) -> None:
     target = Path(app.srcdir) / "generated"
     (target / "api").mkdir(parents=True, exist_ok=True)
-    for made in (quantities, findings, api):
+    for made in (quantities, findings, api, command_line):
         (target / f"{made.__name__}.md").write_text("\n".join(made()) + "\n", encoding="utf-8")
     for package in PAGES:
         name = f"api_{package.replace('.', '_')}.md"

@@ -70,6 +70,10 @@ def package_missing(package: str, extra: str, reason: str) -> FileError:
     )
 
 
+def no_report(kind: str) -> InputError:
+    return InputError("RA222", f"expected a Report, got {kind}; `repana.profile(...)` gives one.")
+
+
 def no_embeddings(kind: str) -> InputError:
     return InputError("RA231", f"a {kind} takes no embeddings; expected a TensorBoard SummaryWriter.")
 

@@ -49,7 +49,8 @@ def of_runs(report: Report, found: Sequence[Finding]) -> tuple[str, ...]:
     elif without:
         first = f"{first.removesuffix('.')}; no class structure in {len(without)} of them ({listed(sorted(without))})."
     lines = [_range(views, name, title) for name, title in RANGED]
-    return (first, *[line for line in lines if line][:2])
+    lines = [line for line in lines if line][:2]
+    return tuple(lines) if lines and not without and len(views) > 4 else (first, *lines)
 
 
 RANGED = (("probing.linear_probe", "Linear probe accuracy"), (NC1, "NC1"), ("dimension.two_nn", "Intrinsic dimension"))

@@ -33,8 +33,14 @@ SECTIONS = (
     Section(
         "Class separation and collapse",
         "How far apart are the classes, and have features collapsed onto the class means?",
-        ("neural_collapse", "fisher", "separability", "data_complexity", "class_divergences", "separation_law"),
+        ("neural_collapse", "fisher", "separability", "data_complexity", "separation_law"),
         collapse.PANELS,
+    ),
+    Section(
+        "Class pairs",
+        "Which classes overlap, and which does a linear probe take for one another?",
+        ("class_divergences",),
+        (*collapse.PAIRS_PANELS, *probes.CONFUSED),
     ),
     Section(
         "Probing",

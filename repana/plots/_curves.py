@@ -60,6 +60,7 @@ def layers_with_array(
     report: Report, name: str, run: str | None, split: str | None, most: int = MOST_CURVES
 ) -> Sequence[str]:
     """Up to `most` layers of the run that have the array, evenly over the depth, the classifier's input among them."""
+    _style.check_report(report)
     start = f"{run or report.runs[0]}/" if "runs" in report.provenance else ""
     start += split or report.splits[0]
     all_layers = [layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/{name}", ()))]

@@ -133,6 +133,12 @@ def in_inches(width: Width) -> float:
     return float(width)
 
 
+def check_report(report: Any) -> None:
+    """Raises InputError for a single result in the place of a report."""
+    if not isinstance(report, Report):
+        raise _report_refusals.no_report(type(report).__name__)
+
+
 def plain() -> bool:
     """Whether the journal wants neither grid lines nor hatching."""
     return (_medium.get() or PAPER)[0] == "nature"

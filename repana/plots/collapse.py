@@ -147,15 +147,17 @@ PANELS = (
         "Class means",
         class_gram,
         "Cosines between centred class means at the penultimate layer ({run}, {split}), as deviations from a simplex.",
-        one_layer=True,
         analyzer="neural_collapse",
+        one_layer=True,
     ),
+)
+PAIRS_PANELS = (
     Panel(
         "Class pairs",
         cdnv_grid,
         "How much each pair of classes overlaps at the penultimate layer ({run}, {split}): the darker, the more. The "
         "closest pairs are framed.",
-        one_layer=True,
         analyzer="neural_collapse",
+        one_layer=True,
     ),
 )

@@ -66,6 +66,7 @@ def depth_profile(
 
     Raises InputError where so many rows do not fit into 170 mm and no `height` is given.
     """
+    _style.check_report(report)
     names = quantities or overview(report)
     width = _style.in_inches(width or (_style.PAGE if quantities else WIDTH))
     rows = {name: _curves(report, name, runs, splits) for name in names}

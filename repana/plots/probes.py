@@ -292,6 +292,8 @@ PANELS = (
         "samples ({run}, {split}).",
         analyzer="probing",
     ),
+)
+CONFUSED = (
     Panel(
         "Confusion",
         confusion,

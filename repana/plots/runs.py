@@ -30,6 +30,7 @@ def run_summary(
     that the interval is seen behind it; the value with shuffled labels is an upright tick. `sort`: runs in the order of
     the first quantity's values, the best above. Returns the Axes, one per quantity.
     """
+    _style.check_report(report)
     names = quantities or report.headline
     runs = _sorted(report, names[0], layer) if sort else report.runs
     width = _style.in_inches(width)

@@ -60,21 +60,26 @@ def spectrum(
         ax.set_ylabel("share of variance")
         _style.title(ax, "Eigenvalues of the covariance", _style.which(report, run, split))
         if laws:
-            _exponents(ax, [(i, alpha) for i, alpha, _, _ in laws], len(chosen))
+            _exponents(
+                ax, [(i, alpha) for i, alpha, _, _ in laws], len(chosen), _ranks([ends for _, _, ends, _ in laws])
+            )
         below(ax, own, width)
     return ax
 
 
 def _window(ends: list[np.ndarray]) -> str:
     """What the dotted lines are, with the ranks that they were fitted over where these are the same."""
+    ranks = _ranks(ends)
+    return f"power law fitted over {ranks}" if ranks else "power law over the ranks of its fit"
+
+
+def _ranks(ends: list[np.ndarray]) -> str:
+    """The window that all fits share, or nothing."""
     windows = {(int(first), int(last)) for first, last in ends}
-    if len(windows) > 1:
-        return "power law over the ranks of its fit"
-    first, last = windows.pop()
-    return f"power law fitted over ranks {first} to {last}"
+    return "ranks {} to {}".format(*windows.pop()) if len(windows) == 1 else ""
 
 
-def _exponents(ax: Axes, alphas: list[tuple[int, float]], layers: int) -> None:
+def _exponents(ax: Axes, alphas: list[tuple[int, float]], layers: int, ranks: str) -> None:
     """A small panel in the corner that falling curves leave free: the exponent of every layer, in its colour."""
     small = ax.inset_axes((0.14, 0.12, 0.3, 0.3))
     for i, alpha in alphas:
@@ -87,7 +92,7 @@ def _exponents(ax: Axes, alphas: list[tuple[int, float]], layers: int) -> None:
     small.tick_params(labelsize="x-small")
     small.yaxis.set_major_locator(MaxNLocator(2))
     small.set_xlabel("layer", size="x-small", labelpad=1)
-    small.set_title("exponent \u03b1", size="small", pad=2)
+    small.set_title(f"exponent \u03b1{f', {ranks}' if ranks else ''}", size="x-small", pad=2)
 
 
 PANELS = (

@@ -8,7 +8,8 @@ from repana import _report_refusals, plots
 from repana._numbers import number
 from repana._results import Report, Row
 from repana.report._bibliography import bibliography, bibtex
-from repana.report._page import CURVES, page
+from repana.report._figures import CURVES
+from repana.report._page import page
 from repana.report._pictures import svg
 from repana.report._sinks import log, log_embeddings
 from repana.report._tables import interval, latex, markdown, table
@@ -52,7 +53,9 @@ def fragment(report: Report) -> str:
         drawn, what = plots.run_summary(report, *names), "Summary of runs"
     parts.append(svg(drawn, f"{what} of " + ", ".join(names)))
     run, split = report.runs[0], report.splits[0]
-    shown = table(report, [n for n in names if any(f"{r.analyzer}.{r.quantity}" == n for r in report.rows)], run, split)
+    shown = table(
+        report, [n for n in names[:5] if any(f"{r.analyzer}.{r.quantity}" == n for r in report.rows)], run, split
+    )
     head = "".join(f"<th>{html.escape(title)}</th>" for title in shown.titles)
     body = "".join(f"<tr><th>{html.escape(layer)}</th>{''.join(map(_cell, cells))}</tr>" for layer, cells in shown.body)
     caption = f"<caption>{html.escape(shown.caption)}</caption>"

@@ -121,7 +121,8 @@ def varied(report: Report) -> str:
     found: dict[str, list[str]] = {}
     for run in report.runs:
         p = report.about(run)
-        facts = [*recorded(p), ("Step", str(p.get("step", "")))]
+        series = run.rpartition("/")[0]
+        facts = [*([("Series", series)] if series else []), *recorded(p), ("Step", str(p.get("step", "")))]
         for analyzer, given in p.get("settings", {}).items():
             chosen = {name: value for name, value in given.items() if isinstance(value, (str, bool))}
             shown = _of_run({"settings": {analyzer: chosen}}, analyzer)

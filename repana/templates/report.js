@@ -50,7 +50,7 @@
   const chart = id('depth');
   if (chart) {
     const {layers, panels, names} = JSON.parse(chart.dataset.layout), n = layers.length, colours = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9'];
-    const drawing = chart.querySelector('svg'), more = id('panels'), out = id('readout'), pick = id('family');
+    const drawing = chart.querySelector('svg'), more = id('panels'), out = id('readout');
     const sets = all('#values .set'), [, , width, height] = drawing.getAttribute('viewBox').split(' ').map(Number);
     const svg = (tag, into, values) => {
       const made = document.createElementNS('http://www.w3.org/2000/svg', tag);
@@ -69,7 +69,7 @@
       return {line, a, b};
     };
     const still = panels.map(([a, b, c, d]) => cursor(drawing, a * width, c * width, (1 - d) * height, (1 - b) * height));
-    let cursors = still, shown = names, at = -1;
+    let family = '', cursors = still, shown = names, at = -1;
     const show = i => {
       at = Math.max(0, Math.min(n - 1, i));
       cursors.forEach(({line, a, b}) => {
@@ -100,16 +100,20 @@
       cursors.push(cursor(picture, 42, 240, 4, 84));
     };
     const redraw = () => {
-      const first = pick.selectedIndex === 0, overview = first && innerWidth > 700;
+      const first = !family, overview = first && innerWidth > 700;
       drawing.closest('.drawn').hidden = chart.querySelector('figcaption').hidden = !overview;
       more.replaceChildren();
       cursors = overview ? still : [];
-      shown = first ? names : [...new Set(all('#values tr[data-q]').map(r => r.dataset.q).filter(q => q.startsWith(pick.value + '.')))];
+      shown = first ? names : [...new Set(all('#values tr[data-q]').map(r => r.dataset.q).filter(q => family.split(' ').includes(q.split('.')[0])))];
       if (!overview) shown.forEach(panel);
       if (at >= 0) show(at);
       all('[data-curve]', chart).forEach(b => toggle(b, b.getAttribute('aria-pressed') === 'true'));
     };
-    on(pick, 'change', redraw);
+    click('[data-family]', b => {
+      family = b.dataset.family;
+      all('[data-family]').forEach(x => x.setAttribute('aria-pressed', x === b));
+      redraw();
+    });
     const toggle = (b, on) => {
       b.setAttribute('aria-pressed', on);
       all('.c' + b.dataset.curve, chart).forEach(e => e.style.display = on ? '' : 'none');

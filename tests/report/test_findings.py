@@ -1,6 +1,7 @@
 """Findings: each says the right thing where it is true, the opposite where it is not, and nothing where unknown."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,10 @@ def probed(accuracy=(0.3, 0.9, 0.95), name="linear_probe", **more) -> Report:
     best = planted([""], [Estimate(accuracy[2], accuracy[2] - 0.03, accuracy[2] + 0.03, label="fc")],
                    name="chosen_accuracy", analyzer="layer_choice")  # fmt: skip
     return Report((*rows, *best.rows), {}, made.provenance)
+
+
+def joined(*parts: Report) -> Report:
+    return Report(tuple(r for p in parts for r in p.rows), {}, parts[0].provenance)
 
 
 SIMPLE = Estimate(-0.5, -0.7, -0.3, 24, "", 0.0, -0.4, 0.4, label="re-initialised")
@@ -163,6 +168,35 @@ CASES = [
         "passed",
         "conv is the earliest layer within 1 point of the best linear probe (validation); the selected layer,"
         " fc, reaches 95% [92, 98] on the test split.",
+    ),
+    (
+        "RF501",  # within a point of the best, and no better than shuffled labels
+        Report(tuple(replace(r, p=0.4, permutations=199) for r in probed().rows), {}, {}),
+        "not applicable",
+        "No layer's linear probe is above the shuffled-label null.",
+    ),
+    (
+        "RF504",
+        probed((0.99, 0.5, 0.6)),
+        "tip",
+        "Raw input: 99% [96, 102] by a linear probe; selected layer (fc): 60% [57, 63]. The network loses class "
+        "information.",
+    ),
+    (
+        "RF102",  # the best of 19 permutations
+        planted(["a", "b"], [Estimate(0.1, null=1.0, p=0.05, permutations=19)] * 2),
+        "tip",
+        "19 permutations over 2 layers cannot bring p below 0.05: 2 headline values, better than all permuted ones, stay "
+        "undecided.",
+    ),
+    (
+        "RF102",  # one value of many, as chance gives
+        joined(
+            planted(["a"], [Estimate(0.9, null=1.0, p=0.03, permutations=199)]),
+            planted(["a"], [Estimate(0.9, null=1.0, p=0.6, permutations=199)], name="cdnv"),
+        ),
+        "tip",
+        "No class structure was found: 1 of 2 headline values have p < 0.05, none after Holm over 2 quantities.",
     ),
     ("RF501", planted(["a"], [1.0]), "not applicable", "Linear probes of two layers were not measured."),
     (
