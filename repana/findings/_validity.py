@@ -48,10 +48,10 @@ def clear_of_null(view: View) -> Finding:
     if few:
         layers = tuple(dict.fromkeys(r.layer for _, r in few))
         most = max(r.permutations for _, r in few)
-        text = (
-            f"{most} permutations over {len(layers)} layers cannot bring p below 0.05: {len(few)} headline values that"
+        text = f"{most} permutations over {len(layers)} layers cannot bring p below 0.05: {len(few)} headline values"
+        return Finding(
+            TIP, f"{text}, better than all permuted ones, stay undecided.", layers, "Use `permutations=199`."
         )
-        return Finding(TIP, f"{text} are better than all of them stay undecided.", layers, "Use `permutations=199`.")
     if not rows:
         return Finding(ABSENT, "No p-values were computed (no labels, or permutations=0).")
     inside = [r for r, p in rows if p >= ALPHA]

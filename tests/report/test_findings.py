@@ -186,8 +186,8 @@ CASES = [
         "RF102",  # the best of 19 permutations
         planted(["a", "b"], [Estimate(0.1, null=1.0, p=0.05, permutations=19)] * 2),
         "tip",
-        "19 permutations over 2 layers cannot bring p below 0.05: 2 headline values, better than all permuted ones, stay "
-        "undecided.",
+        "19 permutations over 2 layers cannot bring p below 0.05: 2 headline values, better than all permuted ones, "
+        "stay undecided.",
     ),
     (
         "RF102",  # one value of many, as chance gives

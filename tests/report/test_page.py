@@ -86,8 +86,8 @@ def test_the_page_needs_nothing_else(report, text, tmp_path):
 def test_what_the_page_holds(report, text):
     heads = re.findall(r"<h2>([^<]*)</h2>", text)
     assert heads == [
-        "Layers", "Findings", "Class separation and collapse", "Class pairs", "Probing", "Dimension and spectrum", "Topology",
-        "Features", "All values", "Methods and citations", "Provenance", "Export",
+        "Layers", "Findings", "Class separation and collapse", "Class pairs", "Probing", "Dimension and spectrum",
+        "Topology", "Features", "All values", "Methods and citations", "Provenance", "Export",
     ]  # fmt: skip
     for needed in ("sha256", "papyan2020prevalence", "repana.profile(model, data, layers=", "permutations=4"):
         assert needed in text.replace("&#39;", "'")
