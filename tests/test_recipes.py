@@ -48,7 +48,7 @@ report = repana.profile(net, (torch.randn(60, 5), y), analyzers=["evenness", "sp
 assert report.failures == (), report.failures
 assert len(report.select("evenness.evenness")) == len(report.layers)
 page = report.to_html("page.html").read_text()
-assert "mean lambda / max lambda" in page and "Somebody 2031" in page and "somebody2031" in page
+assert "<mfrac>" in page and "\u03bb" in page and "Somebody 2031" in page and "somebody2031" in page
 report.plot("evenness.evenness")
 """
 

@@ -28,7 +28,8 @@ def drawn_data(axes: Axes | Sequence[Axes]) -> str:
         across, down = _names(ax.xaxis), _names(ax.yaxis)
         for series, x, y, value in _series(ax):
             label = "" if series.startswith("_") else series.strip()
-            writer.writerow([title, label, across.get(x, _short(x)), down.get(y, _short(y)), _short(value)])
+            place = [across.get(float(x), _short(float(x))), down.get(float(y), _short(float(y)))]
+            writer.writerow([title, label, *place, _short(float(value))])
     return out.getvalue()
 
 
@@ -64,7 +65,7 @@ def _names(axis: Any) -> dict[float, str]:
     """Places that have a name; of an axis of numbers none."""
     labels = [label.get_text() for label in axis.get_majorticklabels()]
     named = [text for text in labels if text and any(sign.isalpha() for sign in text)]
-    return dict(zip(axis.get_majorticklocs(), labels)) if named else {}
+    return {float(at): text for at, text in zip(axis.get_majorticklocs(), labels)} if named else {}
 
 
 def _short(value: float) -> str:

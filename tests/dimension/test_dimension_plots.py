@@ -48,8 +48,8 @@ def test_decimation_stands_at_the_scale_of_all_samples(report):
     assert "part of the samples" in [t.get_text() for t in plots.figure_of(ax).legends[0].get_texts()]
     plain = plots.dimension_scale(report, "a", decimation=False)
     assert all(line.get_fillstyle() != "none" for line in plain.lines)
-    assert plain.get_title(loc="left") == "GRIDE"
-    assert ax.get_title(loc="left") == "GRIDE and decimation"
+    assert plain.get_title(loc="left") == "Dimension by scale (GRIDE)"
+    assert ax.get_title(loc="left") == "Dimension by scale (GRIDE)"
 
 
 def test_the_histogram_is_a_density_and_counts_what_lies_beyond():
@@ -114,7 +114,7 @@ def test_open_marks_where_some_seeds_are_missing():
 def test_the_map_takes_layers_by_name():
     values = {name: local_dimension(x) for name, x in (("a", X), ("b", X[:, :9]))}
     ax = plots.local_dimension_map({"a": X, "b": X[:, :9]}, values, "a")
-    assert ax.get_title(loc="left").startswith("a, PCA")
+    assert ax.get_title(loc="left").startswith("a")
     assert len(ax.collections[0].get_offsets()) == 600
     with pytest.raises(repana.ModelError, match="RA101: layer 'c' was not recorded; nearest: 'a', 'b'"):
         plots.local_dimension_map({"a": X, "b": X[:, :9]}, values, "c")

@@ -370,14 +370,15 @@ const figures = [...document.querySelectorAll('figure')];
 const figure = figures.find(f => f.querySelector('h3')?.textContent === 'Betti curves');
 figure.querySelectorAll('.menu button').forEach(b => b.click());
 location.hash = '#methods-topology';
-setTimeout(async () => {
+(async () => {
+  while (made.length < 3) await new Promise(done => setTimeout(done, 100));
   const blobs = await Promise.all(made.map(([, href]) => fetch(href).then(r => r.blob())));
   const texts = await Promise.all(blobs.map(b => b.type === 'image/png' ? b.size : b.text()));
   const starts = texts.map(t => typeof t === 'number' ? t : t.slice(0, 60));
   document.title = JSON.stringify([made.map(m => m[0]), blobs.map(b => b.type), starts,
     document.getElementById('methods-topology').open, document.querySelectorAll('math').length]);
-}, 700);"""
-    names, kinds, texts, opened_, formulas = told(text, tmp_path, 1280, script)
+})();"""
+    names, kinds, texts, opened_, formulas = told(text, tmp_path, 1280, script, "--virtual-time-budget=60000")
     assert sorted(names) == ["betti-curves.csv", "betti-curves.png", "betti-curves.svg"]
     found = dict(zip(kinds, texts))
     assert html.unescape(found["image/svg+xml"]).startswith("<svg")
