@@ -153,7 +153,7 @@ PANELS = (
 )
 PAIRS_PANELS = (
     Panel(
-        "Class pairs",
+        "Overlap of classes",
         cdnv_grid,
         "How much each pair of classes overlaps at the penultimate layer ({run}, {split}): the darker, the more. The "
         "closest pairs are framed.",

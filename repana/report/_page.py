@@ -26,7 +26,7 @@ from repana.report._values import runs_table, values_of
 FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
 FAMILIES = {"2": "Neural collapse", "3": "Class separation", "4": "Dimension", "5": "Probing", "6": "Features"}
 NC1 = "neural_collapse.nc1"
-FIGURE_OF = {"neural_collapse.cdnv": "class-pairs", "probing.gap": "probes", "probing.memorization": "probes"}
+FIGURE_OF = {"neural_collapse.cdnv": "overlap-of-classes", "probing.gap": "probes", "probing.memorization": "probes"}
 
 
 @dataclass(frozen=True)

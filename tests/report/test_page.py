@@ -425,7 +425,7 @@ def test_panels_are_linked_by_layer(text, report, tmp_path):
     """Keys and pointer move a line in all panels and write the values; curves are hidden; a click sorts the table."""
     script = """
 const all = (s, e = document) => [...e.querySelectorAll(s)], chart = document.getElementById('depth');
-const out = document.getElementById('readout'), pick = document.getElementById('family');
+const out = document.getElementById('readout');
 const press = k => chart.dispatchEvent(new KeyboardEvent('keydown', {key: k, bubbles: true}));
 const key = k => { press(k); return out.textContent; }, seen = l => l.getAttribute('visibility');
 const lines = () => all('.drawn line', chart).map(l => [seen(l), parseFloat(l.getAttribute('x1'))]);
@@ -441,7 +441,7 @@ const sorted = all('#values .set').find(s => !s.hidden).querySelector('th[aria-s
 const curve = chart.querySelector('[data-curve="0"]');
 curve.click();
 const gone = all('.drawn .c0', chart).map(e => e.style.display);
-pick.value = 'fisher'; pick.dispatchEvent(new Event('change'));
+all('[data-family]').find(b => b.textContent === 'Separability').click();
 const panels = all('#panels > div').length, paths = all('#panels .c0').map(e => e.style.display);
 curve.click();
 document.title = JSON.stringify([first, still, begin, last, end, pointed, sorted, gone, panels, paths,
@@ -459,7 +459,8 @@ document.title = JSON.stringify([first, still, begin, last, end, pointed, sorted
     assert pointed
     assert chosen == report.layers[0]
     assert set(gone) == {"none"}
-    assert panels == len(paths) == len({r.quantity for r in report.rows if r.analyzer == "fisher" and r.layer})
+    shown = {(r.analyzer, r.quantity) for r in report.rows if r.analyzer in ("fisher", "separability") and r.layer}
+    assert panels == len(paths) == len(shown)
     assert set(paths) == {"none"}
     assert hidden
     assert set(back) == {""}
