@@ -194,6 +194,12 @@ def _pictures(report: Report, section: plots.Section, i: int, run: str) -> Itera
         words = f"{caption.partition('. ')[0].removesuffix('.')}. {_ends(packed)}".strip()
         at = [repr(layer)] if panel.one_layer else []
         code = f"repana.plots.{panel.draw.__name__}({', '.join(['report', *at, f'run={run!r}', f'split={split!r}'])})"
+        if isinstance(drawn, Axes) and drawn.images and not drawn.axison:  # nothing to draw, which the title says
+            said = " ".join(drawn.get_title(loc="left").split())
+            yield Picture(
+                panel.heading, "", f"{said} ({run}, {split_name(split)}).", code=code, analyzer=panel.analyzer
+            )
+            continue
         name = _identifier(panel.heading) + (str(i) if i else "")
         yield Picture(
             panel.heading, svg(drawn, words, name), caption, code=code, data=_packed(packed), analyzer=panel.analyzer

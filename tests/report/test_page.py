@@ -405,6 +405,16 @@ def test_the_data_of_a_figure_are_those_that_it_draws(report):
     assert float(first["value"]) == pytest.approx(array[1, 0], rel=1e-3)
 
 
+def test_a_probe_without_errors_is_a_sentence_and_no_empty_figure():
+    counts = np.diag([5.0, 6.0, 7.0])
+    rows = planted(["a", "fc:in"], [1.0, 1.0], name="linear_probe", analyzer="probing").rows
+    known = {"classes": {"train": {"x": 5, "y": 6, "z": 7}}, "run": "run"}
+    text = page(Report(rows, {"train/a/probing.confusion": counts, "train/fc:in/probing.confusion": counts}, known))
+    assert "no errors on 18 test samples (run, training)." in text
+    figure = text[text.index('<figure id="confusion">') :].partition("</figure>")[0]
+    assert "<svg" not in figure
+
+
 @pytest.mark.slow
 @browser
 def test_one_run_of_many_is_chosen(tmp_path):
