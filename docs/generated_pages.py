@@ -265,7 +265,7 @@ def _type(annotation: Any) -> str:
 def _sentence(text: str, name: str) -> str:
     """The first sentence, or item of a list, of a docstring that names an argument."""
     for block in re.split(r"\n\s*\n|\n- ", text.split(">>>")[0]):
-        flat = " ".join(block.split())
+        flat = " ".join(block.split()).removeprefix("- ")
         for sentence in re.split(r"(?<=[.;])\s+(?=[A-Z`])", flat):
             if re.search(rf"`{re.escape(name)}`|`{re.escape(name)}=", sentence):
                 return sentence if sentence.endswith(".") else ""
