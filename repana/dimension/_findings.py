@@ -88,7 +88,7 @@ def shortfall(view: View) -> Finding:
         )
     a, b = max(short, key=lambda pair: pair[1].value / pair[0].value)
     names = [a.layer for a, _ in short]
-    text = f"Intrinsic dimension is underestimated at {listed(names)} for want of samples ({a.layer}: raw "
+    text = f"Intrinsic dimension is underestimated at {listed(names)} with so few samples ({a.layer}: raw "
     text += f"{number(a.value, 2)}, calibrated {number(b.value, 2)})."
     return Finding(TIP, text, tuple(names), "Report raw and calibrated values with n.")
 

@@ -26,6 +26,7 @@ from repana._results import Report
 
 WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve")
 NAMED = 2  # cautions in a summary
+PROPER = ("Fisher", "Thornton")  # that begin a sentence and keep their capital inside one
 STAYS = 0.03  # of accuracy, that later layers may fall below the best
 MUCH = 1.05  # times the training value from which held-out data are said to differ
 NC1 = "neural_collapse.nc1"
@@ -63,6 +64,8 @@ def _range(views: Sequence[View], name: str, title: str) -> str:
     values = [r.value for _, r in rows]
     low, high = min(rows, key=lambda pair: pair[1].value), max(rows, key=lambda pair: pair[1].value)
     text = (lambda v: percent(v, 3)) if name.startswith("probing") else (lambda v: number(v, 3))
+    if low[1].value == high[1].value:
+        return f"{title} at the penultimate layer: {text(low[1].value)} in all {len(rows)} runs."
     where = f"{title} at the penultimate layer: {text(low[1].value)} to {text(high[1].value)} over {len(rows)} runs"
     names = dict(zip((v.run for v in views), without_shared([v.run for v in views])))
     return f"{where} (median {text(float(np.median(values)))}; lowest {names[low[0]]}, highest {names[high[0]]})."
@@ -129,4 +132,4 @@ def _clause(found: Finding) -> str:
     """The head of a sentence, to stand inside another."""
     head = found.text.removesuffix(".").partition(" (")[0].partition("; ")[0].partition(": ")[0]
     head = head.removesuffix(",").partition(", and")[0]
-    return head if head[:2].isupper() else head[0].lower() + head[1:]
+    return head if head[:2].isupper() or head.startswith(PROPER) else head[0].lower() + head[1:]

@@ -340,7 +340,7 @@ CASES = [
         "RF403",
         scaled(Estimate(20.0), Estimate(31.0), "two_nn_calibrated"),
         "tip",
-        "Intrinsic dimension is underestimated at a for want of samples (a: raw 20, calibrated 31).",
+        "Intrinsic dimension is underestimated at a with so few samples (a: raw 20, calibrated 31).",
     ),
     (
         "RF101",

@@ -72,10 +72,11 @@ def test_cautions_are_counted_and_the_heaviest_named():
 
 
 def test_many_runs_are_summarised_by_their_range():
-    report = repana.concat([planted(["a", "b:in"], [1.0, k / 10], run=f"seed{k}") for k in range(1, 8)])
+    same = repana.concat([planted(["a", "b:in"], [1.0, k / 10], run=f"seed{k}") for k in range(1, 8)])
+    assert same.summary() == ("NC1 at the penultimate layer: 1.00 in all 7 runs.",)
+    report = repana.concat([planted(["a:in", "b"], [k / 10, 1.0], run=f"seed{k}") for k in range(1, 8)])
     assert report.summary() == (
-        "7 runs.",
-        "NC1 at the penultimate layer: 1.00 to 1.00 over 7 runs (median 1.00; lowest seed1, highest seed1).",
+        "NC1 at the penultimate layer: 0.100 to 0.700 over 7 runs (median 0.400; lowest seed1, highest seed7).",
     )
     lines = lines_of(terminal(report))
     assert lines[0].startswith("7 runs   2 layers")
