@@ -143,9 +143,26 @@ def as_table(result: object) -> str:
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
 
 
+def as_text(result: object) -> str:
+    """A result in the terminal: a line a quantity, then the names of its arrays."""
+    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
+    known = {name: e for name, e in named.items() if isinstance(e, Estimate) and Flag.NOT_APPLICABLE not in e.flags}
+    wide = max(map(len, known), default=0)
+    lines = [
+        f"  {name:<{wide}}  {number(e.value)} {span(e.low, e.high)}"
+        + (f"  shuffled {number(e.null)}" if math.isfinite(e.null) else "")
+        + (f"  ({e.note})" if e.note else "")
+        for name, e in known.items()
+    ]
+    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
+    return "\n".join([type(result).__name__, *lines, *([f"  arrays: {arrays}"] if arrays else [])])
+
+
 def shown(result: type[T]) -> type[T]:
-    """A class of results that shows itself in a notebook as its table."""
+    """A class of results that shows itself as its quantities: in a notebook a table, elsewhere lines."""
     setattr(result, "_repr_html_", as_table)  # noqa: B010  (the type checker knows no such attribute)
+    if hasattr(result.__repr__, "__wrapped__"):  # the one that dataclass made, which prints every array
+        setattr(result, "__repr__", as_text)  # noqa: B010
     return result
 
 

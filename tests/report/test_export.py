@@ -180,6 +180,17 @@ def test_what_is_no_tracker(report):
     assert str(error.value) == text + "active run."
 
 
+def test_a_result_prints_a_line_a_quantity():
+    x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 4
+    result = repana.neural_collapse(x, y, bootstrap=10)
+    lines = repr(result).split("\n")
+    assert lines[0] == "NeuralCollapse"
+    assert lines[1].split()[0] == "nc1"
+    assert lines[-1].startswith("  arrays: cdnv_grid (4, 4)")
+    assert len(lines) < 30
+    assert str(result) == repr(result)
+
+
 def test_every_result_shows_itself():
     x, y = np.random.default_rng(0).normal(size=(40, 5)), np.arange(40) % 4
     for result in (repana.fisher(x, y), repana.neural_collapse(x, y), repana.separation_law([8.0, 4.0, 2.0, 1.5])):
