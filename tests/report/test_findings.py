@@ -604,7 +604,8 @@ def test_kinds(code):
 
 def test_the_summary_of_runs_without_class_structure_says_so_first():
     def run(name: str, p: float) -> Report:
-        return planted(["a", "b:in"], [Estimate(1.0, 0.9, 1.1, null=1.0, p=p)] * 2, run=f"sweep/decay-{name}")
+        found = Estimate(1.0 + p / 10, 0.9, 1.1, null=1.0, p=p)
+        return planted(["a", "b:in"], [found] * 2, run=f"sweep/decay-{name}")
 
     nothing = repana.concat([run("one", 0.4), run("two", 0.6)]).summary()
     assert nothing[0] == (
