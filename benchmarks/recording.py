@@ -15,7 +15,7 @@ from repana import plan, record
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from networks import ResNet  # noqa: E402
 
-BATCHES, BATCH = {"ResNet": 96, "BERT": 96}, 16  # a recording's probe of five samples is inside its time
+BATCHES, BATCH = 96, 16  # a recording's probe of five samples is inside its time
 
 
 class Bert(nn.Module):
@@ -37,14 +37,14 @@ class Bert(nn.Module):
 
 def resnet() -> tuple[nn.Module, list, list[str], list[str]]:
     net = ResNet(blocks=8, width=32, classes=10).eval()
-    data = [(torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10) for _ in range(BATCHES["ResNet"])]
+    data = [(torch.randn(BATCH, 3, 32, 32), torch.arange(BATCH) % 10) for _ in range(BATCHES)]
     blocks = [f"layer{i}.{j}" for i in (1, 2) for j in range(4)]
     return net, data, blocks, blocks[:4]
 
 
 def bert() -> tuple[nn.Module, list, list[str], list[str]]:
     net = Bert().eval()
-    ids = [torch.randint(0, 1000, (BATCH, 64)) for _ in range(BATCHES["BERT"])]
+    ids = [torch.randint(0, 1000, (BATCH, 64)) for _ in range(BATCHES)]
     data = [{"input_ids": x, "attention_mask": torch.ones_like(x), "labels": torch.arange(BATCH) % 10} for x in ids]
     blocks = [f"bert.encoder.layer.{i}" for i in range(6)]
     return net, data, blocks, blocks[:3]

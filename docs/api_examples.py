@@ -50,13 +50,8 @@ EXAMPLES = {
         'repana.probes.concept_use(model, held_out[0], "classifier:in", probe, 1, target=8)'
     ),
     "conductance": 'repana.features.conductance(model, (held_out[0][:50], held_out[1][:50]), ["conv3"], start="conv2")',
-    "flow": None,
     "importance": 'repana.importance(model, held_out, "classifier:in")',
     "feature_merging": "repana.features.feature_merging(model, held_out)",
     "read_features": 'repana.read_features(model, held_out, features="nmf", count=8)',
-    "sedimentation": None,
-    "time_to_decode": None,
     "sensitivity": 'repana.features.sensitivity(model, held_out, "classifier:in")',
-    "log_embeddings": None,
-    "example_model": None,
 }

@@ -490,3 +490,9 @@ def no_classes(shape: Any) -> ModelError:
 
 def renamed_argument(function: str, old: str, new: str) -> InputError:
     return InputError("RA212", f"`{old}` of `{function}` is now `{new}`.")
+
+
+def extra_missing(package: str, extra: str, reason: str) -> FileError:
+    return FileError(
+        "RA305", f"{package} cannot be imported ({reason}); install it with `pip install 'repana[{extra}]'`."
+    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINES = 10  # differences that a comparison shows of itself
+ROUNDING = 1e-6  # of a value: an interval as narrow as that has no sampling error
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,14 @@ class Difference:
     high: float
     paired: bool
     note: str = ""
+
+    @property
+    def clearness(self) -> tuple[bool, float]:
+        """For sorting: the difference over the width of its interval; those without sampling error come first, by
+        their relative change."""
+        wide, size = self.high - self.low, abs(self.value)
+        largest = max(abs(self.a), abs(self.b), 1e-300)
+        return (True, size / wide) if wide > ROUNDING * largest else (False, size / largest)
 
 
 @dataclass(frozen=True, repr=False)
@@ -71,17 +80,12 @@ class Comparison:
             f"Comparison({self.b} less {self.a}: {len(self.differences)} differences, {paired} paired"
             f"{'' if paired else ' (labels, their order or settings differ)'}, {n} with a "
             f"{percent(self.level)} interval that leaves out 0; layers aligned by {self.aligned})"
-            + "".join(f"\n  {_line(d)}" for d in sorted(clear, key=_clearness, reverse=True)[:LINES])
+            + "".join(f"\n  {_line(d)}" for d in sorted(clear, key=lambda d: d.clearness, reverse=True)[:LINES])
             + (f"\n  ... and {n - LINES} more: .clear().frame()" if n > LINES else "")
         )
 
     def _repr_html_(self) -> str:
         return f"<p>{html.escape(repr(self))}</p>" + self.frame().to_html(index=False, border=0, float_format="%.4g")
-
-
-def _clearness(d: Difference) -> float:
-    """A difference over the width of its interval; 0 for one without sampling error."""
-    return abs(d.value) / (d.high - d.low) if d.high - d.low > 1e-6 * max(abs(d.a), abs(d.b)) else 0.0
 
 
 def _line(d: Difference) -> str:

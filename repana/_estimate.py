@@ -127,26 +127,30 @@ def estimates(result: object) -> dict[str, Estimate]:
     return {name: value for name, value in found.items() if isinstance(value, Estimate)}
 
 
+def _contents(result: object) -> tuple[dict[str, Estimate], str]:
+    """The quantities of a result that apply, and its arrays as "name shape, name shape"."""
+    known = {name: e for name, e in estimates(result).items() if Flag.NOT_APPLICABLE not in e.flags}
+    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
+    return known, ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
+
+
 def as_table(result: object) -> str:
     """A result for a notebook: its quantities with interval and null, and the names of its arrays."""
-    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
-    shown = {name: e for name, e in named.items() if isinstance(e, Estimate) and Flag.NOT_APPLICABLE not in e.flags}
+    known, arrays = _contents(result)
     lines = [
         f"<tr><th>{name}</th><td>{number(e.value)}</td><td>{span(e.low, e.high)}</td><td>{number(e.null)}</td>"
         f"<td>{number(e.p)}</td><td>{html.escape(e.note)}</td></tr>"
-        for name, e in shown.items()
+        for name, e in known.items()
     ]
     level = percent(getattr(result, "settings", {}).get("level", LEVEL))
     head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>shuffled labels</th><th>p</th><th>note</th></tr>"
-    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
 
 
 def as_text(result: object) -> str:
     """A result in the terminal: a line a quantity, then the names of its arrays."""
-    named = {f.name: getattr(result, f.name) for f in fields(result)}  # type: ignore[arg-type]
-    known = {name: e for name, e in named.items() if isinstance(e, Estimate) and Flag.NOT_APPLICABLE not in e.flags}
+    known, arrays = _contents(result)
     wide = max(map(len, known), default=0)
     lines = [
         f"  {name:<{wide}}  {number(e.value)} {span(e.low, e.high)}"
@@ -154,7 +158,6 @@ def as_text(result: object) -> str:
         + (f"  ({e.note})" if e.note else "")
         for name, e in known.items()
     ]
-    arrays = ", ".join(f"{k} {tuple(v.shape)}" for k, v in named.items() if getattr(v, "shape", ()))
     return "\n".join([type(result).__name__, *lines, *([f"  arrays: {arrays}"] if arrays else [])])
 
 

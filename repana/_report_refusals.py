@@ -64,12 +64,6 @@ def no_sink(kind: str) -> InputError:
     )
 
 
-def package_missing(package: str, extra: str, reason: str) -> FileError:
-    return FileError(
-        "RA305", f"{package} cannot be imported ({reason}); install it with `pip install 'repana[{extra}]'`."
-    )
-
-
 def no_report(kind: str) -> InputError:
     return InputError("RA222", f"expected a Report, got {kind}; `repana.profile(...)` gives one.")
 

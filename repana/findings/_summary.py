@@ -30,6 +30,7 @@ PROPER = ("Fisher", "Thornton")  # that begin a sentence and keep their capital 
 STAYS = 0.03  # of accuracy, that later layers may fall below the best
 MUCH = 1.05  # times the training value from which held-out data are said to differ
 NC1 = "neural_collapse.nc1"
+PROBE = "probing.linear_probe"
 
 
 def of_run(view: View, found: Sequence[Finding]) -> tuple[str, ...]:
@@ -79,9 +80,9 @@ def _where(view: View, known: dict[str, Finding]) -> str:
     if earliest is None:
         other = known.get("RF301") or known.get("RF401")
         return "" if other is None else other.text
-    layer, lost = earliest.layers[0], known.get("RF504")
-    if lost is not None and lost.text.endswith("loses class information."):
-        return lost.text
+    layer, raw, best = earliest.layers[0], view.at(PROBE, "input"), view.at("layer_choice.chosen_accuracy", "")
+    if "RF504" in known and raw is not None and best is not None and raw.value > best.high:
+        return known["RF504"].text  # the network loses class information
     row, chance, given = (view.at(f"probing.{q}", at) for q, at in
                           (("linear_probe", layer), ("chance", layer), ("linear_probe", "input")))  # fmt: skip
     if row is None:

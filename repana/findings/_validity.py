@@ -44,10 +44,11 @@ def clear_of_null(view: View) -> Finding:
     """
     of = [(r, view.p(name)) for name in view.report.headline for r in view.rows(name)]
     rows = [(r, p[r.layer]) for r, p in of if r.layer in p and Flag.TRIVIAL not in r.flags]
-    few = [(name, r) for name in view.report.headline for r in view.rows(name) if r.layer in view.undecided(name)]
+    left = {name: view.undecided(name) for name in view.report.headline}
+    few = [r for name, layers in left.items() for r in view.rows(name) if r.layer in layers]
     if few:
-        layers = tuple(dict.fromkeys(r.layer for _, r in few))
-        most = max(r.permutations for _, r in few)
+        layers = tuple(dict.fromkeys(r.layer for r in few))
+        most = max(r.permutations for r in few)
         text = f"{most} permutations over {len(layers)} layers cannot bring p below 0.05: {len(few)} headline values"
         return Finding(
             TIP, f"{text}, better than all permuted ones, stay undecided.", layers, "Use `permutations=199`."

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 
 from repana._results import Report, penultimate
@@ -66,8 +65,8 @@ def layers_with_array(
     all_layers = [layer for layer in report.layers if len(report.arrays.get(f"{start}/{layer}/{name}", ()))]
     if not all_layers:
         return report.layers[-1:]
-    at = np.unique(np.linspace(0, len(all_layers) - 1, min(most, len(all_layers))).round().astype(int))
-    last = penultimate(report, run)
-    if last in all_layers and all_layers.index(last) not in at:
-        at[np.abs(at - all_layers.index(last)).argmin()] = all_layers.index(last)
-    return tuple(all_layers[i] for i in at)
+    chosen, last = _layers.spread(all_layers, most), penultimate(report, run)
+    if last in all_layers and last not in chosen:
+        nearest = min(chosen, key=lambda layer: abs(all_layers.index(layer) - all_layers.index(last)))
+        chosen[chosen.index(nearest)] = last
+    return tuple(chosen)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -59,6 +60,12 @@ def name_layers(
     else:
         ax.set_xticklabels(texts, rotation=TILT, ha="right", rotation_mode="anchor")
     return what
+
+
+def spread(layers: Sequence[str], most: int) -> list[str]:
+    """At most so many layers, evenly over the depth, the first and the last among them."""
+    at = np.unique(np.linspace(0, len(layers) - 1, min(most, len(layers))).round().astype(int))
+    return [layers[int(i)] for i in at]
 
 
 def typed(layers: Sequence[str], kinds: Mapping[str, str]) -> list[str]:

@@ -32,6 +32,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (6, 1.5, 1, 1.5, 1, 1.5)))  # dots are for the values without structure
 HATCH = "/////"
+TITLE_LETTER = 0.55  # width of a letter of a title, in font sizes
 FEWEST_TICKS, MOST_TICKS = 3, 5  # of a logarithmic axis
 GREY, FAINT = "#6e6e6e", "#dddddd"
 SEQUENTIAL, DEPTHS, SIGNED = "Blues", "viridis", "RdBu"
@@ -253,9 +254,9 @@ def title(ax: Axes, words: str, which: str = "") -> None:
     """What is drawn; of which split and run in grey after a middle dot, or below where the line is full."""
     suffix, size = f" \u00b7 {which}" if which else "", mpl.rcParams["axes.titlesize"]
     room = figure_of(ax).get_figwidth() if ax.get_subplotspec() is None else _width(ax)
-    room -= max((len(label.get_text()) for label in ax.get_yticklabels()), default=0) * 0.55 * size / 72
+    room -= max((len(label.get_text()) for label in ax.get_yticklabels()), default=0) * TITLE_LETTER * size / 72
     room *= 0.72 if ax.get_aspect() == 1.0 else 1.0  # an image leaves room for its colour bar
-    letters = max(12, int(room / (0.55 * size / 72)))
+    letters = _letters_in(room)
     words = "\n".join(part for line in words.split("\n") for part in textwrap.wrap(line, letters) or [line])
     if not which:
         ax.set_title(words)
@@ -269,8 +270,12 @@ def title(ax: Axes, words: str, which: str = "") -> None:
 
 def wrapped(ax: Axes, words: str) -> str:
     """The title of a panel, in lines that fit its column."""
-    letters = _width(ax) / (0.55 * mpl.rcParams["axes.titlesize"] / 72)
-    return "\n".join(textwrap.wrap(words, max(12, int(letters)))) or words
+    return "\n".join(textwrap.wrap(words, _letters_in(_width(ax)))) or words
+
+
+def _letters_in(inches: float) -> int:
+    """How many letters of a title fit."""
+    return max(12, int(inches / (TITLE_LETTER * mpl.rcParams["axes.titlesize"] / 72)))
 
 
 def _width(ax: Axes) -> float:

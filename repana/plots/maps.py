@@ -11,10 +11,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-from repana import _check, _report_refusals
+from repana import _check
 from repana._activations import Activations
 from repana._typing import IGNORED
-from repana.plots import _style
+from repana.plots import _layers, _style
 
 MOST_SAMPLES = 2000  # of t-SNE, whose time grows faster than their number
 MOST_NAMED = 30  # classes written on the map
@@ -106,8 +106,7 @@ def layer_maps(
     """
     chosen = layers or tuple(activations.layers)
     if not layers and len(chosen) > MOST_MAPS:
-        at = np.linspace(0, len(chosen) - 1, MOST_MAPS).round().astype(int)
-        chosen = tuple(chosen[int(i)] for i in at)
+        chosen = tuple(_layers.spread(chosen, MOST_MAPS))
     width = _style.in_inches(width)
     with _style.drawing():
         axes = list(ax or _style.grid(len(chosen), width, width / 3.2))
@@ -161,7 +160,7 @@ def _embedded(x: torch.Tensor, method: str, seed: int) -> np.ndarray:
     try:
         package: Any = import_module(method)
     except ImportError as error:
-        raise _report_refusals.package_missing(METHODS[method], "maps", str(error)) from None
+        raise _check.extra_missing(METHODS[method], "maps", str(error)) from None
     options = {"random_state": seed} | ({"verbose": 0, "n_jobs": 1} if method == "phate" else {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of seeds that rule out threads, and of spectral starts that fall back

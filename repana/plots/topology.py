@@ -152,8 +152,7 @@ def _chosen(
     every = layers or layers_with_array(report, array, run, split, most=len(report.layers))
     if layers or len(every) <= MOST_OUTLINES:
         return every, ""
-    at = np.linspace(0, len(every) - 1, MOST_OUTLINES).round().astype(int)
-    return [every[int(i)] for i in at], f", {MOST_OUTLINES} of {len(every)} layers"
+    return _layers.spread(every, MOST_OUTLINES), f", {MOST_OUTLINES} of {len(every)} layers"
 
 
 def _titled(found: Persistence, title: str) -> str:

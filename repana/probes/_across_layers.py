@@ -17,7 +17,7 @@ from repana.statistics.splits import Split
 
 
 def layer_choice(context: Context) -> Outcome | None:
-    """The layer selected on the validation split. The input is no layer of the network."""
+    """The layer selected on the validation split; the raw input is not a candidate."""
     probes = _linear(context)
     if len(probes) < 2:
         return None

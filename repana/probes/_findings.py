@@ -18,7 +18,7 @@ BASELINES = {"reinitialised": "re-initialised network", "random_projection": "ra
 def earliest(view: View) -> Finding:
     """The first layer whose linear probe, on the validation split, is within one point of the best there and above
     shuffled labels (p < 0.05 after Holm over the layers), and how the selected layer does on the test split, which no
-    selection has seen. Without the input, which is no layer of the network. Not applicable without such a layer.
+    selection has seen. The raw input is left out. Not applicable if no layer qualifies.
     """
     shown = [r for r in _layers(view, "validation_accuracy") if math.isfinite(r.value)]
     chosen = view.at("layer_choice.chosen_accuracy", "")

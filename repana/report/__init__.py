@@ -53,9 +53,7 @@ def fragment(report: Report) -> str:
         drawn, what = plots.run_summary(report, *names), "Summary of runs"
     parts.append(svg(drawn, f"{what} of " + ", ".join(names)))
     run, split = report.runs[0], report.splits[0]
-    shown = table(
-        report, [n for n in names[:5] if any(f"{r.analyzer}.{r.quantity}" == n for r in report.rows)], run, split
-    )
+    shown = table(report, names[:5], run, split)
     head = "".join(f"<th>{html.escape(title)}</th>" for title in shown.titles)
     body = "".join(f"<tr><th>{html.escape(layer)}</th>{''.join(map(_cell, cells))}</tr>" for layer, cells in shown.body)
     caption = f"<caption>{html.escape(shown.caption)}</caption>"

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from repana import plots
 from repana._finding import CAUTION, split_name
-from repana._numbers import number
+from repana._numbers import number, percent
 from repana._results import Report, Row, penultimate
 from repana.errors import RepanaError
 from repana.findings import find, summarise
@@ -97,7 +97,7 @@ def singles_of(report: Report) -> Iterator[OneRun]:
     """Of many runs up to twelve, one by one."""
     found = find(report)
     for i, run in enumerate(report.runs[:MOST_RUNS]):
-        axes = plots.depth_profile(report, *plots.overview(report)[:6], runs=[run], width=5.5)
+        axes = plots.depth_profile(report, runs=[run])  # as the code beside it
         picture = Picture(
             run, svg(axes, f"Quantities by layer of {run}", f"run{i}"), _depth_caption(report),
             code=f"report.plot(runs=[{run!r}])", data=_packed(plots.drawn_data(axes)),
@@ -153,7 +153,7 @@ def _say(report: Report, names: Sequence[str]) -> str:
 
 
 def _in_words(r: Row, unit: str) -> str:
-    return f"{100 * r.value:.3g}%" if unit == "share" else number(r.value, 2)
+    return percent(r.value, 3) if unit == "share" else number(r.value, 2)
 
 
 def _identifier(heading: str) -> str:
@@ -189,9 +189,6 @@ def _pictures(report: Report, section: plots.Section, i: int, run: str) -> Itera
             drawn = panel.drawn(report, layer, run, split)
         except RepanaError:
             continue
-        caption = panel.caption.format(run=run, split=split_name(split))
-        packed = plots.drawn_data(drawn)
-        words = f"{caption.partition('. ')[0].removesuffix('.')}. {_ends(packed)}".strip()
         at = [repr(layer)] if panel.one_layer else []
         code = f"repana.plots.{panel.draw.__name__}({', '.join(['report', *at, f'run={run!r}', f'split={split!r}'])})"
         if isinstance(drawn, Axes) and drawn.images and not drawn.axison:  # nothing to draw, which the title says
@@ -200,7 +197,9 @@ def _pictures(report: Report, section: plots.Section, i: int, run: str) -> Itera
                 panel.heading, "", f"{said} ({run}, {split_name(split)}).", code=code, analyzer=panel.analyzer
             )
             continue
+        caption, data = panel.caption.format(run=run, split=split_name(split)), plots.drawn_data(drawn)
+        words = f"{caption.partition('. ')[0].removesuffix('.')}. {_ends(data)}".strip()
         name = _identifier(panel.heading) + (str(i) if i else "")
         yield Picture(
-            panel.heading, svg(drawn, words, name), caption, code=code, data=_packed(packed), analyzer=panel.analyzer
+            panel.heading, svg(drawn, words, name), caption, code=code, data=_packed(data), analyzer=panel.analyzer
         )

@@ -53,7 +53,6 @@ class _Node:
     markup: str
     bare: str = ""  # of brackets, what is inside
     spaced: bool = False
-    word: str = ""
 
 
 def mathml(formula: str) -> str:
@@ -103,7 +102,7 @@ class _Reader:
         if token == "|" and (apart or not _operand(before)) and "|" in self.tokens[self.at :]:
             return self.scripts(self.norm())
         if token == "/":
-            return _Node("slash", "<mo>/</mo>", spaced=self.peek().isspace())
+            return _Node("slash", "<mo>/</mo>")
         if token[0].isdigit():
             return self.scripts(_Node("atom", _number(token)))
         if token[0].isalpha():
@@ -131,11 +130,11 @@ class _Reader:
         if token in FUNCTIONS:
             shown = SYMBOLS.get(token, token)
             base = f"<mo>{shown}</mo>" if token in SYMBOLS else f"<mi>{shown.rstrip('2')}</mi>"
-            found = self.scripts(_Node("function", base, word=token), "<mn>2</mn>" if token == "log2" else "")
+            found = self.scripts(_Node("function", base), "<mn>2</mn>" if token == "log2" else "")
             return self.applied(found) if self.peek() in ("(", "{") else found
         if token in NAMES:
             base, below = NAMES[token]
-            return self.scripts(_Node("atom", f"<mi>{base}</mi>", word=token), f"<mi>{below}</mi>")
+            return self.scripts(_Node("atom", f"<mi>{base}</mi>"), f"<mi>{below}</mi>")
         if len(token) > 1 and PRODUCT.fullmatch(token):  # WMc is a product, and a transpose is of its last factor
             parts = [(name[0], "<mi>c</mi>" if name == "Mc" else "") for name in re.findall("Mc|[A-Z]", token)]
             *first, last = [_Node("atom", f"<mi>{letter}</mi>") for letter, _ in parts]
@@ -145,7 +144,7 @@ class _Reader:
             return self.applied(self.scripts(_Node("atom", f"<mi>{SYMBOLS.get(token, html.escape(token))}</mi>")))
         if len(token) == 2 and token[1].isdigit():  # p0
             return self.scripts(_Node("atom", f"<msub><mi>{html.escape(token[0])}</mi><mn>{token[1]}</mn></msub>"))
-        return self.scripts(_Node("text", f"<mi>{html.escape(token)}</mi>", word=token))
+        return self.scripts(_Node("text", f"<mi>{html.escape(token)}</mi>"))
 
     def applied(self, function: _Node) -> _Node:
         """A function with the bracket that follows at once."""
@@ -183,7 +182,7 @@ def _scripted(base: _Node, below: str, above: str) -> _Node:
     tag = "msubsup" if below and above else "msub" if below else "msup"
     parts = "".join(_single(part) for part in (below, above) if part)
     kind = "atom" if base.kind == "text" else base.kind
-    return _Node(kind, f"<{tag}>{base.markup}{parts}</{tag}>", word=base.word)
+    return _Node(kind, f"<{tag}>{base.markup}{parts}</{tag}>")
 
 
 def _single(markup: str) -> str:

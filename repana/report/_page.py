@@ -190,8 +190,7 @@ def _anchor(quantity: str, here: set[str], drawn: set[str]) -> str:
 
 def _latex(report: Report) -> str:
     """The table of the quantities of the default figure."""
-    names = [name for name in plots.overview(report) if any(f"{r.analyzer}.{r.quantity}" == name for r in report.rows)]
     try:
-        return latex(report, *names, run=report.runs[0])
+        return latex(report, *plots.overview(report), run=report.runs[0])
     except RepanaError:
         return ""

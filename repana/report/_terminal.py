@@ -15,7 +15,6 @@ from repana.findings import CHECK, find, summarise
 
 WIDTH, LINES = 100, 24
 LINES_OF_DIFFERENCES, SMALL = 20, 0.01  # of a comparison, and the share of a value that is no change
-ROUNDING = 1e-6  # of a value: an interval as narrow as that has no sampling error
 FEW = 3  # comparisons that are shown one by one
 LONGEST = 34  # characters of a name of a layer or run
 GAP = "  "
@@ -241,7 +240,7 @@ def of_differences(found: Sequence[Comparison], *, every: bool = False) -> str:
             f"{c.b} against {c.a}: {len(clear)} of {len(c.differences)} values changed ({paired} paired, marked =)"
         )
         groups: dict[str, list[Difference]] = {}
-        for d in sorted(c.differences if every else clear, key=_size, reverse=True):
+        for d in sorted(c.differences if every else clear, key=lambda d: d.clearness, reverse=True):
             groups.setdefault(d.quantity, []).append(d)
         shown = [d for members in groups.values() for d in (members if every else members[:1])]
         room = len(shown) if every else max(1, LINES_OF_DIFFERENCES // len(found) - 2)
@@ -260,8 +259,8 @@ def _many_differences(found: Sequence[Comparison]) -> str:
         for d in c.differences:
             if not _unchanged(d):
                 places.setdefault(d.quantity, {}).setdefault((d.layer, d.split), []).append((c.b, d))
-    best = {q: max(at.values(), key=lambda m: (len(m), max(_size(d) for _, d in m))) for q, at in places.items()}
-    order = sorted(best, key=lambda q: max(_size(d) for _, d in best[q]), reverse=True)
+    best = {q: max(at.values(), key=lambda m: (len(m), max(d.clearness for _, d in m))) for q, at in places.items()}
+    order = sorted(best, key=lambda q: max(d.clearness for _, d in best[q]), reverse=True)
     out = [f"{len(found)} runs against {start}, a line a quantity: where it changed, and in how many runs"]
     for q in order[: LINES_OF_DIFFERENCES - 2]:
         runs = sorted(best[q], key=lambda pair: pair[1].b)
@@ -279,13 +278,6 @@ def _unchanged(d: Difference) -> bool:
     """Whether a difference is within its interval or below 1% of the value."""
     within = not (d.low > 0 or d.high < 0)
     return within or abs(d.value) < SMALL * max(abs(d.a), abs(d.b))
-
-
-def _size(d: Difference) -> tuple[bool, float]:
-    """A difference over the width of its interval; those without sampling error come last, by their relative change."""
-    wide, size = d.high - d.low, abs(d.value)
-    largest = max(abs(d.a), abs(d.b), 1e-300)
-    return (True, size / wide) if wide > ROUNDING * largest else (False, size / largest)
 
 
 def _line(d: Difference, layers: int, every: bool) -> str:

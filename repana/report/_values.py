@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from repana import plots
 from repana._finding import ALPHA, split_name
-from repana._numbers import number
+from repana._numbers import number, percent
 from repana._results import Report, Row, penultimate
 from repana.report._tables import interval
 from repana.statistics.permutation import adjusted
@@ -62,7 +62,7 @@ def _cell(r: Row | None, usual: int = -1, p: Mapping[str, float] | None = None, 
         r.note,
     ]
     unclear = (p or {}).get(r.layer, 0.0) >= ALPHA
-    shown = f"{100 * r.value:.3g}%" if unit == "share" and math.isfinite(r.value) else number(r.value)
+    shown = percent(r.value, 3) if unit == "share" and math.isfinite(r.value) else number(r.value)
     return Cell(shown, f"{r.value:.4g}", "; ".join(p for p in parts if p), unclear)
 
 

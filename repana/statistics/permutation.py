@@ -69,16 +69,23 @@ def adjusted(rows: Sequence[Row]) -> dict[str, float]:
     logarithms where all three are positive and the tail is thinner there (nulls of ratios are skewed). Layers that so
     few permutations cannot decide (`undecided`) are left out.
     """
-    known, open_ = [r for r in rows if not math.isnan(r.p)], undecided(rows)
-    found = zip(known, holm([_tail(r) for r in known]))
-    return {r.layer: p for r, p in found if r.layer not in open_}
+    return {r.layer: p for r, p in _after_holm(rows) if not _open(r, p, ALPHA)}
 
 
 def undecided(rows: Sequence[Row], alpha: float = ALPHA) -> set[str]:
     """Layers whose value is better than all permuted ones, which are too few to bring p below `alpha` after Holm."""
+    return {r.layer for r, p in _after_holm(rows) if _open(r, p, alpha)}
+
+
+def _after_holm(rows: Sequence[Row]) -> list[tuple[Row, float]]:
+    """The rows that have a p, each with it after Holm."""
     known = [r for r in rows if not math.isnan(r.p)]
-    found = zip(known, holm([_tail(r) for r in known]))
-    return {r.layer for r, p in found if p >= alpha and _best(r) and not math.isfinite(r.null_high - r.null_low)}
+    return list(zip(known, holm([_tail(r) for r in known])))
+
+
+def _open(row: Row, p: float, alpha: float) -> bool:
+    """Whether the value is the best of permutations that have no range and leave p at `alpha` or more."""
+    return p >= alpha and _best(row) and not math.isfinite(row.null_high - row.null_low)
 
 
 def _best(row: Row) -> bool:

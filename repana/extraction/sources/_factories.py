@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from repana import _check
 from repana.errors import FileError
 from repana.extraction.sources import _weights_refusals
 
@@ -20,7 +21,7 @@ def imported(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except Exception as error:  # a broken optional package raises all sorts of things
-        raise _weights_refusals.extra_missing(package, extra, reason_of(error)) from error
+        raise _check.extra_missing(package, extra, reason_of(error)) from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -92,7 +92,7 @@ def _class_of(transformers: ModuleType, config: Any, path: str, say: Say) -> Any
         try:
             found = getattr(transformers, name, None)
         except ImportError as error:  # the class is there, something that it imports is broken
-            raise _weights_refusals.extra_missing("transformers", "hf", reason_of(error.__cause__ or error)) from error
+            raise _check.extra_missing("transformers", "hf", reason_of(error.__cause__ or error)) from error
         if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
             return found
     say(_weights_refusals.class_missing(f"hf:{path}", names))

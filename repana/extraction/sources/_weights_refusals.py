@@ -150,12 +150,6 @@ def shapes_do_not_match(path: Any, wrong: Sequence[str]) -> FileError:
     return FileError("RA303", f"{str(path)!r} does not fit the model: shapes differ at {listed(wrong, 3)}.")
 
 
-def extra_missing(package: str, extra: str, reason: str) -> FileError:
-    return FileError(
-        "RA305", f"{package} cannot be imported ({reason}); install it with `pip install 'repana[{extra}]'`."
-    )
-
-
 def no_factory(spec: str, name: str, names: Sequence[str]) -> FileError:
     return FileError("RA304", f"{spec!r}: there is no {name!r}; nearest: {listed(nearest(name, names))}.")
 
