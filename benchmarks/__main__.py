@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import collapse, complexity, dimension, neighbours, probing, recording, tree
+from benchmarks import collapse, complexity, dimension, neighbours, probing, profile, recording, tree
 
 SUITES = {
     "recording": recording.main,
@@ -12,6 +12,7 @@ SUITES = {
     "tree": tree.main,
     "probing": probing.main,
     "complexity": complexity.main,
+    "profile": profile.main,
 }
 
 for name in sys.argv[1:] or SUITES:

@@ -20,7 +20,8 @@ import repana
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
 from benchmarks.manifolds import MANIFOLDS
 from repana import NeighbourGraph
-from repana.summaries.forest import distances, spanning_edges
+from repana.summaries.distances import distances
+from repana.summaries.forest import spanning_edges
 
 SEEDS = range(3)  # of the table
 FRESH = range(1000, 1005)  # of the headline; the curves of calibration come from others

@@ -17,7 +17,8 @@ from repana.dimension._calibration import with_lower_bound_note
 from repana.dimension._terms import sampling_note
 from repana.statistics.intervals import from_error
 from repana.summaries._linalg import power_of_two
-from repana.summaries.forest import distances, spanning_edges
+from repana.summaries.distances import distances
+from repana.summaries.forest import spanning_edges
 from repana.summaries.neighbour_graph import NeighbourGraph
 
 LARGEST, STEPS, SUBSAMPLES = 512, 8, 7

@@ -8,23 +8,28 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from repana.summaries.forest import squared
-from repana.summaries.pairwise_distances import BLOCK, TIED, PairwiseDistances
+from repana.summaries._linalg import full_precision
+from repana.summaries.distances import Distances, distances
+from repana.summaries.pairwise_distances import TIED, NearestByClass, PairwiseDistances
 
 NAN = float("nan")
+KERNEL_ROWS = 256  # of a block of a kernel
 
 
 # --- distances of every sample ----------------------------------------------------------------------------------------
 
 
 def silhouettes(
-    sums: Float[Tensor, "*p n c"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"]
+    sums: Float[Tensor, "*p c n"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"]
 ) -> Float[Tensor, "*p n"]:
     """(b - a)/max(a, b) of every sample, from its sums of distances to the classes; 0 for the only one of its class,
     and where both are 0."""
-    own, place = counts[codes], codes[..., None]
-    a = sums.gather(-1, place)[..., 0] / (own - 1).clamp_min(1)
-    b = torch.where(counts == 0, math.inf, sums / counts.clamp_min(1)).scatter(-1, place, math.inf).amin(-1)
+    own, place = counts[codes], codes[..., None, :]
+    a = sums.gather(-2, place)[..., 0, :] / (own - 1).clamp_min(1)
+    mean = sums / counts.clamp_min(1)[:, None]
+    if bool((counts == 0).any()):
+        mean[..., counts == 0, :] = math.inf
+    b = mean.scatter_(-2, place, math.inf).amin(-2)
     found = (b - a) / torch.maximum(a, b)
     return torch.where((own > 1) & found.isfinite(), found, 0.0)
 
@@ -38,17 +43,23 @@ def by_class(
     return (totals / counts)[..., counts > 0]
 
 
-def nearest_is_own(pairs: PairwiseDistances, ties: str = "first") -> Bool[Tensor, " n"]:
-    """Whether the nearest other sample is of the own class; of two as near the one with the lower index, or neither."""
-    tied = (pairs.own - pairs.enemy).abs() <= TIED * pairs.enemy
-    nearer = (pairs.own < pairs.enemy) & ~tied
-    return (pairs.own_at >= 0) & (nearer | (tied & (pairs.own_at < pairs.enemy_at) & (ties == "first")))
+def nearest_is_own(pairs: PairwiseDistances) -> Bool[Tensor, " n"]:
+    """Whether the nearest other sample is of the own class; of two as near that with the lower index."""
+    return pairs.codes[pairs.nearest] == pairs.codes
 
 
-def n2_of_points(pairs: PairwiseDistances) -> Float[Tensor, " m"]:
+def nearer_than_others(near: NearestByClass, ties: str = "first") -> Bool[Tensor, " n"]:
+    """The same from the nearest of the own class and of the others; of two as near the one with the lower index, or
+    neither."""
+    tied = (near.own - near.enemy).abs() <= TIED * near.enemy
+    nearer = (near.own < near.enemy) & ~tied
+    return (near.own_at >= 0) & (nearer | (tied & (near.own_at < near.enemy_at) & (ties == "first")))
+
+
+def n2_of_points(near: NearestByClass) -> Float[Tensor, " m"]:
     """own/(own + enemy) of every sample that has both; 1/2 where both are 0."""
-    known = (pairs.own_at >= 0) & (pairs.enemy_at >= 0)
-    own, enemy = pairs.own[known], pairs.enemy[known]
+    known = (near.own_at >= 0) & (near.enemy_at >= 0)
+    own, enemy = near.own[known], near.enemy[known]
     return torch.where(own + enemy > 0, own / (own + enemy), 0.5)
 
 
@@ -70,19 +81,53 @@ def joined_to_another_class(edges: Int[Tensor, "e 2"], codes: Int[Tensor, " n"])
 # --- distances by classes ---------------------------------------------------------------------------------------------
 
 
-def gdv(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, drop_constant: bool = False) -> float:
-    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std)."""
+def gdv(
+    x: Float[Tensor, "n d"],
+    labels: Int[Tensor, "p n"],
+    counts: Int[Tensor, " c"],
+    *,
+    single: bool = False,
+    drop_constant: bool = False,
+) -> Float[Tensor, " p"]:
+    """(mean_k intra_k - mean_{k<l} inter_kl)/sqrt(d) of features times 1/(2 std), of several labellings with the same
+    class sizes. `single`: as in `Distances`.
+
+    From T_k, the sum of distances over ordered pairs of class k, and w'Dw with w_i = 1/n_(y_i): the mean inter_kl is
+    (w'Dw - sum_k T_k/n_k^2)/(c (c - 1)).
+    """
     z, d = scaled_for_gdv(x, drop_constant=drop_constant)
     if z is None:
-        return NAN
-    counts, total = torch.bincount(codes, minlength=classes).double(), between(z, codes, classes)
-    pairs = counts[:, None] * counts - torch.diag(counts)
-    many = (counts > 1).nonzero()[:, 0]
-    intra = total.diagonal()[many] / pairs.diagonal()[many]
-    here = (counts > 0).nonzero()[:, 0]
-    low, high = torch.triu_indices(len(here), len(here), 1, device=x.device)
-    inter = (total / pairs)[here[low], here[high]]
-    return float((intra.mean() - inter.mean()) / math.sqrt(d)) if len(intra) and len(inter) else NAN
+        return torch.full((len(labels),), NAN, dtype=torch.float64)
+    own, across = _within_and_across(Distances(z, single), labels, counts)
+    weight = torch.where(counts > 0, 1 / counts.clamp_min(1).double(), 0.0)
+    c, many = int((counts > 0).sum()), counts > 1
+    inter = (across - (own * weight.square()).sum(1)) / (c * (c - 1))
+    pairs = counts * (counts - 1)
+    intra = (own[:, many] / pairs[many]).mean(1) if bool(many.any()) else own.new_full((len(own),), NAN)
+    return ((intra - inter) / math.sqrt(d)).cpu() if c > 1 else torch.full((len(labels),), NAN, dtype=torch.float64)
+
+
+def _within_and_across(
+    distances: Distances, labels: Int[Tensor, "p n"], counts: Int[Tensor, " c"]
+) -> tuple[Float[Tensor, "p c"], Float[Tensor, " p"]]:
+    """Sums of distances over ordered pairs of every class, and over all pairs with weights 1/n_k, of every labelling.
+
+    Some columns and the rows from theirs on are added up by class; rows behind the columns count twice.
+    """
+    device, c = distances.x.device, len(counts)
+    own = torch.zeros(len(labels), c, dtype=torch.float64, device=device)
+    across = torch.zeros(len(labels), dtype=torch.float64, device=device)
+    weight = torch.where(counts > 0, 1 / counts.clamp_min(1).double(), 0.0)
+    for part, block in distances.lower_columns():
+        twice = block.clone()
+        twice[part.stop - part.start :] *= 2
+        sums = block.new_empty(c, block.shape[1])
+        for k, codes in enumerate(labels):
+            here = codes[part]
+            sums.zero_().index_add_(0, codes[part.start :], twice)
+            own[k].index_add_(0, here, sums.gather(0, here[None])[0].double())
+            across[k] += weight[here] @ (weight.to(sums) @ sums).double()
+    return own, across
 
 
 def scaled_for_gdv(x: Float[Tensor, "n d"], *, drop_constant: bool) -> tuple[Float[Tensor, "n r"] | None, int]:
@@ -94,15 +139,6 @@ def scaled_for_gdv(x: Float[Tensor, "n d"], *, drop_constant: bool) -> tuple[Flo
     return 0.5 * (x[:, alive] - x[:, alive].mean(0)) / deviation[alive], int(alive.sum()) if drop_constant else x.shape[
         1
     ]
-
-
-def between(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c c"]:
-    """The sum of distances over all ordered pairs of two classes."""
-    member = torch.nn.functional.one_hot(codes, classes).to(x)
-    total = torch.zeros(classes, classes, dtype=x.dtype, device=x.device)
-    for rows in torch.arange(len(x), device=x.device).split(max(16, BLOCK // (8 * len(x)))):
-        total += member[rows].T @ (squared(x, rows)[0].sqrt_() @ member)
-    return total
 
 
 # --- moments ----------------------------------------------------------------------------------------------------------
@@ -132,27 +168,27 @@ def davies_bouldin(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: i
     means, counts = _means(x, codes, classes)
     spread = torch.zeros(classes, dtype=x.dtype, device=x.device)
     spread.scatter_add_(0, codes, torch.linalg.vector_norm(x - means[codes], dim=1))
-    return float(worst_ratios(means, spread / counts, counts, 1e-13 * float(x.abs().max())))
-
-
-def worst_ratios(
-    means: Float[Tensor, "*p c d"], spread: Float[Tensor, "*p c"], counts: Int[Tensor, " c"], rounding: float = 0.0
-) -> Float[Tensor, "*p"]:
-    """mean_k max_l (s_k + s_l)/|m_k - m_l| of the classes that have samples."""
     here = counts > 0
-    s, m = spread[..., here], means[..., here, :]
-    apart = torch.cdist(m, m, compute_mode="donot_use_mm_for_euclid_dist")
-    apart = torch.where(apart > rounding, apart, 0.0)
-    ratio = (s[..., :, None] + s[..., None, :]) / apart  # 0/0 is NaN: two points at one place
+    if not len(x) > int(here.sum()) > 1:
+        return NAN
+    apart, rounding = distances(means[here]), 1e-13 * float(x.abs().max())
+    return float(worst_ratios(torch.where(apart > rounding, apart, 0.0), (spread / counts)[here]))
+
+
+def worst_ratios(apart: Float[Tensor, "*p c c"], spread: Float[Tensor, "*p c"]) -> Float[Tensor, "*p"]:
+    """mean_k max_l (s_k + s_l)/|m_k - m_l|, from the distances of class means."""
+    ratio = (spread[..., :, None] + spread[..., None, :]) / apart  # 0/0 is NaN: two points at one place
     ratio.diagonal(dim1=-2, dim2=-1).fill_(-math.inf)
-    known = int(counts.sum()) > s.shape[-1] > 1
-    return ratio.amax(-1).mean(-1) if known else torch.full(s.shape[:-1], NAN, dtype=s.dtype, device=s.device)
+    return ratio.amax(-1).mean(-1)
 
 
 def _means(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
     counts = torch.bincount(codes, minlength=classes)
-    total = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
-    return total / counts.clamp_min(1)[:, None], counts
+    return class_totals(x, codes, classes) / counts.clamp_min(1)[:, None], counts
+
+
+def class_totals(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c d"]:
+    return torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
 
 
 # --- directions -------------------------------------------------------------------------------------------------------
@@ -166,7 +202,7 @@ def directions(x: Float[Tensor, "n d"], normalize: str) -> Float[Tensor, "n d"]:
 
 def alignment(u: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[float, float, float]:
     """The means of |u - v|^2 and of u.v over pairs of one class, and the share that such pairs have of all."""
-    total = torch.zeros(classes, u.shape[1], dtype=u.dtype, device=u.device).index_add_(0, codes, u)
+    total = class_totals(u, codes, classes)
     found, dots, share = of_directions(total, u.square().sum(1), codes, torch.bincount(codes, minlength=classes))
     return float(found), float(dots), share
 
@@ -188,22 +224,23 @@ def of_directions(
     )
 
 
-def kernel_rows(u: Float[Tensor, "n d"], t: float = 2.0) -> Float[Tensor, " n"]:
-    """Of every row the mean over the others of exp(-t |u - v|^2)."""
-    n, squares = len(u), u.square().sum(1)
-    found = torch.empty(n, dtype=u.dtype, device=u.device)
-    for part in torch.arange(n, device=u.device).split(max(16, BLOCK // (8 * n))):
-        block = torch.addmm(squares, u[part], u.T, alpha=-2.0).add_(squares[part, None]).clamp_min_(0)
-        found[part] = (torch.exp(-t * block).sum(1) - 1) / (n - 1)  # less itself
-    return found
-
-
-def label_cka(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int, *, unbiased: bool = True) -> float:
-    """Centred kernel alignment of the linear kernel with 1[y_i = y_j]."""
-    e = x - x.mean(0)
-    total = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, e)
-    counts = torch.bincount(codes, minlength=classes)
-    return float(LinearKernel.of(x).alignment(total, codes, counts, unbiased=unbiased))
+def kernel_rows(u: Float[Tensor, "n d"], t: float = 2.0, *, single: bool = False) -> Float[Tensor, " n"]:
+    """Of every row of length 1 or 0 the mean over the others of exp(-t |u - v|^2); `single` as in `Distances`: an error
+    of 1e-6 in the exponent is one of 1e-6 in the mean."""
+    n, found = len(u), torch.zeros(len(u), dtype=torch.float64, device=u.device)
+    u = u.float() if single and Distances.many(n) else u
+    squares = u.square().sum(1)
+    for start in range(0, n, KERNEL_ROWS):
+        part = u[start : start + KERNEL_ROWS]
+        stop = start + len(part)
+        with full_precision():
+            block = u[start:] @ (-2 * part).T
+        block.add_(squares[start:, None]).add_(squares[start:stop]).clamp_min_(0)
+        kernel = block.mul_(-t).exp_()
+        kernel[: len(part)].fill_diagonal_(0)  # less itself
+        found[start:stop] += kernel.sum(0).double()
+        found[stop:] += kernel[len(part) :].sum(1).double()
+    return found / (n - 1)
 
 
 @dataclass(frozen=True)
@@ -221,6 +258,14 @@ class LinearKernel:
         gram = e.T @ e if e.shape[1] <= len(e) else e @ e.T
         squares = e.square().sum(1)
         return cls(gram.square().sum(), squares, e @ e.sum(0) - squares)
+
+    @classmethod
+    def of_products(cls, inner: Float[Tensor, "n n"]) -> "LinearKernel":
+        """From the inner products of samples, around any point."""
+        rows = inner.mean(0)
+        inner = inner - rows - rows[:, None] + rows.mean()
+        squares = inner.diagonal()
+        return cls(inner.square().sum(), squares, inner.sum(0) - squares)
 
     def alignment(
         self, total: Float[Tensor, "*p c d"], codes: Int[Tensor, "*p n"], counts: Int[Tensor, " c"], *, unbiased: bool

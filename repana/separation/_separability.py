@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from repana import _check
 from repana._estimate import Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana.separation import _formulas as f
-from repana.separation._dsi import dsi
+from repana.separation._dsi import BinnedDistances, OrderedPairs
 from repana.separation._permuted import ADDITIONS, FEWEST, permuted_separability
 from repana.statistics.intervals import from_error, from_jackknife, proportion
 from repana.statistics.permutation import against
 from repana.summaries.discriminant import within_class_groups
-from repana.summaries.pairwise_distances import PairwiseDistances, drawn
+from repana.summaries.distances import Distances
+from repana.summaries.pairwise_distances import NearestByClass, PairwiseDistances, drawn
 from repana.summaries.resampling import permuted_orders
 
 GROUPS = 10  # of the jackknife
@@ -141,37 +143,43 @@ def separability(
     _check.choice(normalize, "normalize", NORMALIZE)
     _check.choice(tolerance_over, "tolerance_over", ("class", "all"))
 
-    by_class = dsi(pairs.x, pairs.codes, len(pairs.counts))
+    binned = BinnedDistances.of(pairs.distances, pairs.seed) if Distances.many(pairs.n) or permutations else None
+    if binned is not None and Distances.many(pairs.n):
+        by_class = binned.exact(pairs.codes, len(pairs.counts))
+    else:
+        by_class = OrderedPairs.of(pairs.squared()).dsi(pairs.codes, len(pairs.counts))
 
-    def measure(p: PairwiseDistances) -> dict[str, float]:
+    def measure(p: PairwiseDistances, part: _Part | None = None) -> dict[str, float]:
         c, silhouettes = len(p.counts), f.silhouettes(p.sums, p.codes, p.counts)
         u = f.directions(p.x, normalize)
         alignment, dots, share = f.alignment(u, p.codes, c)
+        linear = f.LinearKernel.of(p.x) if part is None else f.LinearKernel.of_products(part.inner)
+        totals = f.class_totals(p.x - p.x.mean(0), p.codes, c)
         return {
             "silhouette": float(silhouettes.mean()),
             "silhouette_balanced": float(f.by_class(silhouettes, p.codes, p.counts).mean()),
             "calinski_harabasz": f.calinski_harabasz(p.x, p.codes, c),
             "davies_bouldin": f.davies_bouldin(p.x, p.codes, c),
             "thornton": float(f.nearest_is_own(p).double().mean()),
-            "gdv": f.gdv(p.x, p.codes, c, drop_constant=drop_constant),
-            "dsi": float((by_class if p is pairs else dsi(p.x, p.codes, c)).nanmean()),
+            "gdv": float(f.gdv(p.x, p.codes[None], p.counts, single=p.single, drop_constant=drop_constant)),
+            "dsi": float((by_class if part is None else part.ordered.dsi(p.codes, c)).nanmean()),
             "knn_purity": float(f.purity((p.same / p.k).mean(), p.counts)),
             "alignment": alignment,
             "tolerance": dots * share if tolerance_over == "all" else dots,
-            "label_cka": f.label_cka(p.x, p.codes, c, unbiased=unbiased),
+            "label_cka": float(linear.alignment(totals, p.codes, p.counts, unbiased=unbiased)),
         }
 
     bounds = dict.fromkeys(("silhouette", "silhouette_balanced", "tolerance", "label_cka"), SIGNED)
     bounds |= dict.fromkeys(("dsi", "thornton"), SHARE) | {"gdv": OPEN, "knn_purity": (-math.inf, 1.0)}
     found: dict[str, Tensor] = {}
-    if permutations:
+    if permutations and binned is not None:
         found = permuted_separability(
-            pairs, _labels(pairs, permutations), normalize=normalize, tolerance_over=tolerance_over, unbiased=unbiased,
-            drop_constant=drop_constant,
+            pairs, _labels(pairs, permutations), binned, normalize=normalize, tolerance_over=tolerance_over,
+            unbiased=unbiased, drop_constant=drop_constant,
         )  # fmt: skip
     better = dict.fromkeys(("davies_bouldin", "gdv", "alignment"), "lower") | {"tolerance": ""}
     estimate, without = _measured(pairs, measure, found, better, jackknife, level, bounds)
-    rows = f.kernel_rows(f.directions(pairs.x, normalize))
+    rows = f.kernel_rows(f.directions(pairs.x, normalize), single=pairs.single)
     error = 2 * float(rows.std()) / math.sqrt(pairs.n) / float(rows.mean())
     uniformity = from_error(
         math.log(float(rows.mean())), error, n=pairs.n, level=level, bounds=OPEN, note=_subset_note(pairs)
@@ -233,22 +241,25 @@ def data_complexity(
     _check.choice(ratio, "ratio", ("points", "sums"))
     _check.choice(ties, "ties", ("first", "against"))
 
-    def measure(p: PairwiseDistances) -> dict[str, float]:
-        ratios = 1 / (1 + f.feature_ratios(p.x, p.codes, len(p.counts)))
-        parts = f.n2_of_points(p)
-        known = (p.own_at >= 0) & (p.enemy_at >= 0)
-        q = float(p.own[known].sum() / p.enemy[known].sum())
+    def of_distances(x: Tensor, codes: Tensor, near: NearestByClass) -> dict[str, float]:
+        ratios = 1 / (1 + f.feature_ratios(x, codes, len(pairs.counts)))
+        parts = f.n2_of_points(near)
+        known = (near.own_at >= 0) & (near.enemy_at >= 0)
+        q = float(near.own[known].sum() / near.enemy[known].sum())
         return {
             "f1": float(ratios.min()),
             "f1_mean": float(ratios.mean()),
             "n2": float(parts.mean()) if ratio == "points" else q / (1 + q),
-            "n3": 1 - float(f.nearest_is_own(p, ties).double().mean()),
-            "lsc": 1 - float((p.inside + 1).mean()) / p.n,
+            "n3": 1 - float(f.nearer_than_others(near, ties).double().mean()),
+            "lsc": 1 - float((near.inside + 1).mean()) / len(codes),
         }
+
+    def measure(p: PairwiseDistances, part: _Part | None = None) -> dict[str, float]:
+        return of_distances(p.x, p.codes, p.by_class)
 
     bounds: dict[str, tuple[float, float]] = dict.fromkeys(("n2", "n3", "lsc", "f1", "f1_mean"), SHARE)
     labels = _labels(pairs, min(permutations, max(FEWEST, int(ADDITIONS / pairs.n**2))))
-    several = [measure(p) for p in pairs.relabelled(labels)]
+    several = [of_distances(pairs.x, *one) for one in zip(labels, pairs.relabelled(labels))]
     found = {
         name: torch.tensor([one[name] for one in several], dtype=torch.float64)
         for name in (several[0] if several else ())
@@ -320,7 +331,7 @@ def _crossing(pairs: PairwiseDistances, vertices: bool, null: int, level: float)
 
 def _measured(
     pairs: PairwiseDistances,
-    measure: Callable[[PairwiseDistances], dict[str, float]],
+    measure: Callable[..., dict[str, float]],
     permuted: Mapping[str, Tensor],
     better: Mapping[str, str],
     groups: int,
@@ -331,7 +342,7 @@ def _measured(
     group. More is better, unless `better` says otherwise."""
     few, values = _Few.of(pairs), measure(pairs)
     still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""
-    deleted = [measure(few.part(left)) for left in _without_each_group(few.pairs, groups)]
+    deleted = [measure(*few.part(left)) for left in _without_each_group(few.pairs, groups)]
     shrink = math.sqrt(few.pairs.n / pairs.n)
     found, without = {}, {}
     for name, value in values.items():
@@ -365,23 +376,44 @@ def _measured(
 
 @dataclass(frozen=True)
 class _Few:
-    """The samples of the jackknife, their squared distances, and the rounding of these."""
+    """The samples of the jackknife."""
 
     pairs: PairwiseDistances
-    squared: Float[Tensor, "m m"]
-    tie: Float[Tensor, "m m"]
 
     @classmethod
     def of(cls, pairs: PairwiseDistances) -> "_Few":
-        if pairs.n <= FEW:
-            return cls(pairs, *pairs.squared())
-        few, squared, tie = pairs.part(drawn(pairs.codes, FEW, pairs.seed))
-        return cls(replace(few, seen=pairs.seen), squared, tie)
+        return cls(pairs.part(drawn(pairs.codes, FEW, pairs.seed)))
 
-    def part(self, left: Bool[Tensor, " m"]) -> PairwiseDistances:
-        """Some of them."""
-        p, square, tie = self.pairs, self.squared[left][:, left], self.tie[left][:, left]
-        return PairwiseDistances.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
+    @cached_property
+    def inner(self) -> Float[Tensor, "m m"]:
+        """Inner products, around the mean of all."""
+        moved = self.pairs.x - self.pairs.x.mean(0)
+        return moved @ moved.T
+
+    @cached_property
+    def ordered(self) -> OrderedPairs:
+        return OrderedPairs.of(self.pairs.squared())
+
+    def part(self, left: Bool[Tensor, " m"]) -> "tuple[PairwiseDistances, _Part]":
+        """Some of them, and what is known of their pairs."""
+        p = self.pairs
+        square, tie = (t[left][:, left] for t in p.known)
+        found = PairwiseDistances.of_matrix(p.x[left], p.codes[left], len(p.counts), square, tie, p.k)
+        return found, _Part(self, left)
+
+
+@dataclass(frozen=True)
+class _Part:
+    few: _Few
+    left: Bool[Tensor, " m"]
+
+    @property
+    def inner(self) -> Float[Tensor, "p p"]:
+        return self.few.inner[self.left][:, self.left]
+
+    @property
+    def ordered(self) -> OrderedPairs:
+        return self.few.ordered.among(self.left.cpu().numpy())
 
 
 def _without_each_group(pairs: PairwiseDistances, groups: int) -> list[Bool[Tensor, " n"]]:

@@ -29,6 +29,9 @@ class Layer(ABC):
     @abstractmethod
     def moments(self) -> Any: ...  # exact Moments of all samples seen, where they were recorded
 
+    @abstractmethod
+    def read(self, kind: Any) -> Any: ...  # another summary of the same layer
+
     @property
     @abstractmethod
     def subset(self) -> bool: ...  # the features are of some of the samples in `moments`, which know the scatter of all

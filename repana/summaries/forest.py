@@ -7,33 +7,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-NEAR = 1e-8  # of |x|^2 + |y|^2: a squared distance below this is taken again by differences
-ROUNDING = 4e-15  # of |x|^2 + |y|^2: squared distances by a product that are closer than this are tied
-SAME = 1e-12  # of the squared distance: those by differences
-BLOCK = 2**26  # bytes of differences at a time
-
-
-def distances(x: Float[Tensor, "m d"]) -> Float[Tensor, "m m"]:
-    """All distances in float64, by one product; those of near pairs by differences."""
-    x = x.double()
-    x = x - x.mean(0)
-    found, _ = squared(x, torch.arange(len(x), device=x.device))
-    return found.sqrt_()
-
-
-def squared(x: Float[Tensor, "m d"], rows: Int[Tensor, " b"]) -> tuple[Float[Tensor, "b m"], Float[Tensor, "b m"]]:
-    """Squared distances of some centred rows to all, and how far those of one size may be apart by rounding."""
-    squares = x.square().sum(1)
-    both = squares[rows, None] + squares
-    found = torch.addmm(both, x[rows], x.T, alpha=-2.0).clamp_min_(0)
-    close = found < NEAR * both
-    close[torch.arange(len(rows), device=x.device), rows] = False
-    near = close.nonzero()
-    for part in near.split(max(1, BLOCK // (8 * x.shape[1]))):
-        found[part[:, 0], part[:, 1]] = (x[rows[part[:, 0]]] - x[part[:, 1]]).square().sum(1)
-    found[torch.arange(len(rows), device=x.device), rows] = 0
-    return found, torch.where(close, SAME * found, ROUNDING * both)
-
 
 def spanning_edges(
     between: Sequence[Float[Tensor, "_ _"]], cloud: Int[Tensor, " b"], members: Int[Tensor, "b s"]

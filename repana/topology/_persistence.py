@@ -17,7 +17,8 @@ from repana._reads import reads
 from repana._renamed import renamed
 from repana._typing import FeatureArray
 from repana.statistics.intervals import replicates_with
-from repana.summaries.forest import distances, spanning_edges
+from repana.summaries.distances import distances
+from repana.summaries.forest import spanning_edges
 from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
 from repana.topology import _refusals

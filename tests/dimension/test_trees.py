@@ -12,7 +12,8 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 
 import repana
 from repana import InputError, ph_dimension, ph_dimensions, text_dimension
-from repana.summaries.forest import distances, spanning_edges
+from repana.summaries.distances import distances
+from repana.summaries.forest import spanning_edges
 
 
 def seeded(seed):

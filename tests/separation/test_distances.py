@@ -67,7 +67,7 @@ def test_data_complexity_of_the_peers_tests():
     assert float(against.n3) == pytest.approx(0.0466667, abs=5e-8)
     assert float(unit.n3) == pytest.approx(0.04)  # one flower is as near to another class, which comes later
     assert float(unit.n2) == pytest.approx(0.21094362, abs=5e-8)
-    parts = formulas.n2_of_points(PairwiseDistances.of(*tensors(scaled(uci_iris()[0]), y)))
+    parts = formulas.n2_of_points(PairwiseDistances.of(*tensors(scaled(uci_iris()[0]), y)).by_class)
     assert float(parts.std()) == pytest.approx(0.1366869, abs=5e-8)
     assert float(unit.lsc) == pytest.approx(0.81791, abs=5e-5)  # pymfe has 0.8164, by another convention
     own = data_complexity(*tensors(*DATA["iris"]))
@@ -435,7 +435,7 @@ def test_a_draw_holds_every_class_in_its_share():
 @pytest.mark.parametrize("block", [2**10, 2**26])
 def test_blocks_change_nothing(monkeypatch, block):
     monkeypatch.setattr("repana.summaries.pairwise_distances.BLOCK", block)
-    monkeypatch.setattr("repana.separation._formulas.BLOCK", block)
+    monkeypatch.setattr("repana.summaries.distances.BLOCK", block)
     x, y = tensors(*cloud(5, n=150))
     found = separability(x, y, permutations=3)
     assert float(found.silhouette) == pytest.approx(metrics.silhouette_score(x, y), rel=1e-10)
