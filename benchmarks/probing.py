@@ -14,7 +14,7 @@ from benchmarks._measure import Line, alternate, ratio, show, steady_memory
 from repana.probes._classifiers import votes
 from repana.summaries.folds import FoldMoments, RidgePath, one_hot
 from repana.summaries.held_out import held_out
-from repana.summaries.logistic import LogisticFits, eigenbasis, logistic
+from repana.summaries.logistic import Axes, LogisticFits, logistic
 from repana.summaries.neighbours import nearest_neighbours
 
 N, D, LAYERS = 10_000, 512, 12
@@ -118,7 +118,7 @@ def grid(classes: int, depth: int, strengths: list[float], least: float) -> Line
     masks = torch.stack([(fold != f).float() for f in range(FOLDS)], 1).repeat_interleave(len(strengths), 1)
     penalty = torch.tensor([1 / (c * N * (1 - 1 / FOLDS)) for c in strengths]).repeat(FOLDS)
     scale = torch.stack([x[fold != f].std(0) for f in range(FOLDS)], 1).repeat_interleave(len(strengths), 1)
-    seconds, fits = once(lambda: logistic(x, y, penalty, classes, weight=masks, scale=scale, basis=eigenbasis(x)))
+    seconds, fits = once(lambda: logistic(x, y, penalty, classes, weight=masks, scale=scale, axes=lambda: Axes.of(x)))
     train = (fold != 0).numpy()
     wide = x.double().numpy()[train]
     wide = (wide - wide.mean(0)) / wide.std(0)

@@ -1,5 +1,6 @@
 """Heads: what reads classes from rows. Each is fitted for several label sets and strengths and scores any part."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,8 +15,6 @@ from repana.summaries.folds import Normal, RidgePath
 from repana.summaries.logistic import LogisticFits, logistic
 from repana.summaries.neighbours import Neighbours
 
-TRAIN, VALIDATION, TEST = (0,), (1,), (2,)
-TRAIN_AND_VALIDATION = (0, 1)
 AFFINE = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")  # heads whose scores are affine in x
 KS = (1, 2, 5, 10, 20, 50, 100, 200)
 COLLAPSED = 1e-10  # of the mean variance: the least variance inside classes, where they are points
@@ -36,48 +35,87 @@ class Fitted:
     bias: Float[Tensor, "c p"] | None = None
 
 
+Fit = Callable[[Rows, Int[Tensor, "n s"], tuple[int, ...], Tensor], Fitted]
+
+
 @dataclass(frozen=True)
 class Head:
     """`fit(rows, codes (n, s), parts, strengths)`. `strengths` from strong to weak regularisation, extended by factors
     of `factor` within `limits` while the best is the last one. `calibrated` heads give log-probabilities; the scores
-    of others are given a temperature.
+    of others are given a temperature. `fit_for_accuracy` is for label sets of which the accuracy alone is read.
     """
 
     name: str
-    fit: Callable[[Rows, Int[Tensor, "n s"], tuple[int, ...], Tensor], Fitted]
+    fit: Fit
     strengths: tuple[float, ...] = (1.0,)
     strength_name: str = ""
     factor: float = 0.0
     limits: tuple[float, float] = (0.0, 0.0)
     calibrated: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    fit_for_accuracy: Fit | None = None
 
 
 # --- multinomial logistic regression ----------------------------------------------------------------------------------
 
 
 def logistic_head(tolerance: float = 1e-3) -> Head:
-    """C from 1e-6 to 1 in steps of half a decade; the penalty is 1/(C n)."""
+    """C from 1e-6 to 1 in steps of half a decade; the penalty is 1/(C n). Fits of one label set begin where those of
+    the nearest strength ended.
+    """
+    walked: list[_Walk] = []
 
-    walked: list[tuple[Rows, tuple[int, ...], LogisticFits]] = []
-
-    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
-        at = rows.at(parts)
-        r, s = len(strengths), codes.shape[1]
-        same = [f for known, of, f in walked if known is rows and of == parts] if s == 1 else []
-        penalty = (1 / (strengths * len(at))).repeat(s)
-        sets = codes[at].repeat_interleave(r, 1) if s > 1 else codes[at, 0]
-        start = same[0].repeated(r) if same else None  # the next strengths begin where the last ended
-        fits = logistic(rows.z[at], sets, penalty, rows.classes, tolerance=tolerance, start=start)
-        if s == 1:
-            walked[:] = [(rows, parts, fits)]
+    def solved(
+        rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor, accuracy: bool
+    ) -> Fitted:
+        at, several = rows.at(parts), codes.shape[1] > 1
+        sets = codes[at].repeat_interleave(len(strengths), 1) if several else codes[at, 0]
+        penalty = (1 / (strengths * len(at))).repeat(codes.shape[1])
+        walk = None if several or accuracy else _walk_over(walked, rows)
+        fits = logistic(
+            rows.z[at], sets, penalty, rows.classes, tolerance=tolerance, of_explained=accuracy,
+            start=None if walk is None else walk.start(strengths), axes=lambda: rows.axes(parts),
+        )  # fmt: skip
+        if walk is not None:
+            walk.add(strengths, fits)
         known = {"gap": fits.gap, "certified": fits.certified, "iterations": fits.iterations}
         return Fitted(
             lambda requested: fits.scores(rows.z[rows.at(requested)]), known, rows.widened(fits.weight), fits.bias
         )
 
+    def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        return solved(rows, codes, parts, strengths, False)
+
+    def fit_for_accuracy(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
+        return solved(rows, codes, parts, strengths, True)
+
     strengths = tuple(10.0 ** (k / 2) for k in range(-12, 1))
-    return Head("linear", fit, strengths, "C", 10**0.5, (1e-9, 1e4), True, {"tolerance": tolerance})
+    return Head("linear", fit, strengths, "C", 10**0.5, (1e-9, 1e4), True, {"tolerance": tolerance}, fit_for_accuracy)
+
+
+@dataclass
+class _Walk:
+    """Fits of the labels of some rows, by strength: the next ones begin at the nearest."""
+
+    rows: Rows
+    fits: dict[float, LogisticFits] = field(default_factory=dict)
+
+    def start(self, strengths: Tensor) -> LogisticFits | None:
+        if not self.fits:
+            return None
+        first = float(strengths[0])
+        nearest = min(self.fits, key=lambda known: abs(math.log(known / first)))
+        return self.fits[nearest].repeated(len(strengths))
+
+    def add(self, strengths: Tensor, fits: LogisticFits) -> None:
+        self.fits |= {float(strength): fits.of(k) for k, strength in enumerate(strengths)}
+
+
+def _walk_over(walked: list[_Walk], rows: Rows) -> _Walk:
+    """The walk over the strengths of these rows, of which one is kept at a time."""
+    if not walked or walked[0].rows is not rows:
+        walked[:] = [_Walk(rows)]
+    return walked[0]
 
 
 # --- closed forms -----------------------------------------------------------------------------------------------------
@@ -88,7 +126,7 @@ def ridge_head() -> Head:
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         normal = rows.normal(parts, codes)
-        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
+        path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d), lambda: rows.basis(parts))
 
         def scores(requested: tuple[int, ...]) -> Tensor:
             found = 2 * path.scores(rows.z[rows.at(requested)]) - 1  # of indicators, so of +1 and -1
@@ -130,7 +168,7 @@ def lda_head() -> Head:
             total = float(normal.gram.diagonal().sum()) / normal.n / rows.d
             mixed = (1 - share) * within
             mixed.diagonal().add_(max(share * level, COLLAPSED * total) or 1.0)
-            w = torch.linalg.solve(mixed, means.T)
+            w = _solved(mixed, means.T)
             weights.append(w)
             prior = torch.where(count > 0, (count / normal.n).clamp_min(1e-300).log(), -torch.inf)
             biases.append(prior - (means.T * w).sum(0) / 2 - normal.mean @ w)
@@ -139,6 +177,12 @@ def lda_head() -> Head:
         return _affine(rows, weights, biases, {"shrinkage": shrunk})
 
     return Head("lda", fit)
+
+
+def _solved(matrix: Float[Tensor, "d d"], right: Float[Tensor, "d c"]) -> Float[Tensor, "d c"]:
+    """By the Cholesky factor of a covariance, or where it has none by elimination."""
+    factor, wrong = torch.linalg.cholesky_ex(matrix)
+    return torch.linalg.solve(matrix, right) if int(wrong) else torch.cholesky_solve(right, factor)
 
 
 def nearest_mean_head() -> Head:

@@ -14,8 +14,8 @@ from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import FeatureArray, LabelArray
 from repana.probes import _refusals, _scores
-from repana.probes._classifiers import AFFINE, TEST, TRAIN_AND_VALIDATION, head_named
-from repana.probes._data import Labelled, Rows, standardised
+from repana.probes._classifiers import AFFINE, head_named
+from repana.probes._data import TEST, TRAIN_AND_VALIDATION, Labelled, Rows, standardised
 from repana.probes._protocol import chosen, probed
 from repana.statistics import resampling
 from repana.statistics.splits import SHARES, Split, parts_of_rows

@@ -14,9 +14,13 @@ from repana._typing import IGNORED, FeatureArray, Features, LabelArray
 from repana.statistics.splits import Split, split_of
 from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries.folds import FoldMoments, Normal, one_hot
+from repana.summaries.logistic import Axes
 
+TRAIN, VALIDATION, TEST = (0,), (1,), (2,)  # parts of a split
+TRAIN_AND_VALIDATION = (0, 1)
 SCALES = ("standard", "centre", "none", "unit")
 LARGE = 1e15  # standardised features of rows beyond the training split, whose squares would leave float32
+REDUCED = 1.5  # features for each row, above which rows are taken in coordinates
 CONSTANT = 64.0  # roundings of the largest value: a feature that varies less is constant
 
 
@@ -155,8 +159,9 @@ class Rows:
 
     @cached_property
     def moments(self) -> FoldMoments:
-        """Of `z` and the indicators of classes, by part."""
-        return FoldMoments.of(self.z, one_hot(self.codes, self.classes), self.split.part.to(self.x.device), 3)
+        """Of `z` and the indicators of classes, of the training and the validation split."""
+        part = torch.where(self.split.part < 2, self.split.part, -1).to(self.x.device)
+        return FoldMoments.of(self.z, one_hot(self.codes, self.classes), part, 2)
 
     def normal(self, parts: tuple[int, ...], codes: Int[Tensor, "n s"]) -> Normal:
         """The normal equations of the indicators of one or several label sets over some parts."""
@@ -170,6 +175,32 @@ class Rows:
         share = counts.double().flatten() / own.n
         cross = torch.cat(sums).T - own.n * own.mean[:, None] * share
         return Normal(own.n, own.mean, share, own.gram, cross, own.n * share * (1 - share))
+
+    @cached_property
+    def _bases(self) -> dict[tuple[int, ...], tuple[Tensor, Tensor]]:
+        return {}
+
+    def basis(self, parts: tuple[int, ...]) -> tuple[Float[Tensor, " r"], Float[Tensor, "r r"]]:
+        """Eigenvalues and vectors of X'X of `z` around its mean over some parts."""
+        if parts not in self._bases:
+            values, vectors = torch.linalg.eigh(self.moments.normal(parts).gram)
+            self._bases[parts] = values.clamp_min(0), vectors
+        return self._bases[parts]
+
+    @cached_property
+    def _axes(self) -> dict[tuple[int, ...], Axes]:
+        return {}
+
+    def axes(self, parts: tuple[int, ...]) -> Axes:
+        """For logistic regressions on some parts of `z`: along eigenvectors that a ridge needs too, or of float32."""
+        if parts not in self._axes:
+            z = self.z[self.at(parts)]
+            if parts in self._bases or parts == TRAIN:
+                values, vectors = self.basis(parts)
+                self._axes[parts] = Axes.known(values / len(z), vectors, z)
+            else:
+                self._axes[parts] = Axes.of(z)
+        return self._axes[parts]
 
     def at(self, parts: tuple[int, ...]) -> Int[Tensor, " m"]:
         """The rows of some parts, ascending."""
@@ -206,8 +237,9 @@ def standardised(
 
 
 def reduced(x: Features) -> tuple[Float[Tensor, "n r"], Float[Tensor, "d r"] | None]:
-    """Rows in at most n coordinates, X = ZQ' with orthonormal columns of Q, where there are more features."""
-    if x.shape[1] <= len(x):
+    """Rows in n coordinates, X = ZQ' with orthonormal columns of Q, where there are so many more features that they
+    pay."""
+    if x.shape[1] <= REDUCED * len(x):
         return x, None
     q, r = torch.linalg.qr(x.T)
     return r.T.contiguous(), q

@@ -16,17 +16,8 @@ from repana._estimate import Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import FeatureArray, Features, LabelArray
 from repana.probes import _scores
-from repana.probes._classifiers import (
-    AFFINE,
-    TEST,
-    TRAIN,
-    TRAIN_AND_VALIDATION,
-    VALIDATION,
-    Head,
-    head_named,
-    ridge_head,
-)
-from repana.probes._data import Labelled, Rows
+from repana.probes._classifiers import AFFINE, Head, head_named, ridge_head
+from repana.probes._data import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Labelled, Rows
 from repana.probes._protocol import chosen, permuted
 from repana.statistics import resampling
 from repana.statistics.intervals import replicates_with

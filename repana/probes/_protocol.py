@@ -11,8 +11,8 @@ from torch import Tensor
 from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._numbers import number
 from repana.probes import _scores
-from repana.probes._classifiers import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Fitted, Head, ridge_head, unit_of
-from repana.probes._data import Rows
+from repana.probes._classifiers import Fitted, Head, ridge_head, unit_of
+from repana.probes._data import TEST, TRAIN, TRAIN_AND_VALIDATION, VALIDATION, Rows
 from repana.statistics import resampling
 from repana.statistics.permutation import against
 from repana.statistics.splits import Split
@@ -100,8 +100,12 @@ def probed(
     choice = left_out(rows) if select == LEFT_OUT else chosen(head, rows, select)
     codes = torch.stack([rows.codes, *permuted(rows, min(permutations, REFITS), seed)], 1)
     strength = torch.tensor([choice.strength], dtype=torch.float64)
-    fitted = head.fit(rows, codes, TRAIN_AND_VALIDATION, strength)
-    report, train = fitted.scores(TEST), fitted.scores(TRAIN_AND_VALIDATION)
+    apart = head.fit_for_accuracy is not None and codes.shape[1] > 1
+    fitted = head.fit(rows, codes[:, :1] if apart else codes, TRAIN_AND_VALIDATION, strength)
+    fits = [fitted]
+    if head.fit_for_accuracy is not None and apart:
+        fits.append(head.fit_for_accuracy(rows, codes[:, 1:], TRAIN_AND_VALIDATION, strength))
+    report, train = (torch.cat([fit.scores(of) for fit in fits], 2) for of in (TEST, TRAIN_AND_VALIDATION))
     at, seen = rows.at(TEST), rows.at(TRAIN_AND_VALIDATION)
     y, known = rows.codes[at].cpu(), rows.codes[seen]
     log_p = _scores.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
@@ -224,7 +228,9 @@ def left_out(rows: Rows) -> Choice:
     head, at = ridge_head(), rows.at(TRAIN_AND_VALIDATION)
     normal = rows.normal(TRAIN_AND_VALIDATION, rows.codes[:, None])
     strengths = torch.tensor(head.strengths, dtype=torch.float64)
-    path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d))
+    path = RidgePath.of(
+        normal, strengths.to(normal.gram) * unit_of(normal, rows.d), lambda: rows.basis(TRAIN_AND_VALIDATION)
+    )
     z, targets = rows.z[at], one_hot(rows.codes[at], rows.classes)
     error = 4 * path.left_out_error(z, targets).mean(0).cpu()  # of +1 and -1
     hits = torch.zeros(len(strengths), dtype=torch.float64)

@@ -15,8 +15,8 @@ from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
 from repana._typing import FeatureArray, LabelArray
 from repana.probes import _refusals
-from repana.probes._classifiers import TEST, TRAIN, Head, head_named, knn_head
-from repana.probes._data import Rows
+from repana.probes._classifiers import Head, head_named, knn_head
+from repana.probes._data import TEST, TRAIN, Rows
 from repana.statistics.splits import Split
 
 SIZES = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)

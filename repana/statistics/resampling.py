@@ -1,6 +1,7 @@
 """Bootstrap intervals and ranges of repetitions, of whatever is a function of sums over rows."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,7 +13,9 @@ from repana.summaries.resampling import by_first_row
 
 DRAWS = 2000
 FEWEST_GROUPS = 3
+FEWEST_DRAWS = 200
 AFFORDABLE = 4e7  # draws times rows
+KEPT = 2**22  # numbers of draws that are kept
 
 
 def range_of(found: list[float], of: str, absent: str, n: int | None = None) -> Estimate:
@@ -76,18 +79,34 @@ def bootstrap_weights(
 ) -> Iterator[Float[Tensor, "b m"]]:
     """How often each row is drawn, with replacement: whole groups where there are some, else inside every stratum.
 
-    The same seed, strata and groups give the same draws, whatever is measured: differences of two are paired.
+    The same seed, strata and groups give the same draws, whatever is measured: differences of two are paired. The last
+    draws are kept where they are not many, since all scores of a split read the same.
     """
-    generator = torch.Generator().manual_seed(seed)
-    at = torch.arange(m)
-    members = [at]
+    codes, of_groups = b"", group is not None
     if group is not None:
-        _, at = torch.unique(group.cpu(), return_inverse=True)
-        members = [torch.arange(int(at.max()) + 1)]
+        codes = torch.unique(group.cpu(), return_inverse=True)[1].numpy().tobytes()
     elif strata is not None:
-        codes = by_first_row(strata)
-        members = [(codes == k).nonzero()[:, 0] for k in torch.unique(codes)]
-    draws = max(200, min(DRAWS, int(AFFORDABLE / max(m, 1))))
+        codes = by_first_row(strata).numpy().tobytes()
+    if max(FEWEST_DRAWS, min(DRAWS, int(AFFORDABLE / max(m, 1)))) * m <= KEPT:
+        yield from _kept(m, codes, of_groups, seed)
+    else:
+        yield from _drawn(m, codes, of_groups, seed)
+
+
+@lru_cache(maxsize=1)
+def _kept(m: int, codes: bytes, groups: bool, seed: int) -> tuple[Float[Tensor, "b m"], ...]:
+    return tuple(_drawn(m, codes, groups, seed))
+
+
+def _drawn(m: int, codes: bytes, groups: bool, seed: int) -> Iterator[Float[Tensor, "b m"]]:
+    generator = torch.Generator().manual_seed(seed)
+    by, at = torch.from_numpy(np.frombuffer(codes, np.int64).copy()), torch.arange(m)
+    members = [at]
+    if groups:
+        members = [torch.arange(int(by.max()) + 1)]
+    elif len(by):
+        members = [(by == k).nonzero()[:, 0] for k in range(int(by.max()) + 1)]
+    draws = max(FEWEST_DRAWS, min(DRAWS, int(AFFORDABLE / max(m, 1))))
     block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)
     for start in range(0, draws, block):
         size = min(block, draws - start)
@@ -95,4 +114,4 @@ def bootstrap_weights(
         for some in members:
             drawn = some[torch.randint(len(some), (size, len(some)), generator=generator)]
             weight.scatter_add_(1, drawn, torch.ones_like(drawn, dtype=weight.dtype))
-        yield (weight if group is None else weight[:, at]).double()
+        yield (weight[:, by] if groups else weight).double()

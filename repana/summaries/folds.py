@@ -6,7 +6,7 @@ and added up in float64. They add: any split of the data gives the same value, a
 the total less that fold.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,6 +19,7 @@ from repana.summaries._linalg import full_precision, gram
 
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
 PILOT = 256  # rows whose median is the shift: one far row among them would cost the others their digits
+REGULAR = 1e-10  # of the trace of X'X: a strength from which X'X + strength has a Cholesky factor as good as any
 LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
 
 
@@ -155,22 +156,33 @@ class LayerFoldMoments(Mapping[str, FoldMoments]):
 class RidgePath:
     """Ridge regressions of every strength: `weight` (d, t, r), `bias` (t, r), in units of the features as they came.
 
-    `effective` (r,) is the trace of the hat matrix, sum_j s_j/(s_j + strength).
+    `effective` (r,) is the trace of the hat matrix, sum_j s_j/(s_j + strength). `values` and `vectors` are those of
+    X'X, where it was decomposed.
     """
 
     strengths: Float[Tensor, " r"]
     weight: Float[Tensor, "d t r"]
     bias: Float[Tensor, "t r"]
     effective: Float[Tensor, " r"]
-    values: Float[Tensor, " d"]
-    vectors: Float[Tensor, "d d"]
+    values: Float[Tensor, " d"] | None
+    vectors: Float[Tensor, "d d"] | None
     mean: Float[Tensor, " d"]
     n: int
 
     @classmethod
-    def of(cls, normal: Normal, strengths: Float[Tensor, " r"]) -> "RidgePath":
-        """min |Z - XW - b|^2 + strength |W|^2: V (S + strength)^-1 V'X'Z, where X'X = V S V'."""
-        values, vectors = torch.linalg.eigh(normal.gram)
+    def of(
+        cls,
+        normal: Normal,
+        strengths: Float[Tensor, " r"],
+        basis: Callable[[], tuple[Tensor, Tensor]] | None = None,
+    ) -> "RidgePath":
+        """min |Z - XW - b|^2 + strength |W|^2: V (S + strength)^-1 V'X'Z, where X'X = V S V'. `basis` makes S and V,
+        where they are shared. One strength alone, if it is not negligible, is solved by a Cholesky factor.
+        """
+        trace = float(normal.gram.diagonal().sum())
+        if len(strengths) == 1 and float(strengths) >= REGULAR * trace > 0:
+            return cls._of_one(normal, strengths)
+        values, vectors = torch.linalg.eigh(normal.gram) if basis is None else basis()
         values = values.clamp_min(0)
         along = vectors.T @ normal.cross
         damped = values[:, None] + strengths
@@ -179,6 +191,17 @@ class RidgePath:
         weight = weight.view(d, t, r)
         bias = normal.target_mean[:, None] - torch.einsum("d,dtr->tr", normal.mean, weight)
         return cls(strengths, weight, bias, (values[:, None] / damped).sum(0), values, vectors, normal.mean, normal.n)
+
+    @classmethod
+    def _of_one(cls, normal: Normal, strengths: Float[Tensor, "1"]) -> "RidgePath":
+        mixed = normal.gram.clone()
+        mixed.diagonal().add_(strengths[0])
+        factor = torch.linalg.cholesky(mixed)
+        weight = torch.cholesky_solve(normal.cross, factor)[:, :, None]
+        bias = normal.target_mean[:, None] - torch.einsum("d,dtr->tr", normal.mean, weight)
+        left = torch.cholesky_inverse(factor).diagonal().sum()
+        effective = len(mixed) - strengths * left
+        return cls(strengths, weight, bias, effective, None, None, normal.mean, normal.n)
 
     def scores(self, features: Features) -> Float[Tensor, "m t r"]:
         """Predictions for rows."""
@@ -195,8 +218,10 @@ class RidgePath:
     ) -> Iterator[tuple[slice, Float[Tensor, "b t r"]]]:
         """Leave-one-out predictions of the rows that it was fitted on, some rows at a time:
         y - (y - fit)/(1 - leverage). A row of leverage 1 decides its own fit, and what the others say of it is not
-        known: NaN.
+        known: NaN. Needs the eigenvalues, which one strength alone is solved without.
         """
+        if self.values is None or self.vectors is None:
+            raise ValueError("leave-one-out predictions need several strengths")
         work = torch.float64 if features.dtype == torch.float64 else torch.float32
         d, t, r = self.weight.shape
         damped = (1 / (self.values[:, None] + self.strengths)).to(work)

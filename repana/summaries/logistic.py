@@ -6,7 +6,7 @@ sigmoid of the difference with half the penalty.
 
 All problems share two matrix products an iteration (X times the directions, X' times the residuals), which are as wide
 as all of them together. The direction is that of L-BFGS, whose initial matrix is the inverse of
-curvature_p X'X/n + penalty_p I in the eigenbasis of X'X, with the mean softmax curvature of the moment. Logits are
+curvature_p X'X/n + penalty_p I along the eigenvectors of X'X, with the mean softmax curvature of the moment. Logits are
 affine along a direction, so the line search forms no product. The problem is the innermost index: a softmax over
 ten neighbouring numbers takes seven times as long as one over ten rows. Small problems take Newton's steps instead.
 
@@ -14,7 +14,8 @@ Stopping is by certificate: the objective is strongly convex in W, so f - min f 
 the gradient of the intercept is zero, which has a test of its own.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -41,7 +42,8 @@ SHRUNK = 0.8  # share of problems still open at which the others are dropped
 class LogisticFits:
     """The minimisers, problem by problem along the last axis.
 
-    `gap` bounds (f - min f)/min(f, f0 - f), f0 the entropy of the classes (or over ten roundings of f, if more);
+    `gap` bounds (f - min f)/min(f, f0 - f), f0 the entropy of the classes (or over ten roundings of f, if more), or
+    where it was asked for (f - min f)/(f0 - f);
     `certified` where it and the gradient of the intercept (relative to the rarest class) are at most the tolerance.
     """
 
@@ -52,13 +54,19 @@ class LogisticFits:
     certified: Tensor
     iterations: Int[Tensor, " p"]
 
+    def of(self, problem: int) -> "LogisticFits":
+        """One of them."""
+        return LogisticFits(*(getattr(self, f.name)[..., problem : problem + 1] for f in fields(self)))
+
     def repeated(self, problems: int) -> "LogisticFits":
         """The last problem's minimiser, to begin so many others from."""
         return LogisticFits(
-            self.weight[:, :, -1:].expand(-1, -1, problems),
-            self.bias[:, -1:].expand(-1, problems),
-            *(getattr(self, name)[-1:].expand(problems) for name in ("objective", "gap", "certified", "iterations")),
+            *(t.expand(*t.shape[:-1], problems) for t in (getattr(self, f.name)[..., -1:] for f in fields(self)))
         )
+
+    def joined(self, *others: "LogisticFits") -> "LogisticFits":
+        """With those of further problems."""
+        return _joined([self, *others])
 
     def scores(self, features: Features) -> Float[Tensor, "m c p"]:
         """Logits of other rows."""
@@ -75,15 +83,16 @@ def logistic(
     weight: Float[Tensor, "n p"] | None = None,
     scale: Float[Tensor, "d p"] | None = None,
     start: LogisticFits | None = None,
-    basis: tuple[Tensor, Tensor] | None = None,
+    axes: Callable[[], "Axes"] | None = None,
     tolerance: float = 1e-3,
+    of_explained: bool = False,
     iterations: int = 1000,
 ) -> LogisticFits:
     """All problems, as many at a time as pays. Features are best centred and of unit variance.
 
     `codes` (n,) from 0, or (n, p) one label set a problem; `weight` (n, p) of rows, `scale` (d, p) of the penalty.
-    `start`: fits to begin from. `basis`: `eigenbasis(features)`, where it is known. Float32, or float64 for such
-    features.
+    `start`: fits to begin from. `axes`: makes `Axes.of(features)`, where these are shared. `of_explained`: the
+    tolerance is of f0 - f, not of f where that is less. Float32, or float64 for such features.
     """
     x = features if features.dtype == torch.float64 else features.float()
     n, p = len(x), len(penalty)
@@ -94,34 +103,40 @@ def logistic(
             _by_newton(
                 x, every[:, at], penalty[at], classes, None if weight is None else weight[:, at],
                 None if scale is None else scale[:, at],
-                None if start is None else torch.cat([start.weight, start.bias[None]])[:, :, at], tolerance, iterations,
+                None if start is None else torch.cat([start.weight, start.bias[None]])[:, :, at], tolerance,
+                of_explained, iterations,
             )
             for at in torch.arange(p).split(size)
         ]  # fmt: skip
         return _joined(parts)
-    basis = eigenbasis(x) if basis is None else basis
+    own = Axes.of(x) if axes is None else axes()
+    straight = scale is None  # then the penalty is the same along any axes
+    theta = None if start is None else torch.cat([start.weight, start.bias[None]])
+    if theta is not None and straight:
+        theta = own.turned(theta)
     parts = []
     for at in torch.arange(p, device=x.device).split(size):
         descent = _Descent(
-            x,
+            own.along if straight else x,
             every[:, at] if codes.ndim == 2 else every[:, : len(at)],
             penalty[at].to(x),
             classes,
             None if weight is None else weight[:, at].to(x),
             None if scale is None else scale[:, at].to(x),
-            basis,
+            own.values,
+            None if straight else own.vectors,
             tolerance,
+            of_explained,
         )
-        begin = None if start is None else torch.cat([start.weight, start.bias[None]])[:, :, at]
-        parts.append(descent.run(begin, iterations))
-    return _joined(parts)
+        parts.append(descent.run(None if theta is None else theta[:, :, at], iterations))
+    found = _joined(parts)
+    return replace(found, weight=own.back(found.weight)) if straight else found
 
 
 def _joined(parts: list[LogisticFits]) -> LogisticFits:
     if len(parts) == 1:
         return parts[0]
-    names = ("weight", "bias", "objective", "gap", "certified", "iterations")
-    return LogisticFits(*(torch.cat([getattr(part, name) for part in parts], -1) for name in names))
+    return LogisticFits(*(torch.cat([getattr(part, f.name) for part in parts], -1) for f in fields(LogisticFits)))
 
 
 def _by_newton(
@@ -133,6 +148,7 @@ def _by_newton(
     scale: Float[Tensor, "d p"] | None,
     begin: Float[Tensor, "e c p"] | None,
     tolerance: float,
+    of_explained: bool,
     iterations: int,
 ) -> LogisticFits:
     """Small problems, by Newton's steps; the certificate is that of all others."""
@@ -161,11 +177,44 @@ def _by_newton(
     return LogisticFits(theta[:-1], theta[-1], f, gap, sure, found.steps)
 
 
-def eigenbasis(features: Features) -> tuple[Float[Tensor, " d"], Float[Tensor, "d d"]]:
-    """Eigenvalues and vectors of X'X/n, which precondition all problems."""
-    x = features if features.dtype == torch.float64 else features.float()
-    values, vectors = torch.linalg.eigh(gram(x) / len(x))
-    return values.clamp_min(0), vectors
+def _gap(bound: Tensor, f: Tensor, entropy: Tensor, of_explained: bool, eps: float) -> Tensor:
+    """A bound of f - min f relative to what is explained, or to f where that is less."""
+    size = entropy - f if of_explained else torch.minimum(f, entropy - f)
+    rounding = 10 * eps * f  # nothing to explain: the intercept alone is the answer
+    return bound / torch.maximum(size, rounding).clamp_min(1e-300)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Eigenvalues and vectors of X'X/n, which precondition all problems, and the rows along them: there the
+    preconditioner is diagonal."""
+
+    values: Float[Tensor, " d"]
+    vectors: Float[Tensor, "d d"]
+    along: Float[Tensor, "n d"]
+
+    @classmethod
+    def of(cls, features: Features) -> "Axes":
+        x = features if features.dtype == torch.float64 else features.float()
+        values, vectors = torch.linalg.eigh(gram(x) / len(x))
+        return cls.known(values, vectors, x)
+
+    @classmethod
+    def known(cls, values: Float[Tensor, " d"], vectors: Float[Tensor, "d d"], x: Features) -> "Axes":
+        vectors = vectors.to(x)
+        with full_precision():
+            return cls(values.clamp_min(0).to(x), vectors, x @ vectors)
+
+    def turned(self, theta: Float[Tensor, "e c p"]) -> Float[Tensor, "e c p"]:
+        """Parameters of the features, the intercepts in the last row, as those along the axes."""
+        d, c, p = theta.shape
+        weight = product(self.vectors.T, theta[:-1].to(self.along).reshape(d - 1, c * p)).view(d - 1, c, p)
+        return torch.cat([weight, theta[-1:].to(weight)])
+
+    def back(self, weight: Float[Tensor, "d c p"]) -> Float[Tensor, "d c p"]:
+        """Weights along the axes as those of the features."""
+        d, c, p = weight.shape
+        return product(self.vectors, weight.reshape(d, c * p)).view(d, c, p)
 
 
 def product(x: Float[Tensor, "n d"], w: Float[Tensor, "d q"]) -> Float[Tensor, "n q"]:
@@ -187,11 +236,15 @@ class _Descent:
         classes: int,
         weight: Tensor | None,
         scale: Tensor | None,
-        basis: tuple[Tensor, Tensor],
+        values: Tensor,
+        vectors: Tensor | None,
         tolerance: float,
+        of_explained: bool,
     ) -> None:
+        """`values` and `vectors` are the eigenvalues and vectors of X'X/n; without these, x is along them."""
         n, p = codes.shape
-        self.x, self.c, self.tolerance, self.basis = x, classes, tolerance, basis
+        self.x, self.c, self.tolerance, self.of_explained = x, classes, tolerance, of_explained
+        self.values, self.vectors = values, vectors
         self.codes, self.penalty = codes, penalty
         self.share = x.new_full((1, p), 1 / n) if weight is None else weight / weight.sum(0)
         self.square = None if scale is None else scale[:, None, :].square()
@@ -292,16 +345,17 @@ class _Descent:
     def _gap(self, g: Tensor, f: Tensor) -> Tensor:
         squares = g[:-1].square() if self.square is None else g[:-1].square() / self.square
         bound = squares.sum((0, 1)).double() / (2 * self.penalty.double())
-        rounding = 10 * torch.finfo(g.dtype).eps * f  # nothing to explain: the intercept alone is the answer
-        return bound / torch.maximum(torch.minimum(f, self.entropy - f), rounding).clamp_min(1e-300)
+        return _gap(bound, f, self.entropy, self.of_explained, torch.finfo(g.dtype).eps)
 
     def _precondition(self, g: Tensor) -> Tensor:
-        values, vectors = self.basis
         d, c, p = g.shape
-        bend = values[:, None] * self.curvature + self.penalty
-        along = product(vectors.T, g[:-1].reshape(d - 1, c * p)).view(d - 1, c, p).div_(bend[:, None])
+        bend = (self.values[:, None] * self.curvature + self.penalty)[:, None]
         out = torch.empty_like(g)
-        out[:-1] = product(vectors, along.view(d - 1, c * p)).view(d - 1, c, p)
+        if self.vectors is None:
+            torch.div(g[:-1], bend, out=out[:-1])
+        else:
+            along = product(self.vectors.T, g[:-1].reshape(d - 1, c * p)).view(d - 1, c, p).div_(bend)
+            out[:-1] = product(self.vectors, along.view(d - 1, c * p)).view(d - 1, c, p)
         out[-1] = g[-1] / self.curvature
         return out
 

@@ -21,8 +21,8 @@ from repana import (
     nearest_mean,
     ridge_probe,
 )
-from repana.probes._classifiers import TEST, TRAIN, knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
-from repana.probes._data import Rows
+from repana.probes._classifiers import knn_head, lda_head, logistic_head, nearest_mean_head, ridge_head
+from repana.probes._data import TEST, TRAIN, Rows
 from repana.probes._scores import bits, temperature
 
 PROBES = (linear_probe, ridge_probe, knn_probe, nearest_mean, lda_probe, gaussian_naive_bayes)
