@@ -24,6 +24,7 @@ WINDOW = (11, 500)  # ranks of the power-law fit of Stringer et al. 2019
 SHORT = "a sample's value falls short; the interval is of the population's"
 DISAGREE = 5  # of two corrections for bias, how many errors their distance counts as
 FEWEST = 10  # eigenvalues in a fit; where the window holds fewer, all ranks are taken
+ROWS = 1024  # samples worked on at a time
 SHARES = {"components_90": 0.90, "components_95": 0.95, "components_99": 0.99}
 
 
@@ -209,7 +210,7 @@ class _Side:
             return Estimate(
                 found, n=self.n, note=noted(note, Flag.NO_INTERVAL.note("no interval: half the samples lack ranks"))
             )
-        influence = self._squares @ gradient - self.values @ gradient
+        influence = _over_rows(self.coordinates, lambda x: x.square() @ gradient) - self.values @ gradient
         error = float(influence.square().sum().sqrt()) / self.n
         self.deleted[name] = without_groups(found, influence)
         settled = twice and bool(self.quarters) and self.n >= 4 * len(self.values)
@@ -222,11 +223,6 @@ class _Side:
         )
         outside = settled and not e.low <= e.value <= e.high
         return replace(e, note=noted(note, SHORT)) if outside else e
-
-    @cached_property
-    def _squares(self) -> Float[Tensor, "n r"]:
-        assert self.coordinates is not None
-        return self.coordinates.square()
 
     @cached_property
     def _cumulated(self) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
@@ -242,8 +238,12 @@ class _Side:
         )
         first = shares if half is None else 2 * shares - half
         # d share_k / d lambda_j = (1[j <= k] - share_k) / total
-        influence = (self._squares.cumsum(1) - shares * self._squares.sum(1, keepdim=True)) / total
-        error = influence.square().sum(0).sqrt() / self.n
+        assert self.coordinates is not None
+        square = torch.zeros_like(shares)
+        for part in self.coordinates.split(ROWS):
+            x = part.double().square_()
+            square += (x.cumsum(1) - shares * x.sum(1, keepdim=True)).square_().sum(0)
+        error = square.sqrt() / total / self.n
         if half is None or quarter is None:
             return first.cpu(), error.cpu()
         second = (8 * shares - 6 * half + quarter) / 3
@@ -273,16 +273,17 @@ def _participation(covariance: Covariance, level: float) -> tuple[dict[str, Esti
                 NAN, n=n, note=Flag.MISSING_INPUT.note("needs the features of all samples")
             ),
         }, {}
-    s = z.square().sum(1)  # |x_i - m|^2
+    s = _over_rows(z, lambda x: x.square().sum(1))  # |x_i - m|^2
     t1, t2, fourth = v.sum() * n / (n - 1), v.square().sum() * (n / (n - 1)) ** 2, s.square().sum()
     others, others_unbiased = s[:0], s[:0]
     if n >= 6:
         # without sample i: S1_(i) = ((n-1) S1 - n/(n-1) x x')/(n-2), and every other sample moves by x_i/(n-1)
         e, a = 1 / (n - 1), n / (n - 1)
-        along = z.square() @ v * a  # x_i' S1 x_i
+        along = _over_rows(z, lambda x: x.square() @ v) * a  # x_i' S1 x_i
         t1_i = ((n - 1) * t1 - a * s) / (n - 2)
         t2_i = ((n - 1) ** 2 * t2 - 2 * (n - 1) * a * along + (a * s) ** 2) / (n - 2) ** 2
-        third = z @ (s @ z)  # x_i . sum_j |x_j|^2 x_j
+        weighted = sum(w @ x.double() for w, x in zip(s.split(ROWS), z.split(ROWS)))
+        third = _over_rows(z, lambda x: x @ weighted)  # x_i . sum_j |x_j|^2 x_j
         moved = fourth + 4 * e * third + 2 * e**2 * s * s.sum() + 4 * e**2 * (n - 1) * along + n * (e**2 * s) ** 2
         others = t1_i**2 / t2_i
         others_unbiased = _unbiased(t1_i, t2_i, moved - s.square() * (1 + e) ** 4, n - 1)
@@ -298,6 +299,11 @@ def _participation(covariance: Covariance, level: float) -> tuple[dict[str, Esti
     several = zip(found, (naive, value), (others, others_unbiased))
     deleted = {name: without_groups(at, (n - 1) * (one.mean() - one)) for name, at, one in several if len(one)}
     return found, deleted
+
+
+def _over_rows(z: Float[Tensor, "n r"], function: Callable[[Tensor], Tensor]) -> Float[Tensor, " n"]:
+    """A function of some rows at a time, in float64."""
+    return torch.cat([function(part.double()) for part in z.split(ROWS)])
 
 
 def _unbiased(t1: Tensor, t2: Tensor, fourth: Tensor, n: int) -> Tensor:

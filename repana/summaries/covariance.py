@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana._typing import Features
-from repana.summaries._linalg import power_of_two, scaled
+from repana.summaries._linalg import gram, power_of_two, scaled
 from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
 
 CONSTANT = "every feature is constant"
 WIDEST = 4096  # the smaller side; a float64 decomposition above this takes minutes and gigabytes
+FEWER = 0.8  # samples of a part for each feature, below which their inner products are the smaller matrix
+ROWS = 1024  # of a product at a time
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Covariance(Summary):
     """The spectrum of one layer.
 
     `eigenvalues`: the positive ones of S = 1/n sum_i (x_i - m)(x_i - m)', descending; `uncentred`: of 1/n sum x_i x_i'.
-    `coordinates` (n, r): x_i - m along the eigenvectors, `uncentred_coordinates` likewise; None where only moments are
-    known. `halves`: the eigenvalues of two random halves of the samples, from 8 samples on, and `quarters` of four
-    quarters, from 16 on. `reason` says why there are
-    no eigenvalues. `varying` counts the features that are not constant. Features whose squares float64 does not hold
-    are divided by the power of two `unit`, which is 1 for all others: then everything here is of features/unit.
+    `coordinates` (n, r): x_i - m along the eigenvectors, in float32 for such features, `uncentred_coordinates`
+    likewise; None where only moments are known. `halves`: the eigenvalues of two random halves of the samples, from 8
+    samples on, and `quarters` of four quarters, from 16 on. `reason` says why there are no eigenvalues. `varying`
+    counts the features that are not constant. Features whose squares float64 does not hold are divided by the power of
+    two `unit`, which is 1 for all others: then everything here is of features/unit.
     """
 
     labelled: ClassVar[bool] = False
@@ -59,23 +61,27 @@ class Covariance(Summary):
         n, d = features.shape
         if min(n, d) > WIDEST:
             return cls._empty(features, n, d)
-        x, unit = features.double(), power_of_two(features)
+        unit = power_of_two(features)
         unit = unit if not 2.0**-256 < unit < 2.0**256 else 1.0
-        x = x if unit == 1.0 else scaled(x, unit)
-        moved = _centred(x)
-        varying = int((moved != 0).any(0).sum())
-        centred, along = _decompose(moved)
-        raw, raw_along = _decompose(x)
-        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(x.device)
-        parts = [x[rows] for rows in order.chunk(2)] if n >= 8 else []
-        halves = tuple(_eigenvalues(_centred(part)) for part in parts)
-        raw_halves = tuple(_eigenvalues(part) for part in parts)
-        fourths = order.chunk(4) if n >= 16 else []
-        quarters = tuple(_eigenvalues(_centred(x[rows])) for rows in fourths)
-        raw_quarters = tuple(_eigenvalues(x[rows]) for rows in fourths) if n >= 4 * len(raw) else ()
-        reason = "" if len(centred) else CONSTANT
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(features.device)
+        products = _Products.of(features, unit, order)
+        centred, along = products.decomposed(centred=True)
+        raw, raw_along = products.decomposed(centred=False)
+        halves, quarters = (products.parts(count) if n >= 4 * count else [] for count in (2, 4))
         return cls(
-            centred, raw, n, d, along, raw_along, halves, raw_halves, quarters, raw_quarters, reason, varying, unit
+            centred,
+            raw,
+            n,
+            d,
+            along,
+            raw_along,
+            tuple(products.eigenvalues(part, centred=True) for part in halves),
+            tuple(products.eigenvalues(part, centred=False) for part in halves),
+            tuple(products.eigenvalues(part, centred=True) for part in quarters),
+            tuple(products.eigenvalues(part, centred=False) for part in quarters) if n >= 4 * len(raw) else (),
+            "" if len(centred) else CONSTANT,
+            products.varying,
+            unit,
         )
 
     @classmethod
@@ -101,28 +107,90 @@ class Covariance(Summary):
         return cls(nothing, nothing, n, d, reason=reason)
 
 
-def _centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """Less the mean; a feature that varies by no more than the rounding of its mean is constant."""
-    mean = x.mean(0)
-    e = x - mean
-    return torch.where(e.abs().amax(0) > 8 * torch.finfo(x.dtype).eps * mean.abs(), e, 0.0)
+@dataclass(frozen=True)
+class _Products:
+    """Samples less their mean, in a random order, and their products: (d, d) matrices of the pieces that halves and
+    quarters are made of, from which those of the whole and of uncentred samples follow; or where features are more
+    than samples, inner products.
+    """
+
+    moved: Float[Tensor, "n d"]
+    mean: Float[Tensor, " d"]
+    order: Int[Tensor, " n"]
+    cuts: tuple[int, ...]
+    grams: tuple[Float[Tensor, "d d"], ...]
+    inner: Float[Tensor, "n n"] | None
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, features: Features, unit: float, order: Int[Tensor, " n"]) -> "_Products":
+        n, d = features.shape
+        moved = features[order].double()
+        moved = moved if unit == 1.0 else scaled(moved, unit)
+        mean = moved.mean(0)
+        moved -= mean
+        alive = moved.abs().amax(0) > 8 * torch.finfo(moved.dtype).eps * mean.abs()  # others are constant
+        moved[:, ~alive] = 0
+        cuts = sorted({end for count in (1, 2, 4) for part in _chunks(n, count) for end in (part.start, part.stop)})
+        grams = tuple(gram(moved[a:b]) for a, b in zip(cuts, cuts[1:])) if d <= n else ()
+        return cls(moved, mean, order, tuple(cuts), grams, moved @ moved.T if d > n else None, features.dtype)
+
+    @property
+    def varying(self) -> int:
+        return int((self.moved != 0).any(0).sum())
+
+    def parts(self, count: int) -> list[slice]:
+        return _chunks(len(self.moved), count)
+
+    def eigenvalues(self, part: slice, *, centred: bool) -> Float[Tensor, " r"]:
+        """The positive ones of x'x/n over some samples, descending."""
+        n = part.stop - part.start
+        return _positive(torch.linalg.eigvalsh(self._matrix(part, centred) / n).flip(0))
+
+    def decomposed(self, *, centred: bool) -> tuple[Float[Tensor, " r"], Float[Tensor, "n r"]]:
+        """Positive eigenvalues of x'x/n, descending, and the samples along their eigenvectors, in the order in which
+        they came and the precision of the features."""
+        n, whole = len(self.moved), slice(0, len(self.moved))
+        values, vectors = torch.linalg.eigh(self._matrix(whole, centred) / n)
+        values = _positive(values.flip(0))
+        vectors = vectors.flip(1)[:, : len(values)]
+        along = self.moved.new_empty(n, len(values), dtype=torch.promote_types(self.dtype, torch.float32))
+        for rows in _blocks(n):
+            found = vectors[rows] * (n * values).sqrt()
+            if self.inner is None:
+                found = self.moved[rows] @ vectors
+                found = found if centred else found + self.mean @ vectors
+            along[self.order[rows]] = found.to(along.dtype)
+        return values, along
+
+    def _matrix(self, part: slice, centred: bool) -> Float[Tensor, "m m"]:
+        """X'X of some samples, or XX' where they are much fewer than features."""
+        n, d = part.stop - part.start, self.moved.shape[1]
+        if self.inner is not None or n < FEWER * d:
+            rows = self.moved[part]
+            inner = rows @ rows.T if self.inner is None else self.inner[part, part]
+            if centred:
+                means = inner.mean(0)
+                return inner - means - means[:, None] + means.mean()
+            along = rows @ self.mean
+            return inner + along + along[:, None] + self.mean.square().sum()
+        pieces = zip(self.grams, self.cuts, self.cuts[1:])
+        total = torch.stack([g for g, a, b in pieces if part.start <= a and b <= part.stop]).sum(0)
+        sums = self.moved[part].sum(0)
+        if centred:
+            return total - sums.outer(sums) / n
+        mixed = sums.outer(self.mean)
+        return total + mixed + mixed.T + n * self.mean.outer(self.mean)
 
 
-def _decompose(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, " r"], Float[Tensor, "n r"]]:
-    """Positive eigenvalues of x'x/n, descending, and the rows of x along their eigenvectors."""
-    n, d = x.shape
-    if d <= n:
-        values, vectors = torch.linalg.eigh(x.T @ x / n)
-        kept = _positive(values.flip(0))
-        return kept, x @ vectors.flip(1)[:, : len(kept)]
-    values, vectors = torch.linalg.eigh(x @ x.T / n)
-    kept = _positive(values.flip(0))
-    return kept, vectors.flip(1)[:, : len(kept)] * (n * kept).sqrt()
+def _chunks(n: int, count: int) -> list[slice]:
+    """As `torch.chunk` has them."""
+    size = -(-n // count)
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
 
 
-def _eigenvalues(x: Float[Tensor, "n d"]) -> Float[Tensor, " r"]:
-    gram = x.T @ x if x.shape[1] <= len(x) else x @ x.T
-    return _positive(torch.linalg.eigvalsh(gram / len(x)).flip(0))
+def _blocks(n: int) -> list[slice]:
+    return [slice(start, min(start + ROWS, n)) for start in range(0, n, ROWS)]
 
 
 def _positive(values: Float[Tensor, " m"]) -> Float[Tensor, " r"]:

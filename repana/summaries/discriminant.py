@@ -31,6 +31,7 @@ from repana.summaries.resampling import (
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
+ROWS = 1024  # whitened at a time
 SINGLE, DOUBLE = 1.2e-7, 1e-15  # rounding of a scatter from products of that precision, to be times sqrt(d)
 
 
@@ -97,8 +98,12 @@ class Discriminant(Summary):
         total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
-        parts = leave_out(features, labels, total, jackknife, seed) if jackknife > 1 else ()
-        deleted = tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
+        deleted: tuple[Discriminant, ...] = ()
+        if jackknife > 1:
+            deleted = _without_groups(features, labels, total, found, jackknife, seed)
+        if jackknife > 1 and not deleted:
+            parts = leave_out(features, labels, total, jackknife, seed)
+            deleted = tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
         permuted = None
         if permutations:
             few = affordable_permutations(permutations, len(features), features.shape[1], found.classes)
@@ -149,6 +154,80 @@ class Discriminant(Summary):
             canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5, size)
         rank = min(rank, n - 1)
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
+
+
+def _without_groups(
+    features: Features, labels: Labels, total: Moments, found: Discriminant, groups: int, seed: int
+) -> tuple[Discriminant, ...]:
+    """What `from_moments` gives without each group of samples, from one factor: none where that does not serve.
+
+    With LL' = n Sw and Z = L^-1 (x_i - m_y)' for all samples, leaving out the group g of l_k remaining samples a class
+    makes L^-1 n Sw L^-T = I - UU', U = [Z_g, s_k/sqrt(l_k)], s_k the sum of the left-out columns of class k, and moves
+    the means by -s_k/l_k. With M the whitened means, M'(I - UU')^-1 M = M'M + (U'M)'(I - U'U)^-1 U'M (Woodbury), of
+    the size of the group and the classes. Eigenvalues of St^-1 Sb are q/(1 + q) of those q of Sw^-1 Sb.
+    """
+    n, c = total.n, len(total.classes)
+    regular = found.shrinkage == 0 and total.scatter is not None and not bool(found.quotient.isnan().any())
+    if not regular or total.scatter is None or total.spread is None or n - -(-n // groups) - c < found.rank:
+        return ()
+    if n / groups + c > 2 * found.rank:  # the systems would be larger than the scatter
+        return ()
+    alive = total.spread > 0
+    scale = torch.where(alive, total.spread.rsqrt(), 0.0)[alive]
+    if len(scale) != found.rank:
+        return ()
+    factor, wrong = torch.linalg.cholesky_ex(scale[:, None] * total.scatter[alive][:, alive] * scale)
+    diagonal = factor.diagonal().square()
+    if int(wrong) or float(diagonal.min()) < len(factor) * 1e-14 * float(diagonal.max()):
+        return ()
+    slot = torch.searchsorted(total.classes, labels.to(total.classes.device))
+    whitened = torch.empty(len(slot), len(factor), dtype=torch.float64, device=factor.device)
+    for at in torch.arange(len(slot), device=factor.device).split(ROWS):
+        residual = ((features[at].double() - total.mean[slot[at]])[:, alive] * scale).T
+        whitened[at] = torch.linalg.solve_triangular(factor, residual, upper=False).T
+    mean = ((total.mean - total.mean.mean(0))[:, alive] * scale).T
+    mean = torch.linalg.solve_triangular(factor, mean, upper=False)
+    bare, group = replace(total, scatter=None), within_class_groups(labels, groups, seed)
+    parts = []
+    for g in range(groups):
+        rows = (group == g).nonzero()[:, 0]
+        if not len(rows):
+            continue
+        here = rows.to(features.device)
+        part = bare - Moments.of(features[here], labels[rows.to(labels.device)])
+        values = _left_eigenvalues(whitened[here], slot[here], mean, total.count) if len(part.classes) == c else None
+        if values is None:
+            return ()
+        ratio, per_feature = _ratios(part)
+        quotient = values[: len(found.quotient)].cpu()
+        canonical = (quotient / (1 + quotient)).clamp(0, 1)
+        parts.append(
+            replace(
+                found, quotient=quotient, canonical=canonical, n=part.n, trace_ratio=ratio, per_feature=per_feature,
+                deleted=(), permuted=None,
+            )
+        )  # fmt: skip
+    return tuple(parts)
+
+
+def _left_eigenvalues(
+    z: Float[Tensor, "g r"], slot: Int[Tensor, " g"], mean: Float[Tensor, "r c"], count: Int[Tensor, " c"]
+) -> Float[Tensor, " c"] | None:
+    """Eigenvalues of Sw^-1 Sb without the samples that are `z` whitened; None where nothing is left of a direction."""
+    c = len(count)
+    left = (count - torch.bincount(slot, minlength=c)).double()
+    sums = z.new_zeros(c, z.shape[1]).index_add_(0, slot, z).T
+    u = torch.cat([z.T, sums / left.sqrt()], 1)
+    factor, wrong = torch.linalg.cholesky_ex(torch.eye(u.shape[1], dtype=u.dtype, device=u.device) - u.T @ u)
+    if int(wrong) or float(factor.diagonal().min()) < 1e-6:
+        return None
+    moved = mean - sums / left
+    along = torch.linalg.solve_triangular(factor, u.T @ moved, upper=False)
+    p = left / left.sum()
+    centred = torch.eye(c, dtype=u.dtype, device=u.device) - p  # rows: m_k - sum_l p_l m_l
+    between = centred @ (moved.T @ moved + along.T @ along) @ centred.T
+    between = p.sqrt()[:, None] * between * p.sqrt() * left.sum()
+    return torch.linalg.eigvalsh(between).flip(0).clamp_min(0)
 
 
 def _permuted(

@@ -181,7 +181,9 @@ class RidgePath:
         """
         trace = float(normal.gram.diagonal().sum())
         if len(strengths) == 1 and float(strengths) >= REGULAR * trace > 0:
-            return cls._of_one(normal, strengths)
+            found = cls._of_one(normal, strengths)
+            if found is not None:
+                return found
         values, vectors = torch.linalg.eigh(normal.gram) if basis is None else basis()
         values = values.clamp_min(0)
         along = vectors.T @ normal.cross
@@ -193,10 +195,13 @@ class RidgePath:
         return cls(strengths, weight, bias, (values[:, None] / damped).sum(0), values, vectors, normal.mean, normal.n)
 
     @classmethod
-    def _of_one(cls, normal: Normal, strengths: Float[Tensor, "1"]) -> "RidgePath":
+    def _of_one(cls, normal: Normal, strengths: Float[Tensor, "1"]) -> "RidgePath | None":
+        """None where rounding leaves no factor."""
         mixed = normal.gram.clone()
         mixed.diagonal().add_(strengths[0])
-        factor = torch.linalg.cholesky(mixed)
+        factor, wrong = torch.linalg.cholesky_ex(mixed)
+        if int(wrong):
+            return None
         weight = torch.cholesky_solve(normal.cross, factor)[:, :, None]
         bias = normal.target_mean[:, None] - torch.einsum("d,dtr->tr", normal.mean, weight)
         left = torch.cholesky_inverse(factor).diagonal().sum()
