@@ -46,19 +46,19 @@ CONVENTIONS = {
 class Geometry:
     """Class means through one (c, c) Gram matrix, around the mean of class means; everything else is derived from it.
 
-    `spectrum` (..., c) are the squared singular values, ascending, 0 where only rounding is left; `basis` (..., c, d)
-    spans the centred means, with rows of zeros there.
+    `spectrum` (..., r), r the smaller of c and d, are the squared singular values, ascending, 0 where only rounding is
+    left; `basis` (..., r, d) spans the centred means, with rows of zeros there.
     """
 
     mean: Float[Tensor, "*b c d"]
     count: PerClass
     centre: Float[Tensor, "*b d"]
     gram: Float[Tensor, "*b c c"]
-    vectors: Float[Tensor, "*b c c"]
-    spectrum: Float[Tensor, "*b c"]
+    vectors: Float[Tensor, "*b c r"]
+    spectrum: Float[Tensor, "*b r"]
 
     @property
-    def basis(self) -> Float[Tensor, "*b c d"]:
+    def basis(self) -> Float[Tensor, "*b r d"]:
         scaled = self.vectors * _or_zero(self.spectrum.rsqrt())[..., None, :]
         return scaled.mT @ (self.mean - self.centre[..., None, :])
 
@@ -73,7 +73,8 @@ def _or_zero(values: Tensor) -> Tensor:
 
 
 def geometry_of(mean: Float[Tensor, "*b c d"], trace: Float[Tensor, "*b c"], count: PerClass) -> Geometry:
-    """The Gram matrix of centred means in float64, and its eigenvectors of non-zero length.
+    """The Gram matrix of centred means in float64, and its eigenvectors of non-zero length: by the (d, d) product where
+    there are more classes than dimensions.
 
     Eigenvalues below 10 c eps of the largest are rounding, since the Gram of float64 means is exact to c eps; so are
     those that differences of equal means can have, given the spread within classes and the distance from the origin.
@@ -81,7 +82,11 @@ def geometry_of(mean: Float[Tensor, "*b c d"], trace: Float[Tensor, "*b c"], cou
     g, c = mean.mean(-2), mean.shape[-2]
     centred = mean - g[..., None, :]
     gram = centred @ centred.mT
-    values, vectors = torch.linalg.eigh(gram)
+    if c > mean.shape[-1]:
+        values, axes = torch.linalg.eigh(centred.mT @ centred)
+        vectors = centred @ axes * _or_zero(values.clamp_min(0).rsqrt())[..., None, :]
+    else:
+        values, vectors = torch.linalg.eigh(gram)
     eps = torch.finfo(torch.float64).eps
     floor = c * (1e-14 * trace.sum(-1) / count.sum() + 100 * eps**2 * g.square().sum(-1))
     least = torch.maximum(10 * c * eps * values[..., -1], floor).clamp_min(1e-300)
@@ -117,9 +122,9 @@ def raw_gram(geometry: Geometry) -> Float[Tensor, "*b c c"]:
 
 def trace_ratio(
     geometry: Geometry,
-    within: Float[Tensor, "*b c c"],
+    within: Float[Tensor, "*b r r"],
     convention: Convention,
-    less: Float[Tensor, "*b c c"] | None = None,
+    less: Float[Tensor, "*b r r"] | None = None,
 ) -> Float[Tensor, "*b"]:
     """tr(Sw Sb^+), divided by c where the convention says so; infinite when the class means coincide.
 
@@ -137,9 +142,19 @@ def trace_ratio(
         between = coordinates.mT @ (weight[:, None] * coordinates)
         between = between if less is None else between - less
         between = between + torch.diag_embed((~kept).to(between))  # where the means do not vary
-        value = torch.linalg.solve(between, within).diagonal(dim1=-2, dim2=-1).sum(-1)
+        value = _trace_of_quotient(between, within)
     value = value / len(weight) if convention.per_class else value
     return torch.where(kept.any(-1), value, math.inf)
+
+
+def _trace_of_quotient(between: Float[Tensor, "*b r r"], within: Float[Tensor, "*b r r"]) -> Float[Tensor, "*b"]:
+    """tr(B^-1 W): by a Cholesky factor, or by elimination where B, less what errors add to it, has none."""
+    factor, wrong = torch.linalg.cholesky_ex(between)
+    value = (torch.cholesky_inverse(factor) * within).sum((-2, -1))
+    for at in (wrong != 0).nonzero().unbind(0):
+        one = tuple(at.tolist())
+        value[one] = torch.linalg.solve(between[one], within[one]).diagonal().sum()
+    return value
 
 
 def between_trace(geometry: Geometry, convention: Convention) -> Float[Tensor, "*b"]:

@@ -83,7 +83,7 @@ def measured(
 
 
 def _unbiased(
-    geometry: formulas.Geometry, trace: Float[Tensor, "b c"], within: Float[Tensor, "b c c"], how: formulas.Convention
+    geometry: formulas.Geometry, trace: Float[Tensor, "b c"], within: Float[Tensor, "b r r"], how: formulas.Convention
 ) -> dict[str, Float[Tensor, " b"]]:
     """Variability from unbiased parts: covariances with n_k - 1, and distances of means less what the error of means
     adds to them, v_i/n_i + v_j/n_j. NaN where less than nothing is left, or a class has one sample.
@@ -110,9 +110,10 @@ def _unbiased(
     }
 
 
-def _within(samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass) -> Float[Tensor, "b c c"]:
+def _within(samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass) -> Float[Tensor, "b r r"]:
     """Sw of every sample along the basis of its means."""
-    found = geometry.gram.new_zeros(geometry.gram.shape)
+    r = geometry.spectrum.shape[-1]
+    found = geometry.gram.new_zeros(len(samples), r, r)
     for into, sample, basis, kept in zip(found, samples, geometry.basis, geometry.spectrum > 0):
         at = kept.nonzero()[:, 0]
         if len(at):
@@ -173,6 +174,6 @@ def _duality(geometry: formulas.Geometry, setting: Setting, weight: Tensor, *, h
 
 def _median(values: Float[Tensor, "*b p"]) -> Float[Tensor, "*b"]:
     """The mean of the two middle values of an even number; infinite where those are."""
-    ordered = values.sort(-1).values
-    middle = ordered.shape[-1] // 2
-    return ordered[..., middle] if ordered.shape[-1] % 2 else (ordered[..., middle - 1] + ordered[..., middle]) / 2
+    p = values.shape[-1]
+    upper = values.kthvalue(p // 2 + 1, -1).values
+    return upper if p % 2 else (values.kthvalue(p // 2, -1).values + upper) / 2

@@ -5,11 +5,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana._typing import Features, Labels, Means
-from repana.summaries.resampling import Permuted, working
+from repana.summaries.resampling import FEWEST, Permuted, working
 
 ROWS = 4096  # read at a time
 SMALL, LARGE = 1e-12, 1e12  # spreads of means whose products would leave float32
-SCORES = 2**26  # entries of a block of scores
+SCORES = 2**22  # bytes of a block of scores, which stays in cache
+SEARCHED = 4e10  # floating-point operations for the nearest means of all permutations
 
 
 def equal_means(mean: Means) -> Bool[Tensor, " c"]:
@@ -44,6 +45,11 @@ def nearest_mean(
             _leave_out(scores[:, None], rows.square().sum(1), apart[:, None], own[:, None], count)
         out[start : start + ROWS] = scores.argmax(1)
     return out
+
+
+def affordable_accuracies(n: int, d: int, c: int) -> int:
+    """Of how many permutations the nearest means are searched."""
+    return max(FEWEST - 1, int(SEARCHED / (2.0 * n * d * c)))
 
 
 def permuted_accuracies(permuted: Permuted) -> list[float]:

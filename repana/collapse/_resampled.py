@@ -11,7 +11,8 @@ from torch import Tensor
 from repana.collapse._floor import ExactFrame
 from repana.collapse._inputs import Inputs
 from repana.collapse._measures import Setting, measure
-from repana.collapse._nearest_mean import permuted_accuracies
+from repana.collapse._nearest_mean import affordable_accuracies, permuted_accuracies
+from repana.summaries._linalg import gram
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import Moments
 from repana.summaries.resampling import (
@@ -58,17 +59,19 @@ def permuted_of(
     setting = replace(setting, unbiased=False)
     total = None
     if d <= WIDEST and centres is None:
-        rows = (x.double() - x.double().mean(0)).to(working(x))
-        total = (rows.T @ rows).double()
+        total = gram((x.double() - x.double().mean(0)).to(working(x)))
     found: list[dict[str, Tensor]] = []
+    accuracies = affordable_accuracies(n, d, c)
     for some in permuted(x, given.slot, count, seed):
         for samples in _batched(some.samples(total, centres), _block(moments)):
             hulls = sum(map(_count_of, found)) < FEWEST - 1
             found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
             if hulls and len(samples) > FEWEST - 1:
                 found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
-        if centres is None:
-            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some), dtype=torch.float64)})
+        searched = min(len(some.labels), accuracies)
+        if centres is None and searched:
+            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some.first(searched)), dtype=torch.float64)})
+            accuracies -= searched
     return _by_name(found)
 
 

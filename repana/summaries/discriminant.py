@@ -370,7 +370,8 @@ def _against_singular(
 
 def _eigenvalues(t: Float[Tensor, "r c"], size: int) -> Tensor:
     """The largest eigenvalues of t't, descending, zeros where t has a lower rank."""
-    found = torch.linalg.eigvalsh(t.T @ t).flip(0)[: min(size, t.shape[0])].clamp_min(0).cpu()
+    gram = t.T @ t if t.shape[1] <= t.shape[0] else t @ t.T
+    found = torch.linalg.eigvalsh(gram).flip(0)[: min(size, t.shape[0])].clamp_min(0).cpu()
     return torch.nn.functional.pad(found, (0, size - len(found)))
 
 

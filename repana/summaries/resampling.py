@@ -67,7 +67,8 @@ class Sample:
             return basis @ self.scatter @ basis.T * share.mean()
         if self.total is not None and self.origin is not None and even:
             between = (basis @ (self.mean - self.origin).T) * self.count.double().sqrt()
-            return (basis @ self.total @ basis.T - between @ between.T) * share.mean()
+            along = basis.to(self.total)
+            return ((along @ self.total @ along.T).double() - between @ between.T) * share.mean()
         if self.rows is None or self.slot is None or self.pilot is None:
             return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
         size = float((self.trace / self.count).max()) ** 0.5
@@ -207,6 +208,11 @@ class Permuted:
         total = squares.new_zeros(len(labels), len(count)).scatter_add_(1, labels, squares.expand(labels.shape))
         traces = (total - count * means.square().sum(2)).clamp_min(0)
         return cls(features, rows, centre, labels, count, means, traces)
+
+    def first(self, permutations: int) -> "Permuted":
+        """The first ones of them."""
+        at = slice(0, permutations)
+        return replace(self, labels=self.labels[at], means=self.means[at], traces=self.traces[at])
 
     def samples(
         self, total: Float[Tensor, "d d"] | None = None, centres: Float[Tensor, "c d"] | None = None
