@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana._estimate import NAN
-from repana._typing import PerClass
 from repana.collapse import _formulas as formulas
-from repana.summaries.resampling import Sample
+from repana.summaries.resampling import Sample, withins
 
 UNBIASED = "unbiased "  # before the names of quantities from unbiased parts
 WIDEST_HULL = 200  # classes for which the one-vs-rest distance is computed
@@ -54,10 +53,10 @@ def measured(
     how, count = setting.convention, geometry.count
     if "nc1" in setting.families:
         law, with_law = formulas.CONVENTIONS["he_su"], "law" in setting.families
-        within = _within(samples, geometry, formulas.class_weights(count, how.within))
+        within = withins(samples, geometry.basis, formulas.class_weights(count, how.within))
         pooled = within
         if with_law and how.within != law.within and int(count.min()) != int(count.max()):
-            pooled = _within(samples, geometry, formulas.class_weights(count, law.within))
+            pooled = withins(samples, geometry.basis, formulas.class_weights(count, law.within))
         between = formulas.between_trace(geometry, how)
         spread = formulas.within_trace(trace, count, how)
         pairs = formulas.off_diagonal(formulas.cdnv_grid(geometry, trace))
@@ -108,17 +107,6 @@ def _unbiased(
         "cdnv": pairs.mean(-1),
         "cdnv_median": _median(pairs),
     }
-
-
-def _within(samples: Sequence[Sample], geometry: formulas.Geometry, weight: PerClass) -> Float[Tensor, "b r r"]:
-    """Sw of every sample along the basis of its means."""
-    r = geometry.spectrum.shape[-1]
-    found = geometry.gram.new_zeros(len(samples), r, r)
-    for into, sample, basis, kept in zip(found, samples, geometry.basis, geometry.spectrum > 0):
-        at = kept.nonzero()[:, 0]
-        if len(at):
-            into[at[:, None], at] = sample.within(basis[at], weight)
-    return found
 
 
 def _geometry(geometry: formulas.Geometry, setting: Setting, *, hulls: bool) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from repana.summaries.distances import Distances, squared
 from repana.summaries.resampling import class_sums
 
 TIED, TIED_SINGLE = 1e-9, 1e-6  # squared distances closer than this, relatively, are equal; those by float32 products
-BINS = 1024  # of all distances, alike in number
+BINS, FILLED = 1024, 64  # of all distances, alike in number: so many, or as many as so many distances fill
 SAMPLED = 600  # samples whose distances are the edges of the bins
 BEYOND = 1e-5  # of an edge: so far it lies above the distance that it was read from, out of reach of rounding
 MANTISSA = 8  # bits of a float32 that a bin's edge need not tell apart
@@ -205,7 +205,8 @@ class _Cells:
         square = squared(few, torch.arange(len(some), device=x.device))[0]
         i, j = torch.triu_indices(len(square), len(square), 1, device=x.device)
         found = square[i, j].sqrt().float()
-        edges = torch.quantile(found, torch.linspace(0, 1, BINS + 1, device=x.device)[1:-1]) * (1 + BEYOND)
+        bins = max(2, min(BINS, n * (n - 1) // 2 // FILLED))
+        edges = torch.quantile(found, torch.linspace(0, 1, bins + 1, device=x.device)[1:-1]) * (1 + BEYOND)
         at = torch.unique(cls._cell(edges))
         first, last = int(at[0]), int(at[-1])
         inside = torch.zeros(last - first + 2, dtype=torch.int64, device=x.device)

@@ -181,23 +181,31 @@ def _without_groups(
     if int(wrong) or float(diagonal.min()) < len(factor) * 1e-14 * float(diagonal.max()):
         return ()
     slot = torch.searchsorted(total.classes, labels.to(total.classes.device))
+    group = within_class_groups(labels, groups, seed)
+    present = [g for g in range(groups) if bool((group == g).any())]
     whitened = torch.empty(len(slot), len(factor), dtype=torch.float64, device=factor.device)
+    cell = group.to(slot.device) * c + slot  # of samples that are left out once
+    sums, squares = total.mean.new_zeros(groups * c, total.d), total.mean.new_zeros(groups, total.d)
     for at in torch.arange(len(slot), device=factor.device).split(ROWS):
-        residual = ((features[at].double() - total.mean[slot[at]])[:, alive] * scale).T
-        whitened[at] = torch.linalg.solve_triangular(factor, residual, upper=False).T
+        residual = features[at].double() - total.mean[slot[at]]
+        whitened[at] = torch.linalg.solve_triangular(factor, (residual[:, alive] * scale).T, upper=False).T
+        out = (cell[at] >= 0).nonzero()[:, 0]
+        sums.index_add_(0, cell[at][out], residual[out])
+        squares.index_add_(0, cell[at][out] // c, residual[out].square_())
     mean = ((total.mean - total.mean.mean(0))[:, alive] * scale).T
     mean = torch.linalg.solve_triangular(factor, mean, upper=False)
-    bare, group = replace(total, scatter=None), within_class_groups(labels, groups, seed)
     parts = []
-    for g in range(groups):
-        rows = (group == g).nonzero()[:, 0]
-        if not len(rows):
-            continue
-        here = rows.to(features.device)
-        part = bare - Moments.of(features[here], labels[rows.to(labels.device)])
-        values = _left_eigenvalues(whitened[here], slot[here], mean, total.count) if len(part.classes) == c else None
+    for g in present:
+        here = (group == g).nonzero()[:, 0].to(slot.device)
+        values = _left_eigenvalues(whitened[here], slot[here], mean, total.count)
         if values is None:
             return ()
+        left = total.count - torch.bincount(slot[here], minlength=c)
+        moved = sums.view(groups, c, total.d)[g]
+        spread = (total.spread - squares[g] - (moved.square() / left[:, None]).sum(0)).clamp_min(0)
+        part = Moments(
+            total.classes, left, total.mean - moved / left[:, None], spread.sum() * left / left.sum(), spread
+        )
         ratio, per_feature = _ratios(part)
         quotient = values[: len(found.quotient)].cpu()
         canonical = (quotient / (1 + quotient)).clamp(0, 1)

@@ -4,7 +4,7 @@ A replicate is what a formula over class means and within-class scatter reads, s
 and called again on each replicate. All replicates of the means come from one matrix product per class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,10 +65,6 @@ class Sample:
         even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
         if self.scatter is not None and even:  # pooled: it cannot be weighted by class afterwards
             return basis @ self.scatter @ basis.T * share.mean()
-        if self.total is not None and self.origin is not None and even:
-            between = (basis @ (self.mean - self.origin).T) * self.count.double().sqrt()
-            along = basis.to(self.total)
-            return ((along @ self.total @ along.T).double() - between @ between.T) * share.mean()
         if self.rows is None or self.slot is None or self.pilot is None:
             return torch.full((len(basis), len(basis)), torch.nan, dtype=basis.dtype, device=basis.device)
         size = float((self.trace / self.count).max()) ** 0.5
@@ -136,6 +132,27 @@ def _add_outer(total: Float[Tensor, "r r"], z: Float[Tensor, "r b"]) -> None:
     for start in range(0, len(z), OUTER_ROWS):
         stop = min(start + OUTER_ROWS, len(z))
         total[start:stop, :stop] += z[start:stop] @ z[:stop].T
+
+
+def withins(
+    samples: Sequence[Sample], basis: Float[Tensor, "b r d"], class_weight: Float[Tensor, " c"]
+) -> Float[Tensor, "b r r"]:
+    """`Sample.within` of several samples of the same rows, along bases with rows of zeros where a direction has no
+    length: together where they read one scatter of all rows, or where they are small.
+    """
+    share, first = class_weight / samples[0].count, samples[0]
+    even = float(share.max() - share.min()) <= 1e-9 * float(share.max())
+    if first.scatter is None and even and first.total is not None and first.origin is not None:
+        means = torch.stack([s.mean for s in samples])
+        between = (basis @ (means - first.origin).mT) * first.count.double().sqrt()
+        along = basis.to(first.total)
+        return ((along @ first.total @ along.mT).double() - between @ between.mT) * share.mean()
+    found = basis.new_zeros(len(basis), basis.shape[1], basis.shape[1])
+    for into, sample, rows in zip(found, samples, basis):
+        at = (rows != 0).any(1).nonzero()[:, 0]
+        if len(at):
+            into[at[:, None], at] = sample.within(rows[at], class_weight)
+    return found
 
 
 def bootstrapped(
