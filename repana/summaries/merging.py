@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 COPIES = 1e-12  # of the largest squared distance: what rounding leaves between copies
@@ -44,6 +44,7 @@ class Merging:
     rule: str = "mean_in"
     distance: str = "both"
     _known: dict[int, Float[Tensor, "c c"]] = field(default_factory=dict)
+    _masked: dict[int, tuple[Float[Tensor, "c c"], Float[Tensor, "c c"]]] = field(default_factory=dict)
 
     def run(self, beta: float, most: Mapping[int, int]) -> None:
         """Sweeps over all groups, one merge each, while the least distance is at most beta times the largest."""
@@ -69,17 +70,24 @@ class Merging:
             return None
         if group not in self._known:
             self._known[group] = self._distances(group)
-        found = self._known[group]
-        live = alive[:, None] & alive
-        largest = float(found[live].max())
-        off = live & ~torch.eye(len(alive), dtype=torch.bool)
-        masked = torch.where(off, found, torch.inf)
-        at = int(masked.argmin())
+        found, (apart, buffer) = self._known[group], self._masks(group, alive)
+        largest = float(torch.sub(found, apart, out=buffer).max())
+        at = int(torch.add(found, apart, out=buffer).numpy().argmin())  # twice as fast as that of torch
         i, j = sorted(divmod(at, len(alive)))
         least = max(float(self._exact(group, i, j)), 0.0)
         if least > max(beta, COPIES) * largest:
             return None
         return i, j
+
+    def _masks(self, group: int, alive: Bool[Tensor, " c"]) -> tuple[Float[Tensor, "c c"], Float[Tensor, "c c"]]:
+        """What is added to distances where a channel meets itself or one that is gone, and room for the sum."""
+        if group not in self._masked:
+            apart = torch.zeros(len(alive), len(alive), dtype=torch.float64)
+            apart.fill_diagonal_(torch.inf)
+            self._masked[group] = apart, torch.empty_like(apart)
+            for gone in (~alive).nonzero()[:, 0].tolist():
+                apart[gone], apart[:, gone] = torch.inf, torch.inf
+        return self._masked[group]
 
     def _merge(self, group: int, i: int, j: int) -> None:
         count = self.count[group]
@@ -91,14 +99,14 @@ class Merging:
             other = weight.columns if weight.rows == group else weight.rows
             both |= other == group
             axis = 0 if weight.rows == group else 1
-            before = self._across(weight, other, i, j)
+            before = None if other == group else self._across(weight, other, i, j)
             self._combine(weight, axis, i, j, a, b)
             if other == group:
                 self._combine(weight, 1, i, j, a, b)
             elif other in self._known and before is not None:
                 after = self._across(weight, other, i, j)
                 assert after is not None
-                self._known[other] += after - before
+                _move(self._known[other], before, after)
         for scale in self.scales.values():
             if scale.group == group:
                 for tensor in scale.tensors.values():
@@ -108,6 +116,9 @@ class Merging:
                     tensor[j] = 0
         count[i] += count[j]
         count[j] = 0
+        if group in self._masked:
+            apart = self._masked[group][0]
+            apart[j], apart[:, j] = torch.inf, torch.inf
         if both:
             self._known.pop(group, None)
         elif group in self._known:
@@ -125,17 +136,14 @@ class Merging:
             h[i] = (a * h[i] + b * h[j]) / (a + b) if self.rule == "mean_in" else h[i] + h[j]
             h[j] = 0
 
-    def _across(self, weight: Weight, other: int, i: int, j: int) -> Float[Tensor, "c c"] | None:
-        """What two channels of a group add to the squared distances of the group on the other side of a weight."""
-        if other < 0 or other not in self._known:
+    def _across(self, weight: Weight, other: int, i: int, j: int) -> Float[Tensor, "c p"] | None:
+        """What channels of the group on the other side of a weight have of two channels; None where their distances
+        are not known, or do not read it."""
+        if other < 0 or other not in self._known or (self.distance == "in" and weight.columns == other):
             return None
-        if self.distance == "in" and weight.columns == other:
-            return torch.zeros_like(self._known[other])
         if weight.rows == other:
-            part = weight.values[:, [i, j]].flatten(1)
-        else:
-            part = weight.values[[i, j]].transpose(0, 1).flatten(1) / self._shares(other)
-        return _squared(part)
+            return weight.values[:, [i, j]].flatten(1)
+        return weight.values[[i, j]].transpose(0, 1).flatten(1) / self._shares(other)
 
     def _shares(self, group: int) -> Float[Tensor, "c one"]:
         """By what outgoing weights are divided to be those of one channel."""
@@ -226,6 +234,14 @@ def balance(merging: Merging, groups: Collection[int]) -> None:
                 weight.bias *= factors[weight.rows]
         if weight.columns in factors:
             weight.values /= factors[weight.columns][:, None]
+
+
+def _move(known: Float[Tensor, "c c"], before: Float[Tensor, "c p"], after: Float[Tensor, "c p"]) -> None:
+    """Change squared distances by what some of the numbers of each channel add to them, before and after a merge."""
+    centre = before.mean(0)
+    old, new = before - centre, after - centre
+    size = new.square().sum(1) - old.square().sum(1)
+    known.addmm_(torch.cat([new, old], 1), torch.cat([new, -old], 1).T, alpha=-2.0).add_(size).add_(size[:, None])
 
 
 def _squared(part: Float[Tensor, "c p"]) -> Float[Tensor, "c c"]:
