@@ -174,12 +174,12 @@ def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple
     for name in quantities:
         report.select(name, run=run)  # refuses what is not there
     requested = {report.qualified(name) for name in quantities}
-    rows = {(f"{r.analyzer}.{r.quantity}", r.split, r.layer): r for r in report.rows if r.run == run}
+    rows = {(f"{r.analyzer}.{r.quantity}", r.split, r.layer): r for r in report.of_run(run)}
     return {place: r for place, r in rows.items() if not requested or place[0] in requested}
 
 
 def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str, str]], str]:
-    left, right = (tuple(dict.fromkeys(r.layer for r in report.rows if r.run == run and r.layer)) for run in (a, b))
+    left, right = (tuple(dict.fromkeys(r.layer for r in report.of_run(run) if r.layer)) for run in (a, b))
     whole = [("", "")]
     shared = [layer for layer in left if layer in right]
     if align == "name" or (align == "auto" and len(shared) >= min(len(left), len(right))):

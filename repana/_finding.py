@@ -78,9 +78,8 @@ class View:
     def _of_run(self) -> dict[tuple[str, str, str], list[Row]]:
         """The run's rows by split, analyzer and quantity."""
         found: dict[tuple[str, str, str], list[Row]] = {}
-        for r in self.report.rows:
-            if r.run == self.run:
-                found.setdefault((r.split, r.analyzer, r.quantity), []).append(r)
+        for r in self.report.of_run(self.run):
+            found.setdefault((r.split, r.analyzer, r.quantity), []).append(r)
         return found
 
     @cached_property

@@ -2,11 +2,11 @@
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # pandas and matplotlib are loaded by the functions that give
 
     from repana.findings import Finding
 
+K = TypeVar("K", bound=Hashable)
 STEP = re.compile(r"(?:^|[/_.\- ])(?:epoch|step|iter|iteration|update|checkpoint|ckpt)?[_.\- =]?(\d+(?:\.\d+)?)$")
 
 
@@ -76,11 +77,23 @@ class Report:
         return _unique(row.split for row in self.rows)
 
     @cached_property
+    def _by_run(self) -> dict[str, tuple[Row, ...]]:
+        return _grouped(self.rows, lambda r: r.run)
+
+    @cached_property
+    def _by_quantity(self) -> dict[tuple[str, str], tuple[Row, ...]]:
+        return _grouped(self.rows, lambda r: (r.analyzer, r.quantity))
+
+    def of_run(self, run: str) -> tuple[Row, ...]:
+        """The rows of one run."""
+        return self._by_run.get(run, ())
+
+    @cached_property
     def layers(self) -> tuple[str, ...]:
         """The layers in forward order, those of several runs merged; what is of the whole network has the layer ''."""
         merged: list[str] = []
         for run in self.runs:
-            rows = sorted((r for r in self.rows if r.run == run and r.layer), key=lambda r: r.depth)
+            rows = sorted((r for r in self.of_run(run) if r.layer), key=lambda r: r.depth)
             at = 0
             for layer in _unique(r.layer for r in rows):
                 if layer in merged:
@@ -152,7 +165,7 @@ class Report:
     def qualified(self, quantity: str) -> str:
         """`analyzer.quantity`, also where only the quantity was named. Refuses what no run has, or two analyzers."""
         analyzer, _, name = quantity.rpartition(".")
-        owners = _unique(r.analyzer for r in self.rows if r.quantity == name and analyzer in ("", r.analyzer))
+        owners = _unique(a for a, q in self._by_quantity if q == name and analyzer in ("", a))
         if not owners:
             raise _report_refusals.unknown_quantity(quantity, self.quantities)
         if len(owners) > 1:
@@ -162,7 +175,7 @@ class Report:
     def select(self, quantity: str, *, run: str | None = None, split: str | None = None) -> tuple[Row, ...]:
         """The rows of one quantity, by layer in forward order. `nc1` or, where ambiguous, `neural_collapse.nc1`."""
         analyzer, _, name = self.qualified(quantity).partition(".")
-        named = [r for r in self.rows if (r.analyzer, r.quantity) == (analyzer, name)]
+        named = self._by_quantity[analyzer, name]
         run = self.runs[0] if run is None else run
         rows = [r for r in named if r.run == run]
         present = _unique(r.split for r in rows)
@@ -385,13 +398,10 @@ def closest_pairs(grid: np.ndarray, pairs: int) -> list[tuple[int, int]]:
 
 def penultimate(report: Report, run: str | None = None) -> str:
     """The layer that the classifier reads, where it is known; else the last but one, or, of arrays, the last."""
-    of_run = [r.layer for r in report.rows if r.layer and r.run == (run or report.runs[0])]
+    rows = report.of_run(run or report.runs[0])
+    of_run = {r.layer for r in rows if r.layer}
     layers = [layer for layer in report.layers if layer in of_run]
-    heads = [
-        r.layer
-        for r in report.rows
-        if r.quantity in ("self_duality", "classifier_equinorm") and r.run == (run or report.runs[0])
-    ]
+    heads = [r.layer for r in rows if r.quantity in ("self_duality", "classifier_equinorm")]
     known = [layer for layer in heads if layer in layers]
     about = report.about(run)
     arrays = "model" not in about and "splits" in about  # a profile of features that came as arrays
@@ -419,6 +429,14 @@ def _named(report: Report) -> dict[str, np.ndarray]:
     if "runs" in report.provenance or not report.runs:
         return dict(report.arrays)
     return {f"{report.runs[0]}/{name}": array for name, array in report.arrays.items()}
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], K]) -> dict[K, tuple[Row, ...]]:
+    """Rows by what they have in common, in order."""
+    found: dict[K, list[Row]] = {}
+    for r in rows:
+        found.setdefault(key(r), []).append(r)
+    return {name: tuple(some) for name, some in found.items()}
 
 
 def _unique(values: Iterable[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def measured(view: View) -> Finding:
         plural = "s" * (len(failures) > 1)
         text = f"{len(failures)} measurement{plural} failed: {'; '.join(failures[:2])}{more}"
         return Finding(ISSUE, text.removesuffix(".") + ".", action="See `report.failures`.")
-    rows = [r for r in view.report.rows if r.run == view.run]
+    rows = view.report.of_run(view.run)
     known = sum(math.isfinite(r.value) for r in rows)
     if known == len(rows):
         return Finding(PASSED, f"Every value was computed ({len(rows):,}).")

@@ -195,7 +195,7 @@ def _curves(
         (run, split)
         for run in (runs or report.runs)
         for split in (splits or report.splits)
-        if any(r.run == run and r.split == split and f"{r.analyzer}.{r.quantity}" == full for r in report.rows)
+        if any(r.split == split and f"{r.analyzer}.{r.quantity}" == full for r in report.of_run(run))
     ]
     return {(run, split): report.select(full, run=run, split=split) for run, split in requested}
 

@@ -76,8 +76,8 @@ def _points(report: Report, name: str, layer: str | None) -> dict[tuple[str, str
     full, found = report.qualified(name), dict[tuple[str, str], Row]()
     for run in report.runs:
         at = layer or penultimate(report, run)
-        rows = [r for r in report.rows if r.run == run and r.layer == at]
-        found |= {(run, r.split): r for r in rows if f"{r.analyzer}.{r.quantity}" == full}
+        rows = [r for r in report.of_run(run) if r.layer == at and f"{r.analyzer}.{r.quantity}" == full]
+        found |= {(run, r.split): r for r in rows}
     return found
 
 

@@ -180,7 +180,7 @@ def families_of(report: Report) -> list[tuple[str, str]]:
 
 
 def _pictures(report: Report, section: plots.Section, i: int, run: str) -> Iterator[Picture]:
-    rows = [r for r in report.rows if r.run == run and r.layer]
+    rows = [r for r in report.of_run(run) if r.layer]
     if not rows:
         return
     split, layer = rows[0].split, penultimate(report, run)

@@ -32,8 +32,8 @@ def log(report: Report, sink: Any, step: int | None = None) -> None:
     for run in report.runs:
         known = report.step(run)
         at = step if step is not None else 0 if math.isnan(known) else int(known)
-        rows = [r for r in report.rows if r.run == run and math.isfinite(r.value)]
-        one = Report(tuple(r for r in report.rows if r.run == run), {}, report.about(run))
+        rows = [r for r in report.of_run(run) if math.isfinite(r.value)]
+        one = Report(report.of_run(run), {}, report.about(run))
         write(sink, {key(report, r): r.value for r in rows}, one, at)
 
 

@@ -28,7 +28,7 @@ class Table:
 
 def table(report: Report, names: Sequence[str], run: str, split: str) -> Table:
     full = [report.qualified(name) for name in names]
-    cells = {(r.layer, f"{r.analyzer}.{r.quantity}"): r for r in report.rows if r.run == run and r.split == split}
+    cells = {(r.layer, f"{r.analyzer}.{r.quantity}"): r for r in report.of_run(run) if r.split == split}
     body = [(layer, tuple(cells.get((layer, name)) for name in full)) for layer in report.layers]
     counts = [r.n for r in cells.values()]
     caption = f"{run}, {split_name(split)}" + (f", n = {max(counts):,}" if counts else "")

@@ -35,7 +35,7 @@ class Values:
 
 def values_of(report: Report, run: str) -> Iterator[Values]:
     for split in report.splits:
-        rows = [r for r in report.rows if r.run == run and r.split == split and r.layer]
+        rows = [r for r in report.of_run(run) if r.split == split and r.layer]
         if not rows:
             continue
         columns = tuple(layer for layer in report.layers if any(r.layer == layer for r in rows))
