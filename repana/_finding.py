@@ -2,20 +2,24 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 from repana._estimate import span
 from repana._numbers import hundredths, number, percent
 from repana._results import Report, Row, penultimate
+from repana._rule import ABSENT as ABSENT
+from repana._rule import CAUTION, CHECK, RESULT
+from repana._rule import ISSUE as ISSUE
+from repana._rule import KINDS as KINDS
+from repana._rule import PASSED as PASSED
+from repana._rule import SEVERITIES as SEVERITIES
+from repana._rule import TIP as TIP
+from repana._rule import Rule as Rule
 from repana.statistics.permutation import ALPHA as ALPHA
 from repana.statistics.permutation import adjusted, undecided
 
-SEVERITIES = ("issue", "tip", "passed", "not applicable")
-ISSUE, TIP, PASSED, ABSENT = SEVERITIES
-KINDS = ("result", "caution", "check")
-RESULT, CAUTION, CHECK = KINDS
 MARKS = {RESULT: "", CAUTION: "! ", CHECK: "\u2713 "}
 SPLITS = {"train": "training", "held_out": "held-out"}  # in sentences
 SHOWN = 4  # layers or values named in a sentence
@@ -44,27 +48,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{MARKS[self.kind]}{self.text} [{self.code}]"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What makes findings of one code: its title, a function of a `View`, and what kind of finding it makes.
-
-    The function's docstring is the explanation, with the threshold.
-    """
-
-    title: str
-    function: "Callable[[View], Finding]"
-    kind: str = CHECK
-    weight: int = 0
-    figure: str = ""
-
-    def finding(self, code: str, view: "View") -> Finding:
-        found = self.function(view)
-        kind = CAUTION if self.kind == CHECK and found.severity in (ISSUE, TIP) else self.kind
-        return replace(
-            found, code=code, title=self.title, run=view.run, kind=kind, weight=self.weight, figure=self.figure
-        )
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from repana._activations import Activations
-from repana._measure import needs_labels
 from repana._quantity import Quantity
+from repana._rule import Rule
 
-if TYPE_CHECKING:
-    from repana._finding import Rule
+if TYPE_CHECKING:  # torch is loaded by what measures, not by what lists
+    from repana._activations import Activations
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Analyzer:
     @property
     def labels(self) -> bool:
         """Whether it needs labels."""
+        from repana._measure import needs_labels
+
         return needs_labels(self.measure)
 
     @property
@@ -43,7 +44,7 @@ class Analyzer:
     @property
     def result(self) -> Any:
         """The class of its results."""
-        return _result(self.function)
+        return inspect.signature(self.function).return_annotation
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,12 @@ class Context:
 
     run: str
     split: str
-    activations: Activations
+    activations: "Activations"
     results: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     fail: Callable[[str, str, str, Exception], None]  # split, layer, analyzer, error
     found: dict[str, Outcome] = field(default_factory=dict)
-    untrained: Callable[[], list[Activations]] = list
+    untrained: "Callable[[], list[Activations]]" = list
     inputs: Callable[[], Any] = lambda: None
 
     def of(self, analyzer: str) -> dict[str, Any]:
@@ -92,11 +93,17 @@ class Across:
     quantities: tuple[Quantity, ...]
     name: str = ""
     needs: tuple[str, ...] = ()
-    result: Any = None  # the class of its results, of each layer where there are several
+    of_layer: Callable[..., Any] | None = None  # the class of the results of each layer, where there are several
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)
-        object.__setattr__(self, "result", self.result or _result(self.function))
+
+    @property
+    def result(self) -> Any:
+        """The class of its results, or of those of each layer."""
+        if self.of_layer is not None:
+            return inspect.unwrap(self.of_layer)
+        return inspect.signature(self.function).return_annotation
 
 
 @dataclass(frozen=True)
@@ -106,12 +113,8 @@ class Family:
     name: str
     analyzers: tuple[Analyzer, ...]
     across: tuple[Across, ...] = ()
-    findings: Mapping[str, "Rule"] = field(default_factory=dict)
+    findings: Mapping[str, Rule] = field(default_factory=dict)
     sources: Mapping[str, str] = field(default_factory=dict)
-
-
-def _result(function: Callable[..., Any]) -> Any:
-    return inspect.signature(function).return_annotation
 
 
 def described(analyzers: Iterable[Analyzer | Across]) -> dict[str, dict[str, Any]]:

@@ -110,12 +110,12 @@ def listed_metrics(lines: list[dict[str, str]], name: str | None) -> str:
     import shutil
     import textwrap
 
-    from repana import _report_refusals
-
     wide = min(100, shutil.get_terminal_size((100, 24)).columns)
     if name is not None:
         found = [x for x in lines if name in matching(x)]
         if not found:
+            from repana import _report_refusals  # which loads torch
+
             raise _report_refusals.unknown_metric(name, sorted({n for x in lines for n in matching(x)[:2]}))
         parts = []
         for x in found:

@@ -1,11 +1,15 @@
 """The table of the collapse family: what it measures, in which unit, which way is better, by whose formula."""
 
-from repana._finding import RESULT, Rule
+from repana._deferred import deferred
 from repana._quantity import Quantity
+from repana._rule import RESULT, Rule
 from repana._table import Across, Analyzer, Family
-from repana.collapse import _across_layers, _findings
-from repana.collapse._neural_collapse import neural_collapse, of_layer
-from repana.collapse._separation_law import separation_law
+
+_across_layers = deferred("repana.collapse._across_layers")
+_findings = deferred("repana.collapse._findings")
+neural_collapse = deferred("repana.collapse._neural_collapse").neural_collapse
+of_layer = deferred("repana.collapse._neural_collapse").of_layer
+separation_law = deferred("repana.collapse._separation_law").separation_law
 
 _NOT_SHIFT = ("rotation", "scale")
 _LINEAR = ("rotation", "scale", "translation", "linear")

@@ -1,11 +1,13 @@
 """The table of the dimension family: what it measures, in which unit, which way is better, by whose formula."""
 
-from repana._finding import CHECK, RESULT, Rule
+from repana._deferred import deferred
 from repana._quantity import Quantity
+from repana._rule import CHECK, RESULT, Rule
 from repana._table import Analyzer, Family
-from repana.dimension import _findings
-from repana.dimension._estimators import dimension_estimators
-from repana.dimension._profile import dimension_profile
+
+_findings = deferred("repana.dimension._findings")
+dimension_estimators = deferred("repana.dimension._estimators").dimension_estimators
+dimension_profile = deferred("repana.dimension._profile").dimension_profile
 
 _FACCO = "Facco et al. 2017"
 

@@ -2,12 +2,16 @@
 
 from typing import Any
 
-from repana._finding import CHECK, RESULT, Rule
+from repana._deferred import deferred
 from repana._quantity import Quantity
+from repana._rule import CHECK, RESULT, Rule
 from repana._table import Across, Family
-from repana.features import _across_layers, _findings
-from repana.features._complexity import LayerReading, complexity, layer_readings
-from repana.features._complexity_importance import complexity_vs_importance
+
+_across_layers = deferred("repana.features._across_layers")
+_findings = deferred("repana.features._findings")
+complexity = deferred("repana.features._complexity").complexity
+layer_readings = deferred("repana.features._complexity").layer_readings
+complexity_vs_importance = deferred("repana.features._complexity_importance").complexity_vs_importance
 
 # Targets are units, so that other axes of the layer are other features; folds are drawn by place.
 _FOLDS: dict[str, Any] = {"invariant": ("scale", "translation"), "drawn": True, "counts": True}
@@ -63,7 +67,7 @@ ACROSS_LAYERS = (
     Across(
         layer_readings,
         _across_layers.layer_readings,
-        result=LayerReading,
+        of_layer=deferred("repana.features._complexity").LayerReading,
         needs=("complexity",),
         quantities=(
             Quantity(

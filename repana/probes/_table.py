@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from repana._finding import CHECK, RESULT, Rule
+from repana._deferred import deferred
 from repana._quantity import Quantity
+from repana._rule import CHECK, RESULT, Rule
 from repana._table import Across, Analyzer, Family
-from repana.probes import _across_layers, _findings
-from repana.probes._controls import probe_baselines
-from repana.probes._layer_selection import LayerDifference, best_layer, layer_differences
-from repana.probes._suite import probing
+
+_across_layers = deferred("repana.probes._across_layers")
+_findings = deferred("repana.probes._findings")
+probe_baselines = deferred("repana.probes._controls").probe_baselines
+best_layer = deferred("repana.probes._layer_selection").best_layer
+layer_differences = deferred("repana.probes._layer_selection").layer_differences
+probing = deferred("repana.probes._suite").probing
 
 _AXES = ("scale", "translation")  # of single features
 _SPLIT: dict[str, Any] = {"invariant": _AXES, "drawn": True, "counts": True}  # of rows split by place
@@ -158,7 +162,7 @@ ACROSS_LAYERS = (
     Across(
         layer_differences,
         _across_layers.layer_differences,
-        result=LayerDifference,
+        of_layer=deferred("repana.probes._layer_selection").LayerDifference,
         needs=("layer_choice",),
         quantities=(
             Quantity(

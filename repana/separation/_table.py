@@ -1,11 +1,14 @@
 """The table of the separation family: what it measures, in which unit, which way is better, by whose formula."""
 
-from repana._finding import CHECK, RESULT, Rule
+from repana._deferred import deferred
 from repana._quantity import Quantity
+from repana._rule import CHECK, RESULT, Rule
 from repana._table import Analyzer, Family
-from repana.separation import _findings
-from repana.separation._fisher import fisher
-from repana.separation._separability import data_complexity, separability
+
+_findings = deferred("repana.separation._findings")
+fisher = deferred("repana.separation._fisher").fisher
+data_complexity = deferred("repana.separation._separability").data_complexity
+separability = deferred("repana.separation._separability").separability
 
 _NOT_SHIFT = ("rotation", "scale")
 _LINEAR = ("rotation", "scale", "translation", "linear")

@@ -1,8 +1,10 @@
 """The table of the spectra family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
-from repana.spectra._spectrum import spectrum
+
+spectrum = deferred("repana.spectra._spectrum").spectrum
 
 ANALYZERS = (
     Analyzer(

@@ -1,8 +1,10 @@
 """The table of the topology family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
-from repana.topology._persistence import h0_separability
+
+h0_separability = deferred("repana.topology._persistence").h0_separability
 
 ANALYZERS = (
     Analyzer(
