@@ -1,4 +1,5 @@
-"""Torch's ambient state: values do not depend on inference mode, the default dtype or the default device; models do."""
+"""Torch's ambient state: values do not depend on inference mode, the default dtype, the default device or the number of
+threads; models do."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -6,6 +7,7 @@ from contextvars import ContextVar
 
 import torch
 
+WORTH_THREADS = 2_000_000  # numbers of a layer, from which two threads were faster than one
 _CALLER: ContextVar[tuple[torch.dtype, torch.device] | None] = ContextVar("ambient state of the caller", default=None)
 
 
@@ -40,3 +42,19 @@ def as_called() -> Iterator[None]:
         if device != torch.get_default_device():
             stack.enter_context(device)
         yield
+
+
+@contextmanager
+def threads(work: int) -> Iterator[None]:
+    """One thread for a layer of few numbers, n times d: thousands of small operations gain nothing from several
+    threads, which wait for each other at each, and lose much where another process shares a core. Larger layers keep
+    torch's number."""
+    before = torch.get_num_threads()
+    if work >= WORTH_THREADS or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ import torch
 
 from repana import _profile_refusals
 from repana._activations import Activations
+from repana._ambient import threads
 from repana._estimate import Estimate, Flag
 from repana._measure import Layer
 from repana._quantity import Quantity
@@ -64,15 +65,16 @@ class Measurements:
         for depth, name in enumerate(activations.layers):
             known = reference.moments[name] if reference is not None and name in reference else None
             layer = Layer(activations, name, self._shared, known)
-            for analyzer in selection.analyzers:
-                begin(f"{name}, {analyzer.name}")
-                try:
-                    result = layer.measure(analyzer.measure, analyzer.name)
-                    self._file(analyzer, split, name, depth, result)
-                except Exception as error:  # of any kind: a user's own function may raise what it likes
-                    self.fail(split, name, analyzer.name, error)
-                    continue
-                results.setdefault(name, {})[analyzer.name] = result
+            with threads(activations[name].numel()):
+                for analyzer in selection.analyzers:
+                    begin(f"{name}, {analyzer.name}")
+                    try:
+                        result = layer.measure(analyzer.measure, analyzer.name)
+                        self._file(analyzer, split, name, depth, result)
+                    except Exception as error:  # of any kind: a user's own function may raise what it likes
+                        self.fail(split, name, analyzer.name, error)
+                        continue
+                    results.setdefault(name, {})[analyzer.name] = result
 
     def add_across(
         self,

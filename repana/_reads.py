@@ -31,6 +31,7 @@ def reads(function: Callable[..., R]) -> Callable[..., R]:
     summaries: dict[str, type[Summary]] = {name: kind for name, kind in reads_of(function).items() if is_summary(kind)}
     labelled = any(kind.labelled for kind in summaries.values())
     first = next(iter(summaries.values()))
+    alone = {"searched": getattr(function, "searched", None)}
     defaults = {name: p.default for name, p in own.items() if p.default is not p.empty}
     shared = {name: p for kind in summaries.values() for name, p in kind.options().items() if name not in own}
 
@@ -59,7 +60,7 @@ def reads(function: Callable[..., R]) -> Callable[..., R]:
         elif rows is not None:
             x = x[rows]
         built = {
-            name: kind.of(x, *(() if codes is None else (codes,)), **kind.asked(defaults | options))
+            name: kind.of(x, *(() if codes is None else (codes,)), **kind.asked(defaults | options | alone))
             for name, kind in summaries.items()
         }
         return function(**built, **{k: v for k, v in options.items() if k in own or k not in shared})
@@ -67,6 +68,17 @@ def reads(function: Callable[..., R]) -> Callable[..., R]:
     quantity.on_summaries = function  # type: ignore[attr-defined]
     quantity.__signature__ = _signature(function, summaries, shared, labelled)  # type: ignore[attr-defined]
     return quantity
+
+
+def searches(neighbours: int) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Below `reads`: of the nearest neighbours the function reads so many alone, so that no more are searched for it
+    when it is called with arrays."""
+
+    def marked(function: Callable[..., R]) -> Callable[..., R]:
+        function.searched = neighbours  # type: ignore[attr-defined]
+        return function
+
+    return marked
 
 
 def _signature(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, Flag, noted
-from repana._reads import reads
+from repana._reads import reads, searches
 from repana.dimension import _refusals
 from repana.dimension._calibration import with_calibrated, with_lower_bound_note
 from repana.dimension._terms import FEWEST, Influences, averaged, log_ratios, usable
@@ -29,6 +29,7 @@ BRACKET = (1e-3, 1e4)  # of dimensions in a search for a root
 
 
 @reads
+@searches(2)
 def two_nn(
     graph: NeighbourGraph,
     *,

@@ -41,7 +41,10 @@ class NeighbourGraph(Summary):
 
     @staticmethod
     def needed(options: Mapping[str, Any]) -> int:
-        """How many neighbours a quantity called with these options reads, and no fewer than all of them share."""
+        """How many neighbours a quantity called with these options reads, and no fewer than all of them share, unless
+        it says that it reads fewer alone (`searched`)."""
+        if options.get("searched") and not options.get("calibrate"):
+            return options["searched"]
         asked = [options.get(name) or 0 for name in ("k", "k_max", "k2", "n2")]
         most = max(*asked, 2 * (options.get("n1") or 0))
         return SHARED if most < SHARED else most + 1  # some read one beyond

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
 
 from repana import InputError, Neighbours, nearest_neighbours
 from repana.summaries import neighbours as engine
@@ -246,3 +248,44 @@ def test_ties_go_to_the_lowest_index(kind, memory):
     order = torch.argsort(squares, dim=1, stable=True)
     for k in (1, 5, 40):
         assert torch.equal(Neighbours.of(x, k=k, memory=memory).indices, order[:, :k])
+
+
+def relu_layer(n, d, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randn(n, 20, generator=generator) @ torch.randn(20, d, generator=generator)).relu()
+
+
+LOW_CASES = {
+    "like a layer": lambda: (relu_layer(1500, 128), None),
+    "isotropic": lambda: (torch.randn(1500, 128, generator=torch.Generator().manual_seed(1)), None),
+    "collapsed": lambda: (torch.eye(128)[torch.arange(1500) % 5] + 1e-5 * relu_layer(1500, 128), None),
+    "far from the origin": lambda: (relu_layer(1500, 128) + 300, None),
+    "copies": lambda: (relu_layer(750, 128)[torch.arange(1500) // 2], None),
+    "one row far away": lambda: (torch.cat([relu_layer(1499, 128), torch.full((1, 128), 1e4)]), None),
+    "another bank": lambda: (relu_layer(300, 128, 1), relu_layer(1500, 128, 2)),
+    "a bank that rounds less": lambda: (relu_layer(300, 128, 1), relu_layer(1500, 128, 2).bfloat16().float()),
+}
+
+
+@pytest.mark.parametrize("case", LOW_CASES)
+@pytest.mark.parametrize("k", [1, 12])
+def test_products_of_bfloat16_only_choose(monkeypatch, case, k):
+    """The certificate gives the neighbours of float64, whatever the first product rounds away."""
+    x, bank = LOW_CASES[case]()
+    apart = cdist(x.double(), x.double() if bank is None else bank.double())
+    if bank is None:
+        np.fill_diagonal(apart, np.inf)
+    order = apart.argsort(1, kind="stable")[:, :k]
+    searched = []
+    original = engine._Step.search
+    monkeypatch.setattr(engine._Step, "search", lambda s, rows: (searched.append(s._dtype), original(s, rows))[1])
+    for low in (True, False):
+        monkeypatch.setattr(engine, "_multiplies_bfloat16", lambda low=low: low)
+        searched.clear()
+        found = nearest_neighbours(x, k, bank)
+        assert (torch.bfloat16 in searched) is low
+        np.testing.assert_allclose(found.distances, np.take_along_axis(apart, order, 1), rtol=1e-6, atol=1e-12)
+        same = (found.indices.numpy() == order) | np.isclose(
+            np.take_along_axis(apart, found.indices.numpy(), 1), np.take_along_axis(apart, order, 1), rtol=1e-6
+        )
+        assert same.all()
