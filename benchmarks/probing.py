@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
+from repana.probes import ridge_probe
 from repana.probes._classifiers import votes
 from repana.summaries.folds import FoldMoments, RidgePath, one_hot
 from repana.summaries.held_out import held_out
@@ -183,6 +184,7 @@ def ridges(classes: int, rounds: int) -> list[Line]:
         "folds": folds,
         "errors": errors,
         "peer": lambda: RidgeClassifierCV(alphas=RIDGES * N).fit(wide, labels),
+        "probe": lambda: ridge_probe(x, y),
     }
     times = alternate(peers, rounds)
     model = peers["peer"]()
@@ -195,6 +197,8 @@ def ridges(classes: int, rounds: int) -> list[Line]:
     return [
         ratio(f"K = {classes}: RidgeClassifierCV, 17 strengths, leave-one-out / ours", times["peer"], times["ours"],
               least=6, note=f"error differs by {abs(error):.0e}; {share:.0%} of the measured product rate"),
+        ratio(f"K = {classes}: RidgeClassifierCV, 17 strengths / ridge_probe", times["peer"], times["probe"], least=3,
+              note="with its split, selection, intervals and shuffled labels"),
         ratio(f"K = {classes}: {FOLDS} x 17 refits / ours, accuracy", [refits] * rounds, times["folds"], least=15,
               note="peer in float64, extrapolated from 3 strengths of one fold"),
         ratio(f"K = {classes}: {FOLDS} x 17 refits / ours, squared error", [refits] * rounds, times["errors"], least=15,

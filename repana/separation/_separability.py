@@ -124,7 +124,9 @@ def separability(
 
     Options of the pass: `k` = 10, `max_samples` = 5000 (of more samples these are drawn by `seed`, every class in its
     share), the same for every layer. `permutations` of labels give the null and p; fewer are taken for what reads the
-    distances of many samples (see `Estimate.permutations`), and the null of `dsi` is read from distances in 1024 bins.
+    distances of many samples (see `Estimate.permutations`), and the null of `dsi` is read from distances in up to 1024
+    bins. Of more than 1024 samples of float32 features distances are those of products in float32: `dsi` is within 1e-5
+    of that of float64, `sample_uniformity` within 2e-6, all others within 5e-7.
     Intervals: delete one of `jackknife` drawn within classes (0 for none), on up to 600 samples, the error carried to n
     by sqrt(600/n); of `sample_uniformity` that of a U-statistic. Unitless.
 

@@ -170,7 +170,7 @@ class _Search:
         if x.dtype != torch.float32 or x.shape[1] < LOW_WIDTH or self._metric == "inner":
             return False
         wide = len(x) // GROUPS[-1] > 2 * (self._k + LOW_SPARE)
-        return wide and (torch.cuda.is_bf16_supported() if x.is_cuda else _multiplies_bfloat16())
+        return wide and (torch.cuda.is_bf16_supported() if x.is_cuda else multiplies_bfloat16())
 
     def _in_low_precision(self, rows: Tensor, centre: Tensor, distances: Tensor, indices: Tensor) -> list[Tensor]:
         """Search by products of bfloat16; rows that these do not certify come back, and all where few are certified."""
@@ -349,7 +349,7 @@ class _Step:
         return values, torch.gather(best, 1, at // self._group) * self._group + at % self._group
 
 
-def _multiplies_bfloat16() -> bool:
+def multiplies_bfloat16() -> bool:
     """Whether the processor has instructions for products of bfloat16."""
     known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     return any(getattr(torch.cpu, name, bool)() for name in known)

@@ -280,7 +280,7 @@ def test_products_of_bfloat16_only_choose(monkeypatch, case, k):
     original = engine._Step.search
     monkeypatch.setattr(engine._Step, "search", lambda s, rows: (searched.append(s._dtype), original(s, rows))[1])
     for low in (True, False):
-        monkeypatch.setattr(engine, "_multiplies_bfloat16", lambda low=low: low)
+        monkeypatch.setattr(engine, "multiplies_bfloat16", lambda low=low: low)
         searched.clear()
         found = nearest_neighbours(x, k, bank)
         assert (torch.bfloat16 in searched) is low
