@@ -15,6 +15,7 @@ import torch
 
 from benchmarks._measure import Line, ratio, show, steady_memory
 from repana import Activations
+from repana._loop import read_later
 from repana._measure import Layer, is_summary, reads_of
 from repana._profile import PERMUTATIONS
 from repana._selection import selected
@@ -68,11 +69,13 @@ def by_analyzer(x: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
     """CPU seconds of every summary and analyzer of a layer, in the order in which a profile measures them."""
     measured = Layer(Activations({"layer": x}, y), "layer", SETTINGS)
     found: dict[str, float] = {}
-    for analyzer in selected("all").analyzers:
+    chosen = selected("all")
+    for analyzer, later in zip(chosen.analyzers, read_later(chosen)):
         for kind in reads_of(analyzer.measure).values():
             if is_summary(kind) and kind.__name__ not in found:
                 found[kind.__name__] = seconds(lambda kind=kind: measured.read(kind))
         found[analyzer.name] = seconds(lambda a=analyzer: measured.measure(a.measure, a.name))
+        measured.forget(later)
     return found
 
 

@@ -12,7 +12,7 @@ from repana import _profile_refusals
 from repana._activations import Activations
 from repana._ambient import threads
 from repana._estimate import Estimate, Flag
-from repana._measure import Layer
+from repana._measure import Layer, is_summary, reads_of
 from repana._quantity import Quantity
 from repana._results import Row, row
 from repana._selection import Selection, summary_line
@@ -59,6 +59,7 @@ class Measurements:
         """Measure every layer of a split. `reference` are the activations of the training split; `begin` is called with
         the layer and the analyzer before each step."""
         results = self._results.setdefault(split, {})
+        kept = read_later(selection)
         classes = _classes(activations)
         if classes:
             self.classes[split] = classes
@@ -66,7 +67,7 @@ class Measurements:
             known = reference.moments[name] if reference is not None and name in reference else None
             layer = Layer(activations, name, self._shared, known)
             with threads(activations[name].numel()):
-                for analyzer in selection.analyzers:
+                for analyzer, later in zip(selection.analyzers, kept):
                     begin(f"{name}, {analyzer.name}")
                     try:
                         result = layer.measure(analyzer.measure, analyzer.name)
@@ -74,6 +75,8 @@ class Measurements:
                     except Exception as error:  # of any kind: a user's own function may raise what it likes
                         self.fail(split, name, analyzer.name, error)
                         continue
+                    finally:
+                        layer.forget(later)
                     results.setdefault(name, {})[analyzer.name] = result
 
     def add_across(
@@ -150,6 +153,16 @@ def _estimate(value: Any) -> Estimate | None:
         return value
     single = isinstance(value, torch.Tensor) and value.numel() == 1 or isinstance(value, np.ndarray) and value.size == 1
     return Estimate(float(value)) if single or isinstance(value, numbers.Real) else None
+
+
+def read_later(selection: Selection) -> list[set[Any]]:
+    """For each analyzer the summaries that those behind it read; one summary may be made of another."""
+    later: set[Any] = set()
+    found = []
+    for analyzer in reversed(selection.analyzers):
+        found.append(set(later))
+        later |= {kind for kind in reads_of(analyzer.measure).values() if is_summary(kind)}
+    return found[::-1]
 
 
 def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What an analyzer can read of one layer: it names what it wants by the annotations of its function."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from types import UnionType
 from typing import Any, NewType, Union, get_args, get_origin
@@ -119,6 +119,11 @@ class Layer(SummaryLayer):
         if kind not in self._summaries:
             self._summaries[kind] = kind.of_layer(self)
         return self._summaries[kind]
+
+    def forget(self, kinds: Collection[Any]) -> None:
+        """Let go of the summaries that are not among these, which alone are read again."""
+        for kind in self._summaries.keys() - {*kinds}:
+            del self._summaries[kind]
 
     def measure(self, function: Callable[..., Any], name: str) -> Any:
         """The result of a function whose parameters name what it reads, and settings; `name` is for its errors."""

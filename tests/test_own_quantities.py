@@ -141,3 +141,38 @@ def test_a_name_that_is_taken():
 
     with pytest.raises(InputError, match="RA212: `analyzers` has a function called 'fisher'"):
         profile(net(), (X, Y), analyzers=fisher, **QUICK)
+
+
+def test_summaries_are_made_once_and_let_go_after_their_last_reader(monkeypatch):
+    """One summary of a layer for all that read it, in memory no longer than it is read."""
+    import weakref
+
+    from repana.summaries.moments import Moments
+
+    made, alive = [], []
+    original = Moments.of_layer.__func__
+
+    def counted(cls, layer):
+        found = original(cls, layer)
+        made.append(weakref.ref(found))
+        return found
+
+    monkeypatch.setattr(Moments, "of_layer", classmethod(counted))
+
+    def first(moments: Moments) -> float:
+        """Samples."""
+        return float(moments.n)
+
+    def second(moments: Moments) -> float:
+        """Features."""
+        return float(moments.d)
+
+    def third(features) -> float:
+        """Whether the summary is still there."""
+        alive.append(made[-1]() is not None)
+        return 0.0
+
+    x, y = torch.randn(40, 3), torch.arange(40) % 2
+    repana.profile({"a": x, "b": 2 * x}, y, analyzers=[first, second, third])
+    assert len(made) == 2
+    assert alive == [False, False]

@@ -275,7 +275,7 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
 
     def fit(rows: Rows, codes: Int[Tensor, "n s"], parts: tuple[int, ...], strengths: Tensor) -> Fitted:
         at, asked_k = rows.at(parts), [int(k) for k in strengths]
-        x = rows.x.double() if metric == "cosine" else rows.x
+        x, precise = rows.x, torch.float64 if metric == "cosine" else rows.x.dtype
         led = torch.ones(rows.n, dtype=torch.bool, device=x.device)
         if metric == "cosine":
             led = x.abs().amax(1) > 0  # a row at the centre has no direction: it is read by the class shares
@@ -290,7 +290,8 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
             counts = [share.new_zeros(len(rest), rows.classes, len(asked_k)) for _ in range(codes.shape[1])]
             most = min(max(asked_k), len(bank) - int(own))
             if len(queries) and most > 0:
-                found = Neighbours.of(x[queries], k=most, bank=None if own else x[bank], metric=metric)
+                among = None if own else x[bank].to(precise)
+                found = Neighbours.of(x[queries].to(precise), k=most, bank=among, metric=metric)
                 power = found.distances.new_zeros(found.distances.shape)
                 if weights == "softmax":
                     power = (found.distances[:, :1] - found.distances) / TEMPERATURE

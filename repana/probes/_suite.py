@@ -90,15 +90,15 @@ def probing(
     _check.level_of(level)
     _check.at_least(permutations, "permutations", 0)
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, quantity="probing")
-    centred = rows.rescaled("centre")
-    found: dict[str, Probe] = {}
+    compression, without = _compression(rows, level, seed)
+    made: dict[str, Probe] = {}
     reasons: dict[str, str] = {}
-    for name in PROBES:
+    for name in reversed(PROBES):  # neighbours first, before the decompositions that the others share are in memory
         try:
-            some, head = (centred, knn_head(usable_neighbours(KS, rows))) if name == "knn" else (rows, head_named(name))
-            found[name] = probed(head, some, permutations=permutations, level=level, seed=seed)
+            made[name] = _probe(name, rows, permutations, level, seed)
         except InputError as error:
             reasons[name] = str(error)
+    found = {name: made[name] for name in PROBES if name in made}
     linear = found["linear"]
 
     def accuracy(name: str) -> Estimate:
@@ -107,7 +107,6 @@ def probing(
     gained = (linear.log_loss.null - linear.losses)[:, None]
     information = resampling.resampled(gained, linear.targets, rows.split.test_group, level=level, seed=seed)
     selected = len(rows.split.validation)
-    compression, without = _compression(rows, level, seed)
     return Probing(
         linear_probe=accuracy("linear"),
         ridge_probe=accuracy("ridge"),
@@ -134,6 +133,15 @@ def probing(
         jackknife=_without_rows(found, linear) | without,
         settings={**linear.settings, "probes": list(found)},
     )
+
+
+def _probe(name: str, rows: Rows, permutations: int, level: float, seed: int) -> Probe:
+    """One of the probes; neighbours are those of features that are centred alone."""
+    if name == "knn":
+        rows, head = rows.rescaled("centre"), knn_head(usable_neighbours(KS, rows))
+    else:
+        head = head_named(name)
+    return probed(head, rows, permutations=permutations, level=level, seed=seed)
 
 
 def _without_rows(found: Mapping[str, Probe], linear: Probe) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ BINS, FILLED = 1024, 64  # of all distances, alike in number: so many, or as man
 SAMPLED = 600  # samples whose distances are the edges of the bins
 BEYOND = 1e-5  # of an edge: so far it lies above the distance that it was read from, out of reach of rounding
 MANTISSA = 8  # bits of a float32 that a bin's edge need not tell apart
-PAIRS = 2**22  # counted at a time
+PAIRS, COUNTS = 2**22, 2**20  # of samples, and of a class in a bin, that are counted at a time
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class BinnedDistances:
         counts = torch.bincount(labels[0], minlength=classes)
         first, second, of = self._pairs_inside(counts)
         found = []
-        for some in labels.split(max(1, PAIRS // max(len(of), classes * self.rows.shape[1]))):
+        for some in labels.split(max(1, min(PAIRS // max(len(of), 1), COUNTS // (classes * self.rows.shape[1])))):
             inner = self._inner(some, first, second, of, classes)
             outer = class_sums(self.rows, some, classes).double() - inner
             share = inner.cumsum(2) / inner.sum(2, keepdim=True) - outer.cumsum(2) / outer.sum(2, keepdim=True)

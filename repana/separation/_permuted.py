@@ -54,13 +54,12 @@ def _moments(
 ) -> dict[str, Tensor]:
     """What class sums tell, of features and of directions."""
     counts, (n, c) = pairs.counts, (pairs.n, len(pairs.counts))
-    squares = x.double().square().sum(1)
-    whole = float(squares.sum())
-    u = f.directions(pairs.x, normalize)
-    lengths, unit = u.square().sum(1), u.float()
-    kernel = f.LinearKernel.of(pairs.x)
+    squares = x.square().sum(1, dtype=torch.float64)
+    whole, kernel = float(squares.sum()), f.LinearKernel.of(pairs.x)
+    unit = f.directions(pairs.x, normalize).float()
+    lengths = unit.square().sum(1, dtype=torch.float64)
     parts: list[dict[str, Tensor]] = []
-    for some in labels.split(max(1, BLOCK // (16 * max(c * x.shape[1], n, c * c)))):
+    for some in labels.split(max(1, BLOCK // (64 * max(c * x.shape[1], n, c * c)))):
         totals, directions = (class_sums(rows, some, c).double() for rows in (x, unit))
         means = totals / counts.clamp_min(1)[:, None]
         between = (counts[:, None] * means.square()).sum((1, 2)).tolist()

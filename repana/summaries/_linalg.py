@@ -31,7 +31,7 @@ def power_of_two(*arrays: Tensor) -> float:
 def scaled(x: Tensor, scale: float) -> Tensor:
     """x over a power of two, in two steps: the inverse of a subnormal scale is infinite."""
     half = 2.0 ** (math.frexp(scale)[1] // 2)
-    return x * (1 / half) * (half / scale)
+    return (x * (1 / half)).mul_(half / scale) if scale != 1.0 else x
 
 
 HALVED = 128  # rows of X'X at a time

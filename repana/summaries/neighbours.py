@@ -370,12 +370,13 @@ def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:
 
 def _unit(x: Tensor, name: str) -> Tensor:
     x = x.double()
-    x = scaled(x, power_of_two(x))
+    scale = power_of_two(x)
+    x = scaled(x, scale)
     norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
     zero = (norms[:, 0] == 0).nonzero()[:, 0]
     if len(zero):
         raise _refusals.zero_rows(name, len(zero), int(zero[0]))
-    return x / norms
+    return x.div_(norms) if scale != 1.0 else x / norms
 
 
 def _sorted(distances: Tensor, indices: Tensor, k: int, *, largest: bool = False) -> tuple[Tensor, Tensor]:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from repana import Moments, fisher
+from repana.summaries import discriminant
 from repana.summaries.covariance import Covariance
-from repana.summaries.discriminant import within_class_groups
+from repana.summaries.discriminant import Discriminant, within_class_groups
 from repana.summaries.pairwise_distances import PairwiseDistances
 from repana.summaries.resampling import bootstrapped
 
@@ -46,3 +47,64 @@ def test_features_that_vary_are_counted():
     x = torch.randn(30, 4)
     x[:, 1] = 2.0
     assert Covariance.from_moments(Moments.of(x, torch.arange(30) % 2, scatter=True)).varying == 3
+
+
+@pytest.mark.parametrize(("n", "d", "c"), [(400, 12, 3), (400, 30, 8), (300, 40, 25)])
+def test_groups_left_out_from_one_factor_are_those_factored_again(monkeypatch, n, d, c):
+    """The jackknife of Fisher's eigenvalues by Woodbury's identity against a factorisation for each group."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randint(0, c, (n,), generator=generator)
+    y[:c] = torch.arange(c)
+    x = torch.randn(c, d, generator=generator, dtype=torch.float64)[y] + torch.randn(n, d, generator=generator)
+    fast = Discriminant.of(x, y)
+    monkeypatch.setattr("repana.summaries.discriminant._without_groups", lambda *given: ())
+    slow = Discriminant.of(x, y)
+    assert len(fast.deleted) == len(slow.deleted) == 20
+    for a, b in zip(fast.deleted, slow.deleted):
+        np.testing.assert_allclose(a.quotient, b.quotient, rtol=1e-9)
+        np.testing.assert_allclose(a.canonical, b.canonical, rtol=1e-9)
+        np.testing.assert_allclose(a.per_feature, b.per_feature, rtol=1e-9)
+        assert (a.n, a.rank, a.classes) == (b.n, b.rank, b.classes)
+        assert a.trace_ratio == pytest.approx(b.trace_ratio)
+
+
+def test_a_group_that_holds_a_whole_direction_is_factored_again():
+    """Without the one sample that varies in a feature nothing is left of it, and Woodbury's identity does not serve."""
+    x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x[:, 2] = 0
+    x[7, 2] = 5
+    y = torch.arange(200) % 2
+    total = Moments.of(x, y, scatter=True)
+    assert discriminant._without_groups(x, y, total, Discriminant.from_moments(total), 20, 0) == ()
+    assert len(Discriminant.of(x, y).deleted) == 20
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 60), (90, 20), (97, 7)])
+def test_halves_and_quarters_are_those_of_the_samples(n, d):
+    """Eigenvalues of parts and of uncentred features, from shared products, against those of the samples."""
+    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 30
+    found = Covariance.of(x, seed=3)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(3))
+
+    def values(z, centred):
+        z = z - z.mean(0) if centred else z
+        return np.linalg.svd(z.numpy(), compute_uv=False) ** 2 / len(z)
+
+    def agree(got, want):
+        np.testing.assert_allclose(got, want[: len(got)], rtol=1e-8)
+        assert (want[len(got) :] < 1e-9 * want[0]).all()
+
+    agree(found.eigenvalues, values(x, True))
+    agree(found.uncentred, values(x, False))
+    for parts, of, centred in (
+        (found.halves, order.chunk(2), True),
+        (found.uncentred_halves, order.chunk(2), False),
+        (found.quarters, order.chunk(4), True),
+    ):
+        assert len(parts) == len(of)
+        for got, rows in zip(parts, of):
+            agree(got, values(x[rows], centred))
+    e = x - x.mean(0)
+    np.testing.assert_allclose(found.coordinates @ found.coordinates.T, e @ e.T, atol=1e-8)
+    raw = found.uncentred_coordinates
+    np.testing.assert_allclose(raw @ raw.T, x @ x.T, rtol=1e-9)
