@@ -30,9 +30,9 @@ CASES = (  # n, d, c, the most products that a layer may take
     (10_000, 512, 10, None),
     (1000, 128, 10, None),
 )
-SLOW = 1000  # classes, from which a case is timed once
+SLOW = 1000  # classes or features, from which a case is timed once
 MEBIBYTES = 512  # above the features
-MEMORY_CASES = ((4000, 512, 10), (4000, 512, 1000), (10_000, 2048, 1000))
+MEMORY_CASES = ((4000, 512, 10), (4000, 512, 1000), (10_000, 512, 10), (4000, 2048, 10))
 IMAGES, FEATURES, CLASSES, DATA = 16, 512, 10, 4000
 
 
@@ -85,7 +85,7 @@ def one_case(n: int, d: int, c: int, most: float | None, rounds: int = 3) -> lis
     multiply()
     parts: dict[str, list[float]] = {}
     whole, unit = [], []
-    for _ in range(1 if c >= SLOW else rounds):
+    for _ in range(1 if max(c, d) >= SLOW else rounds):
         before = seconds(multiply)
         found = by_analyzer(x, y)
         unit.append((before + seconds(multiply)) / 2)

@@ -34,4 +34,6 @@ class deferred:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what Python itself asks an object for
+            raise AttributeError(name)
         return Deferred(self._module, name)
