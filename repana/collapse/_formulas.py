@@ -150,6 +150,8 @@ def trace_ratio(
 def _trace_of_quotient(between: Float[Tensor, "*b r r"], within: Float[Tensor, "*b r r"]) -> Float[Tensor, "*b"]:
     """tr(B^-1 W): by a Cholesky factor, or by elimination where B, less what errors add to it, has none."""
     factor, wrong = torch.linalg.cholesky_ex(between)
+    if bool((wrong != 0).all()):
+        return torch.linalg.solve(between, within).diagonal(dim1=-2, dim2=-1).sum(-1)
     value = (torch.cholesky_inverse(factor) * within).sum((-2, -1))
     for at in (wrong != 0).nonzero().unbind(0):
         one = tuple(at.tolist())

@@ -298,6 +298,7 @@ def affordable_permutations(permutations: int, n: int, d: int, c: int) -> int:
 
 
 def affordable(replicates: int, n: int, d: int, c: int) -> int:
-    """How many of the requested replicates fit the budget; never fewer than a standard error needs."""
-    cost = 2.0 * n * d * (2 + min(c, d))
+    """How many of the requested replicates fit the budget, of which each is a projection of the rows, the geometry of
+    its means and an eigen-decomposition; never fewer than a standard error needs."""
+    cost = 2.0 * n * d * (2 + min(c, d)) + 4.0 * c * c * d + 25.0 * min(c, d) ** 3
     return min(replicates, max(FEWEST, int(BUDGET / max(cost, 1.0))))
