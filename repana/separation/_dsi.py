@@ -1,6 +1,5 @@
 """The distance-based separability index: distances inside a class against those to other classes."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -85,24 +84,22 @@ class _Range:
     """Squared distances between `low` and `high`, beside `inner` and `outer` smaller ones of `all_inner` and
     `all_outer`; those closer than `tied`, relatively, are equal."""
 
-    low: float = -math.inf
-    high: float = math.inf
-    inner: float = 0.0
-    outer: float = 0.0
-    all_inner: float = 0.0
-    all_outer: float = 0.0
-    tied: float = TIED
+    low: float
+    high: float
+    inner: float
+    outer: float
+    all_inner: float
+    all_outer: float
+    tied: float
 
 
-def _largest_gap(inner: np.ndarray, outer: np.ndarray, of: _Range = _Range()) -> float:
-    """The largest difference of two distribution functions, which lies at a jump of the one or just before it; jumps
-    that rounding sets apart are one. With a range of distances, the largest at the jumps inside it."""
+def _largest_gap(inner: np.ndarray, outer: np.ndarray, of: _Range) -> float:
+    """The largest difference of two distribution functions at the jumps inside a range of distances: it lies at a jump
+    of the one or just before it, and jumps that rounding sets apart are one."""
     inner, outer = np.sort(inner), np.sort(outer)
-    m, o = of.all_inner or float(len(inner)), of.all_outer or float(len(outer))
-    top = max((part[-1] for part in (inner, outer) if len(part)), default=0.0)
+    m, o = of.all_inner, of.all_outer
+    top = max(part[-1] for part in (inner, outer) if len(part))
     jumps = inner[(inner >= of.low) & (inner <= of.high)]
-    if not len(jumps):
-        return 0.0
     tie = of.tied * jumps + of.tied**2 * top
     above, below = jumps + tie, jumps - tie
 

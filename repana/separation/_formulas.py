@@ -11,6 +11,7 @@ from torch import Tensor
 from repana.summaries._linalg import full_precision
 from repana.summaries.distances import Distances, distances
 from repana.summaries.pairwise_distances import TIED, NearestByClass, PairwiseDistances
+from repana.summaries.resampling import class_sums
 
 NAN = float("nan")
 KERNEL_ROWS = 256  # of a block of a kernel
@@ -184,11 +185,7 @@ def worst_ratios(apart: Float[Tensor, "*p c c"], spread: Float[Tensor, "*p c"]) 
 
 def _means(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[Tensor, Tensor]:
     counts = torch.bincount(codes, minlength=classes)
-    return class_totals(x, codes, classes) / counts.clamp_min(1)[:, None], counts
-
-
-def class_totals(x: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c d"]:
-    return torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
+    return class_sums(x, codes[None], classes)[0] / counts.clamp_min(1)[:, None], counts
 
 
 # --- directions -------------------------------------------------------------------------------------------------------
@@ -202,7 +199,7 @@ def directions(x: Float[Tensor, "n d"], normalize: str) -> Float[Tensor, "n d"]:
 
 def alignment(u: Float[Tensor, "n d"], codes: Int[Tensor, " n"], classes: int) -> tuple[float, float, float]:
     """The means of |u - v|^2 and of u.v over pairs of one class, and the share that such pairs have of all."""
-    total = class_totals(u, codes, classes)
+    total = class_sums(u, codes[None], classes)[0]
     found, dots, share = of_directions(total, u.square().sum(1), codes, torch.bincount(codes, minlength=classes))
     return float(found), float(dots), share
 

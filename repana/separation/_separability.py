@@ -22,7 +22,7 @@ from repana.statistics.permutation import against
 from repana.summaries.discriminant import within_class_groups
 from repana.summaries.distances import Distances
 from repana.summaries.pairwise_distances import NearestByClass, PairwiseDistances, drawn
-from repana.summaries.resampling import permuted_orders
+from repana.summaries.resampling import class_sums, permuted_orders
 
 GROUPS = 10  # of the jackknife
 FEW = 600  # samples of the jackknife and of the permutations
@@ -156,7 +156,7 @@ def separability(
         u = f.directions(p.x, normalize)
         alignment, dots, share = f.alignment(u, p.codes, c)
         linear = f.LinearKernel.of(p.x) if part is None else f.LinearKernel.of_products(part.inner)
-        totals = f.class_totals(p.x - p.x.mean(0), p.codes, c)
+        totals = class_sums(p.x - p.x.mean(0), p.codes[None], c)[0]
         return {
             "silhouette": float(silhouettes.mean()),
             "silhouette_balanced": float(f.by_class(silhouettes, p.codes, p.counts).mean()),

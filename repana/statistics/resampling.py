@@ -87,10 +87,15 @@ def bootstrap_weights(
         codes = torch.unique(group.cpu(), return_inverse=True)[1].numpy().tobytes()
     elif strata is not None:
         codes = by_first_row(strata).numpy().tobytes()
-    if max(FEWEST_DRAWS, min(DRAWS, int(AFFORDABLE / max(m, 1)))) * m <= KEPT:
+    if _draws(m) * m <= KEPT:
         yield from _kept(m, codes, of_groups, seed)
     else:
         yield from _drawn(m, codes, of_groups, seed)
+
+
+def _draws(m: int) -> int:
+    """How many draws of so many rows are affordable."""
+    return max(FEWEST_DRAWS, min(DRAWS, int(AFFORDABLE / max(m, 1))))
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +111,7 @@ def _drawn(m: int, codes: bytes, groups: bool, seed: int) -> Iterator[Float[Tens
         members = [torch.arange(int(by.max()) + 1)]
     elif len(by):
         members = [(by == k).nonzero()[:, 0] for k in range(int(by.max()) + 1)]
-    draws = max(FEWEST_DRAWS, min(DRAWS, int(AFFORDABLE / max(m, 1))))
+    draws = _draws(m)
     block, units = max(1, int(2e6 / max(m, 1))), sum(len(some) for some in members)
     for start in range(0, draws, block):
         size = min(block, draws - start)

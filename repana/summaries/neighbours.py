@@ -165,7 +165,7 @@ class _Search:
         return distances, indices, redone
 
     def _low(self) -> bool:
-        """Whether a first product of bfloat16 is worth its while."""
+        """Whether the first product is of bfloat16 roundings: float32 features wide enough for it to be faster."""
         x = self._y
         if x.dtype != torch.float32 or x.shape[1] < LOW_WIDTH or self._metric == "inner":
             return False
