@@ -15,6 +15,7 @@ from repana.summaries.resampling import class_sums
 
 NAN = float("nan")
 KERNEL_ROWS = 256  # of a block of a kernel
+AT_ONCE = 2**20  # sums by class worked on at a time, so that they stay in cache
 
 
 # --- distances of every sample ----------------------------------------------------------------------------------------
@@ -122,12 +123,12 @@ def _within_and_across(
     for part, block in distances.lower_columns():
         twice = block.clone()
         twice[part.stop - part.start :] *= 2
-        sums = block.new_empty(c, block.shape[1])
-        for k, codes in enumerate(labels):
-            here = codes[part]
-            sums.zero_().index_add_(0, codes[part.start :], twice)
-            own[k].index_add_(0, here, sums.gather(0, here[None])[0].double())
-            across[k] += weight[here] @ (weight.to(sums) @ sums).double()
+        for at in torch.arange(len(labels), device=device).split(max(1, AT_ONCE // (c * block.shape[1]))):
+            some = labels[at]
+            here = some[:, part]
+            sums = class_sums(twice, some[:, part.start :], c)
+            own[at] += own.new_zeros(len(at), c).scatter_add_(1, here, sums.gather(1, here[:, None])[:, 0].double())
+            across[at] += (weight[here] * (weight.to(sums) @ sums).double()).sum(1)
     return own, across
 
 

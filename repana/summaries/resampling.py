@@ -18,9 +18,11 @@ FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
 BLOCK_BYTES = 2**28
 PRODUCT_ROWS = 2048
+SMALL = 1024  # rows up to which the scatter of all replicates is one product
 OUTER_ROWS = 256  # of a symmetric product at a time: only one half of it is formed
 SQUARES = (1e-12, 1e12)  # spreads whose products stay well inside float32
 ONE_HOT = 64  # classes up to which sums over them are a product
+PRODUCT = 2**19  # numbers times classes up to which that product is faster than the calls of additions
 DIRECT = 2.5e7  # squared length of rows over variance, up to which float32 rounding stays below 1e-7 of the variance
 
 
@@ -147,12 +149,45 @@ def withins(
         between = (basis @ (means - first.origin).mT) * first.count.double().sqrt()
         along = basis.to(first.total)
         return ((along @ first.total @ along.mT).double() - between @ between.mT) * share.mean()
-    found = basis.new_zeros(len(basis), basis.shape[1], basis.shape[1])
-    for into, sample, rows in zip(found, samples, basis):
-        at = (rows != 0).any(1).nonzero()[:, 0]
+    found, left = _together(samples, basis, class_weight)
+    for r in left:
+        at = (basis[r] != 0).any(1).nonzero()[:, 0]
         if len(at):
-            into[at[:, None], at] = sample.within(rows[at], class_weight)
+            found[r][at[:, None], at] = samples[r].within(basis[r][at], class_weight)
     return found
+
+
+def _together(
+    samples: Sequence[Sample], basis: Float[Tensor, "b r d"], class_weight: Float[Tensor, " c"]
+) -> tuple[Float[Tensor, "b r r"], list[int]]:
+    """What `Sample._products` gives around the class means, of all samples of a few rows at once; and the samples that
+    it is not exact enough for, or all of them where it does not pay."""
+    found, first = basis.new_zeros(len(basis), basis.shape[1], basis.shape[1]), samples[0]
+    rows, slot, pilot, weights = (
+        first.rows,
+        first.slot,
+        first.pilot,
+        [s.weight for s in samples if s.weight is not None],
+    )
+    every = list(range(len(samples)))
+    if rows is None or slot is None or pilot is None or len(weights) < len(samples) or len(rows) > SMALL:
+        return found, every
+    means = torch.stack([s.mean for s in samples])
+    spread = torch.stack([s.trace for s in samples]) / first.count
+    here = torch.bincount(slot, minlength=len(first.count)).clamp_min(1)
+    weight = torch.stack(weights) * (class_weight / here)[slot]
+    to = basis.to(pilot.dtype)
+    centre = (means @ basis.mT).to(pilot.dtype)  # (b, c, r)
+    z = (rows.to(pilot.dtype) @ to.mT).sub_(centre[:, slot])
+    z.mul_(weight.sqrt().to(z.dtype)[:, :, None])
+    found = (z.mT @ z).to(basis.dtype)
+    size = spread.amax(1).sqrt()
+    length = means.square().sum(2).amax(1)
+    exact = (found.diagonal(dim1=1, dim2=2) * DIRECT >= length[:, None]) | (basis == 0).all(2)
+    sound = exact.all(1) & ((pilot.dtype == torch.float64) | (size == 0) | ((size > SQUARES[0]) & (size < SQUARES[1])))
+    again = (~sound).nonzero()[:, 0].tolist()
+    found[again] = 0.0
+    return found, again
 
 
 def bootstrapped(
@@ -257,15 +292,19 @@ def permuted(features: Features, slot: Labels, permutations: int, seed: int) -> 
 
 def class_sums(rows: Features, labels: Int[Tensor, "p n"], classes: int) -> Float[Tensor, "p c d"]:
     """Sums of rows over the classes of every labelling: an addition of each row to its class, which a CPU does at the
-    speed of its cache; on a GPU, where classes are few, one product of one-hot matrices."""
-    if rows.is_cuda and classes <= ONE_HOT:
-        member = torch.zeros(len(labels), classes, len(rows), dtype=rows.dtype, device=rows.device)
-        member.scatter_(1, labels[:, None], 1.0)
-        return (member.flatten(0, 1) @ rows).view(len(labels), classes, -1)
+    speed of its cache; for few classes on a GPU, and for a few rows, one product of one-hot matrices."""
+    if classes <= ONE_HOT and len(labels) > 1 and (rows.is_cuda or rows.numel() * classes <= PRODUCT):
+        return (one_hot(labels, classes, rows).flatten(0, 1) @ rows).view(len(labels), classes, -1)
     found = rows.new_zeros(len(labels), classes, rows.shape[1])
     for into, codes in zip(found, labels):
         into.index_add_(0, codes, rows)
     return found
+
+
+def one_hot(labels: Int[Tensor, "p n"], classes: int, like: Tensor) -> Float[Tensor, "p c n"]:
+    """1 where a row is of a class, in the precision and on the device of another tensor."""
+    member = torch.zeros(len(labels), classes, labels.shape[1], dtype=like.dtype, device=like.device)
+    return member.scatter_(1, labels[:, None], 1.0)
 
 
 def by_first_row(codes: Int[Tensor, " n"]) -> Int[Tensor, " n"]:

@@ -146,7 +146,7 @@
     link.href = URL.createObjectURL(new Blob([content], {type}));
     link.download = name;
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    setTimeout(() => URL.revokeObjectURL(link.href), 40000);  // a browser may ask where to save first
   };
   const runs = all('select.run');
   const pickRun = name => {

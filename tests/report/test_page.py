@@ -363,7 +363,7 @@ def test_figures_are_saved_as_svg_png_and_data(text, tmp_path):
 const made = [], make = document.createElement.bind(document);
 document.createElement = tag => {
   const e = make(tag);
-  if (tag === 'a') e.click = () => made.push([e.download, e.href]);
+  if (tag === 'a') e.click = () => made.push([e.download, fetch(e.href).then(r => r.blob())]);
   return e;
 };
 const figures = [...document.querySelectorAll('figure')];
@@ -372,7 +372,7 @@ figure.querySelectorAll('.menu button').forEach(b => b.click());
 location.hash = '#methods-topology';
 (async () => {
   while (made.length < 3) await new Promise(done => setTimeout(done, 100));
-  const blobs = await Promise.all(made.map(([, href]) => fetch(href).then(r => r.blob())));
+  const blobs = await Promise.all(made.map(([, content]) => content));
   const texts = await Promise.all(blobs.map(b => b.type === 'image/png' ? b.size : b.text()));
   const starts = texts.map(t => typeof t === 'number' ? t : t.slice(0, 60));
   document.title = JSON.stringify([made.map(m => m[0]), blobs.map(b => b.type), starts,
