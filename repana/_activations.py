@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from repana import _check, _report_refusals
+from repana import _check, _file_refusals
 from repana._typing import IGNORED, Array
 from repana.summaries.moments import Moments
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -122,80 +120,126 @@ class Activations(Mapping[str, Tensor]):
         return f"<p>Activations: {n}</p><table><tr><th>layer</th><th>width</th></tr>{lines}</table>"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a folder: activations.safetensors and manifest.json."""
-        from safetensors.torch import save_file
+        """Write a folder, a store of one lane; what was saved there before is replaced by one rename.
+
+        Raises FileError where the folder cannot be written to or has no room; what was there is then as it was.
+        """
+        from repana.store import _write
 
         folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"features/{layer}": x for layer, x in self.features.items()}
-        tensors |= {name: x for name, x in (("labels", self.labels), ("logits", self.logits)) if x is not None}
-        tensors["sample"] = self.sample
-        if self.head is not None:
-            tensors["head/weight"] = self.head.weight
-            tensors |= {} if self.head.bias is None else {"head/bias": self.head.bias}
-        for layer, moments in self.exact.items():
-            tensors |= {f"moments/{layer}/{k}": v for k, v in moments.tensors().items() if v is not None}
-        save_file(
-            {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, folder / "activations.safetensors"
-        )
-        manifest = {
-            "format": FORMAT,
-            "layers": list(self.features),
-            "moments": list(self.exact),
-            "head": None if self.head is None else self.head.layer,
-            "seen": self.seen,
-            "provenance": dict(self.provenance),
-        }
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, default=str) + "\n", encoding="utf-8")
+        rows: dict[str, Any] = {f"features/{layer}": self.features[layer] for layer in self.features}
+        rows |= {name: x for name, x in (("labels", self.labels), ("logits", self.logits)) if x is not None}
+        if len(self.sample):
+            rows["sample"] = self.sample
+        layers = [[x, int(v.shape[1]), str(v.dtype).removeprefix("torch.")] for x, v in self.features.items()]
+        about = {"layers": layers, "n": len(self.sample), "lanes": 1, "sums": list(self.exact)}
+        totals = {"seen": self.seen, "rows": len(self.sample), "head": None if self.head is None else self.head.layer}
+        _write.save(folder, about, rows, _sums_of(self.head, self.exact), totals, self.provenance)
         return folder
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Activations":
-        """Open what `save` wrote. Features stay on disk until a layer is read."""
-        from safetensors import safe_open
+    def load(cls, path: str | os.PathLike[str], *, verify: str = "first", partial: bool = False) -> "Activations":
+        """Open what `save` or a recording to a `store=` wrote. Features stay on disk until they are read: a layer that
+        lies in one file is a tensor mapped into memory, others are `StoredFeatures`.
+
+        `verify`: digests of files are compared when a process first reads them ("first", of stores below 10 GB),
+        "always", or "never". `partial`: of a recording that goes on, the lanes that are finished.
+
+        Raises FileError for what is no store, of a newer version, cut or changed, or not recorded to the end.
+        """
+        from repana.store import _read
 
         folder = Path(path)
-        missing = [name for name in ("activations.safetensors", "manifest.json") if not (folder / name).is_file()]
-        if missing:
-            raise _check.not_activations(folder, missing)
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest.get("format") != FORMAT:
-            raise _report_refusals.other_format(folder, manifest.get("format"), FORMAT)
-        stored = safe_open(folder / "activations.safetensors", framework="pt")
-        names = set(stored.keys())
+        if (folder / OLD).is_file() and _format_of(folder) == 1:
+            return _of_format_1(folder)
+        if not partial and (folder / STORE).is_file() and not (folder / MANIFEST).is_file():
+            raise _file_refusals.unfinished(folder, *_read.progress(folder))
+        if not (folder / MANIFEST).is_file() and not partial:
+            raise _file_refusals.not_activations(folder, [MANIFEST])
+        return _of_store(_read.opened(folder, verify=verify, partial=partial))
 
-        def read(name: str) -> Tensor | None:
-            return stored.get_tensor(name) if name in names else None
 
-        fields = ("classes", "count", "mean", "trace", "spread", "scatter")
-        exact = {
-            layer: Moments(**{name: read(f"moments/{layer}/{name}") for name in fields})  # type: ignore[arg-type]
-            for layer in manifest["moments"]
-        }
-        weight = read("head/weight")
-        head = None if weight is None else Classifier(weight, read("head/bias"), manifest["head"])
-        return cls(
-            _Stored(stored, manifest["layers"]),
-            read("labels"),
-            read("logits"),
-            head,
-            stored.get_tensor("sample"),
-            manifest["seen"],
-            exact,
+OLD, STORE, MANIFEST = "activations.safetensors", "store.json", "manifest.json"
+MOMENTS = ("classes", "count", "mean", "trace", "spread", "scatter")
+
+
+def _sums_of(head: Classifier | None, exact: Mapping[str, Moments]) -> dict[str, Tensor]:
+    """Tensors that no row has: the classifier and the moments."""
+    found: dict[str, Tensor] = {}
+    if head is not None:
+        found["head/weight"] = head.weight
+        found |= {} if head.bias is None else {"head/bias": head.bias}
+    for layer, moments in exact.items():
+        found |= {f"moments/{layer}/{name}": t for name, t in moments.tensors().items() if t is not None}
+    return found
+
+
+def _of_store(store: Any) -> Activations:
+    """Activations of an opened store; moments are those of its lanes, added in their order."""
+    head, exact = None, {}
+    for lane in store.lanes:
+        tensors = store.sums(lane)
+        if "head/weight" in tensors:
+            head = Classifier(tensors["head/weight"], tensors.get("head/bias"), store.totals["head"])
+        for layer in store.about["sums"]:
+            if f"moments/{layer}/count" in tensors:
+                here = _moments_of(tensors, layer)
+                exact[layer] = exact[layer] + here if layer in exact else here
+    sample = store.column("sample")
+    labels, logits = store.column("labels"), store.column("logits")
+    sample = torch.empty(0, dtype=torch.int64) if sample is None else sample
+    chosen = store.chosen()
+    if chosen is not None:
+        sample, labels, logits = (None if t is None else t[chosen] for t in (sample, labels, logits))
+    return Activations(
+        _Stored(store, chosen), labels, logits, head, sample, store.totals["seen"], exact, store.provenance
+    )
+
+
+def _moments_of(tensors: Mapping[str, Any], layer: str) -> Moments:
+    known: dict[str, Any] = {name: tensors.get(f"moments/{layer}/{name}") for name in MOMENTS}
+    return Moments(**known)
+
+
+def _format_of(folder: Path) -> Any:
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("format")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _of_format_1(folder: Path) -> Activations:
+    """What the first version wrote: one file of tensors and a manifest."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        file = safe_open(folder / OLD, framework="pt")
+        names = set(file.keys())
+        tensors = {name: file.get_tensor(name) for name in names if not name.startswith("features/")}
+        exact = {layer: _moments_of(tensors, layer) for layer in manifest["moments"]}
+        weight = tensors.get("head/weight")
+        head = None if weight is None else Classifier(weight, tensors.get("head/bias"), manifest["head"])
+        features = {layer: file.get_tensor(f"features/{layer}") for layer in manifest["layers"]}
+        return Activations(
+            features, tensors.get("labels"), tensors.get("logits"), head, tensors["sample"], manifest["seen"], exact,
             manifest["provenance"],
-        )
+        )  # fmt: skip
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise _file_refusals.damaged(folder, OLD, str(error)) from None
 
 
-class _Stored(Mapping[str, Tensor]):
-    """Features on disk, mapped into memory when a layer is read."""
+class _Stored(Mapping[str, Any]):
+    """Features of a store by layer."""
 
-    def __init__(self, file: Any, layers: list[str]) -> None:
-        self._file, self._layers = file, layers
+    def __init__(self, store: Any, chosen: Tensor | None) -> None:
+        self._store, self._chosen = store, chosen
+        self._layers = [layer for layer, _, _ in store.about["layers"]] if store.parts else []
 
-    def __getitem__(self, layer: str) -> Tensor:
+    def __getitem__(self, layer: str) -> Any:
         if layer not in self._layers:
             raise KeyError(layer)
-        return self._file.get_tensor(f"features/{layer}")
+        return self._store.features(layer, self._chosen)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._layers)

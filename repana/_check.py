@@ -8,7 +8,6 @@ has a paragraph in docs/errors.md.
 import difflib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -285,6 +284,9 @@ def tensor_of(value: Any, name: str) -> Tensor:
     """A tensor of what NumPy reads; memory is shared where it may be written to."""
     if isinstance(value, Tensor):  # arithmetic with numbers of 8 bits is not defined everywhere
         return value.float() if value.is_floating_point() and value.dtype.itemsize == 1 else value
+    read: Any = getattr(value, "to_tensor", None)
+    if callable(read):  # features on disk
+        return read()  # type: ignore[return-value]
     refuse_masked(value, name, "RA206")
     if hasattr(value, "toarray") and hasattr(value, "nnz"):
         raise InputError(
@@ -359,10 +361,6 @@ def unreadable(path: Any, reason: str) -> FileError:
 
 def column_missing(path: Any, requested: str, columns: Sequence[str]) -> FileError:
     return FileError("RA306", f"{str(path)!r} has no column {requested!r}; it has {listed(columns, 9)}.")
-
-
-def not_activations(folder: Path, missing: Sequence[str]) -> FileError:
-    return FileError("RA307", f"{str(folder)!r} does not hold saved activations: {listed(missing)} not found in it.")
 
 
 class NotRecorded(ModelError, KeyError):

@@ -4,8 +4,8 @@ import html
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import NormalDist
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from repana import _check, _report_refusals, _saved
+from repana import _check, _file_refusals, _report_refusals, _saved
 from repana._estimate import LEVEL, NAN, span
 from repana._numbers import number, percent
 from repana._results import Report, Row, concat
+from repana.errors import FileError
 
 RULE_OF_THREE = 3.0  # over n bounds a share of which none of n is seen, at 95%
 
@@ -144,16 +145,44 @@ def compare(
 
 
 def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> Report:
-    """Saved reports, or folders that hold some at any depth, as one report; of one name, they get their folder's."""
+    """Saved reports, or folders that hold some at any depth, as one report; of one name, they get their folder's.
+
+    Among several, a report that is damaged or was not written to the end is left out and stands in `Report.failures`.
+    Raises FileError where none can be read.
+    """
     folders: list[Path] = []
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     for path in map(Path, given):
-        inside = sorted((p.parent for p in path.rglob(_saved.ROWS)), key=_naturally) if path.is_dir() else []
-        here = [path] if _saved.is_report(path) else [p for p in inside if _saved.is_report(p)]
+        here = [path] if _saved.is_report(path) else _inside(path)
         if not here:
-            raise _report_refusals.not_a_report(path, [_saved.ROWS, _saved.ARRAYS, _saved.PROVENANCE])
+            raise _file_refusals.not_a_report(path, [_saved.PROVENANCE])
         folders += here
-    reports = [Report.load(folder) for folder in folders]
+    found: dict[Path, Report] = {}
+    failed: dict[Path, FileError] = {}
+    for folder in folders:
+        try:
+            found[folder] = Report.load(folder)
+        except FileError as error:
+            failed[folder] = error
+    if not found:
+        raise next(iter(failed.values()))
+    made = _joined(found)
+    if not failed:
+        return made
+    lines = [*made.failures, *(f"{folder}: {error}" for folder, error in failed.items())]
+    return replace(made, provenance={**made.provenance, "failures": lines})
+
+
+def _inside(path: Path) -> list[Path]:
+    """Folders at any depth that hold a report, or what is there of one."""
+    if not path.is_dir():
+        return []
+    parents = {p.parent for name in (_saved.PROVENANCE, *_saved.REPLACED) for p in path.rglob(name)}
+    return sorted((p for p in parents if _saved.is_report(p) or _saved.begun(p)), key=_naturally)
+
+
+def _joined(found: Mapping[Path, Report]) -> Report:
+    folders, reports = list(found), list(found.values())
     names = [run for report in reports for run in report.runs]
     if len(set(names)) == len(names):
         return concat(reports)

@@ -1,7 +1,6 @@
 """Refusals of reports, figures and exports: what was found, where, and what to do."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from repana._check import listed, nearest
@@ -95,36 +94,10 @@ def no_steps(runs: Sequence[str]) -> InputError:
     )
 
 
-def damaged(folder: Path, name: str, reason: str) -> FileError:
-    return FileError(
-        "RA309", f"{str(folder)!r}: {name} was cut or changed after it was saved: {reason}. Save the report again."
-    )
-
-
-def not_writable(path: Any) -> FileError:
-    return FileError("RA310", f"{str(path)!r} cannot be written; choose a folder that you may write to.")
-
-
-def not_a_report(folder: Path, missing: Sequence[str]) -> FileError:
-    return FileError("RA307", f"{str(folder)!r} is not a saved report: {listed(missing)} not found in it.")
-
-
-def other_format(folder: Path, found: Any, requested: int) -> FileError:
-    return FileError(
-        "RA308",
-        f"{str(folder)!r} has format {found!r} and this version of repana reads {requested}; "
-        "read it with the version that wrote it (see its provenance.json).",
-    )
-
-
 def no_example(model: str) -> FileError:
     return FileError(
         "RA304", f"{model!r} does not say what it takes; give --data, or the shape of one input: --input 3x32x32."
     )
-
-
-def not_a_folder(path: Path) -> FileError:
-    return FileError("RA307", f"{str(path)!r} is a file; a report is saved as a folder.")
 
 
 def not_dimensions(quantity: str, unit: str) -> InputError:

@@ -350,7 +350,11 @@ class Report:
         return tuple(found.get(split or self.splits[0], next(iter(found.values()), {})))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write a folder: rows.parquet, arrays.safetensors, provenance.json. An existing report is replaced."""
+        """Write a folder: rows in Parquet, arrays in safetensors, and provenance.json, which names both.
+
+        An existing report is replaced by one rename. Raises FileError where there is no room or no permission; the
+        earlier report is then as it was.
+        """
         columns = {f.name: (f.type, [getattr(row, f.name) for row in self.rows]) for f in fields(Row)}
         return _saved.write(path, columns, self.arrays, self.provenance)  # type: ignore[arg-type]
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from repana import _check
+from repana._files import put
 from repana.dimension import _refusals
 from repana.dimension._subspace import Subspace
 
@@ -66,14 +67,14 @@ class Trainings:
                 raise _refusals.other_experiment(
                     self._store, f"seed {seed}, initial weights", known["initial"][seed], weights
                 )
-        _write(path, json.dumps(known, indent=1) + "\n")
+        put(path, json.dumps(known, indent=1).encode() + b"\n")
         if lines.exists():
             whole, _, _ = lines.read_text(encoding="utf-8").rpartition("\n")  # a line may have been cut off
             try:
                 self.runs = [Trained(**json.loads(line)) for line in whole.splitlines()]
             except (ValueError, TypeError) as error:
                 raise _check.unreadable(lines, str(error)) from None
-            _write(lines, whole + "\n" if whole else "")
+            put(lines, whole.encode() + b"\n" if whole else b"")
         return total
 
     def metric(self, d: int, seed: int) -> float:
@@ -155,10 +156,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(known, dict) or not isinstance(known.get("initial"), dict):
         raise _check.unreadable(path, "it is not the description of an experiment")
     return known
-
-
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

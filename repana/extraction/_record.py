@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations, Classifier
-from repana._ambient import settled
+from repana._ambient import host_memory, settled
 from repana._typing import IGNORED
 from repana.extraction import _refusals
 from repana.extraction._batches import Batch
@@ -22,7 +22,7 @@ from repana.extraction._passes import passes
 from repana.extraction._plan import Plan
 from repana.extraction._provenance import provenance_of
 from repana.extraction._session import session, unwrap
-from repana.extraction._store import FeatureStore, host_memory
+from repana.extraction._store import FeatureStore
 from repana.extraction._weights import weight_and_bias
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repana.store._subset import class_of, kept_rows
+
 FREE_SHARE = 0.5  # of the device's free memory, where no budget is given
 
 
@@ -122,22 +124,16 @@ class FeatureStore:
         self._sample.add(sample, host)
         if self._max is not None:
             self._priority.add(torch.from_numpy(self._random.random(size))[index], host)
-            for label in self._class_of(labels, len(index)).tolist():
+            for label in class_of(labels, len(index)).tolist():
                 self._counts[label] += 1
             if len(self._sample) > 2 * self._max + len(index):
                 self._compact(self._max)
 
-    def _class_of(self, labels: Tensor | None, n: int) -> Tensor:
-        if labels is None or labels.ndim != 1 or labels.is_floating_point():
-            return torch.zeros(n, dtype=torch.int64)
-        return labels.long()
-
     def _compact(self, most: int) -> None:
         """Drop the rows above the water level."""
-        classes = self._class_of(self._labels.value(), len(self._sample)).numpy()
         priority = self._priority.value()
         assert priority is not None
-        keep = torch.from_numpy(_lowest_priority(classes, priority.numpy(), water_level(self._counts, most), most))
+        keep = kept_rows(self._labels.value(), priority, self._counts, most)
         for rows in (*self._features.values(), self._logits, self._labels, self._sample, self._priority):
             rows.keep(keep)
 
@@ -159,40 +155,9 @@ class FeatureStore:
         return Kept(features, self._labels.value(), self._logits.value(), sample)
 
 
-def water_level(counts: Mapping[int, int], total: int) -> float:
-    """The q with sum_c min(n_c, q) = total (infinite when all fit)."""
-    remaining, left = total, len(counts)
-    for n in sorted(counts.values()):
-        if n * left > remaining:
-            return remaining / left
-        remaining, left = remaining - n, left - 1
-    return float("inf")
-
-
-def _lowest_priority(classes: np.ndarray, priority: np.ndarray, level: float, total: int) -> np.ndarray:
-    """Rows to keep, in order: in each class the floor(level) lowest numbers; what is left of `total` by number."""
-    order = np.lexsort((priority, classes))
-    sorted_classes = classes[order]
-    starts = np.r_[0, np.flatnonzero(np.diff(sorted_classes)) + 1]
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    whole = order[rank < np.floor(level)]
-    edge = order[rank == np.floor(level)] if level < len(order) else order[:0]
-    spare = edge[np.argsort(priority[edge], kind="stable")][: max(0, total - len(whole))]
-    return np.sort(np.r_[whole, spare])
-
-
 def _budget(device: torch.device, memory: int | None) -> float:
     if memory is not None:
         return float(memory)
     if device.type == "cuda":
         return FREE_SHARE * torch.cuda.mem_get_info(device)[0]
     return float("inf")
-
-
-def host_memory() -> int:
-    """Bytes of host memory that can still be used."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return 2**63 - 1

@@ -2,12 +2,14 @@
 
 import io
 import math
+import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -19,6 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
 from repana import _check, _report_refusals
+from repana._files import put
 from repana._finding import split_name
 from repana._numbers import RAISED, number
 from repana._results import Report
@@ -169,15 +172,19 @@ class Plate(Figure):
 
     def savefig(self, fname: Any, **options: Any) -> None:
         """As matplotlib's, in the style of the figure, without the date."""
-        kind = options.get("format") or str(getattr(fname, "name", fname)).rpartition(".")[2].lower()
+        path = Path(fname) if isinstance(fname, (str, os.PathLike)) else None
+        content = io.BytesIO()
+        ending = "" if path is None else path.suffix[1:].lower()
+        kind = options.get("format") or ending or mpl.rcParams["savefig.format"]
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "ps": {}, "eps": {}}.get(kind, {})
         options["metadata"] = {**undated, **(options.get("metadata") or {})}
         self._for_layout = True
         with mpl.rc_context(_settings(self.medium, self.dark)):
             try:
-                super().savefig(fname, **options)
-            except PermissionError as error:
-                raise _report_refusals.not_writable(error.filename or fname) from None
+                options["format"] = kind
+                super().savefig(fname if path is None else content, **options)
+                if path is not None:
+                    put(path if ending else path.with_name(f"{path.name}.{kind}"), content.getvalue())
             finally:
                 self._for_layout = False
 

@@ -4,7 +4,8 @@ import html
 import os
 from pathlib import Path
 
-from repana import _report_refusals, plots
+from repana import plots
+from repana._files import put, tidy
 from repana._numbers import number
 from repana._results import Report, Row
 from repana.report._bibliography import bibliography, bibtex
@@ -22,13 +23,10 @@ def write_html(report: Report, path: str | os.PathLike[str]) -> Path:
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> Path:
-    """Write text, making the folder where needed."""
+    """Write text, whole or not at all, making the folder where needed."""
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-    except PermissionError as error:
-        raise _report_refusals.not_writable(error.filename or target) from None
+    put(target, text.encode())
+    tidy(target.parent)
     return target
 
 

@@ -21,6 +21,7 @@ from repana import (
 from repana.extraction import _store
 from repana.extraction._addresses import Site, parse
 from repana.extraction._session import unwrap
+from repana.store._subset import water_level
 
 N = 23
 X, Y = torch.randn(N, 3, 8, 8), torch.arange(N) % 5
@@ -239,7 +240,7 @@ def test_subset_equals_choosing_afterwards():
     assert kept[0].sample.tolist() == kept[1].sample.tolist() == kept[2].sample.tolist()
     counts = np.bincount(kept[0].labels)
     assert counts.sum() == 200
-    level = _store.water_level(dict(enumerate(np.bincount(labels).tolist())), 200)
+    level = water_level(dict(enumerate(np.bincount(labels).tolist())), 200)
     assert (np.abs(counts - np.minimum(np.bincount(labels), level)) <= 1).all()
 
 

@@ -154,7 +154,7 @@ def test_a_folder_of_runs_is_one_report(folders):
     made = repana.load_runs([folders])
     assert made.runs == ("epoch1", "epoch2", "epoch3")
     assert [made.step(run) for run in made.runs] == [1, 2, 3]
-    with pytest.raises(FileError, match="RA307: .* is not a saved report: 'rows.parquet'"):
+    with pytest.raises(FileError, match="RA307: .* is not a saved report: 'provenance.json'"):
         repana.load_runs([folders / "none"])
 
 

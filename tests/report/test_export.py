@@ -69,14 +69,16 @@ def test_markdown_and_csv(report, tmp_path):
     assert len(text.splitlines()) == 1 + len(report.rows)
 
 
-def test_a_folder_without_permission(report, monkeypatch):
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied", "/closed/rows.csv")
+def test_a_folder_without_permission(report, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
-    monkeypatch.setattr("pathlib.Path.write_text", refuse)
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.open", refuse)
     with pytest.raises(FileError) as error:
         report.to_csv("rows.csv")
-    assert str(error.value) == "RA310: '/closed/rows.csv' cannot be written; choose a folder that you may write to."
+    assert str(error.value) == "RA310: 'rows.csv' cannot be written; choose a folder that you may write to."
 
 
 # --- trackers ---------------------------------------------------------------------------------------------------------

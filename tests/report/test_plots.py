@@ -9,7 +9,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from planted import classes, planted
 from torch import nn
 
@@ -56,13 +55,16 @@ def test_same_figure_same_bytes_and_embedded_fonts(kind, tmp_path):
 
 
 def test_a_folder_without_permission(tmp_path, monkeypatch):
-    def refuse(self, fname, **options):
-        raise PermissionError(13, "Permission denied", str(fname))
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Figure, "savefig", refuse)
+    monkeypatch.chdir(tmp_path)
+    figure = planted(["a", "b"], [1.0, 2.0]).plot("nc1")
+    figure.savefig(tmp_path / "first.pdf")  # fonts are read
+    monkeypatch.setattr("repana._files.os.replace", refuse)
     with pytest.raises(FileError) as error:
-        planted(["a", "b"], [1.0, 2.0]).plot("nc1").savefig("/closed/a.pdf")
-    assert str(error.value) == "RA310: '/closed/a.pdf' cannot be written; choose a folder that you may write to."
+        figure.savefig("a.pdf")
+    assert str(error.value) == "RA310: 'a.pdf' cannot be written; choose a folder that you may write to."
 
 
 def test_a_figure_works_without_a_display():

@@ -54,6 +54,9 @@ def test_what_is_said_of_quantities_travels(report, tmp_path):
 def older(report: Report, folder, version: int):
     """The report as a build before format 3 wrote it: no flags, labels or quantities; names of layers in notes."""
     report.save(folder)
+    for kind in ("rows", "arrays"):
+        file = next(folder.glob(f"{kind}-*"))
+        file.rename(folder / f"{kind}{file.suffix}")
     table = pq.read_table(folder / "rows.parquet")
     notes = [label or note for label, note in zip(table["label"].to_pylist(), table["note"].to_pylist())]
     at = table.column_names.index("note")

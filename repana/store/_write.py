@@ -1,0 +1,186 @@
+"""Writing a store: parts, then the commit of their lane, then the manifest that makes all lanes one recording."""
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from repana import _file_refusals
+from repana._files import ABANDONED, IN_USE, Written, put, tidy
+from repana.store import _format as f
+from repana.store._tensors import pieces_of, size_of
+
+BYTES = 2**28  # of a part, nearly
+REPLACED = ("activations.safetensors",)  # of format 1
+
+
+@dataclass
+class LaneWriter:
+    """The files of one lane, as they are written."""
+
+    folder: Path
+    name: str
+    identity: str
+    lane: int
+    parts: list[f.Part] = field(default_factory=list)
+    sums: f.Part | None = None
+
+    def add(self, tensors: Mapping[str, Tensor], first: int, last: int) -> None:
+        """Write the rows of the samples [first, last) as the next part."""
+        name, rows = f.part_name(len(self.parts)), len(next(iter(tensors.values())))
+        written = self._put(name, tensors, first, last)
+        self.parts.append(f.Part(name, written.bytes, written.sha256, first, last, rows))
+
+    def add_sums(self, tensors: Mapping[str, Tensor], first: int, last: int) -> None:
+        if tensors:
+            written = self._put(f.SUMS, tensors, first, last)
+            self.sums = f.Part(f.SUMS, written.bytes, written.sha256, first, last, 0)
+
+    def _put(self, name: str, tensors: Mapping[str, Tensor], first: int, last: int) -> Written:
+        about = {"identity": self.identity, "lane": str(self.lane), "first": str(first), "last": str(last)}
+        return put(self.folder / self.name / name, pieces_of(tensors, about), size_of(tensors, about))
+
+    def commit(self) -> f.Lane:
+        """From here on the lane is done."""
+        made = f.Lane(self.identity, self.lane, tuple(self.parts), self.sums)
+        put(self.folder / self.name / f.DONE, made.content())
+        return made
+
+
+def open_store(folder: Path, about: Mapping[str, Any]) -> str:
+    """Begin a recording in a folder, or go on with the same one; its identity. Another one is refused."""
+    if folder.is_file():
+        raise _file_refusals.not_a_folder(folder, "a recording")
+    identity = f.digest_of_json(about)
+    if (folder / f.STORE).exists():
+        known = f.read_json(folder, f.STORE)
+        if known.get("identity") != identity:
+            raise _file_refusals.other_recording(folder, *_differing(known.get("about", {}), about))
+    elif (folder / f.MANIFEST).exists():
+        raise _file_refusals.saved_activations(folder)
+    else:
+        text = json.dumps({"format": f.FORMAT, "identity": identity, "about": about}, indent=2, default=str)
+        put(folder / f.STORE, text.encode() + b"\n")
+    tidy(folder)
+    return identity
+
+
+def _differing(known: Mapping[str, Any], about: Mapping[str, Any]) -> tuple[str, Any, Any]:
+    """The first field in which two recordings differ, and both values."""
+    plain = json.loads(json.dumps(about, default=str))
+    for name in (*plain, *known):
+        if known.get(name) != plain.get(name):
+            return name, known.get(name), plain.get(name)
+    return "identity", "", ""
+
+
+def begin_lane(folder: Path, identity: str, lane: int) -> LaneWriter:
+    """A lane from its beginning: what a killed writer left of it goes."""
+    place = folder / f.lane_name(lane)
+    if place.is_symlink():
+        raise _file_refusals.damaged_store(folder, place.name, "it is a link")
+    with suppress(FileNotFoundError):
+        shutil.rmtree(place)
+    return LaneWriter(folder, place.name, identity, lane)
+
+
+def commit_store(folder: Path, manifest: f.Manifest) -> None:
+    put(folder / f.MANIFEST, manifest.text())
+    tidy(folder, REPLACED)
+
+
+def done_digest(lane: f.Lane) -> str:
+    return sha256(lane.content()).hexdigest()
+
+
+def log(folder: Path, **facts: Any) -> None:
+    """A line of what may differ between two equal recordings."""
+    line = json.dumps({"time": round(time.time(), 3), "host": socket.gethostname(), "pid": os.getpid(), **facts})
+    handle = os.open(folder / f.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        os.write(handle, line.encode() + b"\n")
+    finally:
+        os.close(handle)
+
+
+def save(
+    folder: Path,
+    about: Mapping[str, Any],
+    rows: Mapping[str, Any],
+    sums: Mapping[str, Tensor],
+    totals: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a store of one lane, in the place of what was saved there before: its manifest makes the difference.
+
+    `rows` have as many rows each; they are written part by part.
+    """
+    if folder.is_file():
+        raise _file_refusals.not_a_folder(folder, "activations")
+    if (folder / f.STORE).exists():
+        raise _file_refusals.holds_recording(folder)
+    identity = f.digest_of_json(about)
+    number, name = _own_lane(folder)
+    writer = LaneWriter(folder, name, identity, number)
+    try:
+        for first, last in _steps(rows):
+            writer.add({key: values[first:last] for key, values in rows.items()}, first, last)
+        writer.add_sums(sums, 0, totals["rows"])
+        lane = writer.commit()
+    except BaseException:
+        shutil.rmtree(folder / name, ignore_errors=True)
+        raise
+    commit_store(folder, f.Manifest(identity, about, {name: done_digest(lane)}, totals, provenance))
+    _remove_lanes(folder, keep=name)
+
+
+def _steps(rows: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """First and last row of every part."""
+    n = len(next(iter(rows.values()))) if rows else 0
+    each = sum(values.nbytes for values in rows.values()) / max(n, 1)
+    step = max(1, int(BYTES / max(each, 1)))
+    for first in range(0, n, step):
+        yield first, min(first + step, n)
+
+
+def _own_lane(folder: Path) -> tuple[int, str]:
+    """A new folder for a lane, which no other writer has."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        known = [int(p.name.removeprefix("lane-")) for p in folder.glob("lane-*") if f.LANE.fullmatch(p.name)]
+        number = max(known, default=-1) + 1
+        while True:
+            try:
+                (folder / f.lane_name(number)).mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return number, f.lane_name(number)
+    except OSError as error:
+        raise _file_refusals.not_written(folder, error, 0, None, False) from None
+
+
+def _remove_lanes(folder: Path, keep: str) -> None:
+    """Lanes that no manifest names and nobody reads or writes any more."""
+    now = time.time()
+    for lane in folder.glob("lane-*"):
+        if lane.name == keep or not f.LANE.fullmatch(lane.name) or lane.is_symlink():
+            continue
+        with suppress(OSError):
+            done = lane / f.DONE
+            last = done.stat().st_mtime if done.exists() else _newest(list(lane.iterdir()), lane)
+            if now - last > (IN_USE if done.exists() else ABANDONED):
+                shutil.rmtree(lane)
+
+
+def _newest(paths: Sequence[Path], folder: Path) -> float:
+    return max(p.stat().st_mtime for p in (folder, *paths))
