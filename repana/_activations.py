@@ -248,6 +248,32 @@ class _Stored(Mapping[str, Any]):
         return len(self._layers)
 
 
+class _Read(Mapping[str, Tensor]):
+    """Features by layer, each read into memory when asked for; the last one stays there."""
+
+    def __init__(self, features: Mapping[str, Any]) -> None:
+        self._features = features
+        self._last: tuple[str, Tensor] | None = None
+
+    def __getitem__(self, layer: str) -> Tensor:
+        if self._last is None or self._last[0] != layer:
+            self._last = None  # before the next one takes its memory
+            self._last = layer, _check.tensor_of(self._features[layer], layer)
+        return self._last[1]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+
+def with_tensors(activations: Activations) -> Activations:
+    """The same activations, of which every layer is a tensor: one that lies in several files is read when asked for."""
+    stored = isinstance(activations.features, _Stored)
+    return replace(activations, features=_Read(activations.features)) if stored else activations
+
+
 class _MomentsOf(Mapping[str, Moments]):
     """Moments by layer: the recorded ones, or those of the features, computed when asked for."""
 

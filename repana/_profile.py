@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from repana import _check, _profile_refusals
-from repana._activations import Activations, renumbered
+from repana._activations import Activations, renumbered, with_tensors
 from repana._ambient import settled
 from repana._loop import Measurements
 from repana._renamed import renamed
@@ -99,7 +99,7 @@ def profile(
         other = None if isinstance(held_out, Activations) else model
         if isinstance(other, Activations):
             raise _profile_refusals.held_out_needs_activations()
-        splits["held_out"] = held_out if other is None else _recorded(other, held_out, layers, seed, recording)
+        splits["held_out"] = with_tensors(held_out) if other is None else _recorded(other, held_out, layers, seed, recording)
     measured = Measurements(run, settings)
     chosen: dict[str, Selection] = {}
     for name, activations in splits.items():
@@ -255,7 +255,7 @@ def _measurable(activations: Activations, split: str, selection: Selection) -> S
 
 def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[str, Any]) -> Activations:
     if isinstance(model, Activations):
-        return model
+        return with_tensors(model)
     options = dict(recording)
     if options.get("max_samples") is not None:
         options.setdefault("scatter", True)  # so that values are exact over all samples, not over the kept ones

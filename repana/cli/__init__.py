@@ -8,11 +8,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from repana.cli._interrupted import RESUMABLE, Interrupted, interruptible
 from repana.cli._options import (
-    POOLS,
     Baselines,
     Bootstrap,
-    Data,
     Device,
     HeldOut,
     Input,
@@ -27,9 +26,11 @@ from repana.cli._options import (
     Runs,
     Seed,
     Source,
+    checked,
     sourced,
 )
 from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, emphasised, finish, listed_metrics, matching, shown
+from repana.cli._stored import is_store, record, verify
 from repana.errors import RepanaError
 
 UNSAFE_CODES = ("RA302",)
@@ -40,6 +41,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+app.command()(sourced(record))
+app.command()(verify)
 
 
 @app.callback()
@@ -64,7 +69,7 @@ def demo(output: Output = Path("demo"), epochs: Annotated[int, typer.Option(help
 @sourced
 def profile(
     source: Source,
-    data: Data,
+    data: MaybeData = None,
     held_out: HeldOut = None,
     layers: Layers = None,
     metrics: Metrics = None,
@@ -78,12 +83,23 @@ def profile(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Record a model over data, measure every layer, write the report."""
+    """Record a model over data, measure every layer, write the report. Of a store, measure what was recorded."""
     import repana
     from repana.extraction._sources import classes_of
 
     analyzers, quantities = analyzers_of(metrics)
-    _check_options(pool, source)
+    shared: dict[str, Any] = {"permutations": permutations, "bootstrap": bootstrap, "seed": seed}
+    if data is None and is_store(source.model):
+        second = None if held_out is None else repana.Activations.load(held_out)
+        stored = repana.Activations.load(source.model)
+        report = repana.profile(
+            stored, analyzers=analyzers or "all", held_out=second, run=Path(source.model).name, **shared
+        )
+        finish(report, output, as_json, [], quantities)
+        return
+    if data is None:
+        raise typer.BadParameter("expected data, or a store in the place of the model", param_hint="'--data' / '-d'")
+    checked(pool, source)
     network = source.network(seed)
     first = source.data(data, network)
     second = None if held_out is None else source.data(held_out, network, like=first)
@@ -93,8 +109,8 @@ def profile(
     report = repana.profile(
         network, first, layers or "auto", analyzers or "all", held_out=second,
         run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool,
-        max_samples=max_samples, batch_size=source.batch_size, device=device, permutations=permutations,
-        bootstrap=bootstrap, baselines=baselines, seed=seed, **source.reading(),
+        max_samples=max_samples, batch_size=source.batch_size, device=device, baselines=baselines, **shared,
+        **source.reading(),
         **({} if names is None else {"class_names": names}), **others,
     )  # fmt: skip
     finish(report, output, as_json, source.notes, quantities)
@@ -257,14 +273,6 @@ def metrics(
     typer.echo(listed_metrics(lines, name))
 
 
-def _check_options(pool: str, source: Source) -> None:
-    """What needs no model is refused before one is built."""
-    from repana import _check
-
-    _check.choice(pool, "pool", POOLS)
-    _check.at_least(source.batch_size, "batch_size", 1)
-
-
 def _show_plan(
     source: Source,
     data: str | None,
@@ -277,7 +285,7 @@ def _show_plan(
     import repana
     from repana.extraction._sources import example_input
 
-    _check_options(pool, source)
+    checked(pool, source)
     network = source.network()
     shown = example_input(network, shape) if data is None else source.data(data, network)
     if shown is None:
@@ -298,9 +306,13 @@ def main() -> NoReturn:
             typer.echo(f"{old} is called {RENAMED[old]} now.", err=True)
             sys.exit(USAGE)
     try:
-        app(standalone_mode=True)
-    except RepanaError as error:
+        with interruptible():
+            app(standalone_mode=True)
+    except Interrupted as error:
         typer.echo(str(error), err=True)
+        sys.exit(RESUMABLE)
+    except RepanaError as error:
+        typer.echo("\n".join([str(error), *getattr(error, "__notes__", ())]), err=True)
         sys.exit(UNSAFE if error.code in UNSAFE_CODES else USAGE)
     except Exception as error:  # of the model's own, on inputs that it does not take
         called = [note for note in getattr(error, "__notes__", ()) if note.startswith("repana: ")]

@@ -66,6 +66,11 @@ MaxSamples = Annotated[int | None, typer.Option(help="keep features of so many s
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1; default: where the model is")]
 Baselines = Annotated[int, typer.Option(help="re-initialised copies whose layers are probed beside the model's")]
 Seed = Annotated[int, typer.Option(help="of every random choice, weights of a new model among them")]
+Store = Annotated[Path, typer.Option("--output", "-o", help="the store, a folder; the same command goes on")]
+StoreDtype = Annotated[str | None, typer.Option(help="of features on disk: float32, bfloat16, float16")]
+Lanes = Annotated[int | None, typer.Option(help="units of sharing out and resuming; default 64")]
+LanesOf = Annotated[str | None, typer.Option(help="the share of this process, such as 2/4; else torchrun's rank")]
+Scatter = Annotated[bool, typer.Option("--scatter", help="sums of the (d, d) scatter of every layer")]
 Runs = Annotated[list[Path], typer.Argument(help="saved reports, or folders that hold some")]
 Input = Annotated[str | None, typer.Option("--input", help="shape of one example input, such as 3x32x32")]
 
@@ -160,6 +165,14 @@ def sourced(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in both])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in both}
     return run
+
+
+def checked(pool: str, source: Source) -> None:
+    """What needs no model is refused before one is built."""
+    from repana import _check
+
+    _check.choice(pool, "pool", POOLS)
+    _check.at_least(source.batch_size, "batch_size", 1)
 
 
 def by_layer(given: list[str] | None, words: dict[str, Any]) -> Any:

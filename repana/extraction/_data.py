@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from repana import _check
 from repana.extraction import _data_refusals
@@ -71,6 +72,7 @@ def stream(
     looked at, and one that an iterator gave stands before its others next time.
     """
     _check.at_least(batch_size, "batch_size", 1)
+    _refuse_padding(data)
     batches, count = _batches(data, batch_size)
     once = isinstance(batches, Iterator) and batches is data
     taken: list[Any] = []
@@ -119,25 +121,17 @@ def samples_of(data: Any) -> int | None:
 def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
     if data is None:
         raise _data_refusals.no_data()
-    if isinstance(data, np.ndarray):
-        data = _array(data)
-    arrays = (Tensor, np.ndarray)
-    whole = isinstance(data, Tensor) or (
-        isinstance(data, tuple) and bool(data) and all(isinstance(t, arrays) for t in data)
-    )  # a tuple holds the arrays of a data set, a list holds batches
-    if not whole and isinstance(data, Mapping) and data and all(isinstance(t, arrays) for t in data.values()):
-        whole = True
-    if whole:
-        return _sliced(_as_tensors(data), batch_size)
+    whole = arrays_of(data)
+    if whole is not None:
+        starts = range(0, tensors_of(whole)[0].size(0), batch_size)
+        return (sliced(whole, start, start + batch_size) for start in starts), len(starts)
     if isinstance(data, (str, bytes)):
         raise _data_refusals.data_not_understood(data)
     _refuse_tables(data)
     _refuse_sparse(data)
     if isinstance(data, list) and _looks_like_pair(data):
         raise _data_refusals.list_for_tuple(data)
-    if isinstance(data, Dataset) or (
-        hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_batches(data)
-    ):
+    if isinstance(data, Dataset) or by_index(data):
         loader = DataLoader(data, batch_size=batch_size)  # type: ignore[arg-type]
         return loader, None if isinstance(data, IterableDataset) else len(loader)
     if isinstance(data, Iterable) and not isinstance(data, (str, bytes)):
@@ -148,19 +142,49 @@ def _batches(data: Any, batch_size: int) -> tuple[Iterable[Any], int | None]:
     raise _data_refusals.data_not_understood(data)
 
 
-def _sliced(tree: Any, batch_size: int) -> tuple[Iterable[Any], int]:
+def arrays_of(data: Any) -> Any:
+    """Tensors of one length, as they came, where the data are arrays; None where they are not."""
+    if isinstance(data, np.ndarray):
+        data = _array(data)
+    arrays = (Tensor, np.ndarray)
+    whole = isinstance(data, Tensor) or (
+        isinstance(data, tuple) and bool(data) and all(isinstance(t, arrays) for t in data)
+    )  # a tuple holds the arrays of a data set, a list holds batches
+    if not whole and isinstance(data, Mapping) and data and all(isinstance(t, arrays) for t in data.values()):
+        whole = True
+    if not whole:
+        return None
+    tree = _as_tensors(data)
     sizes = {(t.size(0) if t.ndim else -1) for t in tensors_of(tree)}
     if len(sizes) != 1 or -1 in sizes:
         raise _data_refusals.lengths_differ(sorted(sizes))
-    n = sizes.pop()
-    starts = range(0, n, batch_size)
-    return (mapped(tree, lambda t, s=start: _rows(t, s, s + batch_size)) for start in starts), len(starts)
+    return tree
+
+
+def by_index(data: Any) -> bool:
+    """Whether single samples can be had by their places."""
+    if isinstance(data, Dataset):
+        return not isinstance(data, IterableDataset)
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__") and not _is_batches(data)
+
+
+def sliced(tree: Any, start: int, stop: int) -> Any:
+    """Some rows of every tensor."""
+    return mapped(tree, lambda t: _rows(t, start, stop))
 
 
 def _rows(t: Tensor, start: int, stop: int) -> Tensor:
     if not t.is_nested:
         return t[start:stop]
     return torch.nested.as_nested_tensor(list(t.unbind()[start:stop]), layout=t.layout)
+
+
+def _refuse_padding(data: Any) -> None:
+    """A distributed sampler that gives some samples twice, so that all processes have as many."""
+    sampler = getattr(data, "sampler", None)
+    if isinstance(sampler, DistributedSampler) and sampler.total_size > len(sampler.dataset):  # type: ignore[arg-type]
+        extra = sampler.total_size - len(sampler.dataset)  # type: ignore[arg-type]
+        raise _data_refusals.padded(extra, sampler.num_replicas)
 
 
 def _refuse_tables(data: Any) -> None:

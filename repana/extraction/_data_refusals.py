@@ -219,3 +219,11 @@ def unnamed_class(value: Any, names: Sequence[str]) -> InputError:
     return InputError(
         "RA203", f"the data have the label {value!r} and `class_names` has {len(names)} names: {listed(names)}."
     )
+
+
+def padded(extra: int, processes: int) -> InputError:
+    return InputError(
+        "RA324",
+        f"the loader has a DistributedSampler for {processes} processes, which repeats {extra} sample(s) so that all "
+        "have as many. Record to a `store=`, which shares the data out without duplicates, or set drop_last=True.",
+    )

@@ -1,5 +1,6 @@
 """`record` and `plan`: every requested layer of a model over a dataset, in one forward pass."""
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -9,21 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana._activations import Activations, Classifier
+from repana._activations import Activations
 from repana._ambient import host_memory, settled
-from repana._typing import IGNORED
-from repana.extraction import _refusals
+from repana.extraction import _refusals, _store_refusals
 from repana.extraction._batches import Batch
 from repana.extraction._data import rows_known, samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
+from repana.extraction._kept import add_rows, classifier_of
+from repana.extraction._lanes import Storing, record_lanes
 from repana.extraction._options import Options
 from repana.extraction._passes import passes
 from repana.extraction._plan import Plan
 from repana.extraction._provenance import provenance_of
 from repana.extraction._session import session, unwrap
 from repana.extraction._store import FeatureStore
-from repana.extraction._weights import weight_and_bias
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import MomentSums
 
@@ -96,6 +97,10 @@ def record(
     memory: int | None = None,
     seed: int = 0,
     progress: bool | None = None,
+    store: str | os.PathLike[str] | None = None,
+    store_dtype: torch.dtype | str | None = None,
+    lanes: int | None = None,
+    lanes_of: str | None = None,
 ) -> Activations:
     """Features of many layers over a dataset, in one forward pass.
 
@@ -129,6 +134,12 @@ def record(
     - `batch_dim`: the axis of the samples in the first input. `probe`: samples in the pass that looks at the network
       (4), or "batch".
 
+    - `store`: a folder. Features go to disk in `lanes` (64, fewer of few samples) of immutable parts, as `store_dtype`
+      ("bfloat16", "float16") where one is given, with the moments of every lane. The same call again goes on where it
+      was stopped, and under torchrun every process records its share: the bytes are the same for any number of
+      processes and after any interruption. `lanes_of="2/4"` takes the share of the second of four by hand. Of a
+      DataLoader its data set, collation and workers are taken; one that shuffles is refused.
+
     Which axis holds what is found by following labelled axes through the operations of one small pass, and confirmed
     by a second with fewer samples; nothing is decided by shape. A layer that stays unclear is refused where it was
     named, and left out of patterns and "auto" with a note in `provenance["notes"]`.
@@ -139,7 +150,8 @@ def record(
     The model is left as it was: hooks, train/eval mode, device and random state are restored, also after an error.
     Everything that one batch can show is refused before the long run.
 
-    Raises ModelError (layers, layouts, poolings, masks, memory) or InputError (data, NaN or infinite activations).
+    Raises ModelError (layers, layouts, poolings, masks, memory), InputError (data, NaN or infinite activations) or
+    FileError (a store of another recording, a full disk).
     """
     for name, value in (("max_samples", max_samples), ("memory", memory)):
         if value is not None and _check.whole(value, name) < 0:
@@ -149,13 +161,19 @@ def record(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
         groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
     )  # fmt: skip
+    storing = _storing(
+        store, lanes, store_dtype, lanes_of, max_samples=max_samples, scatter=scatter, memory=memory,
+        batch_size=batch_size, seed=seed, progress=progress,
+    )  # fmt: skip
     order: list[Any] = []
     first, raws, count = stream(data, batch_size, order=order)
     with session(inner, options.device, options.dtype) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
+    if storing is not None:
+        return record_lanes(model, inner, planned, options, data, storing, taken, class_names, (raws, count))
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
-    store = FeatureStore(
+    holding = FeatureStore(
         [p.address for p in planned.layers],
         options.device,
         max_samples=max_samples,
@@ -167,35 +185,36 @@ def record(
     if max_samples is not None:
         sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
     finite = FiniteCheck(options.device)
-    with closing(passes(inner, planned, options, with_progress(raws, count, progress), store)) as read:
+    with closing(passes(inner, planned, options, with_progress(raws, count, progress), holding)) as read:
         for number, (batch, features, z, rows) in enumerate(read):
-            with memory_errors(number, store):
+            with memory_errors(number, holding):
                 finite.add(number, features)
                 for address, x in features.items() if sums else ():
-                    _add(sums[address], x, rows.labels)
-                store.add(features, z, rows.labels, rows.sample, batch.size, _numbers(order, batch))
+                    add_rows(sums[address], x, rows.labels)
+                holding.add(features, z, rows.labels, rows.sample, batch.size, _numbers(order, batch))
     finite.close()
-    kept = store.close()
+    kept = holding.close()
     return Activations(
         features=kept.features,
         labels=kept.labels,
         logits=kept.logits,
-        head=_classifier(inner, planned),
+        head=classifier_of(inner, planned),
         sample=kept.sample,
-        seen=store.seen,
+        seen=holding.seen,
         exact={address: s.value() for address, s in sums.items()},
-        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, store.seen, seed, taken)
+        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, holding.seen, seed, taken)
         | ({} if class_names is None else {"class_names": [str(name) for name in class_names]})
         | ({} if rows_known(data) else {"sample_numbers": "positions in the stream"}),
     )
 
 
-def _classifier(model: nn.Module, planned: Plan) -> Classifier | None:
-    layer = planned.facts["head_layer"]
-    if planned.head is None or layer is None:
-        return None
-    found = weight_and_bias(model.get_submodule(planned.head.module))
-    return None if found is None else Classifier(*found, layer)
+def _storing(store: Any, lanes: int | None, dtype: Any, lanes_of: str | None, **others: Any) -> Storing | None:
+    if store is not None:
+        return Storing.of(store, lanes, dtype, lanes_of, **others)
+    for name, value in (("lanes", lanes), ("store_dtype", dtype), ("lanes_of", lanes_of)):
+        if value is not None:
+            raise _store_refusals.needs_store(name)
+    return None
 
 
 def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
@@ -204,17 +223,6 @@ def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
     if not isinstance(indices, (list, tuple)) or len(indices) != batch.size:
         return None
     return torch.tensor(indices) if all(isinstance(i, (int, np.integer)) for i in indices) else None
-
-
-def _add(sums: MomentSums, x: Tensor, labels: Tensor | None) -> None:
-    """Into the class of each row; rows marked to be ignored stay out, and without classes all rows are one."""
-    if labels is None or labels.ndim != 1 or labels.is_floating_point():
-        sums.add(x)
-    elif bool((labels == IGNORED).any()):
-        keep = (labels != IGNORED).nonzero()[:, 0]
-        sums.add(x[keep.to(x.device)], labels[keep].long())
-    else:
-        sums.add(x, labels.long())
 
 
 def _check_room(planned: Plan, max_samples: int | None) -> None:

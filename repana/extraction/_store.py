@@ -21,6 +21,7 @@ class Kept:
     labels: Tensor | None
     logits: Tensor | None
     sample: Tensor
+    priority: Tensor | None = None  # random numbers of the rows, where a subset was kept
 
 
 class _Block:
@@ -69,10 +70,10 @@ class _Block:
 class FeatureStore:
     """Features by layer, with labels, logits and the number of the sample of every row.
 
-    `expected` rows are made room for at once. With `max_samples`, every row draws a random number; each class keeps
-    the rows with its smallest numbers, as many as an equal share of `max_samples` allows once small classes are full
-    (the water level). The level only falls as data come in, so rows once dropped are never missed, and the subset does
-    not depend on how the data were batched.
+    `expected` rows are made room for at once; `first` is the place of the first sample in the data. With
+    `max_samples`, every row draws a random number; each class keeps the rows with its smallest numbers, as many as an
+    equal share of `max_samples` allows once small classes are full (the water level). The level only falls as data
+    come in, so rows once dropped are never missed, and the subset does not depend on how the data were batched.
     """
 
     def __init__(
@@ -84,13 +85,14 @@ class FeatureStore:
         memory: int | None,
         seed: int,
         expected: int | None = None,
+        first: int = 0,
     ) -> None:
         room = 0 if expected is None or max_samples is not None else expected
         self._features = {layer: _Block(room) for layer in layers}
         self._logits, self._labels, self._sample, self._priority = (_Block(room) for _ in range(4))
-        self._random = np.random.default_rng(seed)
+        self._random = np.random.Generator(np.random.PCG64(seed).advance(first))
         self._max, self._used = max_samples, 0
-        self._counts: dict[int, int] = defaultdict(int)
+        self.counts: dict[int, int] = defaultdict(int)
         self._device, self._budget = device, _budget(device, memory)
         self.seen = 0
 
@@ -125,7 +127,7 @@ class FeatureStore:
         if self._max is not None:
             self._priority.add(torch.from_numpy(self._random.random(size))[index], host)
             for label in class_of(labels, len(index)).tolist():
-                self._counts[label] += 1
+                self.counts[label] += 1
             if len(self._sample) > 2 * self._max + len(index):
                 self._compact(self._max)
 
@@ -133,7 +135,7 @@ class FeatureStore:
         """Drop the rows above the water level."""
         priority = self._priority.value()
         assert priority is not None
-        keep = kept_rows(self._labels.value(), priority, self._counts, most)
+        keep = kept_rows(self._labels.value(), priority, self.counts, most)
         for rows in (*self._features.values(), self._logits, self._labels, self._sample, self._priority):
             rows.keep(keep)
 
@@ -152,7 +154,7 @@ class FeatureStore:
             features[layer] = self._features.pop(layer).value()
         sample = self._sample.value()
         assert sample is not None
-        return Kept(features, self._labels.value(), self._logits.value(), sample)
+        return Kept(features, self._labels.value(), self._logits.value(), sample, self._priority.value())
 
 
 def _budget(device: torch.device, memory: int | None) -> float:

@@ -53,7 +53,7 @@ def classifier_plane(
     Source: Fisher, Meng & Papyan 2024, Pushing Boundaries: Mixup's Influence on Neural Collapse, arXiv:2402.06171.
     """
     layer, rows = _classifier(activations, layer, weight)
-    features = activations[layer].double().cpu()
+    features = _check.features_of(activations[layer]).double().cpu()
     codes, names = _check.labels_of(activations.labels, len(features))
     known = [names[v] if names else v for v in torch.unique(codes).tolist()]
     three = list(known[:3] if classes is None else classes)

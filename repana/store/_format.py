@@ -47,10 +47,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Lane:
-    """What a lane has committed. `sums` is a file without rows, or None."""
+    """What a lane has committed: `seen` samples in some parts. `sums` is a file without rows, or None."""
 
     identity: str
     lane: int
+    seen: int
     parts: tuple[Part, ...]
     sums: Part | None
 
@@ -114,7 +115,7 @@ def read_lane(folder: Path, lane: str, identity: str, digest: str | None = None)
     try:
         parts = tuple(_part(p) for p in found["parts"])
         sums = None if found["sums"] is None else _part(found["sums"])
-        made = Lane(str(found["identity"]), int(found["lane"]), parts, sums)
+        made = Lane(str(found["identity"]), int(found["lane"]), int(found["seen"]), parts, sums)
         for part in parts:
             _require(PART.fullmatch(part.name), f"{part.name!r} is no name of a part")
         _require(sums is None or sums.name == SUMS, "another name of sums than expected")
@@ -149,14 +150,14 @@ def read_manifest(folder: Path) -> Manifest:
     return made
 
 
-def layers_of(about: Mapping[str, Any]) -> dict[str, tuple[int, str]]:
-    """Width and type of the features of every layer, in forward order."""
+def layers_of(about: Mapping[str, Any]) -> dict[str, tuple[int, str | None]]:
+    """Width and type of the features of every layer, in forward order; no type where it is as it was recorded."""
     return {layer: (width, dtype) for layer, width, dtype in about["layers"]}
 
 
 def _layers(about: Mapping[str, Any]) -> None:
     for layer, width, dtype in about["layers"]:
-        _require(isinstance(layer, str) and isinstance(dtype, str), "names of layers")
+        _require(isinstance(layer, str) and isinstance(dtype, (str, type(None))), "names of layers")
         _require(isinstance(width, int) and width > 0, f"the width of {layer!r}")
 
 

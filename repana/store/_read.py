@@ -1,7 +1,9 @@
 """Reading a store: its manifest, and the tensors of its files when they are asked for."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -64,7 +66,8 @@ class Store:
             lane, part = self.parts[0]
             return self._needed(lane, part, name, width)
         opened = [partial(self._needed, lane, part, name, width) for lane, part in self.parts]
-        return StoredFeatures(layer, opened, [p.rows for _, p in self.parts], width, getattr(torch, dtype), chosen)
+        kind = opened[0]().dtype if dtype is None else getattr(torch, dtype)
+        return StoredFeatures(layer, opened, [p.rows for _, p in self.parts], width, kind, chosen)
 
     def sums(self, lane: str) -> dict[str, Tensor]:
         """All tensors of a lane's sums."""
@@ -122,6 +125,25 @@ def problem_of(path: Path, part: f.Part, *, digest: bool, again: bool = False) -
     return ""
 
 
+def done_lanes(folder: Path, identity: str, *, digests: bool = True) -> dict[str, f.Lane]:
+    """Lanes of a recording that are done and whole: names and sizes of their files, and of stores below 10 GB, unless
+    told otherwise, digests."""
+    found: dict[str, f.Lane] = {}
+    for path in sorted(folder.glob(f"lane-*/{f.DONE}")):
+        name = path.parent.name
+        with suppress(FileError):
+            if f.LANE.fullmatch(name) and not path.parent.is_symlink():
+                found[name] = f.read_lane(folder, name, identity)
+    size = sum(part.bytes for lane in found.values() for part in lane.parts)
+    digests &= size < LARGE
+
+    def whole(name: str, lane: f.Lane) -> bool:
+        files = (*lane.parts, *([] if lane.sums is None else [lane.sums]))
+        return not any(problem_of(folder / name / part.name, part, digest=digests, again=True) for part in files)
+
+    return {name: lane for name, lane in found.items() if whole(name, lane)}
+
+
 def progress(folder: Path) -> tuple[int, int]:
     """Finished lanes of a recording, and how many it has."""
     lanes = f.read_json(folder, f.STORE).get("about", {}).get("lanes", 0)
@@ -139,7 +161,18 @@ def opened(folder: Path, *, verify: str = "first", partial: bool = False) -> Sto
         manifest, lanes = _committed(folder)
     size = sum(part.bytes for lane in lanes.values() for part in lane.parts)
     careful = verify == "always" or (verify == "first" and size < LARGE)
-    return Store(folder, manifest.about, lanes, manifest.totals, manifest.provenance, careful)
+    provenance = _timed(folder) | dict(manifest.provenance)
+    return Store(folder, manifest.about, lanes, manifest.totals, provenance, careful)
+
+
+def _timed(folder: Path) -> dict[str, Any]:
+    """What was timed when the recording began, which the log has alone."""
+    try:
+        with open(folder / f.LOG, encoding="utf-8") as lines:
+            shares = json.loads(next(lines)).get("depth_share")
+    except (OSError, ValueError, StopIteration, AttributeError):
+        return {}
+    return {"depth_share": shares} if isinstance(shares, dict) else {}
 
 
 def _committed(folder: Path) -> tuple[f.Manifest, dict[str, f.Lane]]:
@@ -158,6 +191,8 @@ def _unfinished(folder: Path, verify: str) -> Store:
     lanes = {name: f.read_lane(folder, name, identity) for name in names}
     if not lanes:
         raise _file_refusals.no_finished_lane(folder)
-    seen = sum(part.last - part.first for lane in lanes.values() for part in lane.parts)
+    seen = sum(lane.seen for lane in lanes.values())
     note = f"partial: {len(lanes)} of {about['lanes']} lanes, {seen} of {about['n']} samples"
-    return Store(folder, about, lanes, {"seen": seen}, {"notes": [note], "samples": seen}, verify != "never")
+    return Store(
+        folder, about, lanes, {"seen": seen, "head": None}, {"notes": [note], "samples": seen}, verify != "never"
+    )

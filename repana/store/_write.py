@@ -49,9 +49,9 @@ class LaneWriter:
         about = {"identity": self.identity, "lane": str(self.lane), "first": str(first), "last": str(last)}
         return put(self.folder / self.name / name, pieces_of(tensors, about), size_of(tensors, about))
 
-    def commit(self) -> f.Lane:
+    def commit(self, seen: int) -> f.Lane:
         """From here on the lane is done."""
-        made = f.Lane(self.identity, self.lane, tuple(self.parts), self.sums)
+        made = f.Lane(self.identity, self.lane, seen, tuple(self.parts), self.sums)
         put(self.folder / self.name / f.DONE, made.content())
         return made
 
@@ -135,7 +135,7 @@ def save(
         for first, last in _steps(rows):
             writer.add({key: values[first:last] for key, values in rows.items()}, first, last)
         writer.add_sums(sums, 0, totals["rows"])
-        lane = writer.commit()
+        lane = writer.commit(totals["seen"])
     except BaseException:
         shutil.rmtree(folder / name, ignore_errors=True)
         raise
