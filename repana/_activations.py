@@ -25,7 +25,7 @@ class Classifier:
 
 
 @dataclass(frozen=True, repr=False, init=False)
-class Activations(Mapping[str, Tensor]):
+class Activations(Mapping[str, Any]):
     """Features (n, d) by layer address, in forward order; rows are the same samples in every layer.
 
     `labels` (n,), `logits` (n, classes) and `head` where the model and the data have them; `sample` (n,) numbers each
@@ -43,7 +43,7 @@ class Activations(Mapping[str, Tensor]):
     Activations(2 of 2 samples, 1 layers: a 2)
     """
 
-    features: Mapping[str, Tensor]
+    features: Mapping[str, Any]
     labels: Tensor | None
     logits: Tensor | None
     head: Classifier | None
@@ -71,7 +71,7 @@ class Activations(Mapping[str, Tensor]):
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
-    def __getitem__(self, layer: str) -> Tensor:
+    def __getitem__(self, layer: str) -> Any:  # a tensor, or `StoredFeatures`
         if layer not in self.features:
             raise _check.not_recorded(layer, list(self.features))
         return self.features[layer]

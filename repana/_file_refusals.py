@@ -1,6 +1,7 @@
 """Refusals of files: what cannot be written or read, what is there instead, and what to do."""
 
 import errno
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def not_written(path: Path, error: OSError, needed: int, free: int | None, there: bool) -> FileError:
     """`there`: whether an earlier file of the name is still in its place."""
-    intact = "; the earlier file is as it was" if there and path.is_file() else ""
+    intact = "; the earlier file is as it was" if there and os.path.isfile(path) else ""
     if error.errno in FULL:
         room = "" if free is None or free > needed else f", of which {free:,} are free"
         why = (
@@ -25,7 +26,7 @@ def not_written(path: Path, error: OSError, needed: int, free: int | None, there
     if error.errno == errno.ENAMETOOLONG:
         return FileError("RA310", f"{str(path)!r} cannot be written: the name is too long; choose a shorter one.")
     if error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-        what = "a folder is in its place" if path.is_dir() else "a file is in the place of one of its folders"
+        what = "a folder is in its place" if os.path.isdir(path) else "a file is in the place of one of its folders"
         return FileError("RA310", f"{str(path)!r} cannot be written: {what}; choose another path.")
     reason = f" ({error.strerror})" if error.strerror and error.errno not in (errno.EACCES, errno.EPERM) else ""
     return FileError(

@@ -63,7 +63,7 @@ def put(path: str | os.PathLike[str], content: bytes | Iterable[Buffer], size: i
         _make_durable(target.parent)
     except OSError as error:
         raise _file_refusals.not_written(
-            target, error, size or written, _free(target.parent), target.exists()
+            target, error, size or written, _free(target.parent), os.path.exists(target)
         ) from None
     return Written(target.name, written, digest.hexdigest())
 

@@ -99,7 +99,8 @@ def profile(
         other = None if isinstance(held_out, Activations) else model
         if isinstance(other, Activations):
             raise _profile_refusals.held_out_needs_activations()
-        splits["held_out"] = with_tensors(held_out) if other is None else _recorded(other, held_out, layers, seed, recording)
+        given = held_out if other is None else other
+        splits["held_out"] = _recorded(given, held_out, layers, seed, recording)
     measured = Measurements(run, settings)
     chosen: dict[str, Selection] = {}
     for name, activations in splits.items():

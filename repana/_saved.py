@@ -49,7 +49,7 @@ def write(
     from safetensors.numpy import save
 
     folder = Path(path)
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise _file_refusals.not_a_folder(folder)
     kinds = {name: KINDS[kind] for name, (kind, _) in columns.items()}
     types = [

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import click
 import typer
 
 from repana.cli._interrupted import RESUMABLE, Interrupted, interruptible
@@ -98,7 +99,9 @@ def profile(
         finish(report, output, as_json, [], quantities)
         return
     if data is None:
-        raise typer.BadParameter("expected data, or a store in the place of the model", param_hint="'--data' / '-d'")
+        raise click.MissingParameter(
+            "or give a store in the place of the model", param_hint="'--data' / '-d'", param_type="option"
+        )
     checked(pool, source)
     network = source.network(seed)
     first = source.data(data, network)

@@ -56,7 +56,8 @@ class Indexed:
         """The samples of every range, collated."""
         if self.arrays is not None:
             return (sliced(self.arrays, cut.start, cut.stop) for cut in cuts)
-        return iter(DataLoader(self.dataset, batch_sampler=[list(cut) for cut in cuts], **(self.loader or {})))
+        with torch.random.fork_rng(devices=[]):  # a loader draws a seed when it is walked
+            return iter(DataLoader(self.dataset, batch_sampler=[list(cut) for cut in cuts], **(self.loader or {})))
 
     def fingerprint(self) -> str:
         """SHA-256 of the number of samples, the class of the data, and a few samples at fixed places, drawn with fixed

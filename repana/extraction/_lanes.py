@@ -176,8 +176,13 @@ class _Run:
                             lane.commit()
                             lane = None
             except RepanaError as error:
-                at, _, cut, _, _ = schedule[min(place.number, len(schedule) - 1)]
+                at, _, cut, _, _ = schedule[place.number]
                 raise _store_refusals.with_place(error, at, cut.start, cut.stop - 1) from error.__cause__
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):  # which a signal tells, whatever runs just then
+                    raise
+                at, _, cut, _, _ = schedule[place.number]
+                raise _store_refusals.batch_failed(at, cut.start, cut.stop - 1, error) from error
             finally:
                 if lane is not None:
                     lane.give_up()

@@ -46,7 +46,7 @@ def overflow(layer: str, dtype: str) -> InputError:
 
 def batch_failed(lane: int, first: int, last: int, error: Exception) -> InputError:
     return InputError(
-        "RA326",
+        "RA325",
         f"the data raised {type(error).__name__} at samples {first} to {last} (lane {lane}): {error}. Lanes that are "
         "done are kept; mend the data and record again.",
     )

@@ -58,14 +58,14 @@ class LaneWriter:
 
 def open_store(folder: Path, about: Mapping[str, Any]) -> str:
     """Begin a recording in a folder, or go on with the same one; its identity. Another one is refused."""
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise _file_refusals.not_a_folder(folder, "a recording")
     identity = f.digest_of_json(about)
-    if (folder / f.STORE).exists():
+    if os.path.exists(folder / f.STORE):
         known = f.read_json(folder, f.STORE)
         if known.get("identity") != identity:
             raise _file_refusals.other_recording(folder, *_differing(known.get("about", {}), about))
-    elif (folder / f.MANIFEST).exists():
+    elif os.path.exists(folder / f.MANIFEST):
         raise _file_refusals.saved_activations(folder)
     else:
         text = json.dumps({"format": f.FORMAT, "identity": identity, "about": about}, indent=2, default=str)
@@ -124,9 +124,9 @@ def save(
 
     `rows` have as many rows each; they are written part by part.
     """
-    if folder.is_file():
+    if os.path.isfile(folder):
         raise _file_refusals.not_a_folder(folder, "activations")
-    if (folder / f.STORE).exists():
+    if os.path.exists(folder / f.STORE):
         raise _file_refusals.holds_recording(folder)
     identity = f.digest_of_json(about)
     number, name = _own_lane(folder)
