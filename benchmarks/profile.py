@@ -15,6 +15,7 @@ import torch
 
 from benchmarks._measure import Line, ratio, show, steady_memory
 from repana import Activations
+from repana._ambient import release_memory
 from repana._loop import read_later
 from repana._measure import Layer, is_summary, reads_of
 from repana._profile import PERMUTATIONS
@@ -76,6 +77,7 @@ def by_analyzer(x: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
                 found[kind.__name__] = seconds(lambda kind=kind: measured.read(kind))
         found[analyzer.name] = seconds(lambda a=analyzer: measured.measure(a.measure, a.name))
         measured.forget(later)
+        release_memory()
     return found
 
 

@@ -14,6 +14,7 @@ EXAMPLES = {
         'found = repana.probe_layers(model, held_out, ["conv1", "classifier:in"], baselines=1)\n'
         'found.table("linear_probe")'
     ),
+    "sweep": 'repana.sweep("mine.py:model", "runs/sweep", checkpoint="checkpoints/*.safetensors", data="digits")',
     "record": 'repana.record(model, held_out, ["input", "conv*"])',
     "plan": "repana.plan(model, held_out)",
     "compare": (

@@ -50,5 +50,6 @@ from .spectra import spectrum as spectrum
 from .statistics.splits import Split as Split
 from .summaries.folds import FoldMoments as FoldMoments
 from .summaries.moments import Moments as Moments
+from .sweeps._run import sweep as sweep
 from .topology import h0_separability as h0_separability
 from .topology import persistence as persistence

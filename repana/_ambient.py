@@ -1,9 +1,11 @@
 """Torch's ambient state: values do not depend on inference mode, the default dtype, the default device or the number of
 threads; models do."""
 
-from collections.abc import Iterator
+import ctypes
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import torch
 
@@ -67,3 +69,19 @@ def host_memory() -> int:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return 2**63 - 1
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, where the C library can: blocks of a few megabytes, freed between small
+    ones that stay, else add up over thousands of operations to several times of what is ever in use."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _trim() -> Callable[[int], int] | None:
+    try:
+        return ctypes.CDLL("libc.so.6").malloc_trim
+    except (OSError, AttributeError):  # not glibc
+        return None

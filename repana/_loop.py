@@ -10,7 +10,7 @@ import torch
 
 from repana import _profile_refusals
 from repana._activations import Activations
-from repana._ambient import threads
+from repana._ambient import WORTH_THREADS, release_memory, threads
 from repana._estimate import Estimate, Flag
 from repana._measure import Layer, is_summary, reads_of
 from repana._quantity import Quantity
@@ -66,7 +66,8 @@ class Measurements:
         for depth, name in enumerate(activations.layers):
             known = reference.moments[name] if reference is not None and name in reference else None
             layer = Layer(activations, name, self._shared, known)
-            with threads(activations[name].numel()):
+            size = activations[name].numel()
+            with threads(size):
                 for analyzer, later in zip(selection.analyzers, kept):
                     begin(f"{name}, {analyzer.name}")
                     try:
@@ -77,6 +78,8 @@ class Measurements:
                         continue
                     finally:
                         layer.forget(later)
+                        if size >= WORTH_THREADS:
+                            release_memory()
                     results.setdefault(name, {})[analyzer.name] = result
 
     def add_across(

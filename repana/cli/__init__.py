@@ -4,9 +4,8 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import click
 import typer
 
 from repana.cli._interrupted import RESUMABLE, Interrupted, interruptible
@@ -32,6 +31,7 @@ from repana.cli._options import (
 )
 from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, emphasised, finish, listed_metrics, matching, shown
 from repana.cli._stored import is_store, record, verify
+from repana.cli._swept import sweep, task
 from repana.errors import RepanaError
 
 UNSAFE_CODES = ("RA302",)
@@ -46,6 +46,8 @@ app = typer.Typer(
 
 app.command()(sourced(record))
 app.command()(verify)
+app.command()(sweep)
+app.command()(task)
 
 
 @app.callback()
@@ -85,36 +87,15 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Record a model over data, measure every layer, write the report. Of a store, measure what was recorded."""
-    import repana
-    from repana.extraction._sources import classes_of
+    from repana.cli._profiled import profiled
 
     analyzers, quantities = analyzers_of(metrics)
-    shared: dict[str, Any] = {"permutations": permutations, "bootstrap": bootstrap, "seed": seed}
-    if data is None and is_store(source.model):
-        second = None if held_out is None else repana.Activations.load(held_out)
-        stored = repana.Activations.load(source.model)
-        report = repana.profile(
-            stored, analyzers=analyzers or "all", held_out=second, run=Path(source.model).name, **shared
-        )
-        finish(report, output, as_json, [], quantities)
-        return
-    if data is None:
-        raise click.MissingParameter(
-            "or give a store in the place of the model", param_hint="'--data' / '-d'", param_type="option"
-        )
-    checked(pool, source)
-    network = source.network(seed)
-    first = source.data(data, network)
-    second = None if held_out is None else source.data(held_out, network, like=first)
-    names = classes_of(first)
-    others: dict[str, Any] = {"head": False, "logits": False} if source.names() is False else {}
-    model = source.model
-    report = repana.profile(
-        network, first, layers or "auto", analyzers or "all", held_out=second,
-        run=model.rpartition("/")[2] if model.startswith("hf:") else model, pool=pool,
-        max_samples=max_samples, batch_size=source.batch_size, device=device, baselines=baselines, **shared,
-        **source.reading(),
-        **({} if names is None else {"class_names": names}), **others,
+    if data is None and not is_store(source.model):
+        typer.echo("Missing option '--data' / '-d'; or give a store in the place of the model.", err=True)
+        raise typer.Exit(USAGE)
+    report = profiled(
+        source, data, analyzers, held_out=held_out, layers=layers, pool=pool, max_samples=max_samples, device=device,
+        baselines=baselines, permutations=permutations, bootstrap=bootstrap, seed=seed,
     )  # fmt: skip
     finish(report, output, as_json, source.notes, quantities)
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from repana._ambient import release_memory
 from repana.collapse._floor import ExactFrame
 from repana.collapse._inputs import Inputs
 from repana.collapse._measures import Setting, measure
@@ -26,6 +27,7 @@ from repana.summaries.resampling import (
 )
 
 T = TypeVar("T")
+MANY = 512  # classes
 
 
 def replicates_of(
@@ -40,12 +42,13 @@ def replicates_of(
     generator = torch.Generator().manual_seed(seed)
     drawn = bootstrapped(given.x, given.slot, moments, count, generator, centres)
     frame = ExactFrame.of(given.moments, moments) if centres is None and "nc2" in setting.families else None
-    found: list[Mapping[str, Tensor]] = []
+    found: dict[str, list[float]] = {}
     for some in _batched(drawn, _block(moments)):
-        found.append(measure(some, setting))
+        _add(found, measure(some, setting))
         if frame is not None:
-            found.append(frame.values(torch.stack([sample.mean for sample in some]), setting))
-    return _by_name(found)
+            _add(found, frame.values(torch.stack([sample.mean for sample in some]), setting))
+        _release(moments)
+    return found
 
 
 def permuted_of(
@@ -60,31 +63,32 @@ def permuted_of(
     total = None
     if d <= WIDEST and centres is None:
         total = gram((x.double() - x.double().mean(0)).to(working(x)))
-    found: list[dict[str, Tensor]] = []
+    found: dict[str, list[float]] = {}
     accuracies = affordable_accuracies(n, d, c)
     for some in permuted(x, given.slot, count, seed):
         for samples in _batched(some.samples(total, centres), _block(moments)):
-            hulls = sum(map(_count_of, found)) < FEWEST - 1
-            found.append(measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
+            hulls = max(map(len, found.values()), default=0) < FEWEST - 1
+            _add(found, measure(samples[: FEWEST - 1] if hulls else samples, setting, hulls=hulls))
             if hulls and len(samples) > FEWEST - 1:
-                found.append(measure(samples[FEWEST - 1 :], setting, hulls=False))
+                _add(found, measure(samples[FEWEST - 1 :], setting, hulls=False))
+            _release(moments)
         searched = min(len(some.labels), accuracies)
         if centres is None and searched:
-            found.append({"ncc_accuracy": torch.tensor(permuted_accuracies(some.first(searched)), dtype=torch.float64)})
+            found.setdefault("ncc_accuracy", []).extend(permuted_accuracies(some.first(searched)))
             accuracies -= searched
-    return _by_name(found)
-
-
-def _count_of(values: Mapping[str, Tensor]) -> int:
-    return max((len(v) for v in values.values()), default=0)
-
-
-def _by_name(parts: Iterable[Mapping[str, Tensor]]) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {}
-    for part in parts:
-        for name, values in part.items():
-            found.setdefault(name, []).extend(values.tolist())
     return found
+
+
+def _add(found: dict[str, list[float]], values: Mapping[str, Tensor]) -> None:
+    """Values behind those of the same name, as plain numbers: small tensors kept between large ones pin the heap."""
+    for name, some in values.items():
+        found.setdefault(name, []).extend(some.tolist())
+
+
+def _release(moments: Moments) -> None:
+    """Between replicates of many classes, whose matrices are large."""
+    if len(moments.classes) >= MANY:
+        release_memory()
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -97,4 +101,4 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _block(moments: Moments) -> int:
     """How many samples are measured at a time."""
     c, d = len(moments.classes), moments.d
-    return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))
+    return max(1, BLOCK_BYTES // (32 * c * (3 * d + 8 * c)))

@@ -129,7 +129,7 @@ def ridge_head() -> Head:
         path = RidgePath.of(normal, strengths.to(normal.gram) * unit_of(normal, rows.d), lambda: rows.basis(parts))
 
         def scores(requested: tuple[int, ...]) -> Tensor:
-            found = 2 * path.scores(rows.z[rows.at(requested)]) - 1  # of indicators, so of +1 and -1
+            found = path.scores(rows.z[rows.at(requested)]).mul_(2).sub_(1)  # of indicators, so of +1 and -1
             m, _, r = found.shape
             return found.view(m, codes.shape[1], rows.classes, r).transpose(1, 2).reshape(m, rows.classes, -1)
 
@@ -260,7 +260,7 @@ def _affine(
 
     def scores(requested: tuple[int, ...]) -> Tensor:
         x = (rows.x if wide else rows.z)[rows.at(requested)].double()
-        return torch.einsum("nd,dcp->ncp", x, weight) + bias
+        return torch.einsum("nd,dcp->ncp", x, weight).add_(bias)
 
     return Fitted(scores, known or {}, weight if wide else rows.widened(weight), bias)
 
@@ -287,7 +287,9 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
         def scores(requested: tuple[int, ...]) -> Tensor:
             rest = rows.at(requested)
             queries, own = rest[led[rest]], requested == parts
-            counts = [share.new_zeros(len(rest), rows.classes, len(asked_k)) for _ in range(codes.shape[1])]
+            each, sets = len(asked_k), codes.shape[1]
+            log_shares = share.new_zeros(len(rest), rows.classes, each * sets)
+            counts = log_shares.split(each, dim=2)
             most = min(max(asked_k), len(bank) - int(own))
             if len(queries) and most > 0:
                 among = None if own else x[bank].to(precise)
@@ -297,7 +299,9 @@ def knn_head(ks: tuple[int, ...], metric: str = "cosine", weights: str = "softma
                     power = (found.distances[:, :1] - found.distances) / TEMPERATURE
                 for s, column in enumerate(counts):
                     column[led[rest]] = votes(codes[bank, s][found.indices], power.exp(), rows.classes, asked_k)
-            return torch.cat([smoothed(v, share[:, s]) for s, v in enumerate(counts)], 2)
+            for s, column in enumerate(counts):
+                smooth(column, share[:, s])
+            return log_shares
 
         return Fitted(scores)
 
@@ -326,10 +330,10 @@ def votes(
     return out
 
 
-def smoothed(counts: Float[Tensor, "m c r"], prior: Float[Tensor, " c"]) -> Float[Tensor, "m c r"]:
-    """Log of (votes + prior)/(all votes + 1): one vote more, spread as the classes are."""
-    shares = (counts + prior[:, None]) / (counts.sum(1, keepdim=True) + 1)
-    return shares.clamp_min(1e-300).log()
+def smooth(counts: Float[Tensor, "m c r"], prior: Float[Tensor, " c"]) -> None:
+    """Put log of (votes + prior)/(all votes + 1) in the place of votes: one more, spread as the classes are."""
+    total = counts.sum(1, keepdim=True) + 1
+    counts.add_(prior[:, None]).div_(total).clamp_min_(1e-300).log_()
 
 
 def head_named(name: str) -> Head:

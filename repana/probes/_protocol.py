@@ -105,7 +105,8 @@ def probed(
     fits = [fitted]
     if head.fit_for_accuracy is not None and apart:
         fits.append(head.fit_for_accuracy(rows, codes[:, 1:], TRAIN_AND_VALIDATION, strength))
-    report, train = (torch.cat([fit.scores(of) for fit in fits], 2) for of in (TEST, TRAIN_AND_VALIDATION))
+    report = torch.cat([fit.scores(TEST) for fit in fits], 2)
+    guessed = torch.cat([fit.scores(TRAIN_AND_VALIDATION).argmax(1) for fit in fits], 1)
     at, seen = rows.at(TEST), rows.at(TRAIN_AND_VALIDATION)
     y, known = rows.codes[at].cpu(), rows.codes[seen]
     log_p = _scores.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
@@ -116,7 +117,7 @@ def probed(
     )
     refitted = _shares(report[:, :, 1:].argmax(1), rows.codes[at])
     chances = _scores.permuted_scores(log_p, y, rows.classes, group, permutations, seed)
-    trained = [float((train[:, :, k].argmax(1) == codes[seen, k]).double().mean()) for k in range(codes.shape[1])]
+    trained = (guessed == codes[seen]).double().mean(0).tolist()
     accuracy = _scores.accuracy(correct, group, level=level, seed=seed, note=note)
     accuracy = against(accuracy, chances.get("accuracy", refitted), better="higher", level=level)
     losses = _scores.losses(log_p, y)

@@ -16,6 +16,7 @@ from repana.summaries.resampling import permuted_orders
 Nats = TypeVar("Nats", float, Tensor)
 AT_ONCE = 64  # permutations of the labels that are scored at a time
 HOTTEST, COLDEST = 1e-4, 1e4  # temperatures tried are their inverses
+NUMBERS = 2**20  # scores whose factor is looked for at a time
 STEPS, SETTLED = 60, 1e-8  # towards the best factor, and its relative change at which they end
 
 
@@ -47,6 +48,15 @@ def temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Flo
 
     One row more than there are, of every class alike, keeps it finite where all rows are right.
     """
+    m, c, p = scores.shape
+    size = max(1, NUMBERS // (m * c))
+    found = torch.empty(p, dtype=torch.float64, device=scores.device)
+    for at in torch.arange(p, device=scores.device).split(size):
+        found[at] = _temperature(scores[:, :, at], codes)
+    return found
+
+
+def _temperature(scores: Float[Tensor, "m c p"], codes: Int[Tensor, " m"]) -> Float[Tensor, " p"]:
     z = scores.double()
     z = z.masked_fill(torch.isinf(z), -1e6)
     m, c, p = z.shape

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from repana import _check
+from repana._ambient import release_memory
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import FeatureArray, LabelArray
 from repana.errors import InputError
@@ -23,6 +24,7 @@ from repana.statistics.splits import Split
 
 FIELDS = {"nearest_mean": "nearest_mean", "naive_bayes": "naive_bayes"}  # of probes that are not called so
 PROBES = (*AFFINE, "knn")
+MANY_SCORES = 10**6  # samples times classes, from which the memory of one probe is given back before the next
 
 
 @shown
@@ -141,7 +143,10 @@ def _probe(name: str, rows: Rows, permutations: int, level: float, seed: int) ->
         rows, head = rows.rescaled("centre"), knn_head(usable_neighbours(KS, rows))
     else:
         head = head_named(name)
-    return probed(head, rows, permutations=permutations, level=level, seed=seed)
+    found = probed(head, rows, permutations=permutations, level=level, seed=seed)
+    if rows.n * rows.classes > MANY_SCORES:
+        release_memory()
+    return found
 
 
 def _without_rows(found: Mapping[str, Probe], linear: Probe) -> dict[str, Tensor]:

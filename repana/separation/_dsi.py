@@ -34,18 +34,20 @@ class OrderedPairs:
     @classmethod
     def of(cls, square: Float[Tensor, "m m"]) -> "OrderedPairs":
         """From squared distances."""
-        i, j = np.triu_indices(len(square), 1)
+        i, j = (index.astype(np.int32) for index in np.triu_indices(len(square), 1))
         values = square.cpu().numpy()[i, j]
-        order = np.argsort(values, kind="stable")
+        order = np.argsort(values, kind="stable").astype(np.int32)
         ordered = values[order]
-        apart = np.diff(ordered) > TIED * ordered[:-1] + TIED**2 * ordered[-1:]
-        group = np.concatenate([[0], apart.cumsum()]) if len(ordered) else np.empty(0, np.int64)
+        group = np.zeros(len(ordered), np.int32)
+        if len(ordered):
+            apart = np.diff(ordered) > TIED * ordered[:-1] + TIED**2 * ordered[-1:]
+            apart.cumsum(dtype=np.int32, out=group[1:])
         return cls(i[order], j[order], group)
 
     def among(self, kept: Bool[np.ndarray, " m"]) -> "OrderedPairs":
         """Those of some samples, which are numbered anew."""
         both = kept[self.first] & kept[self.second]
-        place = kept.cumsum() - 1
+        place = (kept.cumsum() - 1).astype(np.int32)
         return OrderedPairs(place[self.first[both]], place[self.second[both]], self.group[both])
 
     def dsi(self, codes: Int[Tensor, " m"], classes: int) -> Float[Tensor, " c"]:
@@ -56,21 +58,26 @@ class OrderedPairs:
         inside = owners[:, 0] == owners[:, 1]
         counted = np.ones(owners.shape, bool)
         counted[:, 1] = ~inside
-        flat = counted.ravel().nonzero()[0]
+        flat = counted.ravel().nonzero()[0].astype(np.int32)
         owner = owners.ravel()[flat]
-        order = np.argsort(owner, kind="stable")
+        order = np.argsort(owner, kind="stable").astype(np.int32)
         owner, row = owner[order], flat[order] >> 1
+        del flat, order, owners, counted
         n = np.bincount(y, minlength=classes).astype(float)
         inner, outer = n * (n - 1) / 2, n * (len(y) - n)
         step = np.where(inside[row], (1 / inner.clip(1))[owner], (-1 / outer.clip(1))[owner])
-        walk = np.concatenate([[0.0], step.cumsum()])
+        walk = np.zeros(len(step) + 1)
+        step.cumsum(out=walk[1:])
+        del step
         size = (inner + outer).astype(np.int64)
         start = size.cumsum() - size
         group = self.group[row]
         last = np.ones(len(owner), bool)
         last[:-1] = (owner[1:] != owner[:-1]) | (group[1:] != group[:-1])
-        at = last.nonzero()[0]
-        gap = np.abs(walk[at + 1] - walk[start[owner[at]]])
+        at = last.nonzero()[0].astype(np.int32)
+        gap = walk[1:][at]
+        gap -= walk[start[owner[at]]]
+        np.abs(gap, out=gap)
         found = np.full(classes, np.nan)
         some = size > 0
         if some.any():
@@ -152,13 +159,13 @@ class BinnedDistances:
         """The mean over classes of the index, for each labelling of the same classes, read at the edges of the bins."""
         counts = torch.bincount(labels[0], minlength=classes)
         first, second, of = self._pairs_inside(counts)
-        found = []
+        found: list[float] = []  # small tensors kept between large ones would pin the heap
         for some in labels.split(max(1, min(PAIRS // max(len(of), 1), COUNTS // (classes * self.rows.shape[1])))):
             inner = self._inner(some, first, second, of, classes)
             outer = class_sums(self.rows, some, classes).double() - inner
             share = inner.cumsum(2) / inner.sum(2, keepdim=True) - outer.cumsum(2) / outer.sum(2, keepdim=True)
-            found.append(share.abs().amax(2).nanmean(1))
-        return torch.cat(found).cpu()
+            found += share.abs().amax(2).nanmean(1).tolist()
+        return torch.tensor(found, dtype=torch.float64)
 
     def _inner(
         self, labels: Int[Tensor, "p n"], first: Tensor, second: Tensor, of: Tensor, classes: int

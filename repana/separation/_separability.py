@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._ambient import release_memory
 from repana._estimate import Estimate, Flag, explained, noted, shown
 from repana._reads import reads
 from repana.separation import _formulas as f
@@ -26,6 +27,7 @@ from repana.summaries.resampling import class_sums, permuted_orders
 
 GROUPS = 10  # of the jackknife
 FEW = 600  # samples of the jackknife and of the permutations
+MANY_PAIRS = 1e7  # of samples, from which the memory of one group is given back before the next
 CALL, AFFORDABLE = 1e7, 1e11  # operations that a call on two classes is worth, and those of an interval
 NORMALIZE = ("l2", "center+l2")
 COUNTED = ("thornton", "n3")  # shares of samples
@@ -342,9 +344,16 @@ def _measured(
 ) -> tuple[dict[str, Estimate], dict[str, Tensor]]:
     """Values of all samples with what shuffled labels give, and errors from a few of them: also as values without each
     group. More is better, unless `better` says otherwise."""
-    few, values = _Few.of(pairs), measure(pairs)
+    values, large = measure(pairs), pairs.n * pairs.n > MANY_PAIRS
+    if large:
+        release_memory()
+    few = _Few.of(pairs)
     still = "every feature is constant" if bool((pairs.x == pairs.x[0]).all()) else ""
-    deleted = [measure(*few.part(left)) for left in _without_each_group(few.pairs, groups)]
+    deleted = []
+    for left in _without_each_group(few.pairs, groups):
+        deleted.append(measure(*few.part(left)))
+        if large:
+            release_memory()
     shrink = math.sqrt(few.pairs.n / pairs.n)
     found, without = {}, {}
     for name, value in values.items():

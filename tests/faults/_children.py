@@ -1,5 +1,6 @@
 """Processes that end in the middle of something, and what they leave."""
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -29,10 +30,8 @@ def forked(work: Callable[[], object], kill_after: float | None = None) -> int:
             os._exit(code)
     if kill_after is not None:
         time.sleep(kill_after)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
