@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from repana import _check, _file_refusals
+from repana._numbers import printable
 from repana._typing import IGNORED, Array
 from repana.summaries.moments import Moments
 
@@ -108,7 +109,7 @@ class Activations(Mapping[str, Any]):
         n = len(self.sample)
         inside = ", ".join(f"{layer} {_width(self, layer)}" for layer in self.layers[:4])
         more = f", and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
-        return f"Activations({n} of {self.seen} samples, {len(self.layers)} layers: {inside}{more})"
+        return printable(f"Activations({n} of {self.seen} samples, {len(self.layers)} layers: {inside}{more})")
 
     def _repr_html_(self) -> str:
         import html

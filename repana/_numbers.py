@@ -1,4 +1,4 @@
-"""Numbers as they stand in figures and tables."""
+"""Numbers and names as they stand in figures, tables and terminals."""
 
 import math
 
@@ -35,3 +35,8 @@ def hundredths(share: float, significant: int = SIGNIFICANT) -> str:
 def short(value: float) -> str:
     """Two significant digits, for a cell of a figure."""
     return number(value, 2)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: control characters of names, which would act on it, as their escapes."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

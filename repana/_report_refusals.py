@@ -144,3 +144,7 @@ def samples_not_known() -> InputError:
         "the features were recorded from an iterable, whose samples have no place in the data; expected arrays, a "
         "Dataset, or a DataLoader with a sampler.",
     )
+
+
+def latex_label(label: str) -> InputError:
+    return InputError("RA263", f"`label` is {label!r}; expected letters, digits and : . _ - alone, as in 'tab:repana'.")

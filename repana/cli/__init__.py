@@ -111,6 +111,7 @@ def analyze(
     permutations: Permutations = 199,
     bootstrap: Bootstrap = 100,
     seed: Seed = 0,
+    max_bytes: Annotated[int | None, typer.Option(help="of an npz that says to hold much more than its size")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure arrays from any framework: every two-dimensional array in the file is a layer."""
@@ -119,7 +120,7 @@ def analyze(
     from repana.extraction.sources._arrays import labels_in, read_arrays
 
     analyzers, quantities = analyzers_of(metrics)
-    arrays = read_arrays(file)
+    arrays = read_arrays(file, max_bytes)
     if labels is not None:
         arrays["labels"] = labels_in(read_arrays(labels), labels)
     activations = from_arrays(arrays, str(file))

@@ -1,5 +1,6 @@
 """Weights from a file into a model: all of them and nothing else, without running code."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from repana import _check
 from repana.extraction.sources import _weights_refusals
 from repana.extraction.sources._factories import reason_of
 from repana.extraction.sources._fitting import State, Weights
+
+SAFE_TORCH = (2, 10)  # whose reader of pickles runs nothing of them, as far as is known
 
 # The plain set of weights of a training checkpoint, before averaged ones, in order of use.
 USUAL = ("state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "weights", "params")
@@ -60,6 +63,8 @@ def _read_checkpoint(file: Path, allow_pickle: bool) -> Any:
             return torch.load(file, map_location="cpu", weights_only=False)
         except Exception as error:  # a class that is not importable here, a cut file
             raise _check.unreadable(file, reason_of(error)) from error
+    if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < SAFE_TORCH:
+        raise _weights_refusals.old_torch(file, torch.__version__)
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:

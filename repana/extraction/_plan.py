@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from repana import _check
+from repana._numbers import printable
 from repana.errors import ModelError
 from repana.extraction import _refusals
 from repana.extraction._addresses import Site
@@ -108,7 +109,7 @@ class Plan:
         return self.frame().to_html(index=False, border=0) + f"<p>{self._summary()}</p>"
 
     def __repr__(self) -> str:
-        return self.frame().to_string(index=False) + "\n" + self._summary()
+        return printable(self.frame().to_string(index=False) + "\n" + self._summary())
 
     def _summary(self) -> str:
         size = f"{self.bytes_per_sample / 1024:.1f} kB of float32 features per sample"

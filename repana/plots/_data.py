@@ -29,8 +29,19 @@ def drawn_data(axes: Axes | Sequence[Axes]) -> str:
         for series, x, y, value in _series(ax):
             label = "" if series.startswith("_") else series.strip()
             place = [across.get(float(x), _short(float(x))), down.get(float(y), _short(float(y)))]
-            writer.writerow([title, label, *place, _short(float(value))])
+            writer.writerow([*map(_plain, [title, label, *place]), _short(float(value))])
     return out.getvalue()
+
+
+def _plain(text: str) -> str:
+    """A name that begins as a formula of a spreadsheet does, so that none reads it as one."""
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def _series(ax: Axes) -> Iterator[tuple[str, float, float, float]]:

@@ -1,14 +1,18 @@
 """Tables of layers by quantities: for the page, Markdown, LaTeX."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from repana import _report_refusals
 from repana._estimate import span
 from repana._finding import split_name
 from repana._numbers import SIGNIFICANT, number
 from repana._quantity import Quantity
 from repana._results import Report, Row
+
+LABEL = re.compile(r"[A-Za-z0-9:._-]+")  # of a table in LaTeX
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,13 @@ def markdown(report: Report, *quantities: str, run: str | None = None, split: st
     lines = ["| layer | " + " | ".join(shown.titles) + " |", "|---|" + "---:|" * len(shown.titles)]
     for layer, cells in shown.body:
         texts = [f"{number(c.value)} {interval(c)}".strip() if c else "" for c in cells]
-        lines.append(f"| {layer.replace('|', chr(92) + '|')} | " + " | ".join(texts) + " |")
+        lines.append(f"| {_cell(layer)} | " + " | ".join(texts) + " |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """A name in a cell of Markdown, where nothing in it is a mark."""
+    return re.sub(r"([\\|<`])", r"\\\1", " ".join(text.split("\n")))
 
 
 TEX = {
@@ -90,6 +99,8 @@ def latex(
 
     Columns are aligned at the decimal marker; headings say which way is better. Needs \\usepackage{booktabs,siunitx}.
     """
+    if not LABEL.fullmatch(label):
+        raise _report_refusals.latex_label(label)
     shown = _chosen(report, quantities, run, split)
     columns = "l" + "S[table-format=-1.3e-1, table-align-text-after=false]" * len(shown.titles)
     arrows = {"lower": " $\\downarrow$", "higher": " $\\uparrow$"}

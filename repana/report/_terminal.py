@@ -9,7 +9,7 @@ from repana import _check
 from repana._compare import Comparison, Difference
 from repana._estimate import span
 from repana._finding import ABSENT, KINDS, PASSED, split_name
-from repana._numbers import number
+from repana._numbers import number, printable
 from repana._results import Report, Row, penultimate
 from repana.findings import CHECK, find, summarise
 
@@ -70,12 +70,12 @@ def terminal(report: Report, quantities: Sequence[str] = (), *, every: bool = Fa
     tail = [_footer(footer, checks)] if footer or checks else []
     names, cells, titles = _cells(report, quantities)
     if not names:
-        return "\n".join([*head, "", *tail]).rstrip()
+        return printable("\n".join([*head, "", *tail]).rstrip())
     used = len(head) + 1 + 2 + (1 + len(tail) if tail else 0)
     room = len(names) if every else max(3, LINES - used)
     shown = _shown(report, names, room)
     table = _table(names, cells, titles, shown, "layer" if len(report.runs) == 1 else "run")
-    return "\n".join([*head, "", *table, *(["", *tail] if tail else [])])
+    return printable("\n".join([*head, "", *table, *(["", *tail] if tail else [])]))
 
 
 def _facts(report: Report) -> str:
@@ -208,7 +208,7 @@ def of_findings(report: Report) -> str:
             for f in members:
                 text = f"{f.text} {f.action}".strip()
                 out += textwrap.wrap(f"{text} [{f.code}]", WIDTH, initial_indent=GAP, subsequent_indent=GAP * 2)
-    return "\n".join(out).strip()
+    return printable("\n".join(out).strip())
 
 
 def of_layer(report: Report, layer: str) -> str:
@@ -222,7 +222,7 @@ def of_layer(report: Report, layer: str) -> str:
         where = [r.run] * (len(report.runs) > 1) + [split_name(r.split)] * (len(report.splits) > 1)
         null = f"  shuffled {number(r.null)}" if math.isfinite(r.null) else ""
         out.append(f"{name:<38}{' '.join(where):<12} {number(r.value)} {span(r.low, r.high)}{null}"[:WIDTH].rstrip())
-    return "\n".join(out)
+    return printable("\n".join(out))
 
 
 def of_differences(found: Sequence[Comparison], *, every: bool = False) -> str:
@@ -247,7 +247,7 @@ def of_differences(found: Sequence[Comparison], *, every: bool = False) -> str:
         out += [_line(d, len(groups[d.quantity]), every) for d in shown[:room]]
         left = len(clear) - min(room, len(shown)) if not every else 0
         out += [f"  {left} further changes (--all)"] if left > 0 else []
-    return "\n".join(out)
+    return printable("\n".join(out))
 
 
 def _many_differences(found: Sequence[Comparison]) -> str:

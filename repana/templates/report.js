@@ -160,6 +160,7 @@
   };
   on(window, 'hashchange', reveal);
   reveal();
+  const plain = v => /^[=+\-@\t\r]/.test(v) && isNaN(Number(v)) ? "'" + v : v;  // no formula of a spreadsheet
   const quoted = v => /[",\n]/.test(v) ? '"' + v.replace(/"/g, '""') + '"' : v;
   const rows = () => {
     const lines = [['set', 'quantity', 'layer', 'value', 'detail']];
@@ -171,7 +172,7 @@
     });
     return lines;
   };
-  click('[data-csv]', () => save('report.csv', rows().map(l => l.map(quoted).join(',')).join('\n'), 'text/csv'));
+  click('[data-csv]', () => save('report.csv', rows().map(l => l.map(plain).map(quoted).join(',')).join('\n'), 'text/csv'));
   click('[data-json]', () => {
     const [head, ...rest] = rows();
     save('report.json', JSON.stringify(rest.map(l => Object.fromEntries(l.map((v, i) => [head[i], v])))), 'application/json');

@@ -156,3 +156,20 @@ def no_factory(spec: str, name: str, names: Sequence[str]) -> FileError:
 
 def module_missing(spec: str, reason: str) -> FileError:
     return FileError("RA304", f"{spec!r}: {reason}. Run where it can be imported, or name the file: file.py:factory.")
+
+
+def expands(path: Any, declared: int, most: int) -> FileError:
+    return FileError(
+        "RA330",
+        f"{str(path)!r} says to hold {declared:,} bytes, more than the {most:,} that are read of a file of its size "
+        "here. Give max_bytes= (--max-bytes) if you trust whoever made it.",
+    )
+
+
+def old_torch(path: Any, version: str) -> FileError:
+    return FileError(
+        "RA302",
+        f"{str(path)!r} is a pickle, and the safe reader of torch {version} was breached (CVE-2025-32434, "
+        "CVE-2026-24747); use torch 2.10 or later, or safetensors, or pass --allow-pickle (allow_pickle=True) if you "
+        "trust whoever made it.",
+    )
