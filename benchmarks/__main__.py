@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import collapse, complexity, device, dimension, neighbours, probing, profile, recording, tree
+from benchmarks import collapse, complexity, device, dimension, neighbours, probing, profile, recording, store, tree
 
 SUITES = {
     "recording": recording.main,
@@ -13,6 +13,7 @@ SUITES = {
     "probing": probing.main,
     "complexity": complexity.main,
     "profile": profile.main,
+    "store": store.main,
     "device": device.main,
 }
 

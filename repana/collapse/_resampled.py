@@ -101,4 +101,4 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 def _block(moments: Moments) -> int:
     """How many samples are measured at a time."""
     c, d = len(moments.classes), moments.d
-    return max(1, BLOCK_BYTES // (32 * c * (3 * d + 8 * c)))
+    return max(1, BLOCK_BYTES // (8 * c * (3 * d + 8 * c)))

@@ -75,7 +75,7 @@ def _series(ax: Axes) -> Iterator[tuple[str, float, float, float]]:
 def _names(axis: Any) -> dict[float, str]:
     """Places that have a name; of an axis of numbers none."""
     labels = [label.get_text() for label in axis.get_majorticklabels()]
-    named = [text for text in labels if text and any(sign.isalpha() for sign in text)]
+    named = [text for text in labels if any(sign.isalpha() for sign in text) and not text.startswith("$")]
     return {float(at): text for at, text in zip(axis.get_majorticklocs(), labels)} if named else {}
 
 

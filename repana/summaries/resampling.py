@@ -16,7 +16,7 @@ from repana.summaries.moments import CHUNK_BYTES, Moments
 
 FEWEST = 20  # replicates below which a standard error is not worth printing
 BUDGET = 2e11  # floating-point operations for all replicates of one layer: some seconds on two cores
-BLOCK_BYTES = 2**28
+BLOCK_BYTES = 2**26
 PRODUCT_ROWS = 2048
 SMALL = 1024  # rows up to which the scatter of all replicates is one product
 OUTER_ROWS = 256  # of a symmetric product at a time: only one half of it is formed

@@ -71,13 +71,12 @@ def test_names_are_no_marks_in_markdown_and_no_commands_in_a_terminal():
 
 
 def test_no_name_is_a_formula_of_a_spreadsheet():
-    report = planted(["=cmd|'/c calc'!A1", "@b", "-1"], [1.0, 2.0, 3.0])
-    text = plots.drawn_data(
-        plots.depth(report, "nc1") if hasattr(plots, "depth") else plots.depth_profile(report, "nc1")
-    )
+    report = planted(["=cmd()", "@b", "-1"], [1.0, 2.0, 3.0])
+    text = plots.drawn_data(plots.depth_profile(report, "nc1"))
     cells = [cell.strip('"') for line in text.splitlines()[1:] for cell in line.split(",")]
     assert any(cell.startswith("'=cmd") for cell in cells)
     assert not any(cell.startswith(("=", "@", "+")) for cell in cells)
+    assert [line.rpartition(",")[0].rpartition(",")[2] for line in text.splitlines()[1:]] == ["1", "2", "3"]
 
 
 @pytest.mark.parametrize(("name", "module"), [("ray", "ray"), ("slurm", "submitit")])

@@ -62,7 +62,7 @@ def test_markdown_and_csv(report, tmp_path):
     lines = report.to_markdown("nc1", "accuracy").splitlines()
     assert lines[0] == "| layer | NC1 | Accuracy |"
     assert lines[2] == "| layer1.0 | 0.00123 [0.00100, 0.00150] | 1.00 |"
-    assert "\\|<i>" in lines[4]
+    assert "\\|\\<i>" in lines[4]
     text = report.to_csv(tmp_path / "rows.csv")
     assert (tmp_path / "rows.csv").read_text() == text
     assert text.splitlines()[0].startswith("run,split,layer,depth")
