@@ -19,6 +19,7 @@ from repana.extraction._plan import Plan, Planned, masks_used, resolve
 from repana.extraction._polarity import check_masks
 from repana.extraction._probe import Leaf, Trace, probe
 from repana.extraction._session import Session
+from repana.extraction._sharded import is_sharded, with_shards
 from repana.extraction._taps import Taps
 
 
@@ -68,7 +69,10 @@ def planned_of(
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
     facts["head_layer"] = read
     notes += masked
-    return Plan(planned, samples, tuple(notes), head, facts), options
+    made = Plan(planned, samples, tuple(notes), head, facts)
+    if is_sharded(live.model):
+        made = with_shards(made, Taps(live, made, intake.forward).read(batch, 0)[0], live.model)
+    return made, options
 
 
 def _everywhere(

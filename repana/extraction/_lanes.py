@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repana._activations import Activations
 from repana.errors import RepanaError
-from repana.extraction import _store_refusals
+from repana.extraction import _model_refusals, _store_refusals
 from repana.extraction._cuts import Cuts, Share, checked_lanes
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._indexed import Indexed
@@ -21,6 +21,7 @@ from repana.extraction._options import Options
 from repana.extraction._passes import Rows, passes
 from repana.extraction._plan import Plan
 from repana.extraction._provenance import provenance_of
+from repana.extraction._sharded import is_sharded
 from repana.extraction._store import FeatureStore, Kept
 from repana.store import _format as f
 from repana.store._read import done_lanes
@@ -71,6 +72,8 @@ def record_lanes(
 
     `batches` of the data, and their number, are walked where samples cannot be had by their places.
     """
+    if is_sharded(model):
+        raise _model_refusals.sharded_store()
     source = Indexed.of(data, storing.batch_size)
     if source is None and (storing.lanes or 1) > 1:
         raise _store_refusals.one_lane(storing.lanes or 1)

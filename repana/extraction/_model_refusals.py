@@ -70,3 +70,28 @@ def out_of_memory(batch: int, layers: Sequence[tuple[str, int]], reason: str) ->
 
 def no_device(device: str, reason: str) -> InputError:
     return InputError("RA212", f"`device` {device!r} cannot be used here: {reason}.")
+
+
+def cut_layer(address: str, width: int, whole: str) -> ModelError:
+    where = f" Record {whole!r}, where they are whole again." if whole else ""
+    return ModelError(
+        "RA130",
+        f"layer {address!r} is cut over the processes of a tensor-parallel group: each has {width} of its features, or "
+        f"the processes were given different data.{where}",
+    )
+
+
+def several_meshes() -> ModelError:
+    return ModelError(
+        "RA130",
+        "the weights are cut along several axes of processes at once (tensor parallel inside data parallel); record "
+        "with tensor parallelism or FSDP alone, which need no gradients here.",
+    )
+
+
+def sharded_store() -> ModelError:
+    return ModelError(
+        "RA130",
+        "the weights of the model lie on several processes, which run every batch together; a store shares batches out. "
+        "Record without `store=`, and save on the first process.",
+    )

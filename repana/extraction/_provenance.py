@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from repana._version import __version__
 from repana.extraction._plan import Plan
+from repana.extraction._sharded import whole
 from repana.extraction._weights import held_tensor
 
 
@@ -62,5 +63,6 @@ def weights_hash(model: nn.Module) -> str | None:
             if held is None:
                 return None
         if isinstance(held, Tensor):
+            held = whole(held)
             digest.update(held.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from repana.extraction._layouts import index_of
 from repana.extraction._plan import Plan, Planned
 from repana.extraction._pooling import dense
 from repana.extraction._session import Session
+from repana.extraction._sharded import whole
 from repana.extraction._tree import arguments, at, leaves
 
 
@@ -99,7 +100,9 @@ class Taps:
             if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
                 raise _refusals.missed(p.address, number, p.calls, self._seen[p.site.module])
         self._batch = None
+        shards = self._plan.facts.get("shards", {})
         features = {p.address: self._pooled[p.address] for p in self._plan.layers}
+        features |= {address: shard.gathered(features[address]) for address, shard in shards.items()}
         for p in self._plan.layers:
             if features[p.address].shape[1] != p.width:
                 raise _refusals.width_changed(p.address, p.width, features[p.address].shape[1], number)
@@ -112,4 +115,4 @@ def _tensor_at(tree: Any, site: Site) -> Tensor:
     found = at(tree, site.part) if site.part else next((tensor for _, tensor in leaves(tree)), None)
     if found is None:
         raise _refusals.no_part(str(site), [])
-    return found
+    return whole(found)

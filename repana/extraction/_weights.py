@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from repana.extraction._sharded import whole
+
 
 def weight_and_bias(module: nn.Module) -> tuple[Tensor, Tensor | None] | None:
     """Copies of a linear module's weight and bias; None where an offloaded weight cannot be read."""
@@ -15,7 +17,7 @@ def held_tensor(module: nn.Module, name: str) -> Tensor | None:
     """A parameter or buffer of the module; of one that is offloaded, the copy that its hooks keep."""
     held = getattr(module, name, None)
     if not isinstance(held, Tensor) or held.device.type != "meta":
-        return held if isinstance(held, Tensor) else None
+        return whole(held) if isinstance(held, Tensor) else None
     kept = getattr(getattr(module, "_hf_hook", None), "weights_map", None)  # accelerate: where offloaded weights lie
     try:
         found = None if kept is None else kept[name]
