@@ -102,3 +102,9 @@ def too_large_to_read(layer: str, needed: int, room: int) -> FileError:
         f"layer {layer!r} needs {needed:,} bytes in memory and the host has {room:,} free. Walk it with `.batches()`, "
         "take some rows by their indices, or record with `max_samples=`.",
     )
+
+
+def lane_twice(folder: Path, lane: str, source: Path) -> FileError:
+    return FileError(
+        "RA323", f"{lane} of {str(source)!r} differs from that of {str(folder)!r}; one of them is damaged."
+    )

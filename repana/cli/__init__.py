@@ -30,7 +30,7 @@ from repana.cli._options import (
     sourced,
 )
 from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, emphasised, finish, listed_metrics, matching, shown
-from repana.cli._stored import is_store, record, verify
+from repana.cli._stored import is_store, merge, record, verify
 from repana.cli._swept import sweep, task
 from repana.errors import RepanaError
 
@@ -46,6 +46,7 @@ app = typer.Typer(
 
 app.command()(sourced(record))
 app.command()(verify)
+app.command()(merge)
 app.command()(sweep)
 app.command()(task)
 

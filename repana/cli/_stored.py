@@ -83,3 +83,18 @@ def verify(
     typer.echo(str(found))
     if found.problems:
         raise typer.Exit(PARTIAL)
+
+
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="stores with shares of one recording (--lanes-of)")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the store that holds all of them")],
+) -> None:
+    """Put the lanes of one recording together that machines without a common folder recorded."""
+    from repana.store._read import progress
+    from repana.store._write import merge as run
+
+    names = run(stores, output)
+    done, lanes = progress(output)
+    typer.echo(f"{output}: {len(names)} of {lanes} lanes" + ("" if done >= lanes else "; others are missing"))
+    if done < lanes:
+        raise typer.Exit(PARTIAL)

@@ -25,7 +25,7 @@ from repana.extraction._sharded import is_sharded
 from repana.extraction._store import FeatureStore, Kept
 from repana.store import _format as f
 from repana.store._read import done_lanes
-from repana.store._write import LaneWriter, begin_lane, commit_store, done_digest, log, open_store
+from repana.store._write import LaneWriter, begin_lane, finish, log, open_store
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import Moments, MomentSums
 
@@ -79,7 +79,14 @@ def record_lanes(
         raise _store_refusals.one_lane(storing.lanes or 1)
     about = _identity(model, planned, options, source, data, storing)
     cuts: Cuts | None = about.pop("cuts")
-    identity = open_store(storing.folder, about)
+    provenance = provenance_of(
+        outer, model, planned, torch.device(options.device.type), options.dtype, data, 0, storing.seed, taken
+    )
+    del provenance["depth_share"]  # it was timed, and stands in the log
+    provenance |= {} if names is None else {"class_names": [str(name) for name in names]}
+    provenance |= {} if source is not None else {"sample_numbers": "positions in the stream"}
+    head = planned.facts["head_layer"] if planned.head is not None else None
+    identity = open_store(storing.folder, about, provenance, head)
     done = done_lanes(storing.folder, identity)
     todo = [lane for lane in storing.share.lanes(about["lanes"]) if f.lane_name(lane) not in done]
     shares = {p.address: round(p.share, 4) for p in planned.layers}
@@ -91,20 +98,7 @@ def record_lanes(
         run.streamed(*batches)
     done = done_lanes(storing.folder, identity, digests=False)
     log(storing.folder, event="end", lanes=todo, done=len(done))
-    if len(done) < about["lanes"]:  # of other processes
-        return Activations.load(storing.folder, partial=True)
-    seen = sum(lane.seen for lane in done.values())
-    totals: dict[str, Any] = {"seen": seen, "rows": sum(p.rows for lane in done.values() for p in lane.parts)}
-    totals["head"] = planned.facts["head_layer"] if planned.head is not None else None
-    provenance = provenance_of(
-        outer, model, planned, torch.device(options.device.type), options.dtype, data, seen, storing.seed, taken
-    )
-    del provenance["depth_share"]  # it was timed, and stands in the log
-    provenance |= {} if names is None else {"class_names": [str(name) for name in names]}
-    provenance |= {} if source is not None else {"sample_numbers": "positions in the stream"}
-    digests = {name: done_digest(lane) for name, lane in sorted(done.items())}
-    commit_store(storing.folder, f.Manifest(identity, about, digests, totals, provenance))
-    return Activations.load(storing.folder)
+    return Activations.load(storing.folder, partial=not finish(storing.folder, done))
 
 
 def _identity(

@@ -92,6 +92,6 @@ def several_meshes() -> ModelError:
 def sharded_store() -> ModelError:
     return ModelError(
         "RA130",
-        "the weights of the model lie on several processes, which run every batch together; a store shares batches out. "
-        "Record without `store=`, and save on the first process.",
+        "the weights of the model lie on several processes, which run every batch together; a store shares batches "
+        "out. Record without `store=`, and save on the first process.",
     )

@@ -20,6 +20,7 @@ from repana.store import _format as f
 from repana.store._tensors import pieces_of, size_of
 
 BYTES = 2**28  # of a part, nearly
+COPIED = 2**24  # bytes at a time
 REPLACED = ("activations.safetensors",)  # of format 1
 
 
@@ -56,8 +57,11 @@ class LaneWriter:
         return made
 
 
-def open_store(folder: Path, about: Mapping[str, Any]) -> str:
-    """Begin a recording in a folder, or go on with the same one; its identity. Another one is refused."""
+def open_store(folder: Path, about: Mapping[str, Any], provenance: Mapping[str, Any], head: str | None) -> str:
+    """Begin a recording in a folder, or go on with the same one; its identity. Another one is refused.
+
+    `provenance` and the layer of the classifier, `head`, wait there for the manifest.
+    """
     if os.path.isfile(folder):
         raise _file_refusals.not_a_folder(folder, "a recording")
     identity = f.digest_of_json(about)
@@ -68,7 +72,8 @@ def open_store(folder: Path, about: Mapping[str, Any]) -> str:
     elif os.path.exists(folder / f.MANIFEST):
         raise _file_refusals.saved_activations(folder)
     else:
-        text = json.dumps({"format": f.FORMAT, "identity": identity, "about": about}, indent=2, default=str)
+        known = {"identity": identity, "about": about, "provenance": provenance, "head": head}
+        text = json.dumps({"format": f.FORMAT, **known}, indent=2, default=str)
         put(folder / f.STORE, text.encode() + b"\n")
     tidy(folder)
     return identity
@@ -96,6 +101,54 @@ def begin_lane(folder: Path, identity: str, lane: int) -> LaneWriter:
 def commit_store(folder: Path, manifest: f.Manifest) -> None:
     put(folder / f.MANIFEST, manifest.text())
     tidy(folder, REPLACED)
+
+
+def finish(folder: Path, done: Mapping[str, f.Lane]) -> bool:
+    """Make the lanes one recording, if all of them are done. Whoever ends last does it; all would write the same."""
+    known = f.read_json(folder, f.STORE)
+    try:
+        identity, about, provenance = known["identity"], known["about"], known["provenance"]
+        if len(done) < about["lanes"]:
+            return False
+        head = known["head"]
+    except (KeyError, TypeError) as error:
+        raise _file_refusals.damaged_store(folder, f.STORE, str(error)) from None
+    seen = sum(lane.seen for lane in done.values())
+    totals = {"seen": seen, "rows": sum(p.rows for lane in done.values() for p in lane.parts), "head": head}
+    digests = {name: done_digest(lane) for name, lane in sorted(done.items())}
+    commit_store(folder, f.Manifest(identity, about, digests, totals, {**provenance, "samples": seen}))
+    return True
+
+
+def merge(sources: Sequence[Path], folder: Path) -> list[str]:
+    """Put lanes of one recording that were recorded in several folders together; the names of the lanes.
+
+    Raises FileError where the folders hold different recordings, or a lane twice with different content.
+    """
+    from repana.store._read import done_lanes
+
+    identity = ""
+    for source in sources:
+        known = f.read_json(source, f.STORE)
+        identity = open_store(folder, known.get("about", {}), known.get("provenance", {}), known.get("head"))
+        here = done_lanes(folder, identity)
+        for name, lane in done_lanes(source, str(known.get("identity"))).items():
+            if name in here:
+                if here[name] != lane:
+                    raise _file_refusals.lane_twice(folder, name, source)
+                continue
+            _copied(source / name, folder / name, lane)
+    done = done_lanes(folder, identity)
+    finish(folder, done)
+    return sorted(done)
+
+
+def _copied(source: Path, target: Path, lane: f.Lane) -> None:
+    """A lane, its commit last."""
+    for part in (*lane.parts, *([] if lane.sums is None else [lane.sums])):
+        with open(source / part.name, "rb") as file:
+            put(target / part.name, iter(lambda file=file: file.read(COPIED), b""), part.bytes)
+    put(target / f.DONE, lane.content())
 
 
 def done_digest(lane: f.Lane) -> str:

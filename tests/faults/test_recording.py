@@ -209,6 +209,25 @@ def test_shares_give_the_same_bytes(net, undisturbed, processes, tmp_path):
     assert contents(folder) == contents(undisturbed)
 
 
+def test_shares_of_machines_without_a_common_folder_are_merged(net, undisturbed, tmp_path):
+    from typer.testing import CliRunner
+
+    from repana.cli import app
+
+    parts = [tmp_path / name for name in "abc"]
+    for number, part in enumerate(parts):
+        stored(net, part, lanes_of=f"{number + 1}/3")
+    whole = tmp_path / "whole"
+    done = CliRunner().invoke(app, ["merge", str(parts[0]), str(parts[2]), "-o", str(whole)])
+    assert (done.exit_code, "4 of 6 lanes; others are missing" in done.output) == (3, True)
+    done = CliRunner().invoke(app, ["merge", *map(str, parts), "-o", str(whole)])
+    assert (done.exit_code, "6 of 6 lanes" in done.output) == (0, True)
+    assert contents(whole) == contents(undisturbed)
+    stored(net, tmp_path / "other", (X + 1, Y))
+    with pytest.raises(FileError, match="RA323: .* holds another recording: its data_sha256"):
+        repana.store._write.merge([tmp_path / "other"], whole)
+
+
 @pytest.mark.parametrize("before", [True, False])
 def test_killed_at_every_rename_and_gone_on_with(net, before, tmp_path, monkeypatch):
     """A part, sums and the commit of two lanes, the store and its manifest."""
