@@ -193,6 +193,7 @@ def _unfinished(folder: Path, verify: str) -> Store:
         raise _file_refusals.no_finished_lane(folder)
     seen = sum(lane.seen for lane in lanes.values())
     note = f"partial: {len(lanes)} of {about['lanes']} lanes, {seen} of {about['n']} samples"
-    return Store(
-        folder, about, lanes, {"seen": seen, "head": None}, {"notes": [note], "samples": seen}, verify != "never"
-    )
+    written = known.get("provenance", {})
+    totals = {"seen": seen, "head": known.get("head")}
+    provenance = {**written, "notes": [note, *written.get("notes", ())], "samples": seen}
+    return Store(folder, about, lanes, totals, provenance, verify != "never")
