@@ -14,7 +14,11 @@ EXAMPLES = {
         'found = repana.probe_layers(model, held_out, ["conv1", "classifier:in"], baselines=1)\n'
         'found.table("linear_probe")'
     ),
-    "sweep": 'repana.sweep("mine.py:model", "runs/sweep", checkpoint="checkpoints/*.safetensors", data="digits")',
+    "sweep": (
+        "import tempfile\n"
+        'task = {"model": "repana._demo:digits_cnn", "data": "digits", "metrics": ["nc1"], "permutations": 0}\n'
+        "repana.sweep([task], tempfile.mkdtemp(), overview=False, progress=False)"
+    ),
     "record": 'repana.record(model, held_out, ["input", "conv*"])',
     "plan": "repana.plan(model, held_out)",
     "compare": (

@@ -14,10 +14,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
+from typer.testing import CliRunner
 
 import repana
 from faults._children import contents, dying_at, forked, unfinished_files
 from repana import Activations, record
+from repana.cli import app
 from repana.errors import FileError, InputError
 from repana.extraction._cuts import Cuts
 from repana.store._verify import verified
@@ -210,10 +212,6 @@ def test_shares_give_the_same_bytes(net, undisturbed, processes, tmp_path):
 
 
 def test_shares_of_machines_without_a_common_folder_are_merged(net, undisturbed, tmp_path):
-    from typer.testing import CliRunner
-
-    from repana.cli import app
-
     parts = [tmp_path / name for name in "abc"]
     for number, part in enumerate(parts):
         stored(net, part, lanes_of=f"{number + 1}/3")
@@ -248,7 +246,7 @@ def test_killed_at_every_rename_and_gone_on_with(net, before, tmp_path, monkeypa
         assert contents(folder) == contents(whole)
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_with_shares(net, undisturbed, rounds, tmp_path):
     random = np.random.default_rng(rounds)
     for round_ in range(rounds):
@@ -537,6 +535,6 @@ def test_a_signal_leaves_a_store_that_is_gone_on_with(module, number):
     assert f"{number.name}: what was finished is kept; the same command goes on." in errors
     assert not (folder / "manifest.json").exists()
     assert not unfinished_files(folder)
-    line = [sys.executable, *command(folder, "mine.py:data(wait=0.0)")]
-    assert subprocess.run(line, capture_output=True, timeout=120).returncode == 0
-    assert subprocess.run([sys.executable, "-m", "repana", "verify", str(folder)]).returncode == 0
+    done = CliRunner().invoke(app, command(folder, "mine.py:data(wait=0.0)")[2:])
+    assert done.exit_code == 0, done.output
+    assert "as committed" in CliRunner().invoke(app, ["verify", str(folder)]).output

@@ -70,7 +70,7 @@ def test_every_kind_of_failure_is_isolated_and_classed(here):
         {"model": "mine.py:model(mode='memory')", "name": "memory", "batch_size": 64},
         {"model": "mine.py:model(mode='sleep')", "name": "sleep"},
     ]
-    made = repana.sweep(tasks, here / "s", workers=2, task_timeout=25.0, progress=False, **CHEAP)
+    made = repana.sweep(tasks, here / "s", workers=2, task_timeout=20.0, progress=False, **CHEAP)
     status = SweepFolder(here / "s").status()
     assert {t.name for t in status.done} == {"run0", "crash", "memory"}
     assert {t.name: f.kind for t, f in status.failed} == {
@@ -88,21 +88,21 @@ def test_every_kind_of_failure_is_isolated_and_classed(here):
 
 
 def test_what_is_done_is_not_done_again_and_the_command_line_says_so(here):
-    repana.sweep(runs(2), here / "s", progress=False, overview=False, **CHEAP)
+    repana.sweep(runs(1), here / "s", progress=False, overview=False, **CHEAP)
     times = {p: p.stat().st_mtime_ns for p in here.rglob("provenance.json")}
-    (here / "s.jsonl").write_text("".join(json.dumps({**run, **CHEAP}) + "\n" for run in runs(3)))
-    line = [sys.executable, "-m", "repana", "sweep", "s.jsonl", "-o", "s", "--tasks-per-process", "3"]
+    (here / "s.jsonl").write_text("".join(json.dumps({**run, **CHEAP}) + "\n" for run in runs(2)))
+    line = [sys.executable, "-m", "repana", "sweep", "s.jsonl", "-o", "s", "--tasks-per-process", "2"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "3 tasks: 3 done"
+    assert done.stdout.splitlines()[0] == "2 tasks: 2 done"
     assert times.items() <= {p: p.stat().st_mtime_ns for p in here.rglob("provenance.json")}.items()
     shown = subprocess.run([*line[:4], "s", "--status", "--json"], capture_output=True, text=True, timeout=60)
-    assert json.loads(shown.stdout)["done"] == ["run0", "run1", "run2"]
+    assert json.loads(shown.stdout)["done"] == ["run0", "run1"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_driver_that_ends_is_gone_on_with(here, number):
-    (here / "s.jsonl").write_text("".join(json.dumps({**run, **CHEAP}) + "\n" for run in runs(3)))
+    (here / "s.jsonl").write_text("".join(json.dumps({**run, **CHEAP}) + "\n" for run in runs(2)))
     line = [sys.executable, "-m", "repana", "sweep", "s.jsonl", "-o", "s"]
     child = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -112,9 +112,9 @@ def test_a_driver_that_ends_is_gone_on_with(here, number):
     child.wait(60)
     assert child.returncode == (5 if number == signal.SIGTERM else -9)
     first = {p: p.stat().st_mtime_ns for p in here.rglob("provenance.json")}
-    assert subprocess.run(line, capture_output=True, timeout=120).returncode == 0
+    repana.sweep("s.jsonl", here / "s", progress=False, overview=False)
     status = SweepFolder(here / "s").status()
-    assert len(status.done) == 3
+    assert len(status.done) == 2
     assert first.items() <= {p: p.stat().st_mtime_ns for p in here.rglob("provenance.json")}.items()
 
 
@@ -124,18 +124,18 @@ def test_a_driver_that_ends_is_gone_on_with(here, number):
 def test_other_engines_run_the_same_tasks(here, on, options):
     """Ray on a local cluster of two workers, submitit on its local executor; one task is killed once."""
     crash = f"mine.py:model(mode='crash', marker='{here / 'crashed'}')"
-    tasks = [*runs(2), {"model": crash, "name": "crash"}]
+    tasks = [*runs(1), {"model": crash, "name": "crash"}]
     tasks = [{**task, **CHEAP} for task in tasks]
     script = f"""
 import repana
 made = repana.sweep({tasks!r}, "s", on={on!r}, workers=2, options={options!r}, progress=False, overview=False)
-assert set(made.runs) == {{"run0", "run1", "crash"}}, made.runs
+assert set(made.runs) == {{"run0", "crash"}}, made.runs
 assert not made.failures, made.failures
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (here / "crashed").exists()
-    assert len(SweepFolder(here / "s").status().done) == 3
+    assert len(SweepFolder(here / "s").status().done) == 2
 
 
 def test_child_processes_keep_to_their_number_and_their_gpus(tmp_path):
