@@ -95,3 +95,7 @@ def sharded_store() -> ModelError:
         "the weights of the model lie on several processes, which run every batch together; a store shares batches "
         "out. Record without `store=`, and save on the first process.",
     )
+
+
+def nothing_whole() -> ModelError:
+    return ModelError("RA130", "none of the layers is whole on one process; name layers behind row-wise modules.")

@@ -11,7 +11,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from repana.errors import ModelError
 from repana.extraction import _model_refusals
 from repana.extraction._plan import Plan, Planned
 
@@ -99,7 +98,7 @@ def with_shards(planned: Plan, local: Mapping[str, Tensor], model: nn.Module) ->
             raise error
         notes.append(f"RA130: left out {p.address!r}; each process has some of its features")
     if not kept:
-        raise ModelError("RA130", "no layer of the model is whole on one process.")
+        raise _model_refusals.nothing_whole()
     return replace(
         planned, layers=tuple(kept), notes=(*planned.notes, *notes), facts={**planned.facts, "shards": shards}
     )
