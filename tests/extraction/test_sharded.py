@@ -65,14 +65,14 @@ for module in (net.b1, net.b2, net):
     fully_shard(module, mesh=mesh)
 got = same(net, ["b1", "b1.up", "b1.act", "b2.down", "head:in", "head"])
 assert repana.profile(got, analyzers=["neural_collapse"], permutations=0, bootstrap=0).rows
-refused("RA130:", lambda: repana.record(net, (X, Y), store="never"))
+refused("RA130: ", lambda: repana.record(net, (X, Y), store="never"))
 
 net = made()
 for block in (net.b1, net.b2):
     parallelize_module(block, mesh, {"up": ColwiseParallel(), "down": RowwiseParallel()})
 hooks = [len(m._forward_hooks) for m in net.modules()]
 same(net, ["b1.up", "b1.down", "b1", "b2", "head:in", "head"])
-text = refused("RA130:", lambda: repana.record(net, (X, Y), ["b1.act"]))
+text = refused("RA130: ", lambda: repana.record(net, (X, Y), ["b1.act"]))
 assert "each has 32 of its features" in text and "Record 'b1.down'" in text, text
 planned = repana.plan(net, (X, Y), ["*"])
 assert {p.address: p.width for p in planned.layers}["b1.up"] == 64
