@@ -170,7 +170,8 @@ def load_runs(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) 
     if not failed:
         return made
     lines = [*made.failures, *(f"{folder}: {error}" for folder, error in failed.items())]
-    return replace(made, provenance={**made.provenance, "failures": lines})
+    missing = [str(folder) for folder in failed]
+    return replace(made, provenance={**made.provenance, "failures": lines, "missing_runs": missing})
 
 
 def _inside(path: Path) -> list[Path]:

@@ -29,7 +29,18 @@ from repana.cli._options import (
     checked,
     sourced,
 )
-from repana.cli._output import OK, UNSAFE, USAGE, analyzers_of, emphasised, finish, listed_metrics, matching, shown
+from repana.cli._output import (
+    OK,
+    PARTIAL,
+    UNSAFE,
+    USAGE,
+    analyzers_of,
+    emphasised,
+    finish,
+    listed_metrics,
+    matching,
+    shown,
+)
 from repana.cli._stored import is_store, merge, record, verify
 from repana.cli._swept import sweep, task
 from repana.errors import RepanaError
@@ -198,6 +209,10 @@ def report(
     made = repana.load_runs(runs)
     made.to_html(output)
     typer.echo(f"{len(made.runs)} run(s). The page: {output}")
+    for name in made.provenance.get("missing_runs", ()):
+        typer.echo(next(line for line in made.failures if line.startswith(name)), err=True)
+    if made.provenance.get("missing_runs"):
+        raise typer.Exit(PARTIAL)
 
 
 @app.command()

@@ -5,6 +5,7 @@ The general ones are here; a family's stand in its table. The page, the notebook
 
 from collections.abc import Iterator
 
+from repana._check import listed
 from repana._finding import ABSENT, CHECK, KINDS, SEVERITIES, Finding, Rule, View
 from repana._results import Report
 from repana.analyzers import FAMILIES
@@ -32,11 +33,18 @@ def find(report: Report, run: str | None = None) -> tuple[Finding, ...]:
 
 
 def summarise(report: Report, run: str | None = None) -> tuple[str, ...]:
-    """One to three sentences on one run, or on all runs of a report of several."""
+    """One to three sentences on one run, or on all runs of a report of several; and which runs are missing from it."""
     if run is None and len(report.runs) != 1:
-        return of_runs(report, find(report)) if report.runs else ()
+        return (*of_runs(report, find(report)), *_missing(report)) if report.runs else _missing(report)
     view = View(report, run or report.runs[0])
-    return of_run(view, find(report, view.run))
+    return (*of_run(view, find(report, view.run)), *(_missing(report) if run is None else ()))
+
+
+def _missing(report: Report) -> tuple[str, ...]:
+    names = report.provenance.get("missing_runs", ())
+    if not names:
+        return ()
+    return (f"{len(names)} run{'s' * (len(names) > 1)} could not be measured or read: {listed(list(names), 4)}.",)
 
 
 def _of(view: View) -> Iterator[Finding]:

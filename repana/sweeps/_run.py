@@ -163,7 +163,8 @@ def loaded(folder: SweepFolder) -> Report | None:
         return None
     made = load_runs([folder.at(task) / REPORT for task in status.done])
     lines = [*made.failures, *failures(status)]
-    return replace(made, provenance={**made.provenance, "failures": lines})
+    missing = [*made.provenance.get("missing_runs", ()), *(task.name for task, _ in status.failed)]
+    return replace(made, provenance={**made.provenance, "failures": lines, "missing_runs": missing})
 
 
 def failures(status: Status) -> list[str]:

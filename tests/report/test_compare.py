@@ -158,6 +158,23 @@ def test_a_folder_of_runs_is_one_report(folders):
         repana.load_runs([folders / "none"])
 
 
+def test_a_damaged_or_unfinished_report_is_left_out_and_named(folders):
+    bad = next((folders / "decay" / "epoch2" / "report").glob("rows-*"))
+    bad.write_bytes(bad.read_bytes()[:-3])
+    (folders / "decay" / "epoch3" / "report" / "provenance.json").unlink()
+    made = repana.load_runs(folders)
+    assert len(made.runs) == 1
+    assert len(made.failures) == 2
+    assert "RA309" in made.failures[0]
+    assert "RA307" in made.failures[1]
+    assert made.summary()[-1].startswith("2 runs could not be measured or read: ")
+    done = CliRunner().invoke(app, ["report", str(folders), "-o", str(folders / "page.html")])
+    assert done.exit_code == 3
+    assert "RA309" in done.output
+    with pytest.raises(FileError, match="RA309"):
+        repana.load_runs(folders / "decay" / "epoch2" / "report")
+
+
 def test_report_and_compare_from_the_command_line(folders, tmp_path):
     done = CliRunner().invoke(app, ["report", str(folders), "-o", str(tmp_path / "page.html")])
     assert done.exit_code == 0, done.output

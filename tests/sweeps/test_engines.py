@@ -83,6 +83,7 @@ def test_every_kind_of_failure_is_isolated_and_classed(here):
     assert any(line.startswith("damaged: damaged checkpoint: RA301") for line in made.failures)
     page = (here / "s" / "overview.html").read_text()
     assert "damaged checkpoint" in page
+    assert made.summary()[-1].startswith("4 runs could not be measured or read: 'damaged', 'shape', 'error', 'sleep'")
     error = json.loads((here / "s" / "error" / "failed.json").read_text())
     assert "ValueError: the factory does not work" in error["traceback"]
 
