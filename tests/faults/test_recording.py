@@ -113,6 +113,40 @@ def test_a_store_in_half_precision(net, dtype, tmp_path):
         record(big, (X.abs() + 1, Y), batch_size=8, store=tmp_path / "b", store_dtype="float16")
 
 
+class Tokens(nn.Module):
+    """Embeds, mixes neighbours, and reads the first token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.mix, self.head = nn.Embedding(50, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, input_ids, attention_mask):
+        return self.head(self.mix(self.embed(input_ids)).relu()[:, 0])
+
+
+class Sentences(Dataset):
+    def __len__(self):
+        return 90
+
+    def __getitem__(self, i):
+        ids = torch.zeros(12, dtype=torch.int64)
+        ids[: 4 + i % 7] = torch.arange(1, 5 + i % 7) + i % 9
+        return {"input_ids": ids, "attention_mask": (ids > 0).long(), "labels": i % 3}
+
+
+@pytest.mark.parametrize("most", [None, 30])
+def test_a_store_of_tokens_has_a_row_for_each_real_one(most, tmp_path):
+    torch.manual_seed(0)
+    net, options = Tokens(), {"pool": "tokens", "batch_size": 8, "max_samples": most}
+    plain = record(net, Sentences(), ["embed", "mix"], **options)
+    acts = record(net, Sentences(), ["embed", "mix"], store=tmp_path / "a", lanes=4, **options)
+    assert len(plain.sample) == (30 if most else sum(4 + i % 7 for i in range(90)))
+    for name in ("sample", "labels"):
+        assert torch.equal(getattr(acts, name), getattr(plain, name))
+    for layer in plain:
+        assert torch.equal(values(acts, layer), plain[layer])
+
+
 class Items(Dataset):
     """Samples with names, by their places; one of them may fail."""
 
