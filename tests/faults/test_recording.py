@@ -280,7 +280,7 @@ def test_killed_at_every_rename_and_gone_on_with(net, before, tmp_path, monkeypa
         assert contents(folder) == contents(whole)
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed_at_any_moment_with_shares(net, undisturbed, rounds, tmp_path):
     random = np.random.default_rng(rounds)
     for round_ in range(rounds):
