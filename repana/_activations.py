@@ -13,6 +13,7 @@ from torch import Tensor
 from repana import _check, _file_refusals
 from repana._numbers import printable
 from repana._typing import IGNORED, Array
+from repana.store._format import MANIFEST, STORE
 from repana.summaries.moments import Moments
 
 
@@ -160,7 +161,7 @@ class Activations(Mapping[str, Any]):
         return _of_store(_read.opened(folder, verify=verify, partial=partial))
 
 
-OLD, STORE, MANIFEST = "activations.safetensors", "store.json", "manifest.json"
+OLD = "activations.safetensors"  # of format 1
 MOMENTS = ("classes", "count", "mean", "trace", "spread", "scatter")
 
 

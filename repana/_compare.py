@@ -3,7 +3,6 @@
 import html
 import math
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -16,7 +15,7 @@ from scipy import stats
 
 from repana import _check, _file_refusals, _report_refusals, _saved
 from repana._estimate import LEVEL, NAN, span
-from repana._numbers import number, percent
+from repana._numbers import naturally, number, percent
 from repana._results import Report, Row, concat
 from repana.errors import FileError
 
@@ -179,7 +178,7 @@ def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     parents = {p.parent for name in (_saved.PROVENANCE, *_saved.REPLACED) for p in path.rglob(name)}
-    return sorted((p for p in parents if _saved.is_report(p) or _saved.begun(p)), key=_naturally)
+    return sorted((p for p in parents if _saved.is_report(p) or _saved.begun(p)), key=lambda path: naturally(str(path)))
 
 
 def _joined(found: Mapping[Path, Report]) -> Report:
@@ -192,12 +191,6 @@ def _joined(found: Mapping[Path, Report]) -> Report:
     short = [name.removesuffix("/report") for name in named]
     named = short if len(set(short)) == len(short) else named
     return concat(dict(zip(named, reports)))
-
-
-def _naturally(path: Path) -> list[tuple[bool, int, str]]:
-    """What sorts epoch2 before epoch10."""
-    parts = re.split(r"(\d+)", str(path))
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple[str, str, str], Row]:

@@ -1,6 +1,7 @@
 """Numbers and names as they stand in figures, tables and terminals."""
 
 import math
+import re
 
 SIGNIFICANT = 3
 RAISED = str.maketrans("-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")
@@ -40,3 +41,9 @@ def short(value: float) -> str:
 def printable(text: str) -> str:
     """Text for a terminal: control characters of names, which would act on it, as their escapes."""
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)
+
+
+def naturally(text: str) -> list[tuple[bool, int, str]]:
+    """A key that sorts epoch2 before epoch10."""
+    parts = re.split(r"(\d+)", text)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -69,7 +69,7 @@ def sweep(
         typer.echo("Missing option '--output' / '-o': the folder of the sweep.", err=True)
         raise typer.Exit(USAGE)
     made = run(
-        [{**task.options, "name": task.name} for task in tasks], folder, on=on, workers=workers,
+        [{**task.options, "name": task.name} for task in tasks] if again else tasks, folder, on=on, workers=workers,
         gpus_per_task=gpus_per_task, tasks_per_process=tasks_per_process, task_timeout=task_timeout, retry=retry,
         options=_engine_options(option or []),
     )  # fmt: skip

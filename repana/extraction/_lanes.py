@@ -29,6 +29,7 @@ from repana.store._write import LaneWriter, begin_lane, finish, log, open_store
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import Moments, MomentSums
 
+Schedule = Sequence[tuple[int, range, range, bool, bool]]  # lane, part, batch, and whether it ends the part, the lane
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -77,11 +78,11 @@ def record_lanes(
     source = Indexed.of(data, storing.batch_size)
     if source is None and (storing.lanes or 1) > 1:
         raise _store_refusals.one_lane(storing.lanes or 1)
-    about = _identity(model, planned, options, source, data, storing)
-    cuts: Cuts | None = about.pop("cuts")
     provenance = provenance_of(
         outer, model, planned, torch.device(options.device.type), options.dtype, data, 0, storing.seed, taken
     )
+    about = _identity(provenance, planned, options, source, storing)
+    cuts: Cuts | None = about.pop("cuts")
     del provenance["depth_share"]  # it was timed, and stands in the log
     provenance |= {} if names is None else {"class_names": [str(name) for name in names]}
     provenance |= {} if source is not None else {"sample_numbers": "positions in the stream"}
@@ -102,10 +103,10 @@ def record_lanes(
 
 
 def _identity(
-    model: nn.Module, planned: Plan, options: Options, source: Indexed | None, data: Any, storing: Storing
+    known: Mapping[str, Any], planned: Plan, options: Options, source: Indexed | None, storing: Storing
 ) -> dict[str, Any]:
-    """All that decides what is recorded, and how it is cut: equal for every process, and for a restart."""
-    known = provenance_of(model, model, planned, options.device, options.dtype, data, 0, storing.seed, [])
+    """All that decides what is recorded, and how it is cut: equal for every process, and for a restart. `known` is the
+    provenance of the recording."""
     batch = storing.batch_size if source is None else source.batch_size
     size = planned.bytes_per_sample if storing.max_samples != 0 else 0
     cuts = None if source is None else Cuts.of(source.n, batch, size, storing.lanes)
@@ -156,6 +157,15 @@ class _Run:
             for batch in cuts.batches(part)
         ]
         place = _Place(schedule)
+        try:
+            self._record(source, cuts, schedule, place)
+        except RuntimeError as error:
+            if isinstance(error, RepanaError) or "DataLoader worker" not in str(error):
+                raise
+            at, _, cut, _, _ = schedule[place.number]  # a signal tells it, whatever runs just then
+            raise _store_refusals.batch_failed(at, cut.start, cut.stop - 1, error) from error
+
+    def _record(self, source: Indexed, cuts: Cuts, schedule: Schedule, place: "_Place") -> None:
         raws = with_progress(place.walked(source.batches([s[2] for s in schedule])), len(schedule), self._progress)
         with ThreadPoolExecutor(1, "repana-store") as pool:
             lane: _Lane | None = None
@@ -175,11 +185,6 @@ class _Run:
             except RepanaError as error:
                 at, _, cut, _, _ = schedule[place.number]
                 raise _store_refusals.with_place(error, at, cut.start, cut.stop - 1) from error.__cause__
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):  # which a signal tells, whatever runs just then
-                    raise
-                at, _, cut, _, _ = schedule[place.number]
-                raise _store_refusals.batch_failed(at, cut.start, cut.stop - 1, error) from error
             finally:
                 if lane is not None:
                     lane.give_up()
@@ -220,7 +225,7 @@ class _Run:
 class _Place:
     """Where in its schedule a recording is, as far as the data are concerned."""
 
-    schedule: Sequence[tuple[int, range, range, bool, bool]]
+    schedule: Schedule
     number: int = 0
 
     def walked(self, raws: Iterator[Any]) -> Iterator[Any]:

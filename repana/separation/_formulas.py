@@ -15,7 +15,7 @@ from repana.summaries.resampling import class_sums
 
 NAN = float("nan")
 KERNEL_ROWS = 256  # of a block of a kernel
-AT_ONCE = 2**20  # sums by class worked on at a time, so that they stay in cache
+AT_ONCE = 2**20  # numbers worked on at a time, so that they stay in cache
 
 
 # --- distances of every sample ----------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from repana.summaries.resampling import ONE_HOT, class_sums
 FEWEST = 19  # permutations, however many samples and classes there are
 ADDITIONS, PAIRS = 4e9, 2e7  # operations: of sums of distances, of counted pairs
 NEAR = 1e-4  # of |m|^2 + |l|^2: the squared distance of two means below which it is taken by differences
-AT_ONCE = 2**20  # numbers worked on at a time, so that they stay in cache
 
 
 def permuted_separability(
@@ -39,7 +38,7 @@ def permuted_separability(
 def _neighbours(pairs: PairwiseDistances, labels: Int[Tensor, "p n"]) -> dict[str, Tensor]:
     """Thornton's index and purity, from the places of the nearest samples, which are the same for all labels."""
     nearest, near = pairs.nearest, pairs.near[:, : pairs.k]
-    parts = labels.split(max(1, AT_ONCE // near.numel()))
+    parts = labels.split(max(1, f.AT_ONCE // near.numel()))
     own = torch.cat([(some[:, nearest] == some).double().mean(1) for some in parts])
     share = torch.cat([(some[:, near] == some[:, :, None]).double().mean((1, 2)) for some in parts])
     return {"thornton": own.cpu(), "knn_purity": f.purity(share, pairs.counts).cpu()}
@@ -108,7 +107,7 @@ def _silhouettes(pairs: PairwiseDistances, labels: Int[Tensor, "p n"]) -> dict[s
     of_class = torch.zeros(len(labels), c, dtype=torch.float64, device=labels.device)
     for part, block in pairs.distances.columns():
         block = block.float()
-        step = max(1, AT_ONCE // (c * block.shape[1]))
+        step = max(1, f.AT_ONCE // (c * block.shape[1]))
         for at in torch.arange(len(labels), device=labels.device).split(step):
             sums = class_sums(block, labels[at], c)
             values = f.silhouettes(sums, labels[at][:, part], counts).double()

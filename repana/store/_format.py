@@ -29,6 +29,12 @@ def lane_name(lane: int) -> str:
     return f"lane-{lane:04d}"
 
 
+def committed(folder: Path) -> list[str]:
+    """Folders of lanes that have a commit, whole or not."""
+    found = [path.parent for path in folder.glob(f"lane-*/{DONE}")]
+    return sorted(lane.name for lane in found if LANE.fullmatch(lane.name) and not lane.is_symlink())
+
+
 def part_name(part: int) -> str:
     return f"part-{part:05d}.safetensors"
 
@@ -54,6 +60,11 @@ class Lane:
     seen: int
     parts: tuple[Part, ...]
     sums: Part | None
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        """Parts and sums."""
+        return self.parts if self.sums is None else (*self.parts, self.sums)
 
     def content(self) -> bytes:
         return canonical(asdict(self)) + b"\n"

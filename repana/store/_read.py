@@ -129,17 +129,14 @@ def done_lanes(folder: Path, identity: str, *, digests: bool = True) -> dict[str
     """Lanes of a recording that are done and whole: names and sizes of their files, and of stores below 10 GB, unless
     told otherwise, digests."""
     found: dict[str, f.Lane] = {}
-    for path in sorted(folder.glob(f"lane-*/{f.DONE}")):
-        name = path.parent.name
+    for name in f.committed(folder):
         with suppress(FileError):
-            if f.LANE.fullmatch(name) and not path.parent.is_symlink():
-                found[name] = f.read_lane(folder, name, identity)
+            found[name] = f.read_lane(folder, name, identity)
     size = sum(part.bytes for lane in found.values() for part in lane.parts)
     digests &= size < LARGE
 
     def whole(name: str, lane: f.Lane) -> bool:
-        files = (*lane.parts, *([] if lane.sums is None else [lane.sums]))
-        return not any(problem_of(folder / name / part.name, part, digest=digests, again=True) for part in files)
+        return not any(problem_of(folder / name / part.name, part, digest=digests, again=True) for part in lane.files)
 
     return {name: lane for name, lane in found.items() if whole(name, lane)}
 
@@ -147,7 +144,7 @@ def done_lanes(folder: Path, identity: str, *, digests: bool = True) -> dict[str
 def progress(folder: Path) -> tuple[int, int]:
     """Finished lanes of a recording, and how many it has."""
     lanes = f.read_json(folder, f.STORE).get("about", {}).get("lanes", 0)
-    return len(list(folder.glob(f"lane-*/{f.DONE}"))), lanes
+    return len(f.committed(folder)), lanes
 
 
 def opened(folder: Path, *, verify: str = "first", partial: bool = False) -> Store:
@@ -187,8 +184,7 @@ def _unfinished(folder: Path, verify: str) -> Store:
         f.layers_of(about)
     except (KeyError, TypeError, ValueError) as error:
         raise _file_refusals.damaged_store(folder, f.STORE, str(error)) from None
-    names = sorted(p.parent.name for p in folder.glob(f"lane-*/{f.DONE}") if f.LANE.fullmatch(p.parent.name))
-    lanes = {name: f.read_lane(folder, name, identity) for name in names}
+    lanes = {name: f.read_lane(folder, name, identity) for name in f.committed(folder)}
     if not lanes:
         raise _file_refusals.no_finished_lane(folder)
     seen = sum(lane.seen for lane in lanes.values())

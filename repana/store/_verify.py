@@ -34,8 +34,7 @@ def verified(folder: Path, *, quick: bool = False) -> Verification:
         names: dict[str, str | None] = dict(manifest.lanes.items())
     else:
         identity = str(f.read_json(folder, f.STORE).get("identity"))
-        found = sorted(p.parent.name for p in folder.glob(f"lane-*/{f.DONE}") if f.LANE.fullmatch(p.parent.name))
-        names = dict.fromkeys(found)
+        names = dict.fromkeys(f.committed(folder))
     problems, parts, size = [], 0, 0
     for name, digest in names.items():
         try:
@@ -43,7 +42,7 @@ def verified(folder: Path, *, quick: bool = False) -> Verification:
         except FileError as error:
             problems.append(f"lane {name}: {error}")
             continue
-        for part in (*lane.parts, *([] if lane.sums is None else [lane.sums])):
+        for part in lane.files:
             parts, size = parts + 1, size + part.bytes
             problem = problem_of(folder / name / part.name, part, digest=not quick, again=True)
             if problem:

@@ -145,7 +145,7 @@ def merge(sources: Sequence[Path], folder: Path) -> list[str]:
 
 def _copied(source: Path, target: Path, lane: f.Lane) -> None:
     """A lane, its commit last."""
-    for part in (*lane.parts, *([] if lane.sums is None else [lane.sums])):
+    for part in lane.files:
         with open(source / part.name, "rb") as file:
             put(target / part.name, iter(lambda file=file: file.read(COPIED), b""), part.bytes)
     put(target / f.DONE, lane.content())

@@ -44,31 +44,19 @@ class Command:
 
     def __call__(self) -> tuple[int | None, str]:
         child = self.started()
+        said = _Drained(child)
         try:
-            _, said = child.communicate(timeout=self.timeout)
+            code: int | None = child.wait(self.timeout)
         except subprocess.TimeoutExpired:
-            return None, _killed(child)
-        except BaseException:
-            _killed(child)
-            raise
-        return child.returncode, said[-SAID:]
+            code = None
+        finally:
+            _stop(child)
+        return code, said.text()
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
-
-
-def _killed(child: "subprocess.Popen[str]") -> str:
-    """End a process and those that it began; its last words."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(child.pid, number)
-        try:
-            return (child.communicate(timeout=GRACE)[1] or "")[-SAID:]
-        except subprocess.TimeoutExpired:
-            continue
-    return ""
 
 
 def local(commands: Sequence[Command], workers: int, gpus: int, options: Mapping[str, Any]) -> Iterator[Ended]:
@@ -92,11 +80,8 @@ def local(commands: Sequence[Command], workers: int, gpus: int, options: Mapping
                 late = commands[index].timeout is not None and time.monotonic() - began > commands[index].timeout  # type: ignore[operator]
                 if child.poll() is None and not late:
                     continue
-                if late and child.poll() is None:
-                    _stop(child)
-                    code = None
-                else:
-                    code = child.returncode
+                code = child.poll()
+                _stop(child)
                 del running[index]
                 slots.append(slot)
                 yield Ended(index, code, files.pop(index).text())
@@ -131,6 +116,9 @@ class _Drained:
 
 
 def _stop(child: "subprocess.Popen[str]") -> None:
+    """End a process that still runs, and those that it began."""
+    if child.poll() is not None:
+        return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, number)

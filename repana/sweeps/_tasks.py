@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repana._files import digest_of
+from repana._numbers import naturally
 from repana.sweeps import _refusals
 
 NEEDED = ("model", "data")
@@ -78,6 +79,8 @@ def _checked(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def tasks_of(source: Any, **defaults: Any) -> list[Task]:
     """Tasks of a file, of mappings, or of a model with a pattern of checkpoints; names are made different."""
+    if isinstance(source, (list, tuple)) and source and all(isinstance(task, Task) for task in source):
+        return distinct(source)
     if isinstance(source, (str, Path)) and Path(source).suffix in READERS:
         runs = READERS[Path(source).suffix](Path(source))
     elif isinstance(source, (str, Path)):
@@ -110,15 +113,10 @@ def _matching(pattern: Any) -> list[str | None]:
     text = str(pattern)
     if not any(sign in text for sign in "*?["):
         return [text]
-    found = sorted(glob.glob(text, recursive=True), key=_naturally)
+    found = sorted(glob.glob(text, recursive=True), key=naturally)
     if not found:
         raise _refusals.no_checkpoints(text)
     return list(found)
-
-
-def _naturally(text: str) -> list[tuple[bool, int, str]]:
-    parts = re.split(r"(\d+)", text)
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def _multiplied(matrix: Mapping[str, Sequence[Any]]) -> Iterable[dict[str, Any]]:
