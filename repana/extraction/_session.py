@@ -1,6 +1,7 @@
 """The only module that touches a live model: hooks, mode, gradients, randomness, all put back whatever happens."""
 
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
@@ -62,9 +63,24 @@ def session(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -
         model.eval()
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
+        _stay_eager(model, stack)
         stack.enter_context(nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype))
         yield Session(model, device, stack)
+
+
+def _stay_eager(model: nn.Module, stack: ExitStack) -> None:
+    """No compiled code runs in the session. Importing the compiler takes seconds, so its stance is set once something
+    has imported it: that which was compiled before, or what the model compiles in a forward of its own.
+    """
+    pending = [stack.enter_context(ExitStack())]
+
+    def check(*_: Any) -> None:
+        if pending and "torch._dynamo" in sys.modules:
+            pending.pop().enter_context(torch.compiler.set_stance("force_eager"))
+
+    check()
+    if pending:
+        stack.callback(model.register_forward_pre_hook(check).remove)
 
 
 def unwrap(model: Any) -> tuple[nn.Module, list[str]]:

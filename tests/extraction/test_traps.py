@@ -1,6 +1,8 @@
 """What goes silently wrong with plain hooks, each with the right answer asserted (the trap table of the README)."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -266,6 +268,42 @@ def test_torch_compile_after_it_has_run(where):
         assert got.provenance["unwrapped"] == ["torch.compile"]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_compiles_in_its_first_forward():
+    """In a process of its own: nothing has loaded the compiler before, and nothing but the model loads it."""
+    script = """
+import sys, torch, repana
+from torch import nn
+
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.compiled, self.runs = nn.Linear(4, 5), nn.Linear(5, 3), None, 0
+
+    def body(self, x):
+        self.runs += not torch.compiler.is_compiling()
+        return self.two(self.one(x).tanh())
+
+    def forward(self, x):
+        if self.compiled is None:
+            self.compiled = torch.compile(self.body, backend="eager")
+        return self.compiled(x)
+
+net, x = Late(), torch.randn(40, 4)
+assert "torch._dynamo" not in sys.modules
+repana.record(nn.Linear(4, 2), x)
+assert "torch._dynamo" not in sys.modules
+got = repana.record(net, x, ["one", "two"], batch_size=8)
+assert "torch._dynamo" in sys.modules
+torch.testing.assert_close(got["one"], net.one(x).detach())
+torch.testing.assert_close(got["two"], net.two(net.one(x).tanh()).detach())
+assert net.runs >= 5
+assert not any(m._forward_hooks or m._forward_pre_hooks for m in net.modules())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_data_parallel_is_unwrapped():
     net, x = nn.Sequential(nn.Linear(4, 3)), torch.randn(8, 4)
     torch.testing.assert_close(record(nn.DataParallel(net), x, ["0"])["0"], net(x).detach())
@@ -346,7 +384,7 @@ def test_nan_names_layer_and_batch():
 
 def test_session_restores_when_setup_fails(monkeypatch):
     net = nn.Linear(2, 2).train()
-    monkeypatch.setattr(_session.torch.compiler, "set_stance", lambda *_: 1 / 0)
+    monkeypatch.setattr(_session.torch, "inference_mode", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         record(net, torch.randn(4, 2), ["output"])
     assert net.training

@@ -79,6 +79,11 @@ class AxisWatch(TorchDispatchMode):
         self.book = book
         self.without_rule: Counter[str] = Counter()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch imports its compiler, in seconds, to keep it out of such a mode; sessions see to that themselves."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if not isinstance(func, OpOverload):
