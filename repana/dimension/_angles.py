@@ -85,7 +85,7 @@ def mind_ml(
     if not len(rho):
         return Estimate(NAN, n=len(r), note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     d, psi = _likeliest(rho, k)
-    found = from_error(d, graph_error(psi, graph, keep, k + 1, d), n=len(rho), level=level, note=note)
+    found = from_error(d, graph_error(psi, graph, keep, k + 1, d), n=graph.used(keep), level=level, note=note)
     if integer:
         below = float(max(1, math.floor(d)))
         whole = max((below, below + 1), key=lambda m: _log_likelihood(m, rho, k))
@@ -105,7 +105,7 @@ def _offsets_to_neighbours(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: in
     scale = power_of_two(x)
     for part in keep.split(_block_size(graph, k)):
         near = x[graph.neighbours.indices[part, :k]].double()
-        yield near.sub_(x[part][:, None]) / scale
+        yield near.sub_(x[graph.places(part)][:, None]) / scale
 
 
 def _block_size(graph: NeighbourGraph, k: int) -> int:
@@ -146,6 +146,7 @@ def abid(
     if r is None:
         return Estimate(NAN, n=graph.n, note=note)
     group = jackknife_groups(graph.n, r)
+    mine = group[graph.places(keep)]
     near = graph.neighbours.indices[keep, :k]
     parts = zip(_offsets_to_neighbours(graph, keep, k), group[near].split(_block_size(graph, k)))
     squares, count = (torch.cat(found) for found in zip(*(_squares(_cosines(x), g) for x, g in parts)))
@@ -153,9 +154,9 @@ def abid(
     if float(s[:, 0].sum()) <= 0:
         return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all directions are at right angles")))
     values = [averaged(s[:, 0], 1, average)[0]]
-    values += [averaged(s[group[keep] != g, g + 1], 1, average)[0] for g in range(GROUPS)]
+    values += [averaged(s[mine != g, g + 1], 1, average)[0] for g in range(GROUPS)]
     return with_lower_bound_note(
-        from_jackknife(values[0], values[1:], n=len(s), level=level, note=note, corrected=False)
+        from_jackknife(values[0], values[1:], n=graph.used(keep), level=level, note=note, corrected=False)
     )
 
 
@@ -214,7 +215,9 @@ def tle(
         return Estimate(NAN, n=len(s), note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return with_lower_bound_note(from_error(d, error, n=len(s), level=level, note=note), tle, k=k, average=average)
+    return with_lower_bound_note(
+        from_error(d, error, n=graph.used(keep), level=level, note=note), tle, k=k, average=average
+    )
 
 
 def _tight(near: Float[Tensor, "b k d"]) -> Float[Tensor, " b"]:
@@ -272,7 +275,9 @@ def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: f
     if not len(r):
         return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("all distances are equal")))
     found, psi = _concentration(graph, keep, r, k)
-    balls = curve(f"danco k={k}", lambda drawn: on_ball(drawn, k), NeighbourGraph.needed({"k": k + 1}), len(r))
+    balls = curve(
+        f"danco k={k}", lambda drawn: on_ball(drawn, k), NeighbourGraph.needed({"k": k + 1}), graph.used(keep)
+    )
     means = balls.mean.copy()
     means[0, 2] = 0.0  # on a line angles are 0 or 180 degrees; the authors' concentration there is 1
     whole = PchipInterpolator(np.log(DIMENSIONS), means)(np.log(np.arange(1, DIMENSIONS[-1] + 1)))
@@ -285,12 +290,12 @@ def danco(graph: NeighbourGraph, *, k: int = 10, integer: bool = False, level: f
         slopes.append((ends[1] - ends[0]) / (2 * step))
     influence = psi @ psi.new_tensor(slopes)
     end = "at the end of the balls simulated" if d > 0.99 * DIMENSIONS[-1] else ""
-    e = from_error(d, graph_error(influence, graph, keep, k + 1, d), n=len(r), level=level)
+    e = from_error(d, graph_error(influence, graph, keep, k + 1, d), n=graph.used(keep), level=level)
     return Estimate(
         value,
         min(e.low, value),
         max(e.high, value),
-        len(r),
+        e.n,
         noted(sampling_note(graph), end, _far_samples_note(psi[:, 2])),
     )
 

@@ -63,7 +63,9 @@ def two_nn(
     NaN with fewer samples than the smallest curve has (50; none for tori). Where the density varies much it corrects
     too far or too little: on Gaussians, up to some 10 dimensions, the raw value is nearer.
 
-    Options of the search: `duplicates` ("drop" keeps one copy and says how many went, "keep", "raise"), `most`, `seed`.
+    Options of the search: `duplicates` ("drop" keeps one copy and says how many went, "keep", "raise"); `queries`, the
+    most samples whose neighbours are searched, each among all, which `seed` draws and a note says; `max_samples`, the
+    most that there are to be (see `NeighbourGraph`). `n` counts the samples that were searched.
     Samples with r_1 = 0 are left out. Ties (r_1 = r_2) count, and are said where they are above 1%: quantised features
     raise d. NaN with the reason where fewer than 10 samples are usable, or left after `discard`. Where a ball of a
     dimension a fifth higher gives such a value with as many samples, the note says so.
@@ -133,12 +135,12 @@ def two_nn_influences(graph: NeighbourGraph, method: str, discard: float) -> Inf
 
 def _bayes(graph: NeighbourGraph, level: float) -> Estimate:
     """The posterior's mean and central range."""
-    log, _, lacking, note = _log_mu(graph, 0.0)
+    log, keep, lacking, note = _log_mu(graph, 0.0)
     if lacking is not None:
         return lacking.estimate(graph, level)
     shape, rate = PRIOR[0] + len(log), PRIOR[1] + float(log.sum())
     low, high = (float(stats.gamma.ppf(0.5 + side * level / 2, shape, scale=1 / rate)) for side in (-1, 1))
-    return with_lower_bound_note(Estimate(shape / rate, low, high, len(log), note))
+    return with_lower_bound_note(Estimate(shape / rate, low, high, graph.used(keep), note))
 
 
 def _linear(log: Float[Tensor, " n"], discard: float) -> tuple[float, Float[Tensor, " n"]]:

@@ -104,7 +104,7 @@ def local_pca(
     if k > graph.neighbours.k:
         raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
+    chosen = some(len(graph.rows), neighbourhoods, seed).to(graph.neighbours.indices.device)
     group = jackknife_groups(graph.n, chosen)
     local, bare = _kept(graph, chosen, k, rule, share)
     known = local.isfinite()
@@ -116,7 +116,7 @@ def local_pca(
     value, places = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
     base, fewer, deleted = float(local[places].mean()), chosen[places], []
     for g in range(GROUPS):
-        left = fewer[group[fewer] != g]
+        left = fewer[group[graph.places(fewer)] != g]
         deleted.append(value / base * float(_kept(graph, left, k, rule, share, gone=group == g)[0].nanmean()))
     note = noted(sampling_note(graph), *_about(value, float(bare[known].double().mean()), k, graph.neighbours.d, rule))
     return from_jackknife(value, deleted, n=found, level=level, note=note, corrected=False)

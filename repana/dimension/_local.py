@@ -72,10 +72,12 @@ def mom(
     m = r[:, :k].mean(1)
     s = (r[:, k - 1] - m) / m  # 1/d_i
     if float(s.sum()) <= 0:
-        return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
+        return Estimate(NAN, n=graph.used(keep), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return with_lower_bound_note(from_error(d, error, n=len(r), level=level, note=note), mom, k=k, average=average)
+    return with_lower_bound_note(
+        from_error(d, error, n=graph.used(keep), level=level, note=note), mom, k=k, average=average
+    )
 
 
 @reads
@@ -114,10 +116,12 @@ def mada(
         return Estimate(NAN, n=graph.n, note=note)
     s = (r[:, k - 1] / r[:, k // 2 - 1]).log() / math.log(2)
     if float(s.sum()) <= 0:
-        return Estimate(NAN, n=len(r), note=Flag.UNDEFINED.note("all distances are equal"))
+        return Estimate(NAN, n=graph.used(keep), note=Flag.UNDEFINED.note("all distances are equal"))
     d, psi = averaged(s, 1, average)
     error = graph_error(psi, graph, keep, k, d)
-    return with_lower_bound_note(from_error(d, error, n=len(r), level=level, note=note), mada, k=k, average=average)
+    return with_lower_bound_note(
+        from_error(d, error, n=graph.used(keep), level=level, note=note), mada, k=k, average=average
+    )
 
 
 @reads
@@ -151,19 +155,20 @@ def correlation_dimension(graph: NeighbourGraph, *, k1: int = 10, k2: int = 20, 
         return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("both radii are equal")))
     inner, outer = (_neighbours_within(graph, radius) for radius in (a, b))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
-    psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / graph.n
+    psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / len(graph.rows)
     return with_lower_bound_note(from_error(d, float(psi.square().sum().sqrt()), n=graph.n, level=level, note=note))
 
 
 def _neighbours_within(graph: NeighbourGraph, radius: float) -> Float[Tensor, " n"]:
-    """How many others each sample has nearer than the radius."""
+    """How many others each sample that has its neighbours has nearer than the radius."""
     r, x = graph.neighbours.distances, graph.features
     counts, k = (r < radius).sum(1).double(), r.shape[1]
     while k < graph.n - 1 and bool((counts >= k).any()):
         assert x is not None
         full, k = (counts >= k).nonzero()[:, 0], min(4 * k, graph.n - 1)
-        more = Neighbours.of(x[full], k=k + 1, bank=x)  # each finds itself too
-        counts[full] = (more.distances < radius).sum(1).double() - 1
+        own = graph.places(full)
+        more = Neighbours.of_bank(x[own], x, k=k, places=own)
+        counts[full] = (more.distances < radius).sum(1).double()
     return counts
 
 
@@ -199,8 +204,9 @@ def ess(
     if k > graph.neighbours.k:
         raise _check.too_many_neighbours(k, graph.neighbours.k)
     _check.at_least(neighbourhoods, "neighbourhoods", FEWEST)
-    chosen = some(graph.n, neighbourhoods, seed).to(graph.neighbours.indices.device)
+    chosen = some(len(graph.rows), neighbourhoods, seed).to(graph.neighbours.indices.device)
     group = jackknife_groups(graph.n, chosen)
+    mine = group[graph.places(chosen)]
     places, block = graph.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
     local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
     known = local.isfinite()
@@ -210,13 +216,13 @@ def ess(
             NAN, n=found, note=Flag.FEW_SAMPLES.note(f"{found} neighbourhoods have a spread; {FEWEST} are needed")
         )
     value, few = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
-    fewer, shares = chosen[few], []
+    fewer, of_fewer, shares = chosen[few], mine[few], []
     for part in fewer.split(block):
         gram, apart = _gram(x[places[part]]), group[places[part]]
         shares.append(torch.stack([_inverted(_skewness_of(gram, apart != g)) for g in range(GROUPS)]))
     without = torch.cat(shares, 1)
     base = float(local[few].mean())
-    deleted = [value / base * float(without[g, group[fewer] != g].nanmean()) for g in range(GROUPS)]
+    deleted = [value / base * float(without[g, of_fewer != g].nanmean()) for g in range(GROUPS)]
     return from_jackknife(value, deleted, n=found, level=level, note=sampling_note(graph), corrected=False)
 
 
@@ -257,7 +263,8 @@ def _inverted(skewness: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
 
 @reads
 def local_dimension(graph: NeighbourGraph, *, k: int = 20, smooth: bool = False) -> Float[Tensor, " n"]:
-    """Intrinsic dimension around every sample. Call as `local_dimension(features)`; gives (n,), NaN for duplicates.
+    """Intrinsic dimension around every sample. Call as `local_dimension(features)`; gives (n,), NaN for duplicates,
+    and beyond `queries` samples (20,000) for those that were not drawn.
 
     (k - 2)/sum_{j<k} log(r_k/r_j), unbiased. With `smooth`, the inverse of the mean over the sample and its k
     neighbours of the inverses (with k - 1 above), which no odd neighbourhood carries off. To join samples take `mle`.
@@ -276,7 +283,9 @@ def local_dimension(graph: NeighbourGraph, *, k: int = 20, smooth: bool = False)
     s = torch.where(r[:, 0] > 0, log_ratios(r.clamp_min(1e-300), k), torch.nan)
     found = (k - 2) / s
     if smooth:
-        around = torch.cat([s[:, None], s[graph.neighbours.indices[:, :k]]], 1)
+        everywhere = s.new_full((graph.n,), torch.nan)
+        everywhere[graph.places(torch.arange(len(s), device=s.device))] = s
+        around = torch.cat([s[:, None], everywhere[graph.neighbours.indices[:, :k]]], 1)
         found = (k - 1) / around.nanmean(1)
     out = torch.full((graph.seen,), torch.nan, dtype=torch.float64)
     out[graph.rows.cpu()] = found.cpu()

@@ -159,9 +159,10 @@ def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Te
         return torch.empty(0, 5, dtype=torch.float64)
     r = graph.neighbours.distances
     rows = [[graph.n, float((r[:, 0] + r[:, 1]).mean() / 2), whole.value, whole.low, whole.high]]
-    order = torch.randperm(graph.n, generator=torch.Generator().manual_seed(0)).to(r.device)
+    seed = 0 if graph.own is None else 1  # 0 may have drawn the samples that have their neighbours
+    order = torch.randperm(graph.n, generator=torch.Generator().manual_seed(seed)).to(r.device)
     z, parts = NormalDist().inv_cdf(0.5 + level / 2), 2
-    while graph.n // parts >= THINNEST:
+    while len(graph.rows) // parts >= THINNEST:
         size = graph.n // parts
         thin = [_part(graph, part.sort().values) for part in order.split(size)[: min(parts, SUBSETS)]]
         found = [e for e in (two_nn(part, method="ml", level=level) for part in thin) if e.low > 0]
@@ -177,18 +178,24 @@ def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Te
 
 
 def _part(graph: NeighbourGraph, rows: Int[Tensor, " m"]) -> NeighbourGraph:
-    """Some samples with their two nearest among them: from the graph, and a search for those it does not hold."""
+    """Some samples, and the two nearest among them of those that have their neighbours: from the graph, and a search
+    for those that it does not hold."""
     x, whole, m = graph.features, graph.neighbours, len(rows)
     assert x is not None
     place = torch.full((graph.n,), -1, dtype=torch.int64, device=rows.device)
     place[rows] = torch.arange(m, device=rows.device)
-    there = place[whole.indices[rows]]
+    if graph.own is None:
+        lists, own = rows, torch.arange(m, device=rows.device)
+    else:
+        lists = (place[graph.own] >= 0).nonzero()[:, 0]
+        own = place[graph.own[lists]]
+    there = place[whole.indices[lists]]
     first = torch.argsort((there < 0).int(), dim=1, stable=True)[:, :2]
-    indices, distances = there.gather(1, first), whole.distances[rows].gather(1, first)
+    indices, distances = there.gather(1, first), whole.distances[lists].gather(1, first)
     lacking = (indices < 0).any(1).nonzero()[:, 0]
     if len(lacking):
-        near = Neighbours.of(x[rows[lacking]], k=min(3, m), bank=x[rows])
-        own = near.indices == lacking[:, None]
-        first = torch.argsort(own.int(), dim=1, stable=True)[:, :2]
-        indices[lacking], distances[lacking] = near.indices.gather(1, first), near.distances.gather(1, first)
-    return NeighbourGraph(Neighbours(distances, indices, m, whole.d), torch.arange(m), m, 0)
+        mine = own[lacking]
+        near = Neighbours.of_bank(x[rows[mine]], x[rows], k=2, places=mine)
+        indices[lacking], distances[lacking] = near.indices, near.distances
+    queries = None if graph.own is None else own
+    return NeighbourGraph(Neighbours(distances, indices, m, whole.d), own, m, 0, own=queries)

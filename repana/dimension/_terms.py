@@ -53,14 +53,15 @@ def sampling_note(graph: NeighbourGraph) -> str:
     near = near_duplicates(graph)
     close = (
         Flag.DUPLICATES.note(
-            f"{near} of {graph.n} samples have a near-duplicate (nearer than 1/1000 of the usual distance), which "
-            "lowers the estimate: leave one of each out"
+            f"{near} of {len(graph.rows)} samples have a near-duplicate (nearer than 1/1000 of the usual distance), "
+            "which lowers the estimate: leave one of each out"
         )
-        if near > NEAR_SHARE * graph.n
+        if near > NEAR_SHARE * len(graph.rows)
         else ""
     )
     part = Flag.SUBSET.note(f"{graph.n} of {graph.seen} samples") if graph.n + graph.duplicates < graph.seen else ""
-    return noted(repeated, close, part)
+    some = "" if graph.own is None else f"averaged over {len(graph.rows)} of the samples, each among all {graph.n}"
+    return noted(repeated, close, part, some)
 
 
 def near_duplicates(graph: NeighbourGraph) -> int:
@@ -74,7 +75,7 @@ def near_duplicates(graph: NeighbourGraph) -> int:
 def edges_of(graph: NeighbourGraph, keep: Int[Tensor, " m"], k: int) -> Int[Tensor, "e 2"]:
     """The edges of the symmetric k-nearest-neighbour graph among the samples kept, each once."""
     place = torch.full((graph.n,), -1, dtype=torch.int64, device=keep.device)
-    place[keep] = torch.arange(len(keep), device=keep.device)
+    place[graph.places(keep)] = torch.arange(len(keep), device=keep.device)
     there = place[graph.neighbours.indices[keep, :k]]
     here = torch.arange(len(keep), device=keep.device)[:, None].expand_as(there)
     low, high = torch.minimum(here, there), torch.maximum(here, there)
@@ -130,7 +131,7 @@ class Influences:
         if math.isnan(self.value):
             return Estimate(self.value, n=self.n, note=self.note)
         se = self.independent if error == "fisher" else graph_error(self.psi, graph, self.keep, self.k, self.value)
-        return from_error(self.value, se, n=len(self.keep), level=level, note=self.note)
+        return from_error(self.value, se, n=graph.used(self.keep), level=level, note=self.note)
 
     def without_groups(self, e: Estimate, graph: NeighbourGraph, level: float) -> Float[Tensor, " g"]:
         """The estimate without each of 20 groups of samples, to first order and on the log scale: for differences of

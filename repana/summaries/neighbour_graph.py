@@ -15,16 +15,20 @@ from repana.summaries import _refusals
 from repana.summaries._summary import Layer, Summary
 from repana.summaries.neighbours import MEMORY, Neighbours
 
+KEYED = 2**24  # features that are multiplied at a time
 POLICIES = ("drop", "keep", "raise")
 SHARED = 64  # neighbours that one search takes
-MOST = 20_000  # samples of a layer that are searched, unless more are asked for
+QUERIES = 20_000  # samples whose neighbours are searched, unless more are asked for
 
 
 @dataclass(frozen=True)
 class NeighbourGraph(Summary):
-    """`neighbours` among the samples `rows`; `duplicates` were dropped (or kept), `seen` samples were given.
+    """`neighbours` of the samples `rows` of those that were given, which are `seen`; `duplicates` were dropped or kept.
 
-    `features` are those of `rows`, for what reads directions or searches further.
+    Of many samples only some have their neighbours searched, but among all: distances are those of the whole.
+    `features` are those of the n samples that were searched, for what reads directions or searches further;
+    `neighbours` counts among them, and so does `own`, the places of `rows`, which is None where every sample has its
+    neighbours.
     """
 
     labelled: ClassVar[bool] = False
@@ -34,10 +38,20 @@ class NeighbourGraph(Summary):
     seen: int
     duplicates: int
     features: Features | None = None
+    own: Int[Tensor, " m"] | None = None
 
     @property
     def n(self) -> int:
-        return len(self.rows)
+        """The samples that were searched: those that an estimate is from."""
+        return self.neighbours.bank
+
+    def places(self, rows: Int[Tensor, " p"]) -> Int[Tensor, " p"]:
+        """Where lists of neighbours stand among the samples searched."""
+        return rows if self.own is None else self.own[rows]
+
+    def used(self, rows: Int[Tensor, " p"]) -> int:
+        """The samples behind an estimate that reads these lists of neighbours and leaves out the others."""
+        return self.n - (len(self.rows) - len(rows))
 
     @staticmethod
     def needed(options: Mapping[str, Any]) -> int:
@@ -69,22 +83,27 @@ class NeighbourGraph(Summary):
         *,
         k: int = SHARED,
         duplicates: str = "drop",
-        max_samples: int = MOST,
+        queries: int = QUERIES,
+        max_samples: int | None = None,
         seed: int = 0,
         memory: int = MEMORY,
     ) -> "NeighbourGraph":
-        """Up to `k` neighbours, fewer where there are not so many samples; of at most `max_samples` samples drawn by
-        `seed`.
+        """Up to `k` neighbours, fewer where there are not so many samples.
 
-        `duplicates`: of samples that are equal in every feature, "drop" keeps the first, "keep" all, "raise" refuses.
-        `labels` make the search of collapsed features faster and change no value.
+        The neighbours of at most `queries` samples drawn by `seed`, each searched among all: what is averaged over them
+        is that of all samples, with the error of fewer. `max_samples` first draws so many to be all there are, which
+        widens the scale that neighbours see. `duplicates`: of samples that are equal in every feature, "drop" keeps the
+        first, "keep" all, "raise" refuses. `labels` make the search of collapsed features faster and change no value.
         """
         _check.choice(duplicates, "duplicates", POLICIES)
-        rows = some(len(features), max_samples, seed).to(features.device)
+        most = len(features) if max_samples is None else max_samples
+        rows = some(len(features), most, seed).to(features.device)
         x = features if len(rows) == len(features) else features[rows]
-        codes = None if labels is None else labels[rows.to(labels.device)]
         if len(rows) < 2:
             raise _check.too_few_samples("an estimate from neighbours", len(rows), 2)
+        if len(rows) > _check.at_least(queries, "queries", 2):
+            return cls._of_some(x, labels, rows, len(features), k, duplicates, queries, seed, memory)
+        codes = None if labels is None else labels[rows.to(labels.device)]
         found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
         again = (found.distances[:, 0] == 0).nonzero()[:, 0]
         repeated = 0
@@ -102,6 +121,31 @@ class NeighbourGraph(Summary):
                 found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
         return cls(found, rows, len(features), repeated, x)
 
+    @classmethod
+    def _of_some(
+        cls,
+        x: Features,
+        labels: Labels | None,
+        rows: Int[Tensor, " n"],
+        seen: int,
+        k: int,
+        duplicates: str,
+        queries: int,
+        seed: int,
+        memory: int,
+    ) -> "NeighbourGraph":
+        """The neighbours of some of x, which is `rows` of what was given."""
+        kept = distinct(x)
+        repeated = len(x) - len(kept)
+        if repeated and duplicates == "raise":
+            raise _refusals.duplicated(repeated, len(x))
+        if repeated and duplicates == "drop" and len(kept) >= 2:
+            rows, x = rows[kept], x[kept]
+        own = some(len(x), queries, seed).to(x.device)
+        codes = None if labels is None else labels[rows[own].to(labels.device)]
+        found = Neighbours.of_bank(x[own], x, codes, k=min(k, len(x) - 1), places=own, memory=memory)
+        return cls(found, rows[own], seen, repeated, x, own)
+
 
 def some(n: int, most: int, seed: int) -> Int[Tensor, " m"]:
     """Places of all of n samples, or of `most` of them drawn by the seed, in order."""
@@ -111,8 +155,25 @@ def some(n: int, most: int, seed: int) -> Int[Tensor, " m"]:
 
 
 def distinct(x: Float[Tensor, "n d"]) -> Int[Tensor, " m"]:
-    """Places of the first of every distinct row."""
-    _, group = torch.unique(x, dim=0, return_inverse=True)
-    first = torch.full((int(group.max()) + 1,), len(x), dtype=torch.int64, device=x.device)
+    """Places of the first of every distinct row.
+
+    Only rows of one key are compared: a sum of their bits, times odd numbers, modulo 2^64.
+    """
     places = torch.arange(len(x), device=x.device)
-    return first.scatter_reduce(0, group, places, "amin").sort().values
+    odd = torch.randint(-(2**62), 2**62, (x.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    keys = torch.cat([_bits(part).mul_(odd.to(x.device)).sum(1) for part in x.split(max(1, KEYED // x.shape[1]))])
+    _, alike, counts = torch.unique(keys, return_inverse=True, return_counts=True)
+    shared = (counts[alike] > 1).nonzero()[:, 0]
+    if not len(shared):
+        return places
+    _, group = torch.unique(x[shared], dim=0, return_inverse=True)
+    first = torch.full((int(group.max()) + 1,), len(x), dtype=torch.int64, device=x.device)
+    first = first.scatter_reduce(0, group, shared, "amin")
+    alone = places[counts[alike] == 1]
+    return torch.cat([alone, first]).sort().values
+
+
+def _bits(x: Float[Tensor, "n d"]) -> Int[Tensor, "n d"]:
+    """The bits of every feature as a whole number, those of 0 for -0."""
+    x = (x if x.dtype in (torch.float32, torch.float64) else x.float()) + 0.0
+    return x.view(torch.int64 if x.dtype == torch.float64 else torch.int32).long()

@@ -43,6 +43,8 @@ TIED = {
 }  # squared distances of such features closer than this, relatively, are tied
 SMALLEST_CLASS = 128  # median size from which classes get a centre of their own
 MEMORY = 2**29  # bytes for the working buffers
+PREPARED = 12  # bytes of a feature of the bank: as it is, scaled and centred, and in bfloat16
+LEAST_PIECE = 4_096  # samples of a bank that are searched at a time, or more
 
 
 @dataclass(frozen=True)
@@ -71,26 +73,52 @@ class Neighbours:
         bank: Float[Tensor, "m e"] | None = None,
         metric: str = "euclidean",
         offset: int = 0,
-        own: bool | None = None,
+        places: Int[Tensor, " n"] | None = None,
         memory: int = MEMORY,
     ) -> "Neighbours":
         """Of every row of `features` among the others, or among `bank`.
 
         `labels` centre the product by class, which saves the second pass of collapsed features; they change no value.
-        A bank may come in pieces that are merged: `offset` is the index of the piece's first sample, and `own` says
-        that the bank consists of the queries, so that each leaves itself out (by default where no bank is given).
+        A bank may come in pieces that are merged: `offset` is the index of the piece's first sample. `places` are the
+        indices of the queries in the whole bank, where they are samples of it: each leaves itself out.
         """
         _check.choice(metric, "metric", METRICS)
-        own = bank is None if own is None else own
         y = features if bank is None else bank
         if y.shape[1] != features.shape[1]:
             raise _refusals.other_width(features.shape[1], y.shape[1])
-        most = len(y) - (1 if own and offset < len(features) else 0)
+        if bank is None:
+            places = torch.arange(len(y), device=y.device)
+        own = None if places is None else places.to(y.device) - offset
+        inside = own is not None and bool(((own >= 0) & (own < len(y))).any())
+        most = len(y) - inside
         if not 1 <= k <= most:
             raise _check.too_many_neighbours(k, most)
-        search = _Search(features, y, k, metric, offset if own else None, memory)
-        distances, indices, redone = search.run(labels if bank is None else None)
+        search = _Search(features, y, k, metric, own if inside else None, memory)
+        distances, indices, redone = search.run(labels)
         return cls(distances, indices + offset, len(y), features.shape[1], metric, redone)
+
+    @classmethod
+    def of_bank(
+        cls,
+        features: Features,
+        bank: Float[Tensor, "m e"],
+        labels: Labels | None = None,
+        *,
+        k: int,
+        places: Int[Tensor, " n"] | None = None,
+        memory: int = MEMORY,
+    ) -> "Neighbours":
+        """`of` a bank of any length: as many of its samples at a time as can be made ready in `memory`."""
+        piece = max(LEAST_PIECE, 2 * k, memory // (PREPARED * max(1, bank.shape[1])))
+        pieces = -(-len(bank) // piece)
+        found = [
+            cls.of(features, labels, k=k, bank=part, offset=start, places=places, memory=memory)
+            for start, part in zip(_starts(len(bank), pieces), torch.tensor_split(bank, pieces))
+        ]
+        merged = found[0]
+        for part in found[1:]:
+            merged = merged.merge(part)
+        return merged
 
     @property
     def n(self) -> int:
@@ -119,8 +147,11 @@ class Neighbours:
 class _Search:
     """One search: what the product reads (centred, in float32), and what differences read (the features as given)."""
 
-    def __init__(self, x: Tensor, y: Tensor, k: int, metric: str, own: int | None, memory: int) -> None:
+    def __init__(self, x: Tensor, y: Tensor, k: int, metric: str, own: Tensor | None, memory: int) -> None:
         self._k, self._metric, self._own, self._memory = k, metric, own, memory
+        others = len(y) - (0 if own is None else 1)  # that some query can have
+        met = own is None or bool(((own >= 0) & (own < len(y))).all())
+        self.most = others if met else len(y)  # candidates from which on all of every query's have been measured
         self._same = y is x
         x, y = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (x, y))
         if metric == "cosine":
@@ -130,7 +161,7 @@ class _Search:
         if self._same:
             self._x = self._y
         self._near: Tensor | None = None  # candidates as they are measured
-        self._searched = min(k + SPARE, len(y) - (0 if own is None else 1))
+        self._searched = min(k + SPARE, others)
 
     def run(self, labels: Labels | None) -> tuple[Tensor, Tensor, int]:
         n, device = len(self._x), self._x.device
@@ -192,7 +223,7 @@ class _Search:
 
     def _order_copies(self, distances: Tensor, indices: Tensor) -> None:
         """Of rows with k copies of themselves or more, the copies of lowest index."""
-        if self._metric == "inner" or self._own != 0 or not self._same:
+        if self._metric == "inner" or self._own is None or not self._same:
             return
         rows = (distances[:, -1] == 0).nonzero()[:, 0]
         if not len(rows):
@@ -251,7 +282,7 @@ class _Search:
         everything = torch.arange(len(self._y), device=row.device)[None]
         distances = self.measured(row, everything)
         if self._own is not None:
-            _leave_out(distances, row, self._own)
+            _leave_out(distances, self._own[row])
         return _sorted(distances, everything, self._k)
 
 
@@ -307,11 +338,11 @@ class _Step:
                     worse = max(0.0, _rounding(x, norms) - self._error)
                     margin += worse * (1 + self._error) * 2  # the queries round worse than the bank
         if s._own is not None:
-            _leave_out(v, rows, s._own)
+            _leave_out(v, s._own[rows])
         bounds, candidates = self._smallest(v, self._searched)
         exact = s.measured(rows, candidates)
         distances, indices = _sorted(exact, candidates, s._k)
-        if self._searched >= len(s._y) - (0 if s._own is None else 1):  # every sample was measured
+        if self._searched >= s.most:  # every sample was measured
             return distances, indices, torch.ones(len(rows), dtype=torch.bool, device=rows.device)
         base = -margin * norms / 2 if s._metric == "inner" else norms * (1 - margin)
         unseen = bounds.amax(1).double() + base  # no sample outside the candidates is nearer than this
@@ -361,9 +392,14 @@ def _rounding(x: Float[Tensor, "n d"], norms: Float[Tensor, " n"]) -> float:
     return float((lost / norms.clamp_min(1e-300)).amax().sqrt())
 
 
-def _leave_out(values: Tensor, rows: Tensor, offset: int) -> None:
-    """Infinite where a query meets itself in a bank that begins at `offset`."""
-    column = rows - offset
+def _starts(n: int, pieces: int) -> list[int]:
+    """Where `torch.tensor_split` begins each piece."""
+    size, longer = divmod(n, pieces)
+    return [i * size + min(i, longer) for i in range(pieces)]
+
+
+def _leave_out(values: Tensor, column: Tensor) -> None:
+    """Infinite where a query meets itself, at the column of its place; columns outside are not in the bank."""
     here = ((column >= 0) & (column < values.shape[1])).nonzero()[:, 0]
     values[here, column[here]] = math.inf
 

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 
 from repana import InputError, Neighbours, nearest_neighbours
 from repana.summaries import neighbours as engine
+from repana.summaries.neighbour_graph import distinct
 
 N, D, K = 600, 96, 20
 GENERATOR = torch.Generator().manual_seed(0)
@@ -128,9 +129,41 @@ def test_a_bank_in_pieces_is_the_bank(metric):
 
 
 def test_own_samples_stay_out_of_every_piece():
-    parts = [Neighbours.of(SHEET, k=K, bank=SHEET[s : s + 200], offset=s, own=True) for s in (0, 200, 400)]
+    own = torch.arange(len(SHEET))
+    parts = [Neighbours.of(SHEET, k=K, bank=SHEET[s : s + 200], offset=s, places=own) for s in (0, 200, 400)]
     merged = parts[0].merge(parts[1]).merge(parts[2])
     assert torch.equal(merged.indices, nearest_neighbours(SHEET, K).indices)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("labels", [None, Y], ids=["plain", "by class"])
+def test_some_samples_among_all_have_the_lists_of_all(name, labels, monkeypatch):
+    monkeypatch.setattr(engine, "LEAST_PIECE", 2 * K + 60)
+    x = CASES[name]
+    own = torch.arange(3, len(x), 7)
+    codes = None if labels is None else labels[own % len(labels)]
+    whole = nearest_neighbours(x, K)
+    for memory in (1, 2**29):  # in pieces, and whole
+        some = Neighbours.of_bank(x[own], x, codes, k=K, places=own, memory=memory)
+        torch.testing.assert_close(some.distances, whole.distances[own], rtol=1e-6, atol=0)
+        assert some.bank == len(x)
+        if name not in ("doubled", "grid"):  # where copies and ties may stand in another order
+            assert torch.equal(some.indices, whole.indices[own])
+        assert not bool((some.indices == own[:, None]).any())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_distinct_rows_are_those_of_a_comparison_of_all(dtype):
+    x = torch.randint(-1, 2, (500, 5), generator=torch.Generator().manual_seed(3)).to(dtype)
+    x[x == 0] = torch.where(torch.rand(int((x == 0).sum())) < 0.5, 0.0, -0.0).to(dtype)
+    seen, want = set(), []
+    for i, row in enumerate(x.tolist()):
+        key = tuple(v + 0.0 for v in row)
+        if key not in seen:
+            want.append(i)
+        seen.add(key)
+    assert distinct(x).tolist() == want
+    assert distinct(SHEET.to(dtype)).tolist() == list(range(N))
 
 
 @given(seed=st.integers(0, 2**16), power=st.integers(-40, 40))
