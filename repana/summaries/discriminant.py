@@ -101,6 +101,8 @@ class Discriminant(Summary):
         deleted: tuple[Discriminant, ...] = ()
         if jackknife > 1:
             deleted = _without_groups(features, labels, total, found, jackknife, seed)
+        if jackknife > 1 and not deleted and not shrinkage and total.scatter is not None and total.n <= total.d:
+            deleted = _within_rows(features, labels, total, found, jackknife, seed, tolerance)
         if jackknife > 1 and not deleted:
             parts = leave_out(features, labels, total, jackknife, seed)
             deleted = tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
@@ -213,6 +215,45 @@ def _without_groups(
             replace(
                 found, quotient=quotient, canonical=canonical, n=part.n, trace_ratio=ratio, per_feature=per_feature,
                 deleted=(), permuted=None,
+            )
+        )  # fmt: skip
+    return tuple(parts)
+
+
+def _within_rows(
+    features: Features,
+    labels: Labels,
+    total: Moments,
+    found: Discriminant,
+    groups: int,
+    seed: int,
+    tolerance: float,
+) -> tuple[Discriminant, ...]:
+    """What `from_moments` gives without each group of samples, where there are no more samples than features: from
+    coordinates in the space that the samples span, which has fewer dimensions and changes no eigenvalue."""
+    assert total.spread is not None
+    p = total.count.double() / total.n
+    b = p.sqrt()[:, None] * (total.mean - p @ total.mean)
+    variance = total.spread / total.n + b.square().sum(0)
+    alive = variance > 1e-24 * variance.max()
+    z = ((features.double() - p @ total.mean)[:, alive]) * variance[alive].rsqrt()
+    values, vectors = torch.linalg.eigh(z @ z.T)
+    kept = values > tolerance * z.shape[1] ** 0.5 * values[-1]
+    if not bool(kept.any()):
+        return ()
+    spanned = vectors[:, kept] * values[kept].sqrt()
+    inside = leave_out(spanned, labels, Moments.of(spanned, labels, scatter=True), groups, seed)
+    plain = leave_out(features, labels, replace(total, scatter=None), groups, seed)
+    parts = []
+    for each, features_of_each in zip(inside, plain):
+        part = Discriminant.from_moments(each, tolerance=tolerance)
+        ratio, per_feature = _ratios(features_of_each)
+        size = min(len(part.canonical), len(found.canonical))
+        canonical = torch.nn.functional.pad(part.canonical[:size], (0, len(found.canonical) - size))
+        parts.append(
+            replace(
+                found, quotient=torch.full_like(found.quotient, torch.nan), canonical=canonical, n=part.n,
+                rank=part.rank, trace_ratio=ratio, per_feature=per_feature, deleted=(), permuted=None,
             )
         )  # fmt: skip
     return tuple(parts)

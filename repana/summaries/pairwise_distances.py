@@ -142,7 +142,8 @@ class PairwiseDistances(Summary):
     @classmethod
     def of_layer(cls, layer: Layer) -> "PairwiseDistances":
         x, seed = layer.features, layer.settings.get("seed", 0)
-        graph = layer.read(NeighbourGraph) if _single(x) and Distances.many(min(len(x), MOST)) else None
+        shared = _single(x) and Distances.many(len(x)) and len(x) <= MOST  # the lists of these very samples
+        graph = layer.read(NeighbourGraph) if shared else None
         return cls._of(x, layer.labels, NEAREST, MOST, seed, graph)
 
     @classmethod

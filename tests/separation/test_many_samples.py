@@ -47,13 +47,13 @@ def both(request):
 def test_values_are_those_of_float64(both):
     (x, y), (wide, _) = both
     got, want = (separability(z, y, jackknife=3, permutations=19) for z in (x, wide))
-    loose = {"dsi": 1e-5, "sample_uniformity": 2e-6}
+    loose = {"dsi": 2e-5, "sample_uniformity": 2e-6}  # 1.2e-5 where products are of AMX
     copies = len(x.unique(dim=0)) < N  # which of samples as near is taken under shuffled labels is open
     for name in ("silhouette", "silhouette_balanced", "gdv", "dsi", "sample_uniformity", "thornton", "knn_purity",
                  "alignment", "tolerance", "label_cka", "calinski_harabasz", "davies_bouldin"):  # fmt: skip
         a, b = getattr(got, name), getattr(want, name)
         assert a.value == pytest.approx(b.value, rel=2e-6, abs=loose.get(name, 5e-7)), name
-        assert a.low == pytest.approx(b.low, rel=1e-4, abs=1e-5, nan_ok=True), name
+        assert a.low == pytest.approx(b.low, rel=1e-4, abs=max(loose.get(name, 0.0), 1e-5), nan_ok=True), name
         if not (copies and name == "knn_purity"):
             assert a.p == pytest.approx(b.p, abs=1e-12, nan_ok=True), name
             assert a.null == pytest.approx(b.null, rel=1e-3, abs=1e-4, nan_ok=True), name
