@@ -2,7 +2,19 @@
 
 import sys
 
-from benchmarks import collapse, complexity, device, dimension, neighbours, probing, profile, recording, store, tree
+from benchmarks import (
+    collapse,
+    complexity,
+    device,
+    dimension,
+    neighbours,
+    plan,
+    probing,
+    profile,
+    recording,
+    store,
+    tree,
+)
 
 SUITES = {
     "recording": recording.main,
@@ -13,6 +25,7 @@ SUITES = {
     "probing": probing.main,
     "complexity": complexity.main,
     "profile": profile.main,
+    "plan": plan.main,
     "store": store.main,
     "device": device.main,
 }

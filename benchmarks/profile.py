@@ -16,10 +16,9 @@ import torch
 from benchmarks._measure import Line, ratio, show, steady_memory
 from repana import Activations
 from repana._ambient import release_memory
-from repana._loop import read_later
 from repana._measure import Layer, is_summary, reads_of
 from repana._profile import PERMUTATIONS
-from repana._selection import selected
+from repana._selection import read_later, selected
 
 ROWS = 1024  # of a chunk of the product
 SETTINGS = {"convention": "papyan", "permutations": PERMUTATIONS, "bootstrap": 100, "level": 0.95, "seed": 0}

@@ -71,6 +71,14 @@ def host_memory() -> int:
         return 2**63 - 1
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be used where tensors of a device live; those that torch holds for reuse are among them."""
+    if device.type != "cuda":
+        return host_memory()
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
+
+
 def release_memory() -> None:
     """Give freed memory back to the system, where the C library can: blocks of a few megabytes, freed between small
     ones that stay, else add up over thousands of operations to several times of what is ever in use."""

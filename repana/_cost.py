@@ -28,11 +28,11 @@ class Cost:
     operations, and most of what is read is read several times.
     """
 
-    flop: float = 0.0
-    bytes: float = 0.0
-    calls: float = 0.0
-    peak: float = 0.0
-    kept: float = 0.0
+    flop: int | float = 0
+    bytes: int | float = 0
+    calls: int | float = 0
+    peak: int | float = 0
+    kept: int | float = 0
     reads: str = "all samples"
 
 

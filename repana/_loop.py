@@ -10,12 +10,15 @@ import torch
 
 from repana import _profile_refusals
 from repana._activations import Activations
-from repana._ambient import WORTH_THREADS, release_memory, threads
+from repana._ambient import WORTH_THREADS, free_memory, release_memory, threads
+from repana._cost import Cost, Size
+from repana._costs import of_layer
 from repana._estimate import Estimate, Flag
-from repana._measure import Layer, is_summary, reads_of
+from repana._measure import Layer
+from repana._numbers import readable
 from repana._quantity import Quantity
 from repana._results import Row, row
-from repana._selection import Selection, summary_line
+from repana._selection import Selection, read_later, summary_line
 from repana._table import Analyzer, Context
 from repana._typing import IGNORED
 from repana.errors import RepanaError
@@ -26,8 +29,8 @@ LARGEST_ARRAY = 250_000  # entries; larger ones (a CDNV grid of 1000 classes) st
 class Measurements:
     """Rows and arrays of one run as they are measured, with the settings of each analyzer and what failed."""
 
-    def __init__(self, run: str, settings: Mapping[str, Any]) -> None:
-        self._run, self._shared = run, settings
+    def __init__(self, run: str, settings: Mapping[str, Any], memory: int | None = None) -> None:
+        self._run, self._shared, self._memory = run, settings, memory
         self.rows: list[Row] = []
         self.arrays: dict[str, np.ndarray] = {}
         self.settings: dict[str, dict[str, Any]] = {}
@@ -66,11 +69,14 @@ class Measurements:
         for depth, name in enumerate(activations.layers):
             known = reference.moments[name] if reference is not None and name in reference else None
             layer = Layer(activations, name, self._shared, known)
-            size = activations[name].numel()
+            features = activations[name]
+            size = features.numel()
+            planned = of_layer(selection, self._size(features, len(classes)))
             with threads(size):
-                for analyzer, later in zip(selection.analyzers, kept):
+                for analyzer, later, cost in zip(selection.analyzers, kept, planned):
                     begin(f"{name}, {analyzer.name}")
                     try:
+                        self._check_memory(cost, features.device)
                         result = layer.measure(analyzer.measure, analyzer.name)
                         self._file(analyzer, split, name, depth, result)
                     except Exception as error:  # of any kind: a user's own function may raise what it likes
@@ -81,6 +87,18 @@ class Measurements:
                         if size >= WORTH_THREADS:
                             release_memory()
                     results.setdefault(name, {})[analyzer.name] = result
+
+    def _size(self, features: torch.Tensor, classes: int) -> Size:
+        draws = {name: int(self._shared.get(name, 0)) for name in ("permutations", "bootstrap")}
+        return Size(len(features), max(1, features.shape[1]), classes, **draws)
+
+    def _check_memory(self, cost: Cost | None, device: torch.device) -> None:
+        """Refuse what would take more memory than there is, before it takes everything else with it."""
+        if cost is None:
+            return
+        room = free_memory(device) if self._memory is None else self._memory
+        if cost.peak > room:
+            raise _profile_refusals.beyond_memory(readable(cost.peak), readable(room), self._memory is not None)
 
     def add_across(
         self,
@@ -156,16 +174,6 @@ def _estimate(value: Any) -> Estimate | None:
         return value
     single = isinstance(value, torch.Tensor) and value.numel() == 1 or isinstance(value, np.ndarray) and value.size == 1
     return Estimate(float(value)) if single or isinstance(value, numbers.Real) else None
-
-
-def read_later(selection: Selection) -> list[set[Any]]:
-    """For each analyzer the summaries that those behind it read; one summary may be made of another."""
-    later: set[Any] = set()
-    found = []
-    for analyzer in reversed(selection.analyzers):
-        found.append(set(later))
-        later |= {kind for kind in reads_of(analyzer.measure).values() if is_summary(kind)}
-    return found[::-1]
 
 
 def _arrays(result: Any, prefix: str) -> dict[str, np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from repana import _check
 from repana._ambient import host_memory
 from repana._cost import Cost
 
@@ -21,7 +22,7 @@ SEVERAL = re.compile(r"(\d+)x(.+)")
 @dataclass(frozen=True)
 class Machine:
     """`flops` of float32 products and `bandwidth` bytes a second, `call` seconds of a small operation, `memory` bytes;
-    `devices` of them record side by side."""
+    `devices` of them record side by side; `timed`: it is the one that this runs on."""
 
     name: str
     flops: float
@@ -29,6 +30,7 @@ class Machine:
     call: float
     memory: float
     devices: int = 1
+    timed: bool = False
 
     def seconds(self, cost: Cost) -> float:
         """Of what runs on one device."""
@@ -43,15 +45,14 @@ MACHINES = {
 MEASURE = "measure"
 
 
-def machine_named(name: str) -> Machine | None:
-    """"measure", which is this machine's host; a preset; or so many of one, as in "8xH100". None for other names."""
-    if name == MEASURE:
-        return measured()
-    several = SEVERAL.fullmatch(name)
+def machine_named(name: str) -> Machine:
+    """ "measure", which is this machine's host; a preset; or so many of one, as in "8xH100"."""
+    several = SEVERAL.fullmatch(name) if isinstance(name, str) else None
     count, kind = (int(several[1]), several[2]) if several else (1, name)
-    preset = {k.lower(): m for k, m in MACHINES.items()}.get(kind.lower())
-    if preset is None or count < 1:
-        return None
+    if kind not in MACHINES or count < 1:
+        _check.choice(name, "on", (MEASURE, *MACHINES, *(f"8x{preset}" for preset in MACHINES)))
+        return measured()
+    preset = MACHINES[kind]
     return preset if count == 1 else replace(preset, name=f"{count} x {preset.name}", devices=count)
 
 
@@ -66,8 +67,9 @@ def measured(device: torch.device | str = "cpu") -> Machine:
     call = _median(lambda: [small.sum() for _ in range(SMALL_CALLS)], place) / SMALL_CALLS
     if place.type == "cuda":
         free = float(torch.cuda.mem_get_info(place)[0])
-        return Machine(torch.cuda.get_device_name(place), flops, bandwidth, call, free)
-    return Machine(f"this machine ({torch.get_num_threads()} thread(s))", flops, bandwidth, call, float(host_memory()))
+        return Machine(torch.cuda.get_device_name(place), flops, bandwidth, call, free, timed=True)
+    name = f"this machine ({torch.get_num_threads()} thread(s))"
+    return Machine(name, flops, bandwidth, call, float(host_memory()), timed=True)
 
 
 def _median(function: Callable[[], object], device: torch.device) -> float:

@@ -47,3 +47,21 @@ def naturally(text: str) -> list[tuple[bool, int, str]]:
     """A key that sorts epoch2 before epoch10."""
     parts = re.split(r"(\d+)", text)
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
+
+
+def lasting(seconds: float) -> str:
+    """A duration in the unit that leaves few digits."""
+    if math.isnan(seconds):
+        return "unknown time"
+    for unit, length in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def readable(size: int | float) -> str:
+    """Bytes in the unit that leaves few digits."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.3g} {unit}"
+    return f"{size / 1e3:.3g} kB"

@@ -46,6 +46,7 @@ def profile(
     seed: int = 0,
     baselines: int = 0,
     factory: Callable[[], nn.Module] | None = None,
+    analysis_memory: int | None = None,
     **recording: Any,
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
@@ -65,6 +66,8 @@ def profile(
       for none.
     - `baselines`: so many copies of the model with new random weights, whose layers are probed beside its own (3 in
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
+    - `analysis_memory`: bytes that an analyzer may take beside the features, by its plan (see `plan_profile`); by
+      default what is free when it begins. What would take more is a failure that says so.
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
@@ -83,7 +86,7 @@ def profile(
     if isinstance(model, Mapping) and not isinstance(model, Activations):
         if recording:
             raise _profile_refusals.no_recording(list(recording))
-        (model, held_out), data = _of_arrays(model, data, held_out, layers), None
+        (model, held_out), data = of_arrays(model, data, held_out, layers), None
     settings = {
         "convention": convention, "permutations": permutations, "bootstrap": bootstrap, "level": level, "seed": seed,
     }  # fmt: skip
@@ -101,7 +104,7 @@ def profile(
             raise _profile_refusals.held_out_needs_activations()
         given = held_out if other is None else other
         splits["held_out"] = _recorded(given, held_out, layers, seed, recording)
-    measured = Measurements(run, settings)
+    measured = Measurements(run, settings, analysis_memory)
     chosen: dict[str, Selection] = {}
     for name, activations in splits.items():
         chosen[name] = selection = _measurable(activations, name, selection)
@@ -173,7 +176,7 @@ def _of_measurements(measured: Measurements, selection: Selection) -> dict[str, 
     }
 
 
-def _of_arrays(
+def of_arrays(
     features: Mapping[str, Any], labels: Any, held_out: Any, layers: Any
 ) -> tuple[Activations, Activations | None]:
     """Features that came as arrays, and held-out ones, as Activations; named classes are numbered alike in both."""
@@ -249,9 +252,7 @@ def _measurable(activations: Activations, split: str, selection: Selection) -> S
     _check_kept(activations)
     if activations.labels is not None:
         return selection
-    if any(a.labels for a in selection.named):
-        raise _check.no_labels(split)
-    return selection.without_labels()
+    return selection.without_labels(split)
 
 
 def _recorded(model: Any, data: Any, layers: Any, seed: int, recording: Mapping[str, Any]) -> Activations:

@@ -44,6 +44,19 @@ def moments_alone() -> InputError:
     )
 
 
+def beyond_memory(needed: str, room: str, asked: bool) -> InputError:
+    why = "that `analysis_memory` allows" if asked else "that are free"
+    return InputError(
+        "RA264",
+        f"needs up to {needed} beside the features by its plan, above the {room} {why}. Keep fewer samples "
+        "(`max_samples=`), measure narrower layers, or raise `analysis_memory=` if you know that it fits.",
+    )
+
+
+def samples_not_known() -> InputError:
+    return InputError("RA265", "the data do not tell how many samples they have; give `samples=`.")
+
+
 def subset_too_small(kept: int, classes: int, short: Sequence[Any]) -> InputError:
     return InputError(
         "RA221",

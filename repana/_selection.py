@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from repana import _check, _profile_refusals
-from repana._measure import reads_of
+from repana._measure import is_summary, reads_of
 from repana._quantity import works
 from repana._table import Across, Analyzer
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
@@ -26,8 +26,11 @@ class Selection:
     def names(self) -> list[str]:
         return [a.name for a in self.analyzers] + [a.name for a in self.across if not a.needs]
 
-    def without_labels(self) -> "Selection":
-        """The analyzers that need no labels, and what is read from them."""
+    def without_labels(self, where: str) -> "Selection":
+        """The analyzers that need no labels, and what is read from them. Raises InputError where one that was named
+        needs those that `where` lacks."""
+        if any(a.labels for a in self.named):
+            raise _check.no_labels(where)
         kept = tuple(a for a in self.analyzers if not a.labels)
         return replace(self, analyzers=kept)
 
@@ -79,3 +82,13 @@ def _of_function(given: Any) -> Analyzer:
 def summary_line(function: Any) -> str:
     """The first line of a function's docstring: what stands for the formula of a user's own quantity."""
     return (inspect.getdoc(function) or "").strip().split("\n")[0]
+
+
+def read_later(selection: Selection) -> list[set[Any]]:
+    """For each analyzer the summaries that those behind it read; one summary may be made of another."""
+    later: set[Any] = set()
+    found = []
+    for analyzer in reversed(selection.analyzers):
+        found.append(set(later))
+        later |= {kind for kind in reads_of(analyzer.measure).values() if is_summary(kind)}
+    return found[::-1]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from repana._cost import Cost, Size
 from repana._quantity import Quantity
 from repana._rule import Rule
 
@@ -17,7 +18,7 @@ class Analyzer:
     """A function that measures one layer, and its quantities; its parameters say what it reads (`repana._measure`).
 
     `on_layer` is what is called on a recorded layer where that is not the function itself. `default=False` leaves it
-    out of "all": it is measured where it is named.
+    out of "all": it is measured where it is named. `cost` says what a layer takes, beside the summaries that are read.
     """
 
     function: Callable[..., Any]
@@ -25,6 +26,7 @@ class Analyzer:
     name: str = ""
     on_layer: Callable[..., Any] | None = None
     default: bool = True
+    cost: Callable[[Size], Cost] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)
@@ -85,7 +87,7 @@ class Across:
     """What is read from the layers together: `read` gives an `Outcome` of a `Context`, or None where there is nothing.
 
     `function` is what a user calls for the same. `needs` names the analyzers whose results it reads, and it is measured
-    where those are; without any it is measured with "all" or by its own name.
+    where those are; without any it is measured with "all" or by its own name. `cost` says what a layer adds to it.
     """
 
     function: Callable[..., Any]
@@ -94,6 +96,7 @@ class Across:
     name: str = ""
     needs: tuple[str, ...] = ()
     of_layer: Callable[..., Any] | None = None  # the class of the results of each layer, where there are several
+    cost: Callable[[Size], Cost] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)

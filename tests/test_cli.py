@@ -449,3 +449,18 @@ def test_what_can_be_measured_is_listed_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "neural_collapse" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+def test_plan_of_a_profile(capsys, monkeypatch):
+    model = f"{HERE}/networks.py:mlp"
+    code, out, _ = run(capsys, monkeypatch, "plan", model, "-d", "digits", "--metrics", "all", "--samples", "50000")
+    assert code == 0
+    assert "50,000 samples, 10 classes; on this machine" in out
+    for name in ("neural_collapse", "separability", "probing", "dimension", "complexity"):
+        assert name in out
+    assert "20,000 queries among all" in out
+    code, out, _ = run(capsys, monkeypatch, "plan", model, "-d", "digits", "--on", "8xH100", "-m", "nc1", "--json")
+    assert {line["analyzer"] for line in json.loads(out)} == {"neural_collapse"}
+    code, _, err = run(capsys, monkeypatch, "plan", model, "-d", "digits", "--on", "laptop")
+    assert code == 2
+    assert "`on` is 'laptop'; expected one of 'measure', 'H100', 'H200'" in err

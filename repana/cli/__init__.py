@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -167,10 +167,29 @@ def plan(
     shape: Input = None,
     layers: Layers = None,
     pool: Pool = "auto",
+    metrics: Metrics = None,
+    on: Annotated[str | None, typer.Option(help="measure (this machine), H100, H200, 8xH100")] = None,
+    samples: Annotated[int | None, typer.Option(help="how many there will be, in place of those of the data")] = None,
+    max_samples: MaxSamples = None,
+    permutations: Permutations = 199,
+    bootstrap: Bootstrap = 100,
     as_json: Json = False,
 ) -> None:
-    """What a recording will take, from one batch: refuses what the long run would refuse."""
-    _show_plan(source, data, shape, layers, pool, as_json)
+    """What a recording will take, from one batch: refuses what the long run would refuse. With --metrics, all or by
+    name, or with --on, what the whole profile will take: operations, memory, seconds."""
+    if metrics is None and on is None:
+        _show_plan(source, data, shape, layers, pool, as_json)
+        return
+    import repana
+
+    network, shown = _shown_to(source, data, shape, pool)
+    analyzers, _ = analyzers_of(None if metrics == ["all"] else metrics)
+    found = repana.plan_profile(
+        network, shown, layers or "auto", analyzers or "all", on=on or "measure", samples=samples, pool=pool,
+        max_samples=max_samples, permutations=permutations, bootstrap=bootstrap, batch_size=source.batch_size,
+        **source.reading(),
+    )  # fmt: skip
+    typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 
 
 @app.command()
@@ -274,6 +293,20 @@ def metrics(
     typer.echo(listed_metrics(lines, name))
 
 
+def _shown_to(source: Source, data: str | None, shape: str | None, pool: str) -> tuple[Any, Any]:
+    """The model, and the data or an example of them."""
+    from repana.extraction._sources import example_input
+
+    checked(pool, source)
+    network = source.network()
+    shown = example_input(network, shape) if data is None else source.data(data, network)
+    if shown is None:
+        from repana import _report_refusals
+
+        raise _report_refusals.no_example(source.model)
+    return network, shown
+
+
 def _show_plan(
     source: Source,
     data: str | None,
@@ -284,15 +317,8 @@ def _show_plan(
 ) -> None:
     """The plan over the data, or where none are named over an input that the model takes."""
     import repana
-    from repana.extraction._sources import example_input
 
-    checked(pool, source)
-    network = source.network()
-    shown = example_input(network, shape) if data is None else source.data(data, network)
-    if shown is None:
-        from repana import _report_refusals
-
-        raise _report_refusals.no_example(source.model)
+    network, shown = _shown_to(source, data, shape, pool)
     found = repana.plan(network, shown, requested or "auto", pool, batch_size=source.batch_size, **source.reading())
     typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
 

@@ -1,5 +1,6 @@
 """The table of the collapse family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import RESULT, Rule
@@ -15,9 +16,24 @@ _NOT_SHIFT = ("rotation", "scale")
 _LINEAR = ("rotation", "scale", "translation", "linear")
 _PAPYAN, _ZHU = "Papyan, Han & Donoho 2020", "Zhu et al. 2021"
 
+
+def _cost(size: Size) -> Cost:
+    """Of the moments of every permutation and replicate, and what is read from their means."""
+    n, d, c, draws = size.n, size.d, size.classes, size.permutations + size.bootstrap
+    side = d if d <= 4_096 else 0  # of the scatter, where it is kept
+    means = 8.0 * draws * c * d
+    return Cost(
+        flop=4.0 * n * side**2 + 0.5 * draws * n * c * d,
+        bytes=135 * means + 175 * 8 * draws * n + 1.9 * 8 * size.bootstrap * n * d,
+        calls=3400 + 5.5 * draws,
+        peak=8 * (2.0 * n * d + 2 * side**2 + 4 * draws * n + 8 * c**2) + 3 * min(2 * means, 2**26) + 2e7,
+    )
+
+
 ANALYZERS = (
     Analyzer(
         neural_collapse,
+        cost=_cost,
         on_layer=of_layer,
         quantities=(
             Quantity("nc1", "tr(Sw Sb^+)/c", "lower", title="NC1", source=_PAPYAN, headline=True),

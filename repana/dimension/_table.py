@@ -1,5 +1,6 @@
 """The table of the dimension family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import CHECK, RESULT, Rule
@@ -11,10 +12,30 @@ dimension_profile = deferred("repana.dimension._profile").dimension_profile
 
 _FACCO = "Facco et al. 2017"
 
+
+def _profile_cost(size: Size) -> Cost:
+    """Of estimates from lists of neighbours, and of those of smaller parts."""
+    lists = 8.0 * 64 * min(size.n, 20_000)
+    rows = 8.0 * size.n * size.d
+    return Cost(flop=0.06 * size.n**2 * size.d, bytes=1190 * lists + 45 * rows, calls=4800, peak=rows + 23 * lists)
+
+
+def _estimators_cost(size: Size) -> Cost:
+    """Of the directions to 64 neighbours of up to 2,000 samples, and of the neighbourhoods of the jackknife."""
+    n, some = min(size.n, 20_000), min(size.n, 2_000)
+    return Cost(
+        flop=size.d * (155 * 500 * 64.0**2 + 126 * some * 100.0**2),
+        bytes=211 * 8.0 * n * 64**2,
+        calls=9e4,
+        peak=4.3e8 + 8 * 40 * some * size.d,
+    )
+
+
 ANALYZERS = (
     Analyzer(
         dimension_profile,
         name="dimension",
+        cost=_profile_cost,
         quantities=(
             Quantity(
                 "two_nn",
@@ -61,6 +82,7 @@ ANALYZERS = (
     ),
     Analyzer(
         dimension_estimators,
+        cost=_estimators_cost,
         default=False,
         quantities=tuple(
             Quantity(name, formula, unit="dimensions", title=title, source=source, drawn=name == "ph")

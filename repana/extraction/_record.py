@@ -65,11 +65,18 @@ def plan(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
         groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
     )  # fmt: skip
+    return planned_from(data, options, taken, batch_size, max_samples)[0]
+
+
+def planned_from(
+    data: Any, options: Options, taken: list[str], batch_size: int, max_samples: int | None
+) -> tuple[Plan, Options, Any]:
+    """The plan, the options with what the probe found, and the first batch, which an iterator gives again."""
     first, _, _ = stream(data, batch_size, give_back=True)
-    with session(inner, options.device, options.dtype) as live:
-        planned = planned_of(live, first, options, taken, samples_of(data))[0]
+    with session(options.intake.model, options.device, options.dtype) as live:
+        planned, options = planned_of(live, first, options, taken, samples_of(data))
     _check_room(planned, max_samples)
-    return planned
+    return planned, options, first
 
 
 @settled()

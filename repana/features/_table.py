@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import CHECK, RESULT, Rule
@@ -17,11 +18,24 @@ complexity_vs_importance = deferred("repana.features._complexity_importance").co
 _FOLDS: dict[str, Any] = {"invariant": ("scale", "translation"), "drawn": True, "counts": True}
 _PLANE: dict[str, Any] = _FOLDS | {"invariant": ("scale",)}  # of contributions to logits, which depend on the origin
 
+
+def _cost(size: Size) -> Cost:
+    """Of a layer: its moments by fold, and a ridge regression from it on every unit that the classifier reads."""
+    n, d = size.n, size.d
+    return Cost(
+        flop=40.0 * n * d**2 + 60.0 * min(n, d) * d**2,
+        bytes=110 * 8.0 * n * d,
+        calls=4000,
+        peak=8 * (12.5 * n * d + 10 * d**2) + min(240.0 * d**2, 8e7) + 3e6,
+    )
+
+
 ACROSS_LAYERS = (
     Across(
         complexity,
         _across_layers.complexity,
         needs=(),
+        cost=_cost,
         quantities=(
             Quantity(
                 "mean_complexity",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import CHECK, RESULT, Rule
@@ -18,9 +19,22 @@ _AXES = ("scale", "translation")  # of single features
 _SPLIT: dict[str, Any] = {"invariant": _AXES, "drawn": True, "counts": True}  # of rows split by place
 _RIGID = ("rotation", "scale", "translation")
 
+
+def _cost(size: Size) -> Cost:
+    """Of six probes with their selection, nulls and intervals: steps of the logistic ones multiply the rows."""
+    n, d, c = size.n, size.d, size.classes
+    return Cost(
+        flop=490.0 * n * d * c + 4.0 * n**2 * d + 80.0 * n * d * min(n, d) + 2900.0 * d**2 * c + 9.0 * d**3,
+        bytes=8 * (850.0 * n * d + 12_600 * n * c + 40 * n * c * size.bootstrap + 350 * n * size.bootstrap),
+        calls=1e5,
+        peak=8 * (8.5 * n * d + 5 * min(n, d) * d + 6 * n * size.bootstrap + 3 * n * c + 40 * d * c) + 2.8e7,
+    )
+
+
 ANALYZERS = (
     Analyzer(
         probing,
+        cost=_cost,
         quantities=(
             *(
                 Quantity(

@@ -1,5 +1,6 @@
 """The table of the separation family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import CHECK, RESULT, Rule
@@ -15,9 +16,34 @@ _LINEAR = ("rotation", "scale", "translation", "linear")
 _AXES = ("scale", "translation")  # of single features
 _RIGID = ("rotation", "scale", "translation")
 
+
+def _separability_cost(size: Size) -> Cost:
+    """Of indices of a subset under every permutation of the labels, and of their jackknife."""
+    d, c, m = size.d, size.classes, min(size.n, 5_000)
+    labellings = size.permutations + 1
+    return Cost(
+        flop=30.0 * m * d * min(m, d) + 0.1 * labellings * m * c * d,
+        bytes=29 * 8.0 * labellings * m * c + 3640 * 8.0 * labellings * m + 960 * 8.0 * m * 600,
+        calls=2e4,
+        peak=8 * (2.2 * m**2 + 1.1 * min(m, 2_000) ** 2 + (21 if m <= 1_024 else 0) * m**2 + 2.2 * m * d + 3 * m * c)
+        + 3.5e7
+        + 2.5e4 * min(m, 2_000),
+    )
+
+
+def _complexity_cost(size: Size) -> Cost:
+    """Of measures of a subset under every permutation of the labels."""
+    d, c, m = size.d, size.classes, min(size.n, 5_000)
+    drawn = 8.0 * (size.permutations + 1) * m
+    return Cost(
+        bytes=drawn * (22 * d + 350 * c + 1100), calls=5e4, peak=8 * (1.1 * m**2 + 16 * m * d + 200 * c * d) + 3e7
+    )
+
+
 ANALYZERS = (
     Analyzer(
         fisher,
+        cost=lambda size: Cost(calls=1500, peak=1e5),
         quantities=(
             Quantity(
                 "trace_ratio",
@@ -49,6 +75,7 @@ ANALYZERS = (
     ),
     Analyzer(
         separability,
+        cost=_separability_cost,
         quantities=(
             Quantity(
                 "silhouette",
@@ -147,6 +174,7 @@ ANALYZERS = (
     ),
     Analyzer(
         data_complexity,
+        cost=_complexity_cost,
         default=False,
         quantities=(
             *(

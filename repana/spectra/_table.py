@@ -1,14 +1,24 @@
 """The table of the spectra family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
 
 spectrum = deferred("repana.spectra._spectrum").spectrum
 
+
+def _cost(size: Size) -> Cost:
+    n, d, side = size.n, size.d, min(size.n, size.d, 4_096)
+    return Cost(
+        flop=0.2 * side**3, bytes=44 * 8.0 * n * d, calls=2800, peak=8 * (0.5 * n * d + 3.6 * side**2 + 40 * n) + 1.5e7
+    )
+
+
 ANALYZERS = (
     Analyzer(
         spectrum,
+        cost=_cost,
         quantities=(
             Quantity(
                 "participation_ratio",

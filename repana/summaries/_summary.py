@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
+from repana._cost import Cost, Size
 from repana._typing import Features, Labels
 
 
@@ -48,6 +49,16 @@ class Summary(ABC):
         """Of what was recorded of a layer."""
 
     of: ClassVar[Callable[..., Any]]
+
+    @classmethod
+    @abstractmethod
+    def cost(cls, size: Size) -> Cost:
+        """What making it of a layer takes, beside the summaries that it is made of."""
+
+    @classmethod
+    def made_of(cls, size: Size) -> tuple[type["Summary"], ...]:
+        """The summaries of the same layer that it reads."""
+        return ()
 
     @classmethod
     def options(cls) -> dict[str, inspect.Parameter]:

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repana._cost import Cost, Size
 from repana._typing import Features
 from repana.summaries._linalg import gram, power_of_two, scaled
 from repana.summaries._summary import Layer, Summary
@@ -49,6 +50,19 @@ class Covariance(Summary):
     reason: str = ""
     varying: int = 0
     unit: float = 1.0
+
+    @classmethod
+    def cost(cls, size: Size) -> Cost:
+        n, d = size.n, size.d
+        side = min(n, d) if min(n, d) <= WIDEST else 0  # of what is decomposed
+        rows = 8.0 * n * d
+        return Cost(
+            flop=31.0 * n * d * side,
+            bytes=43 * rows,
+            calls=2200,
+            peak=2 * rows + 8 * 12.0 * side**2 + min(2 * rows, 2**27) + 1.1e7,
+            kept=rows + 8.0 * side**2,
+        )
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "Covariance":

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._cost import Cost, Size
 from repana._typing import Features, Labels
 from repana.summaries._summary import Layer, Summary
 from repana.summaries.moments import Moments
@@ -73,6 +74,22 @@ class Discriminant(Summary):
     kept: "Discriminant | None" = None
 
     @classmethod
+    def cost(cls, size: Size) -> Cost:
+        n, d, c = size.n, size.d, max(1, size.classes)
+        few = n <= d  # samples: their space is what is decomposed
+        side = 0 if d > WIDEST else min(n, d)
+        sums = 8.0 * size.permutations * c * d
+        return Cost(
+            flop=(10.0 if few else 8.0) * n * d * side + (200.0 if few else 35.0) * side**3,
+            bytes=8 * 120 * n * d + 60 * sums + 180 * 8 * size.permutations * n,
+            calls=6000,
+            peak=8 * (5.0 * n * d + 5 * side**2 + 4 * size.permutations * n + 10 * c**2)
+            + 3 * min(2 * sums, BLOCK_BYTES)
+            + 2e6,
+            kept=8.0 * size.permutations * d,
+        )
+
+    @classmethod
     def of_layer(cls, layer: Layer) -> "Discriminant":
         permutations, seed = layer.settings.get("permutations", 0), layer.settings.get("seed", 0)
         jackknife = GROUPS if layer.settings.get("bootstrap", GROUPS) and not layer.subset else 0
@@ -95,17 +112,19 @@ class Discriminant(Summary):
         """
         shrinkage = _check.shrinkage_of(shrinkage)
         shrinkage = _share_of_diagonal(features, labels) if isinstance(shrinkage, str) else shrinkage
-        total = Moments.of(features, labels, scatter=features.shape[1] <= WIDEST)
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
-        found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
-        deleted: tuple[Discriminant, ...] = ()
-        if jackknife > 1:
-            deleted = _without_groups(features, labels, total, found, jackknife, seed)
-        if jackknife > 1 and not deleted and not shrinkage and total.scatter is not None and total.n <= total.d:
-            deleted = _within_rows(features, labels, total, found, jackknife, seed, tolerance)
-        if jackknife > 1 and not deleted:
-            parts = leave_out(features, labels, total, jackknife, seed)
-            deleted = tuple(cls.from_moments(part, shrinkage=shrinkage, tolerance=tolerance) for part in parts)
+        narrow, total, span = features.shape[1] <= WIDEST, None, None
+        if narrow and not shrinkage and len(features) <= features.shape[1]:
+            total = Moments.of(features, labels)
+            span = _Span.of(features, total, tolerance)
+        if total is not None and span is not None:
+            found = span.whole(labels, total, tolerance)
+            parts = span.without_groups(features, labels, total, jackknife, seed, tolerance)
+            deleted = tuple(parts) if jackknife > 1 else ()
+        else:
+            total = Moments.of(features, labels, scatter=narrow)
+            found = cls.from_moments(total, shrinkage=shrinkage, tolerance=tolerance)
+            deleted = _jackknifed(features, labels, total, found, jackknife, seed, tolerance)
         permuted = None
         if permutations:
             few = affordable_permutations(permutations, len(features), features.shape[1], found.classes)
@@ -146,9 +165,7 @@ class Discriminant(Summary):
             quotient = _against(mixed, b, size)
         if quotient is None:
             quotient = torch.full((size,), torch.nan, dtype=torch.float64)
-            reason = (
-                f"the within-class scatter is singular (n = {n}, d = {d}, c = {c}); use more samples or `shrinkage=`"
-            )
+            reason = _singular(n, d, c)
         if n - 1 > within.shape[0]:
             canonical = _against(within + b.T @ b, b, size)
         rank = len(within)
@@ -156,6 +173,19 @@ class Discriminant(Summary):
             canonical, rank = _against_singular(within + b.T @ b, b, tolerance * len(within) ** 0.5, size)
         rank = min(rank, n - 1)
         return cls(quotient, canonical.clamp(0, 1), n, d, shrinkage, c, rank, trace_ratio, per_feature, reason)
+
+
+def _jackknifed(
+    features: Features, labels: Labels, total: Moments, found: Discriminant, groups: int, seed: int, tolerance: float
+) -> tuple[Discriminant, ...]:
+    """Without each group: from one factor where that serves, else from the moments of each part."""
+    if groups <= 1:
+        return ()
+    deleted = _without_groups(features, labels, total, found, groups, seed)
+    if deleted:
+        return deleted
+    parts = leave_out(features, labels, total, groups, seed)
+    return tuple(Discriminant.from_moments(x, shrinkage=found.shrinkage, tolerance=tolerance) for x in parts)
 
 
 def _without_groups(
@@ -220,43 +250,60 @@ def _without_groups(
     return tuple(parts)
 
 
-def _within_rows(
-    features: Features,
-    labels: Labels,
-    total: Moments,
-    found: Discriminant,
-    groups: int,
-    seed: int,
-    tolerance: float,
-) -> tuple[Discriminant, ...]:
-    """What `from_moments` gives without each group of samples, where there are no more samples than features: from
-    coordinates in the space that the samples span, which has fewer dimensions and changes no eigenvalue."""
-    assert total.spread is not None
-    p = total.count.double() / total.n
-    b = p.sqrt()[:, None] * (total.mean - p @ total.mean)
-    variance = total.spread / total.n + b.square().sum(0)
-    alive = variance > 1e-24 * variance.max()
-    z = ((features.double() - p @ total.mean)[:, alive]) * variance[alive].rsqrt()
-    values, vectors = torch.linalg.eigh(z @ z.T)
-    kept = values > tolerance * z.shape[1] ** 0.5 * values[-1]
-    if not bool(kept.any()):
-        return ()
-    spanned = vectors[:, kept] * values[kept].sqrt()
-    inside = leave_out(spanned, labels, Moments.of(spanned, labels, scatter=True), groups, seed)
-    plain = leave_out(features, labels, replace(total, scatter=None), groups, seed)
-    parts = []
-    for each, features_of_each in zip(inside, plain):
-        part = Discriminant.from_moments(each, tolerance=tolerance)
-        ratio, per_feature = _ratios(features_of_each)
-        size = min(len(part.canonical), len(found.canonical))
-        canonical = torch.nn.functional.pad(part.canonical[:size], (0, len(found.canonical) - size))
-        parts.append(
-            replace(
-                found, quotient=torch.full_like(found.quotient, torch.nan), canonical=canonical, n=part.n,
-                rank=part.rank, trace_ratio=ratio, per_feature=per_feature, deleted=(), permuted=None,
-            )
-        )  # fmt: skip
-    return tuple(parts)
+@dataclass(frozen=True)
+class _Span:
+    """The space of as many samples as features or fewer: `coordinates` (n, r) of less dimensions, which change no
+    eigenvalue.
+
+    `independent`: no sample is a weighted mean of others, which is usual there. Then so are any of them, and classes of
+    such samples can be told apart without error: every eigenvalue of St^+ Sb is 1.
+    """
+
+    coordinates: Float[Tensor, "n r"]
+    independent: bool
+
+    @classmethod
+    def of(cls, features: Features, total: Moments, tolerance: float) -> "_Span | None":
+        """None where there are more samples than features that vary."""
+        assert total.spread is not None
+        p = total.count.double() / total.n
+        variance = total.spread / total.n + (p[:, None] * (total.mean - p @ total.mean).square()).sum(0)
+        alive = variance > 1e-24 * variance.max()
+        if int(alive.sum()) < total.n:
+            return None
+        z = (features.double() - p @ total.mean)[:, alive] * variance[alive].rsqrt()
+        values, vectors = torch.linalg.eigh(z @ z.T)
+        kept = values > tolerance * z.shape[1] ** 0.5 * values[-1]
+        return cls(vectors[:, kept] * values[kept].sqrt(), int(kept.sum()) >= total.n - 1)
+
+    def whole(self, labels: Labels, plain: Moments, tolerance: float) -> Discriminant:
+        """Of all samples; `plain` are the moments of the features, without their scatter."""
+        inside = None if self.independent else Moments.of(self.coordinates, labels, scatter=True)
+        return self._found(inside, plain, tolerance)
+
+    def without_groups(
+        self, features: Features, labels: Labels, plain: Moments, groups: int, seed: int, tolerance: float
+    ) -> Iterator[Discriminant]:
+        """Without each group of samples."""
+        inside = Moments.of(self.coordinates, labels, scatter=not self.independent)
+        each = leave_out(self.coordinates, labels, inside, groups, seed)
+        for part, here in zip(leave_out(features, labels, plain, groups, seed), each):
+            yield self._found(None if self.independent else here, part, tolerance)
+
+    def _found(self, inside: Moments | None, plain: Moments, tolerance: float) -> Discriminant:
+        found = Discriminant.from_moments(plain)
+        canonical, rank = torch.zeros_like(found.canonical), plain.n - 1
+        if inside is None:
+            canonical[: min(rank, found.classes - 1)] = 1.0
+        else:
+            part = Discriminant.from_moments(inside, tolerance=tolerance)
+            size, rank = min(len(part.canonical), len(canonical)), part.rank
+            canonical[:size] = part.canonical[:size]
+        return replace(found, canonical=canonical, rank=rank, reason=_singular(found.n, found.d, found.classes))
+
+
+def _singular(n: int, d: int, c: int) -> str:
+    return f"the within-class scatter is singular (n = {n}, d = {d}, c = {c}); use more samples or `shrinkage=`"
 
 
 def _left_eigenvalues(
@@ -303,7 +350,8 @@ def _permuted(
         nan = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
         return PermutedEigenvalues(nan, nan, nan[:, 0], torch.zeros(len(orders), d, dtype=torch.float64))
     z = (x[:, alive] * variance[alive].rsqrt()).to(working(features))
-    white = _whitening((z.T @ z).double() / n, n, tolerance)
+    known = not bool(found.canonical.isnan().any())
+    white = _whitening(z, tolerance) if known else z[:0].T
     count = torch.bincount(codes, minlength=c).double()
     between = torch.zeros(len(orders), d, dtype=torch.float64, device=x.device)
     canonical = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
@@ -311,7 +359,7 @@ def _permuted(
     for start in range(0, len(orders), step):
         sums = class_sums(z, codes[orders[start : start + step].to(codes.device)], c).double()
         between[start : start + step, alive] = (sums.square() / count[:, None]).sum(1)
-        if start < few and not bool(found.canonical.isnan().any()):
+        if start < few and known:
             b = sums[: few - start] / (count * n).sqrt()[:, None] @ white
             gram = b @ b.mT if c <= b.shape[2] else b.mT @ b
             values = torch.linalg.eigvalsh(gram).flip(1)[:, :size].clamp(0, 1).cpu()
@@ -339,16 +387,22 @@ def _one_by_one(
     )
 
 
-def _whitening(total: Float[Tensor, "r r"], n: int, tolerance: float) -> Float[Tensor, "r k"]:
-    """W with W' total W = I, on the directions that are more than rounding."""
-    if n - 1 > len(total):
-        factor, info = torch.linalg.cholesky_ex(total)
-        diagonal = factor.diagonal().square()
-        if not int(info) and float(diagonal.min()) >= len(total) * 1e-14 * float(diagonal.max()):
-            eye = torch.eye(len(total), dtype=total.dtype, device=total.device)
-            return torch.linalg.solve_triangular(factor, eye, upper=False).T
+def _whitening(z: Float[Tensor, "n r"], tolerance: float) -> Float[Tensor, "r k"]:
+    """W with W' z'z/n W = I, on the directions that are more than rounding."""
+    n, r = z.shape
+    if n <= r:
+        wide = z.double()
+        values, vectors = torch.linalg.eigh(wide @ wide.T / n)
+        kept = values > tolerance * r**0.5 * values[-1]
+        return wide.T @ (vectors[:, kept] / (n**0.5 * values[kept]))
+    total = (z.T @ z).double() / n
+    factor, info = torch.linalg.cholesky_ex(total)
+    diagonal = factor.diagonal().square()
+    if n - 1 > r and not int(info) and float(diagonal.min()) >= r * 1e-14 * float(diagonal.max()):
+        eye = torch.eye(r, dtype=total.dtype, device=total.device)
+        return torch.linalg.solve_triangular(factor, eye, upper=False).T
     values, vectors = torch.linalg.eigh(total)
-    kept = values > tolerance * len(total) ** 0.5 * values[-1]
+    kept = values > tolerance * r**0.5 * values[-1]
     return vectors[:, kept] * values[kept].rsqrt()
 
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repana._cost import Cost, Size
 from repana._typing import Features, Labels
 from repana.summaries._summary import Layer, Summary
 
@@ -44,6 +45,11 @@ class Moments(Summary):
     trace: Float[Tensor, " c"]
     spread: Float[Tensor, " d"] | None = None
     scatter: Float[Tensor, "d d"] | None = None
+
+    @classmethod
+    def cost(cls, size: Size) -> Cost:
+        rows, means = 8.0 * size.n * size.d, 8.0 * size.classes * size.d
+        return Cost(bytes=4 * rows + 270 * means, calls=1100, peak=0.1 * rows + 10 * means + 2e6, kept=means)
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "Moments":

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._cost import Cost, Size, reading
 from repana._typing import Features, Labels
 from repana.summaries import _refusals
 from repana.summaries._summary import Layer, Summary
@@ -62,6 +63,19 @@ class NeighbourGraph(Summary):
         asked = [options.get(name) or 0 for name in ("k", "k_max", "k2", "n2")]
         most = max(*asked, 2 * (options.get("n1") or 0))
         return SHARED if most < SHARED else most + 1  # some read one beyond
+
+    @classmethod
+    def cost(cls, size: Size) -> Cost:
+        queries, rows = min(size.n, QUERIES), 8.0 * size.n * size.d
+        lists = 16.0 * SHARED * queries
+        return Cost(
+            flop=2.0 * queries * size.n * size.d,
+            bytes=7 * 8.0 * queries * size.n + 160 * rows,
+            calls=2500,
+            peak=min(6 * rows, MEMORY) + 5 * lists + 5600.0 * min(size.n, 40_000) + 48 * size.n,
+            kept=lists,
+            reads=reading(size.n, QUERIES, "{} queries among all"),
+        )
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "NeighbourGraph":

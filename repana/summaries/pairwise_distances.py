@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._cost import Cost, Size, reading
 from repana._typing import Features, Labels
 from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries._summary import Layer, Summary
-from repana.summaries.distances import BLOCK, Distances, squared
+from repana.summaries.distances import BLOCK, EXACT, Distances, squared
 from repana.summaries.neighbour_graph import SHARED, NeighbourGraph
 from repana.summaries.neighbours import Neighbours
 from repana.summaries.tree import Tree
@@ -138,6 +139,23 @@ class PairwiseDistances(Summary):
     def tree(self) -> Tree:
         """The minimum spanning tree of the same samples."""
         return Tree.of(self.x)
+
+    @classmethod
+    def cost(cls, size: Size) -> Cost:
+        m, d, own = min(size.n, MOST), size.d, size.n > MOST
+        sums = 8.0 * m * max(1, size.classes)
+        return Cost(
+            flop=(0.2 + 6.5 * own) * m**2 * d,
+            bytes=(12 + 10 * own) * 8.0 * m**2 + 70 * 8 * m * d + 15 * sums,
+            calls=1500,
+            peak=8 * (4 * m * d + (1.1 if m > EXACT else 10.5) * m**2 + 0.3 * size.n * d) + 2.2 * sums + 2e6,
+            kept=8.0 * (m * d + 128 * m) + sums,
+            reads=reading(size.n, MOST, "a subset of {}"),
+        )
+
+    @classmethod
+    def made_of(cls, size: Size) -> tuple[type[Summary], ...]:
+        return (NeighbourGraph,) if EXACT < size.n <= MOST else ()
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "PairwiseDistances":

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._cost import Cost, Size, reading
 from repana._typing import Features, Labels
 from repana.summaries._linalg import power_of_two, scaled
 from repana.summaries._summary import Layer, Summary
@@ -32,6 +33,13 @@ class Subsample(Summary):
     @property
     def n(self) -> int:
         return len(self.rows)
+
+    @classmethod
+    def cost(cls, size: Size) -> Cost:
+        some = 8.0 * min(size.n, MOST) * size.d
+        return Cost(
+            bytes=18 * some, calls=350, peak=2.2 * some + 1e6, kept=some, reads=reading(size.n, MOST, "a subset of {}")
+        )
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "Subsample":

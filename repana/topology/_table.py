@@ -1,15 +1,26 @@
 """The table of the topology family: what it measures, in which unit, which way is better, by whose formula."""
 
+from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._table import Analyzer, Family
 
 h0_separability = deferred("repana.topology._persistence").h0_separability
 
+
+def _cost(size: Size) -> Cost:
+    """Of the spanning tree and all distances of a subset."""
+    u = min(size.n, 2_000)
+    return Cost(
+        flop=10.0 * u**2 * size.d, bytes=156 * 8.0 * u**2, calls=6300, peak=8 * (3.6 * u * size.d + 9 * u**2) + 1e6
+    )
+
+
 ANALYZERS = (
     Analyzer(
         h0_separability,
         name="topology",
+        cost=_cost,
         quantities=(
             Quantity(
                 "h0_entropy",
