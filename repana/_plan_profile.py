@@ -176,8 +176,8 @@ def plan_profile(
     - `on`: "measure" times this machine for a second (products, copies, small operations) and the model on the first
       batch; "H100", "H200", or so many as in "8xH100", take the rates of their data sheets. The pass is shared out over
       the devices (`torchrun`), the analysis runs on one.
-    - `samples`: where the data do not tell their number. `classes`: by default the width of the logits, or the classes
-      of labels that are at hand.
+    - `samples`: where the data do not tell their number. `classes`: by default the width of the
+      classifier, or the classes of the labels that are at hand.
 
     Seconds come from counts of each algorithm, with factors from timings of it, and the machine's rates: within a
     factor of two for nearly all analyzers on the machines that they were timed on. Memory is meant as an upper bound.
@@ -204,7 +204,7 @@ def plan_profile(
         found = _of_model(model, data, layers, samples, classes, recording)
     draws = replace(found.size, permutations=permutations, bootstrap=bootstrap)
     if not draws.classes:
-        selection = selection.without_labels("the data")
+        selection = selection.without_labels("given")
     room = machine.memory - found.feature_bytes if analysis_memory is None else analysis_memory
     lines = [_within(line, room) for line in planned_of(selection, found.widths, draws)]
     return ProfilePlan(tuple(lines), machine, draws, found.seen, found.feature_bytes, found.recording, found.one_sample)
@@ -249,7 +249,7 @@ def _of_model(
     kept = seen * rows if most is None else min(seen * rows, most)
     widths = {layer.address: layer.width for layer in planned.layers}
     if classes is None:
-        classes = one.outputs if one.labelled else 0
+        classes = one.classes
     return _Found(widths, Size(kept, max(widths.values()), classes), seen, planned, one)
 
 

@@ -17,7 +17,7 @@ SMALLER = (  # what a machine without GPUs and without Slurm can do
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["disk", "sweep", "crash", "devices"])
+@pytest.mark.parametrize("page", ["disk", "sweep", "crash", "devices", "cost"])
 def test_commands_of_a_page_run(page, tmp_path):
     text = (DOCS / f"{page}.md").read_text()
     (tmp_path / "bin").mkdir()

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from repana._ambient import settled
+from repana._typing import IGNORED
 from repana.extraction._options import Options
 from repana.extraction._passes import passes
 from repana.extraction._plan import Plan
 from repana.extraction._record import planned_from
 from repana.extraction._session import unwrap
+from repana.extraction._weights import weight_and_bias
 
 ROUNDS = 3
 
@@ -23,14 +25,13 @@ ROUNDS = 3
 @dataclass(frozen=True)
 class PassCost:
     """`flop` of products and convolutions a sample, NaN where they cannot be counted; `seconds` a sample, hooks
-    included, on `device`. `outputs` is the width of the logits, 0 where there are none; `labelled`: whether batches
-    have labels."""
+    included, on `device`. `classes`: by the width of the classifier, or else by the labels of the batch, and 0 where
+    batches have no labels of classes."""
 
     flop: float
     seconds: float
     device: str
-    outputs: int
-    labelled: bool
+    classes: int
 
 
 @settled()
@@ -48,10 +49,18 @@ def planned_with_pass(
             began = _now(options.device)
             next(read)
             seconds.append((_now(options.device) - began) / batch.size)
-    outputs = logits.shape[1] if logits is not None and logits.ndim == 2 else 0
     flop = _counted(inner, planned, options, first) / batch.size
-    one = PassCost(flop, sorted(seconds)[ROUNDS // 2], str(options.device), outputs, rows.labels is not None)
-    return planned, one
+    classes = _classes(inner, planned, logits, rows.labels)
+    return planned, PassCost(flop, sorted(seconds)[ROUNDS // 2], str(options.device), classes)
+
+
+def _classes(model: nn.Module, planned: Plan, logits: Tensor | None, labels: Tensor | None) -> int:
+    if labels is None or labels.ndim != 1 or labels.is_floating_point():
+        return 0
+    if logits is not None and logits.ndim == 2:
+        return logits.shape[1]
+    head = None if planned.head is None else weight_and_bias(model.get_submodule(planned.head.module))
+    return int(torch.unique(labels[labels != IGNORED]).numel()) if head is None else len(head[0])
 
 
 def _counted(model: nn.Module, planned: Plan, options: Options, first: Any) -> float:
