@@ -121,6 +121,22 @@ class Activations(Mapping[str, Any]):
         n = f"{len(self.sample)} of {self.seen} samples"
         return f"<p>Activations: {n}</p><table><tr><th>layer</th><th>width</th></tr>{lines}</table>"
 
+    def export(self, path: str | os.PathLike[str]) -> Path:
+        """Write the features of every layer, labels, logits and sample numbers for other tools: an `.npz` archive, or
+        a `.zarr` group (with the extra `[zarr]`). By batches, so that layers on disk need not fit the memory; bfloat16
+        is widened to float32. `repana analyze FILE.npz` reads it again.
+
+        Raises FileError for another ending, where something is in the way of a group, or where there is no room.
+        """
+        from repana.store._export import export
+
+        others = {"labels": self.labels, "logits": self.logits, "sample": self.sample if len(self.sample) else None}
+        others = {name: rows for name, rows in others.items() if rows is not None}
+        taken = sorted(others.keys() & self.features.keys())
+        if taken:
+            raise _file_refusals.name_taken(taken)
+        return export({**self.features, **others}, path)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a folder, a store of one lane; what was saved there before is replaced by one rename.
 

@@ -34,6 +34,26 @@ def not_written(path: Path, error: OSError, needed: int, free: int | None, there
     )
 
 
+def unknown_export(path: Path, endings: Sequence[str]) -> FileError:
+    return FileError("RA331", f"{str(path)!r} ends in {path.suffix!r}; expected one of {listed(endings)}.")
+
+
+def zarr_missing() -> FileError:
+    return FileError("RA331", "a .zarr group needs the package zarr: pip install 'repana[zarr]'.")
+
+
+def in_the_way(path: Path) -> FileError:
+    return FileError(
+        "RA331", f"{str(path)!r} exists, and a folder cannot be replaced in one step; choose another name."
+    )
+
+
+def name_taken(names: Sequence[str]) -> FileError:
+    return FileError(
+        "RA331", f"layer(s) {listed(names)} have the names of other arrays of an export; leave them out by `select`."
+    )
+
+
 def damaged(folder: Path, name: str, reason: str) -> FileError:
     return FileError(
         "RA309", f"{str(folder)!r}: {name} was cut or changed after it was saved: {reason}. Save the report again."

@@ -41,7 +41,7 @@ from repana.cli._output import (
     matching,
     shown,
 )
-from repana.cli._stored import is_store, merge, record, verify
+from repana.cli._stored import export, is_store, merge, record, verify
 from repana.cli._swept import sweep, task
 from repana.errors import RepanaError
 
@@ -57,6 +57,7 @@ app = typer.Typer(
 
 app.command()(sourced(record))
 app.command()(verify)
+app.command()(export)
 app.command()(merge)
 app.command()(sweep)
 app.command()(task)

@@ -85,6 +85,19 @@ def verify(
         raise typer.Exit(PARTIAL)
 
 
+def export(
+    store: Annotated[Path, typer.Argument(help="a store of activations")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="a file .npz, or a folder .zarr")],
+    layers: Layers = None,
+) -> None:
+    """Write a store for other tools: an npz archive or a zarr group."""
+    import repana
+
+    stored = repana.Activations.load(store)
+    chosen = stored.select(*layers) if layers else stored
+    typer.echo(f"{chosen.export(output)}: {chosen}")
+
+
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="stores with shares of one recording (--lanes-of)")],
     output: Annotated[Path, typer.Option("--output", "-o", help="the store that holds all of them")],
