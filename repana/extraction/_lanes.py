@@ -1,6 +1,6 @@
 """Recording to a store, lane by lane: what is done stays done, whatever happens, and every process does its share."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -29,7 +29,9 @@ from repana.store._write import LaneWriter, begin_lane, finish, log, open_store
 from repana.summaries.discriminant import WIDEST
 from repana.summaries.moments import Moments, MomentSums
 
+Walk = Callable[[], tuple[Iterator[Any], int | None]]  # batches, and their number where it is known
 Schedule = Sequence[tuple[int, range, range, bool, bool]]  # lane, part, batch, and whether it ends the part, the lane
+SHARD = 2**32  # the first sample of a shard is this many times its number
 STORED = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -67,25 +69,26 @@ def record_lanes(
     storing: Storing,
     taken: list[str],
     names: Sequence[str] | None,
-    batches: tuple[Iterator[Any], int | None],
+    walks: Sequence[Walk],
 ) -> Activations:
     """Record the lanes of this process that are not done, and, when all are, make them one recording.
 
-    `batches` of the data, and their number, are walked where samples cannot be had by their places.
+    `walks` begin with the batches of a lane, where samples cannot be had by their places.
     """
     if is_sharded(model):
         raise _model_refusals.sharded_store()
-    source = Indexed.of(data, storing.batch_size)
-    if source is None and (storing.lanes or 1) > 1:
+    source = Indexed.of(data, storing.batch_size) if len(walks) == 1 else None
+    if source is None and (storing.lanes or 1) > len(walks):
         raise _store_refusals.one_lane(storing.lanes or 1)
     provenance = provenance_of(
         outer, model, planned, torch.device(options.device.type), options.dtype, data, 0, storing.seed, taken
     )
-    about = _identity(provenance, planned, options, source, storing)
+    about = _identity(provenance, planned, options, source, storing, len(walks))
     cuts: Cuts | None = about.pop("cuts")
     del provenance["depth_share"]  # it was timed, and stands in the log
     provenance |= {} if names is None else {"class_names": [str(name) for name in names]}
-    provenance |= {} if source is not None else {"sample_numbers": "positions in the stream"}
+    shard = f", plus {SHARD} times the number of the shard" if len(walks) > 1 else ""
+    provenance |= {} if source is not None else {"sample_numbers": f"positions in the stream{shard}"}
     head = planned.facts["head_layer"] if planned.head is not None else None
     identity = open_store(storing.folder, about, provenance, head)
     done = done_lanes(storing.folder, identity)
@@ -95,15 +98,15 @@ def record_lanes(
     run = _Run(model, planned, options, storing, identity)
     if todo and source is not None and cuts is not None:
         run.indexed(source, cuts, todo)
-    elif todo:
-        run.streamed(*batches)
+    for lane in todo if source is None else ():
+        run.streamed(lane, *walks[lane]())
     done = done_lanes(storing.folder, identity, digests=False)
     log(storing.folder, event="end", lanes=todo, done=len(done))
     return Activations.load(storing.folder, partial=not finish(storing.folder, done))
 
 
 def _identity(
-    known: Mapping[str, Any], planned: Plan, options: Options, source: Indexed | None, storing: Storing
+    known: Mapping[str, Any], planned: Plan, options: Options, source: Indexed | None, storing: Storing, walks: int
 ) -> dict[str, Any]:
     """All that decides what is recorded, and how it is cut: equal for every process, and for a restart. `known` is the
     provenance of the recording."""
@@ -128,7 +131,7 @@ def _identity(
         "device": options.device.type,
         "batch_size": batch,
         "rows": None if cuts is None else cuts.rows,
-        "lanes": 1 if cuts is None else cuts.lanes,
+        "lanes": walks if cuts is None else cuts.lanes,
         "parts": None if cuts is None else cuts.each,
         "seed": storing.seed,
         "max_samples": storing.max_samples,
@@ -189,20 +192,20 @@ class _Run:
                 if lane is not None:
                     lane.give_up()
 
-    def streamed(self, raws: Iterator[Any], count: int | None) -> None:
-        """The only lane of data that can be walked once: a part ends where it is full."""
+    def streamed(self, number: int, raws: Iterator[Any], count: int | None) -> None:
+        """A lane of data that can be walked once: a part ends where it is full."""
         most = Cuts.of(2**62, self.storing.batch_size, self.planned.bytes_per_sample, None).rows
         with ThreadPoolExecutor(1, "repana-store") as pool:
-            lane = self._begin(0, None, pool)
+            first = seen = number * SHARD
+            lane = self._begin(number, range(first, first), pool)
             try:
-                first = seen = 0
                 passed = passes(
                     self.model, self.planned, self.options, with_progress(raws, count, self._progress), None
                 )
                 with closing(passed) as read:
-                    for number, (batch, features, z, rows) in enumerate(read):
-                        with memory_errors(number, lane.kept):
-                            lane.add(number, seen, batch.size, features, z, rows)
+                    for place, (batch, features, z, rows) in enumerate(read):
+                        with memory_errors(place, lane.kept):
+                            lane.add(place, seen, batch.size, features, z, rows)
                         seen += batch.size
                         if seen - first >= most and self.storing.max_samples is None:
                             lane.end_part(first, seen, ends_lane=False)
@@ -216,9 +219,9 @@ class _Run:
     def _progress(self) -> bool | None:
         return self.storing.progress
 
-    def _begin(self, number: int, samples: range | None, pool: ThreadPoolExecutor) -> "_Lane":
+    def _begin(self, number: int, samples: range, pool: ThreadPoolExecutor) -> "_Lane":
         writer = begin_lane(self.storing.folder, self.identity, number)
-        return _Lane(self, writer, pool, 0 if samples is None else samples.start)
+        return _Lane(self, writer, pool, samples.start)
 
 
 @dataclass

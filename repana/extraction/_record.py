@@ -1,8 +1,9 @@
 """`record` and `plan`: every requested layer of a model over a dataset, in one forward pass."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from repana.extraction._data import rows_known, samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._kept import add_rows, classifier_of
-from repana.extraction._lanes import Storing, record_lanes
+from repana.extraction._lanes import Storing, Walk, record_lanes
 from repana.extraction._options import Options
 from repana.extraction._passes import passes
 from repana.extraction._plan import Plan
@@ -82,7 +83,7 @@ def planned_from(
 @settled()
 def record(
     model: nn.Module,
-    data: Any,
+    data: Any = None,
     layers: Any = "auto",
     pool: str | Mapping[str, str] = "auto",
     max_samples: int | None = None,
@@ -108,6 +109,7 @@ def record(
     store_dtype: torch.dtype | str | None = None,
     lanes: int | None = None,
     lanes_of: str | None = None,
+    shards: Sequence[Any] | None = None,
 ) -> Activations:
     """Features of many layers over a dataset, in one forward pass.
 
@@ -146,6 +148,8 @@ def record(
       was stopped, and under torchrun every process records its share: the bytes are the same for any number of
       processes and after any interruption. `lanes_of="2/4"` takes the share of the second of four by hand. Of a
       DataLoader its data set, collation and workers are taken; one that shuffles is refused.
+    - `shards`, in the place of `data`: data that can be walked once, a lane each, such as the files of a web dataset.
+      Samples are numbered by their position in the shard, plus 2^32 times its number.
 
     Which axis holds what is found by following labelled axes through the operations of one small pass, and confirmed
     by a second with fewer samples; nothing is decided by shape. A layer that stays unclear is refused where it was
@@ -173,11 +177,15 @@ def record(
         batch_size=batch_size, seed=seed, progress=progress,
     )  # fmt: skip
     order: list[Any] = []
+    if shards is not None:
+        data = _first_shard(data, shards, lanes, storing)
     first, raws, count = stream(data, batch_size, order=order)
     with session(inner, options.device, options.dtype) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     if storing is not None:
-        return record_lanes(model, inner, planned, options, data, storing, taken, class_names, (raws, count))
+        walks: list[Walk] = [lambda: (raws, count)]
+        walks += [partial(_walk, shard, batch_size) for shard in (shards or ())[1:]]
+        return record_lanes(model, inner, planned, options, data, storing, taken, class_names, walks)
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     holding = FeatureStore(
@@ -222,6 +230,22 @@ def _storing(store: Any, lanes: int | None, dtype: Any, lanes_of: str | None, **
         if value is not None:
             raise _store_refusals.needs_store(name)
     return None
+
+
+def _first_shard(data: Any, shards: Sequence[Any], lanes: int | None, storing: Storing | None) -> Any:
+    """What a recording of shards is planned from."""
+    if storing is None:
+        raise _store_refusals.needs_store("shards")
+    if data is not None or isinstance(shards, (str, Mapping)) or not isinstance(shards, Sequence) or not shards:
+        raise _store_refusals.shards_choice(data is not None, shards)
+    if lanes not in (None, len(shards)):
+        raise _store_refusals.lanes_of_shards(lanes, len(shards))
+    return shards[0]
+
+
+def _walk(shard: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
+    """The batches of a shard, and their number where it is known."""
+    return stream(shard, batch_size)[1:]
 
 
 def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:

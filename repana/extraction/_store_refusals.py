@@ -25,8 +25,18 @@ def fewer_lanes(lanes: int, processes: int) -> InputError:
 def one_lane(lanes: int) -> InputError:
     return InputError(
         "RA324",
-        f"`lanes` is {lanes} for data that can be walked once only; expected a Dataset, arrays, or one lane.",
+        f"`lanes` is {lanes} for data that can be walked once; expected a Dataset, arrays, one lane, or `shards=`.",
     )
+
+
+def shards_choice(both: bool, found: Any) -> InputError:
+    if both:
+        return InputError("RA324", "got `data` and `shards`; give the one or the other.")
+    return InputError("RA324", f"`shards` is {type(found).__name__}; expected a list of data, one for each lane.")
+
+
+def lanes_of_shards(lanes: int | None, shards: int) -> InputError:
+    return InputError("RA324", f"`lanes` is {lanes} for {shards} shards, of which each is a lane; leave it out.")
 
 
 def store_dtype(found: Any) -> InputError:
