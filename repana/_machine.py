@@ -68,7 +68,8 @@ def measured(device: torch.device | str = "cpu") -> Machine:
     if place.type == "cuda":
         free = float(torch.cuda.mem_get_info(place)[0])
         return Machine(torch.cuda.get_device_name(place), flops, bandwidth, call, free, timed=True)
-    name = f"this machine ({torch.get_num_threads()} thread(s))"
+    threads = torch.get_num_threads()
+    name = f"this machine ({threads} thread{'' if threads == 1 else 's'})"
     return Machine(name, flops, bandwidth, call, float(host_memory()), timed=True)
 
 

@@ -136,7 +136,8 @@ class ProfilePlan:
         layers = len({name for line in self.lines for name in line.layers})
         classes = f", {self.size.classes} classes" if self.size.classes else ", no labels"
         kept = f" ({self.size.n:,} kept)" if self.size.n != self.seen else ""
-        text = f"{layers} layers, {self.seen:,} samples{kept}{classes}; on {self.machine.name}."
+        names = f"{layers} layer" + ("" if layers == 1 else "s")
+        text = f"{names}, {self.seen:,} samples{kept}{classes}; on {self.machine.name}."
         if self.one_sample is None:
             return text
         flop = self.seen * self.one_sample.flop
@@ -181,8 +182,8 @@ def plan_profile(
 
     Seconds come from counts of each algorithm, with factors from timings of it, and the machine's rates: within a
     factor of two for nearly all analyzers on the machines that they were timed on. Memory is meant as an upper bound.
-    Analyzers whose bound is above `analysis_memory`, or above what the machine has left beside the features, are
-    refused, here and by `profile`. Of one split; a held-out one takes as much for its samples.
+    Analyzers of a layer whose bound is above `analysis_memory`, or above what the machine has left beside the features,
+    are refused, here and by `profile`. Of one split; a held-out one takes as much for its samples.
 
     Raises InputError for an unknown machine, or where the number of samples is not known; and all that `record` raises
     before its long run.
@@ -206,7 +207,9 @@ def plan_profile(
     if not draws.classes:
         selection = selection.without_labels("given")
     room = machine.memory - found.feature_bytes if analysis_memory is None else analysis_memory
-    lines = [_within(line, room) for line in planned_of(selection, found.widths, draws)]
+    by_layer = {a.name for a in selection.analyzers}
+    lines = planned_of(selection, found.widths, draws)
+    lines = [_within(line, room) if line.analyzer in by_layer else line for line in lines]
     return ProfilePlan(tuple(lines), machine, draws, found.seen, found.feature_bytes, found.recording, found.one_sample)
 
 

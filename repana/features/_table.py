@@ -21,7 +21,7 @@ _PLANE: dict[str, Any] = _FOLDS | {"invariant": ("scale",)}  # of contributions 
 
 def _cost(size: Size) -> Cost:
     """Of a layer: its moments by fold, and a ridge regression from it on every unit that the classifier reads."""
-    n, d = size.n, size.d
+    n, d = size.n, min(size.d, 4_096)  # wider layers are projected
     return Cost(
         flop=40.0 * n * d**2 + 60.0 * min(n, d) * d**2,
         bytes=110 * 8.0 * n * d,

@@ -9,7 +9,7 @@ from repana.summaries import discriminant
 from repana.summaries.covariance import Covariance
 from repana.summaries.discriminant import Discriminant, within_class_groups
 from repana.summaries.pairwise_distances import PairwiseDistances
-from repana.summaries.resampling import bootstrapped
+from repana.summaries.resampling import bootstrapped, permuted_orders
 
 
 def test_shrinkage_goes_towards_the_diagonal():
@@ -108,3 +108,47 @@ def test_halves_and_quarters_are_those_of_the_samples(n, d):
     np.testing.assert_allclose(found.coordinates @ found.coordinates.T, e @ e.T, atol=1e-8)
     raw = found.uncentred_coordinates
     np.testing.assert_allclose(raw @ raw.T, x @ x.T, rtol=1e-9)
+
+
+def few(kind):
+    g = torch.Generator().manual_seed(5)
+    x, y = torch.randn(60, 80, generator=g, dtype=torch.float64), torch.arange(60) % 4
+    if kind == "of low rank":
+        x = x[:, :20] @ torch.randn(20, 80, generator=g, dtype=torch.float64)
+    if kind == "copies":
+        x[30:] = x[:30]
+    if kind == "dead features":
+        x[:, ::4], x[:, 1] = 0.0, 1e3 * x[:, 1]
+    if kind == "a class of one":
+        y[0] = 9
+    return x, y
+
+
+@pytest.mark.parametrize("kind", ["independent", "of low rank", "copies", "dead features", "a class of one"])
+def test_few_samples_have_the_eigenvalues_of_a_pseudo_inverse(kind):
+    """Of all samples and without each group, against St^+ Sb written out; and under other labels."""
+    x, y = few(kind)
+
+    def written_out(x, y):
+        z = x - x.mean(0)
+        z = z[:, z.abs().amax(0) > 0] / z.std(0)[z.abs().amax(0) > 0]
+        m = torch.stack([z[y == k].mean(0) for k in y.unique()])
+        p = torch.stack([(y == k).double().mean() for k in y.unique()])
+        total, between = z.T @ z / len(z), (m.T * p) @ m
+        values = torch.linalg.eigvals(torch.linalg.pinv(total, rtol=1e-10, hermitian=True) @ between).real
+        return values.sort(descending=True).values[: len(p) - 1]
+
+    found = Discriminant.of(x, y, jackknife=5, permutations=7, seed=3)
+    torch.testing.assert_close(found.canonical, written_out(x, y), rtol=1e-8, atol=1e-8)
+    assert bool(found.quotient.isnan().all())
+    assert "singular" in found.reason
+    group = within_class_groups(y, 5, 3)
+    for g, deleted in enumerate(found.deleted):
+        left = group != g
+        torch.testing.assert_close(deleted.canonical, written_out(x[left], y[left]), rtol=1e-8, atol=1e-8)
+        assert deleted.n == int(left.sum())
+        one = Discriminant.of(x[left], y[left], jackknife=0)
+        assert deleted.trace_ratio == pytest.approx(one.trace_ratio)
+        torch.testing.assert_close(deleted.per_feature, one.per_feature)
+    for order, values in zip(permuted_orders(60, 7, 3), found.permuted.canonical):
+        torch.testing.assert_close(values, written_out(x, y[order]), rtol=1e-8, atol=1e-8)
