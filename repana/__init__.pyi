@@ -17,7 +17,6 @@ from ._estimate import Estimate as Estimate
 from ._estimate import Flag as Flag
 from ._examples import example_model as example_model
 from ._examples import example_report as example_report
-from ._plan_profile import ProfilePlan as ProfilePlan
 from ._plan_profile import plan_profile as plan_profile
 from ._profile import probe_layers as probe_layers
 from ._profile import profile as profile

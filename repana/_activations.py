@@ -124,7 +124,7 @@ class Activations(Mapping[str, Any]):
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the features of every layer, labels, logits and sample numbers for other tools: an `.npz` archive, or
         a `.zarr` group (with the extra `[zarr]`). By batches, so that layers on disk need not fit the memory; bfloat16
-        is widened to float32. `repana analyze FILE.npz` reads it again.
+        is widened to float32. In a group "/" of a name is "%2F". `repana analyze FILE.npz` reads an archive again.
 
         Raises FileError for another ending, where something is in the way of a group, or where there is no room.
         """

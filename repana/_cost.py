@@ -13,10 +13,6 @@ class Size:
     permutations: int = 0
     bootstrap: int = 0
 
-    def at_most(self, n: int) -> "Size":
-        """The layer as what reads so many of its samples at most sees it."""
-        return Size(min(self.n, n), self.d, self.classes, self.permutations, self.bootstrap)
-
 
 @dataclass(frozen=True)
 class Cost:

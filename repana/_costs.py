@@ -1,13 +1,15 @@
 """What a profile will take: for every analyzer and width the counts of its cost, and the bytes that it needs."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from repana._cost import Cost, Size
 from repana._measure import is_summary, reads_of
+from repana._numbers import readable
 from repana._selection import Selection, read_later
-from repana._table import Analyzer
+from repana._table import Across, Analyzer
 
 FLOAT = 4  # bytes of a recorded feature
 
@@ -30,57 +32,87 @@ class Planned:
         return cost.bytes / (FLOAT * self.size.n * self.size.d)
 
 
-def planned_of(selection: Selection, widths: Mapping[str, int], size: Size) -> list[Planned]:
-    """The lines of the layers, in the order in which they are measured, one for each width; then those across them."""
+def planned_of(
+    selection: Selection, widths: Mapping[str, int], size: Size, room: int | float = math.inf
+) -> list[Planned]:
+    """The lines of the layers, in the order in which they are measured, one for each width; then those across them.
+    What needs more than `room` bytes on a layer is refused."""
     groups: dict[int, list[str]] = {}
     for layer, width in widths.items():
         groups.setdefault(width, []).append(layer)
     found = []
-    by_width = {d: of_layer(selection, replace(size, d=d)) for d in groups}
+    by_width = {d: of_layer(selection, replace(size, d=d), room) for d in groups}
     for i, analyzer in enumerate(selection.analyzers):
-        found += [
-            Planned(analyzer.name, tuple(names), replace(size, d=d), by_width[d][i]) for d, names in groups.items()
-        ]
+        for d, names in groups.items():
+            cost = by_width[d][i]
+            refused = cost is not None and cost.peak > room
+            said = _said(cost.peak, room) if cost and refused else ""
+            found.append(Planned(analyzer.name, tuple(names), replace(size, d=d), cost, said))
     for across in selection.across:
         if across.cost is None:
             continue
+        peak = across_peak(across, size, groups)
+        said = _said(peak, room) if peak > room else ""  # of all layers, or of none
         found += [
-            Planned(across.name, tuple(names), replace(size, d=d), across.cost(replace(size, d=d)))
+            Planned(across.name, tuple(names), replace(size, d=d), across.cost(replace(size, d=d)), said)
             for d, names in groups.items()
         ]
     return found
 
 
-def of_layer(selection: Selection, size: Size) -> list[Cost | None]:
-    """The cost of every analyzer on one layer. Summaries count where they are first read, and their bytes as long as
-    another will read them."""
-    held: dict[Any, float] = {}
+def across_peak(across: Across, size: Size, widths: Iterable[int]) -> int | float:
+    """The bytes that what is read across layers needs at the peak, by its widest layer; 0 where that is not known."""
+    return 0 if across.cost is None else max((across.cost(replace(size, d=d)).peak for d in widths), default=0)
+
+
+def _said(peak: int | float, room: int | float) -> str:
+    return f"{readable(peak)}, and {readable(max(room, 0))} can be used"
+
+
+def of_layer(selection: Selection, size: Size, room: int | float = math.inf) -> list[Cost | None]:
+    """The cost of every analyzer on one layer. Summaries count where they are first made, which is not by what is
+    refused, and their bytes as long as another will read them."""
+    held: set[Any] = set()
     found: list[Cost | None] = []
     for analyzer, later in zip(selection.analyzers, read_later(selection)):
-        found.append(_with_summaries(analyzer, size, held))
-        held = {kind: kept for kind, kept in held.items() if kind in later}
+        cost = cost_of(analyzer, size, held)
+        found.append(cost)
+        if cost is None or cost.peak <= room:
+            held |= set(_summaries(analyzer, size))
+        held &= later
     return found
 
 
-def _with_summaries(analyzer: Analyzer, size: Size, held: dict[Any, float]) -> Cost | None:
-    total, peak, reads = Cost(), 0.0, []
-    for kind in reads_of(analyzer.measure).values():
-        if not is_summary(kind):
-            continue
-        for each in (*kind.made_of(size), kind):
-            cost = each.cost(size)
-            reads.append(cost.reads)
-            if each in held:
-                continue
-            total = _added(total, cost)
-            peak = max(peak, sum(held.values()) + cost.peak)
-            held[each] = cost.kept
+def cost_of(analyzer: Analyzer, size: Size, held: Collection[Any]) -> Cost | None:
+    """The cost of an analyzer, with the summaries that it must make, where some are held; these are in its peak."""
+    kept, total, reads = held_bytes(held, size), Cost(), []
+    peak = kept
+    for kind in _summaries(analyzer, size):
+        cost = kind.cost(size)
+        reads.append(cost.reads)
+        if kind not in held:
+            total = replace(
+                total, flop=total.flop + cost.flop, bytes=total.bytes + cost.bytes, calls=total.calls + cost.calls
+            )
+            peak, kept = max(peak, kept + cost.peak), kept + cost.kept
     if analyzer.cost is None:
         return None
     own = analyzer.cost(size)
-    said = next((text for text in (own.reads, *reads) if text != Cost().reads), own.reads)
-    return replace(_added(total, own), peak=max(peak, sum(held.values()) + own.peak), reads=said)
+    return Cost(
+        total.flop + own.flop,
+        total.bytes + own.bytes,
+        total.calls + own.calls,
+        max(peak, kept + own.peak),
+        reads=next((text for text in (own.reads, *reads) if text != Cost().reads), own.reads),
+    )
 
 
-def _added(a: Cost, b: Cost) -> Cost:
-    return replace(a, flop=a.flop + b.flop, bytes=a.bytes + b.bytes, calls=a.calls + b.calls)
+def held_bytes(held: Collection[Any], size: Size) -> int | float:
+    """What summaries take that are held."""
+    return sum(kind.cost(size).kept for kind in held)
+
+
+def _summaries(analyzer: Analyzer, size: Size) -> list[Any]:
+    """The summaries that an analyzer reads, in the order in which they are made."""
+    kinds = [kind for kind in reads_of(analyzer.measure).values() if is_summary(kind)]
+    return list(dict.fromkeys(each for kind in kinds for each in (*kind.made_of(size), kind)))

@@ -1,7 +1,7 @@
 """The loop: for layer, for analyzer; then what is read across layers. One failure never costs the others."""
 
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -11,15 +11,15 @@ import torch
 from repana import _profile_refusals
 from repana._activations import Activations
 from repana._ambient import WORTH_THREADS, free_memory, release_memory, threads
-from repana._cost import Cost, Size
-from repana._costs import of_layer
+from repana._cost import Size
+from repana._costs import across_peak, cost_of, held_bytes
 from repana._estimate import Estimate, Flag
 from repana._measure import Layer
 from repana._numbers import readable
 from repana._quantity import Quantity
 from repana._results import Row, row
 from repana._selection import Selection, read_later, summary_line
-from repana._table import Analyzer, Context
+from repana._table import Across, Analyzer, Context
 from repana._typing import IGNORED
 from repana.errors import RepanaError
 
@@ -71,12 +71,12 @@ class Measurements:
             layer = Layer(activations, name, self._shared, known)
             features = activations[name]
             size = features.numel()
-            planned = of_layer(selection, self._size(features, len(classes)))
+            shape = self._size(features, len(classes))
             with threads(size):
-                for analyzer, later, cost in zip(selection.analyzers, kept, planned):
+                for analyzer, later in zip(selection.analyzers, kept):
                     begin(f"{name}, {analyzer.name}")
                     try:
-                        self._check_memory(cost, features.device)
+                        self._check_memory(analyzer, shape, layer.held, features.device)
                         result = layer.measure(analyzer.measure, analyzer.name)
                         self._file(analyzer, split, name, depth, result)
                     except Exception as error:  # of any kind: a user's own function may raise what it likes
@@ -92,13 +92,27 @@ class Measurements:
         draws = {name: int(self._shared.get(name, 0)) for name in ("permutations", "bootstrap")}
         return Size(len(features), max(1, features.shape[1]), classes, **draws)
 
-    def _check_memory(self, cost: Cost | None, device: torch.device) -> None:
+    def _check_memory(self, analyzer: Analyzer, size: Size, held: Collection[Any], device: torch.device) -> None:
         """Refuse what would take more memory than there is, before it takes everything else with it."""
+        cost = cost_of(analyzer, size, held)
         if cost is None:
             return
-        room = free_memory(device) if self._memory is None else self._memory
+        room = self._memory
+        if room is None:  # what is held is taken already
+            room = free_memory(device) + held_bytes(held, size)
         if cost.peak > room:
             raise _profile_refusals.beyond_memory(readable(cost.peak), readable(room), self._memory is not None)
+
+    def _check_across(self, across: Across, activations: Activations) -> None:
+        widths = [int(activations[name].shape[1]) for name in activations.layers]
+        size = Size(len(activations.sample), max(1, *widths, 1))
+        peak = across_peak(across, size, widths)
+        if peak == 0:
+            return
+        device = activations[activations.layers[0]].device
+        room = free_memory(device) if self._memory is None else self._memory
+        if peak > room:
+            raise _profile_refusals.beyond_memory(readable(peak), readable(room), self._memory is not None)
 
     def add_across(
         self,
@@ -118,6 +132,7 @@ class Measurements:
             if not all(name in context.found or context.of(name) for name in across.needs):
                 continue
             try:
+                self._check_across(across, activations)
                 outcome = across.read(context)
             except Exception as error:
                 self.fail(split, "", across.name, error)

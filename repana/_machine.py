@@ -37,8 +37,9 @@ class Machine:
         return cost.flop / self.flops + cost.bytes / self.bandwidth + cost.calls * self.call
 
 
-# Float32 products without TF32, and memory, from the vendor's data sheets (H100 SXM, H200 SXM).
+# Float32 products without TF32, and memory, from the vendor's data sheets (H100 SXM, H200 SXM); two cores of a server.
 MACHINES = {
+    "cpu": Machine("2 CPU cores", 0.06e12, 0.02e12, 2e-6, 16e9),
     "H100": Machine("H100", 40e12, 3.0e12, LAUNCH, 80e9),
     "H200": Machine("H200", 40e12, 4.4e12, LAUNCH, 141e9),
 }
@@ -50,7 +51,7 @@ def machine_named(name: str) -> Machine:
     several = SEVERAL.fullmatch(name) if isinstance(name, str) else None
     count, kind = (int(several[1]), several[2]) if several else (1, name)
     if kind not in MACHINES or count < 1:
-        _check.choice(name, "on", (MEASURE, *MACHINES, *(f"8x{preset}" for preset in MACHINES)))
+        _check.choice(name, "on", (MEASURE, *MACHINES, "8xH100"))  # or so many of another
         return measured()
     preset = MACHINES[kind]
     return preset if count == 1 else replace(preset, name=f"{count} x {preset.name}", devices=count)

@@ -120,6 +120,11 @@ class Layer(SummaryLayer):
             self._summaries[kind] = kind.of_layer(self)
         return self._summaries[kind]
 
+    @property
+    def held(self) -> Collection[Any]:
+        """The summaries that have been made."""
+        return self._summaries.keys()
+
     def forget(self, kinds: Collection[Any]) -> None:
         """Let go of the summaries that are not among these, which alone are read again."""
         for kind in self._summaries.keys() - {*kinds}:

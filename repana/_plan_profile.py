@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from repana import _profile_refusals
+from repana import _check, _profile_refusals
 from repana._activations import Activations
 from repana._ambient import settled
 from repana._cost import Cost, Size
 from repana._costs import FLOAT, Planned, planned_of
 from repana._machine import MEASURE, Machine, machine_named
 from repana._numbers import lasting, printable, readable
-from repana._profile import PERMUTATIONS, of_arrays
+from repana._profile import PERMUTATIONS, check_recording, of_arrays
 from repana._selection import selected
 from repana._typing import IGNORED
 from repana.extraction._options import Options
@@ -86,7 +86,7 @@ class ProfilePlan:
                     "analyzer": line.analyzer,
                     "layers": count,
                     "width": line.size.d,
-                    "samples": cost.reads,
+                    "samples": self._read(cost),
                     "passes": line.passes if line.cost else math.nan,
                     "TFLOP": count * cost.flop / 1e12,
                     "GB": count * cost.bytes / 1e9,
@@ -96,6 +96,22 @@ class ProfilePlan:
                 }
             )
         return pd.DataFrame(rows)
+
+    def described(self) -> dict[str, Any]:
+        """All of it in plain numbers and words, for JSON: the totals, and the rows of `frame` with their layers."""
+        rows = self.frame().to_dict(orient="records")
+        lines = [{**row, "names": list(line.layers)} for row, line in zip(rows, self.lines)]
+        return {
+            "machine": self.machine.name,
+            "samples": self.seen,
+            "kept": self.size.n,
+            "classes": self.size.classes,
+            "feature_bytes": self.feature_bytes,
+            "peak_bytes": self.peak_bytes,
+            "pass_seconds": self.pass_seconds,
+            "analysis_seconds": self.analysis_seconds,
+            "lines": lines,
+        }
 
     def _by_analyzer(self) -> "pd.DataFrame":
         """The widths of an analyzer in one row, those that are refused in another."""
@@ -113,7 +129,7 @@ class ProfilePlan:
                     "": name,
                     "layers": sum(count for count, _ in costs),
                     "width": str(widths[0]) if len(widths) == 1 else f"{widths[0]} to {widths[-1]}",
-                    "samples": f"refused: {refused}" if refused else costs[0][1].reads,
+                    "samples": f"refused: {refused}" if refused else self._read(costs[0][1]),
                     "TFLOP": _digits(sum(count * cost.flop for count, cost in costs) / 1e12),
                     "GB": _digits(sum(count * cost.bytes for count, cost in costs) / 1e9),
                     "peak MB": _digits(max(cost.peak for _, cost in costs) / 1e6),
@@ -132,6 +148,10 @@ class ProfilePlan:
         table = self._by_analyzer().to_html(index=False, border=0)
         return f"<p>{html.escape(self._heading())}</p>{table}<p>{html.escape(self._total())}</p>"
 
+    def _read(self, cost: Cost) -> str:
+        """Which samples; all of those that are kept, where that are not all."""
+        return "all kept" if cost.reads == Cost().reads and self.size.n != self.seen else cost.reads
+
     def _heading(self) -> str:
         layers = len({name for line in self.lines for name in line.layers})
         classes = f", {self.size.classes} classes" if self.size.classes else ", no labels"
@@ -147,7 +167,7 @@ class ProfilePlan:
         return f"{text}\nThe pass: {took}; features take {readable(self.feature_bytes)}."
 
     def _total(self) -> str:
-        unknown = [x.analyzer for x in self.lines if x.cost is None]
+        unknown = list(dict.fromkeys(x.analyzer for x in self.lines if x.cost is None))
         beside = f" The cost of {', '.join(unknown)} is not known." if unknown else ""
         device = " The analysis runs on one device." if self.machine.devices > 1 else ""
         parts = f"{lasting(self.pass_seconds)} for the pass and " if self.one_sample is not None else ""
@@ -182,6 +202,8 @@ def plan_profile(
 
     Seconds come from counts of each algorithm, with factors from timings of it, and the machine's rates: within a
     factor of two for nearly all analyzers on the machines that they were timed on. Memory is meant as an upper bound.
+    Of what is read across layers `complexity` is listed; the rest takes little, but for re-initialised copies
+    (`baselines`), of which each is a pass.
     Analyzers of a layer whose bound is above `analysis_memory`, or above what the machine has left beside the features,
     are refused, here and by `profile`. Of one split; a held-out one takes as much for its samples.
 
@@ -195,21 +217,29 @@ def plan_profile(
     >>> found.frame()["analyzer"].tolist()
     ['fisher', 'spectrum']
     """
+    for name, value, least in (
+        ("samples", samples, 1), ("classes", classes, 0), ("permutations", permutations, 0),
+        ("bootstrap", bootstrap, 0), ("analysis_memory", analysis_memory, 0),
+        ("max_samples", recording.get("max_samples"), 0),
+    ):  # fmt: skip
+        if value is not None:
+            _check.at_least(value, name, least)
     selection = selected(analyzers)
     machine = machine_named(on)
     if isinstance(model, Mapping) and not isinstance(model, Activations):
         model, data = of_arrays(model, data, None, layers)[0], None
     if isinstance(model, Activations):
-        found = _of_activations(model, classes)
+        if recording:
+            raise _profile_refusals.no_recording(list(recording))
+        found = _of_activations(model, samples, classes)
     else:
         found = _of_model(model, data, layers, samples, classes, recording)
     draws = replace(found.size, permutations=permutations, bootstrap=bootstrap)
     if not draws.classes:
         selection = selection.without_labels("given")
-    room = machine.memory - found.feature_bytes if analysis_memory is None else analysis_memory
-    by_layer = {a.name for a in selection.analyzers}
-    lines = planned_of(selection, found.widths, draws)
-    lines = [_within(line, room) if line.analyzer in by_layer else line for line in lines]
+    there = machine.timed and found.recording is None  # the features are in memory, and not in what is free
+    room = machine.memory - (0 if there else found.feature_bytes) if analysis_memory is None else analysis_memory
+    lines = planned_of(selection, found.widths, draws, room)
     return ProfilePlan(tuple(lines), machine, draws, found.seen, found.feature_bytes, found.recording, found.one_sample)
 
 
@@ -226,19 +256,20 @@ class _Found:
         return float(FLOAT * self.size.n * sum(self.widths.values()))
 
 
-def _of_activations(given: Activations, classes: int | None) -> _Found:
+def _of_activations(given: Activations, samples: int | None, classes: int | None) -> _Found:
     labels = given.labels
     if classes is None:
         kept = None if labels is None or labels.is_floating_point() else labels[labels != IGNORED]
         classes = 0 if kept is None else int(torch.unique(kept).numel())
     widths = {layer: int(given[layer].shape[1]) for layer in given.layers}
-    n = len(given.sample)
+    n = len(given.sample) if samples is None else samples
     return _Found(widths, Size(n, max(widths.values()), classes), n)
 
 
 def _of_model(
     model: Any, data: Any, layers: Any, samples: int | None, classes: int | None, recording: Mapping[str, Any]
 ) -> _Found:
+    check_recording(recording, also=())
     known = {*inspect.signature(Options.of).parameters} - {"model", "layers"}
     reading = {name: value for name, value in recording.items() if name in known}
     most = recording.get("max_samples")
@@ -258,10 +289,3 @@ def _of_model(
 
 def _digits(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.0f}" if value >= 100 else f"{value:.2g}"
-
-
-def _within(line: Planned, room: int | float) -> Planned:
-    """Refused where its bound is above what there is."""
-    if line.cost is None or line.cost.peak <= room:
-        return line
-    return replace(line, refused=f"{readable(line.cost.peak)}, and {readable(max(room, 0.0))} can be used")

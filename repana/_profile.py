@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -104,6 +104,8 @@ def profile(
             raise _profile_refusals.held_out_needs_activations()
         given = held_out if other is None else other
         splits["held_out"] = _recorded(given, held_out, layers, seed, recording)
+    if analysis_memory is not None:
+        _check.at_least(analysis_memory, "analysis_memory", 0)
     measured = Measurements(run, settings, analysis_memory)
     chosen: dict[str, Selection] = {}
     for name, activations in splits.items():
@@ -146,10 +148,16 @@ def _check_options(settings: Mapping[str, Any], baselines: int, recording: Mappi
     for name, value in counts.items():
         if value < 0:
             raise _check.negative(name, value)
+    check_recording(recording)
+
+
+def check_recording(recording: Mapping[str, Any], also: Iterable[str] | None = None) -> None:
+    """Refuse options that no recording has, and one without features. `also`: what else may be said to be an option."""
     if recording.get("max_samples") == 0:
         raise _profile_refusals.moments_alone()
     known = {*inspect.signature(record).parameters} - {"model", "data", "layers", "seed"}
     own = {*inspect.signature(profile).parameters} - {"model", "data", "layers", "recording"}
+    own = own if also is None else {*also}
     for name in recording:
         _check.choice(name, "an option of profile", sorted(known | own))
 

@@ -460,7 +460,10 @@ def test_plan_of_a_profile(capsys, monkeypatch):
         assert name in out
     assert "20,000 queries among all" in out
     code, out, _ = run(capsys, monkeypatch, "plan", model, "-d", "digits", "--on", "8xH100", "-m", "nc1", "--json")
-    assert {line["analyzer"] for line in json.loads(out)} == {"neural_collapse"}
+    found = json.loads(out)
+    assert {line["analyzer"] for line in found["lines"]} == {"neural_collapse"}
+    assert sorted(name for line in found["lines"] for name in line["names"]) == ["3", "3:in", "input"]
+    assert found["kept"] == found["samples"] == 1347
     code, _, err = run(capsys, monkeypatch, "plan", model, "-d", "digits", "--on", "laptop")
     assert code == 2
-    assert "`on` is 'laptop'; expected one of 'measure', 'H100', 'H200'" in err
+    assert "`on` is 'laptop'; expected one of 'measure', 'cpu', 'H100', 'H200'" in err

@@ -88,8 +88,8 @@ def test_machines():
     assert 1e8 < here.flops < 1e14
     assert 1e8 < here.bandwidth < 1e13
     assert 1e-8 < here.call < 1e-3
-    for name in ("H1000", "0xH100", "xH100", "cpu"):
-        with pytest.raises(InputError, match="RA212: `on` is .*; expected one of 'measure', 'H100'"):
+    for name in ("H1000", "0xH100", "xH100", "gpu"):
+        with pytest.raises(InputError, match="RA212: `on` is .*; expected one of 'measure', 'cpu', 'H100'"):
             plan_profile({"a": X}, Y, on=name)
 
 
@@ -147,7 +147,7 @@ def test_data_without_a_length_need_one():
 
 
 def test_a_profile_keeps_to_its_plan():
-    limit = 3_000_000
+    limit = 12_000_000
     planned = plan_profile({"a": X, "b": X[:, :3]}, Y, analysis_memory=limit)
     frame = planned.frame()
     refused = {(x.analyzer, layer) for x in planned.lines if x.refused for layer in x.layers if x.analyzer in ANALYZERS}
@@ -165,6 +165,54 @@ def test_a_profile_keeps_to_its_plan():
         (x.analyzer, layer) for x in smaller.lines if not x.refused for layer in x.layers if x.analyzer in ANALYZERS
     }
     assert any("RA264: needs up to" in line and "`analysis_memory` allows" in line for line in report.failures)
+
+
+def test_what_a_refused_analyzer_would_have_made_counts_for_the_next():
+    size, chosen = Size(3000, 2048, 10, 199, 100), selected(["neural_collapse", "fisher"])
+    alone = of_layer(selected("fisher"), size)[0]
+    assert of_layer(chosen, size)[1].peak < alone.peak
+    assert of_layer(chosen, size, room=2e8)[1].peak == alone.peak
+    x, y = torch.randn(300, 200), torch.arange(300) % 3
+    limit = of_layer(selected("fisher"), Size(300, 200, 3, 5, 5))[0].peak - 1
+    report = repana.profile({"a": x, "b": x[:, :4]}, y, analyzers=["neural_collapse", "fisher"], permutations=5,
+                            bootstrap=5, analysis_memory=int(limit))  # fmt: skip
+    assert sum("RA264" in line for line in report.failures) == 3  # collapse of both layers, fisher of one
+    assert {r.layer for r in report.rows if r.analyzer == "fisher"} == {"b"}
+
+
+def test_what_is_read_across_layers_is_bounded_too():
+    features = {"a": torch.randn(60, 900), "b": torch.randn(60, 30)}
+    y = torch.arange(60) % 3
+    planned = plan_profile(features, y, analyzers="complexity", analysis_memory=10**6)
+    assert {line.analyzer for line in planned.lines if line.refused} == {"complexity"}
+    with pytest.raises(InputError, match="complexity: RA264: needs up to"):
+        repana.profile(features, y, analyzers="complexity", analysis_memory=10**6)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"samples": 0}, "RA212: `samples` is 0"),
+        ({"permutations": -1}, "RA212: `permutations` is -1"),
+        ({"max_samples": -3}, "RA212: `max_samples` is -3"),
+        ({"analysis_memory": -1}, "RA212: `analysis_memory` is -1"),
+        ({"held_out": (X, Y)}, "RA212: `an option of profile` is 'held_out'"),
+    ],
+)
+def test_refusals(options, text):
+    with pytest.raises(InputError, match=text):
+        plan_profile(nn.Sequential(nn.Linear(12, 4)), (X, Y), **options)
+
+
+def test_options_are_those_of_a_profile():
+    with pytest.raises(InputError, match="RA212: got 'foo', which say how to record"):
+        plan_profile({"a": X}, Y, foo=3)
+    assert plan_profile({"a": X}, Y, samples=10_000).size.n == 10_000
+    net = nn.Sequential(nn.Linear(12, 4))
+    with pytest.raises(InputError, match="RA212: `an option of profile` is 'poool'"):
+        plan_profile(net, (X, Y), poool="cls")
+    with pytest.raises(InputError, match="RA205: there are no features"):
+        plan_profile(net, (X, Y), max_samples=0)
 
 
 def test_a_profile_refuses_what_is_not_free(monkeypatch):

@@ -178,19 +178,25 @@ def plan(
 ) -> None:
     """What a recording will take, from one batch: refuses what the long run would refuse. With --metrics, all or by
     name, or with --on, what the whole profile will take: operations, memory, seconds."""
-    if metrics is None and on is None:
+    stored = data is None and is_store(source.model)
+    if metrics is None and on is None and samples is None and not stored:
         _show_plan(source, data, shape, layers, pool, as_json)
         return
     import repana
 
-    network, shown = _shown_to(source, data, shape, pool)
     analyzers, _ = analyzers_of(None if metrics == ["all"] else metrics)
-    found = repana.plan_profile(
-        network, shown, layers or "auto", analyzers or "all", on=on or "measure", samples=samples, pool=pool,
-        max_samples=max_samples, permutations=permutations, bootstrap=bootstrap, batch_size=source.batch_size,
-        **source.reading(),
-    )  # fmt: skip
-    typer.echo(found.frame().to_json(orient="records", indent=2) if as_json else str(found))
+    shared: dict[str, Any] = {
+        "on": on or "measure", "samples": samples, "permutations": permutations, "bootstrap": bootstrap,
+    }  # fmt: skip
+    if stored:
+        found = repana.plan_profile(repana.Activations.load(source.model), analyzers=analyzers or "all", **shared)
+    else:
+        network, shown = _shown_to(source, data, shape, pool)
+        found = repana.plan_profile(
+            network, shown, layers or "auto", analyzers or "all", pool=pool, max_samples=max_samples,
+            batch_size=source.batch_size, **shared, **source.reading(),
+        )  # fmt: skip
+    typer.echo(json.dumps(found.described(), indent=2) if as_json else str(found))
 
 
 @app.command()

@@ -16,6 +16,7 @@ from repana.cli._output import PARTIAL, USAGE, analyzers_of
 from repana.errors import FileError, RepanaError
 
 OUT_OF_MEMORY = ("RA208", "RA209", "RA112")
+OTHER_SHAPES = "RA303"  # of an intact file
 
 
 def sweep(
@@ -60,6 +61,8 @@ def sweep(
     }  # fmt: skip
     again = (Path(source) / TASKS).is_file()
     tasks = folder_of(source).tasks() if again else tasks_of(source, **defaults)
+    for names in {json.dumps(task.options.get("metrics")) for task in tasks}:
+        analyzers_of(json.loads(names))  # refused before any task is started
     if dry_run:
         lines = [{"id": task.id, "name": task.name, **task.options} for task in tasks]
         typer.echo(json.dumps(lines, indent=2) if as_json else "\n".join(f"{t.id}  {t.name}" for t in tasks))
@@ -161,7 +164,8 @@ def _kind(error: Exception, options: Mapping[str, Any]) -> str:
         if error.code in OUT_OF_MEMORY or isinstance(error.__cause__, (torch.OutOfMemoryError, MemoryError)):
             return "memory"
         named = "checkpoint" in options and str(options["checkpoint"]) in text
-        return "damaged checkpoint" if isinstance(error, FileError) and named else "refused"
+        damaged = isinstance(error, FileError) and named and error.code != OTHER_SHAPES
+        return "damaged checkpoint" if damaged else "refused"
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "out of memory" in text:
         return "memory"
     return "error"

@@ -154,6 +154,9 @@ def correlation_dimension(graph: NeighbourGraph, *, k1: int = 10, k2: int = 20, 
     if not a < b:
         return Estimate(NAN, n=graph.n, note=noted(note, Flag.UNDEFINED.note("both radii are equal")))
     inner, outer = (_neighbours_within(graph, radius) for radius in (a, b))
+    if not float(inner.sum()) > 0:
+        nothing = Flag.UNDEFINED.note("no pair is nearer than the smaller radius: quantised features?")
+        return Estimate(NAN, n=graph.n, note=noted(note, nothing))
     d = math.log(float(outer.sum()) / float(inner.sum())) / math.log(b / a)
     psi = 2 * (outer / outer.mean() - inner / inner.mean()) / math.log(b / a) / len(graph.rows)
     return with_lower_bound_note(from_error(d, float(psi.square().sum().sqrt()), n=graph.n, level=level, note=note))
@@ -197,9 +200,9 @@ def ess(
     """
     x = graph.features
     assert x is not None
-    x = x.double() / power_of_two(x)
+    scale = power_of_two(x)
     if k is None:
-        return Estimate(float(_inverted(_skewness(x[None]))[0]), n=graph.n)
+        return Estimate(float(_inverted(_skewness(x.double()[None] / scale))[0]), n=graph.n)
     _refusals.neighbours_between(k, k, 3, graph.n - 1)
     if k > graph.neighbours.k:
         raise _check.too_many_neighbours(k, graph.neighbours.k)
@@ -208,7 +211,7 @@ def ess(
     group = jackknife_groups(graph.n, chosen)
     mine = group[graph.places(chosen)]
     places, block = graph.neighbours.indices[:, :k], max(1, BLOCK // (k * (k + x.shape[1]) * 8))
-    local = torch.cat([_inverted(_skewness(x[places[part]])) for part in chosen.split(block)])
+    local = torch.cat([_inverted(_skewness(x[places[part]].double() / scale)) for part in chosen.split(block)])
     known = local.isfinite()
     found = int(known.sum())
     if found < FEWEST:
@@ -218,7 +221,7 @@ def ess(
     value, few = float(local[known].mean()), spread_over(known.nonzero()[:, 0], REPEATED)
     fewer, of_fewer, shares = chosen[few], mine[few], []
     for part in fewer.split(block):
-        gram, apart = _gram(x[places[part]]), group[places[part]]
+        gram, apart = _gram(x[places[part]].double() / scale), group[places[part]]
         shares.append(torch.stack([_inverted(_skewness_of(gram, apart != g)) for g in range(GROUPS)]))
     without = torch.cat(shares, 1)
     base = float(local[few].mean())

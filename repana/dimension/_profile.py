@@ -159,8 +159,9 @@ def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Te
         return torch.empty(0, 5, dtype=torch.float64)
     r = graph.neighbours.distances
     rows = [[graph.n, float((r[:, 0] + r[:, 1]).mean() / 2), whole.value, whole.low, whole.high]]
-    seed = 0 if graph.own is None else 1  # 0 may have drawn the samples that have their neighbours
-    order = torch.randperm(graph.n, generator=torch.Generator().manual_seed(seed)).to(r.device)
+    order = torch.randperm(graph.n, generator=torch.Generator().manual_seed(0)).to(r.device)
+    if graph.own is not None:  # the same seed may have drawn the samples that have their neighbours
+        order = _spread(order, graph.own)
     z, parts = NormalDist().inv_cdf(0.5 + level / 2), 2
     while len(graph.rows) // parts >= THINNEST:
         size = graph.n // parts
@@ -170,11 +171,24 @@ def _decimated(graph: NeighbourGraph, whole: Estimate, level: float) -> Float[Te
             logs = [math.log(e.value) for e in found]
             errors = [math.log(e.high / e.low) / (2 * z) for e in found]
             middle, half = sum(logs) / len(logs), z * math.sqrt(sum(e**2 for e in errors)) / len(logs)
-            reach = [float(part.neighbours.distances.mean()) for part in thin]
+            reach = [float(part.neighbours.distances.mean()) for part in thin if len(part.rows)]
             ends = [math.exp(middle + side * half) for side in (0, -1, 1)]
             rows.append([size, sum(reach) / len(reach), *ends])
         parts *= 2
     return torch.tensor(rows, dtype=torch.float64)
+
+
+def _spread(order: Int[Tensor, " n"], own: Int[Tensor, " m"]) -> Int[Tensor, " n"]:
+    """An order of samples in which some of them come evenly, each at a place drawn in its stretch."""
+    n, m = len(order), len(own)
+    mine = torch.zeros(n, dtype=torch.bool, device=order.device)
+    mine[own] = True
+    first, others = order[mine[order]], order[~mine[order]]
+    at = (torch.arange(m, device=order.device) * n // m).to(order.device)
+    out, taken = torch.empty_like(order), torch.zeros(n, dtype=torch.bool, device=order.device)
+    taken[at] = True
+    out[at], out[~taken] = first, others
+    return out
 
 
 def _part(graph: NeighbourGraph, rows: Int[Tensor, " m"]) -> NeighbourGraph:

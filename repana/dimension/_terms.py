@@ -44,7 +44,7 @@ def usable(graph: NeighbourGraph, k: int) -> tuple[Float[Tensor, "m k"] | None, 
 
 def sampling_note(graph: NeighbourGraph) -> str:
     """What became of duplicates, and of samples beyond those that are searched."""
-    kept = bool((graph.neighbours.distances[:, 0] == 0).any())
+    kept = graph.policy == "keep"
     repeated = (
         Flag.DUPLICATES.note(f"{graph.duplicates} duplicates {'kept' if kept else 'dropped'}")
         if graph.duplicates
@@ -59,7 +59,8 @@ def sampling_note(graph: NeighbourGraph) -> str:
         if near > NEAR_SHARE * len(graph.rows)
         else ""
     )
-    part = Flag.SUBSET.note(f"{graph.n} of {graph.seen} samples") if graph.n + graph.duplicates < graph.seen else ""
+    searched = graph.n + (0 if kept else graph.duplicates)
+    part = Flag.SUBSET.note(f"{graph.n} of {graph.seen} samples") if searched < graph.seen else ""
     some = "" if graph.own is None else f"averaged over {len(graph.rows)} of the samples, each among all {graph.n}"
     return noted(repeated, close, part, some)
 

@@ -44,6 +44,7 @@ def planned_of(
         "logits": None if leaf is None else leaf.path,
         "calls": _expected(planned),
         "of_root": of_root,
+        "labelled": batch.labels is not None,
         "labels": "positions" if batch.position_labels or _of_tokens(planned, batch) else "samples",
     }
     taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repana._activations import Activations
 from repana.errors import RepanaError
-from repana.extraction import _model_refusals, _store_refusals
+from repana.extraction import _data_refusals, _model_refusals, _store_refusals
 from repana.extraction._cuts import Cuts, Share, checked_lanes
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._indexed import Indexed
@@ -65,7 +65,7 @@ def record_lanes(
     model: nn.Module,
     planned: Plan,
     options: Options,
-    data: Any,
+    shards: Sequence[Any],
     storing: Storing,
     taken: list[str],
     names: Sequence[str] | None,
@@ -73,10 +73,12 @@ def record_lanes(
 ) -> Activations:
     """Record the lanes of this process that are not done, and, when all are, make them one recording.
 
-    `walks` begin with the batches of a lane, where samples cannot be had by their places.
+    `shards` are the data, one or a lane each. `walks` begin with the batches of a lane, where samples cannot be had by
+    their places.
     """
     if is_sharded(model):
         raise _model_refusals.sharded_store()
+    data = shards[0]
     source = Indexed.of(data, storing.batch_size) if len(walks) == 1 else None
     if source is None and (storing.lanes or 1) > len(walks):
         raise _store_refusals.one_lane(storing.lanes or 1)
@@ -84,6 +86,7 @@ def record_lanes(
         outer, model, planned, torch.device(options.device.type), options.dtype, data, 0, storing.seed, taken
     )
     about = _identity(provenance, planned, options, source, storing, len(walks))
+    about |= {"shards": [_known(shard) for shard in shards]} if len(shards) > 1 else {}
     cuts: Cuts | None = about.pop("cuts")
     del provenance["depth_share"]  # it was timed, and stands in the log
     provenance |= {} if names is None else {"class_names": [str(name) for name in names]}
@@ -103,6 +106,12 @@ def record_lanes(
     done = done_lanes(storing.folder, identity, digests=False)
     log(storing.folder, event="end", lanes=todo, done=len(done))
     return Activations.load(storing.folder, partial=not finish(storing.folder, done))
+
+
+def _known(shard: Any) -> list[Any]:
+    """What tells a shard from others: its class, and samples that can be had by their places."""
+    indexed = Indexed.of(shard, 1)
+    return [type(getattr(shard, "dataset", shard)).__name__, None if indexed is None else indexed.fingerprint()]
 
 
 def _identity(
@@ -199,18 +208,19 @@ class _Run:
             first = seen = number * SHARD
             lane = self._begin(number, range(first, first), pool)
             try:
-                passed = passes(
-                    self.model, self.planned, self.options, with_progress(raws, count, self._progress), None
-                )
+                told = _told(with_progress(raws, count, self._progress), number)
+                passed = passes(self.model, self.planned, self.options, told, None)
                 with closing(passed) as read:
                     for place, (batch, features, z, rows) in enumerate(read):
+                        if (batch.labels is not None) != self.planned.facts["labelled"]:
+                            raise _data_refusals.labels_in_some(place, self.planned.facts["labelled"])
                         with memory_errors(place, lane.kept):
                             lane.add(place, seen, batch.size, features, z, rows)
                         seen += batch.size
                         if seen - first >= most and self.storing.max_samples is None:
                             lane.end_part(first, seen, ends_lane=False)
                             first = seen
-                lane.end_part(first, seen, ends_lane=True)
+                lane.end_part(first, seen, ends_lane=True)  # also where the last part is full, and nothing came since
                 lane.commit()
             finally:
                 lane.give_up()
@@ -222,6 +232,22 @@ class _Run:
     def _begin(self, number: int, samples: range, pool: ThreadPoolExecutor) -> "_Lane":
         writer = begin_lane(self.storing.folder, self.identity, number)
         return _Lane(self, writer, pool, samples.start)
+
+
+def _told(raws: Iterator[Any], lane: int) -> Iterator[Any]:
+    """The same batches; an exception of the data says of which shard, and behind how many batches."""
+    number = 0
+    while True:
+        try:
+            raw = next(raws)
+        except StopIteration:
+            return
+        except RepanaError:
+            raise
+        except Exception as error:
+            raise _store_refusals.stream_failed(lane, number, error) from error
+        yield raw
+        number += 1
 
 
 @dataclass

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from repana import _check
 from repana._activations import Activations
 from repana._ambient import host_memory, settled
+from repana.errors import RepanaError
 from repana.extraction import _refusals, _store_refusals
 from repana.extraction._batches import Batch
 from repana.extraction._data import rows_known, samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
+from repana.extraction._indexed import Indexed
 from repana.extraction._kept import add_rows, classifier_of
 from repana.extraction._lanes import Storing, Walk, record_lanes
 from repana.extraction._options import Options
@@ -184,8 +186,9 @@ def record(
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     if storing is not None:
         walks: list[Walk] = [lambda: (raws, count)]
-        walks += [partial(_walk, shard, batch_size) for shard in (shards or ())[1:]]
-        return record_lanes(model, inner, planned, options, data, storing, taken, class_names, walks)
+        walks += [partial(_walk, number, shard, batch_size) for number, shard in enumerate(shards or ()) if number]
+        given = [data] if shards is None else shards
+        return record_lanes(model, inner, planned, options, given, storing, taken, class_names, walks)
     _check_room(planned, max_samples)
     expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
     holding = FeatureStore(
@@ -240,12 +243,20 @@ def _first_shard(data: Any, shards: Sequence[Any], lanes: int | None, storing: S
         raise _store_refusals.shards_choice(data is not None, shards)
     if lanes not in (None, len(shards)):
         raise _store_refusals.lanes_of_shards(lanes, len(shards))
+    for shard in shards:
+        Indexed.of(shard, 1)  # refuses a sampler that shuffles or deals samples out
     return shards[0]
 
 
-def _walk(shard: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
+def _walk(number: int, shard: Any, batch_size: int) -> tuple[Iterator[Any], int | None]:
     """The batches of a shard, and their number where it is known."""
-    return stream(shard, batch_size)[1:]
+    try:
+        return stream(shard, batch_size)[1:]
+    except RepanaError as error:
+        error.add_note(f"in shard {number}")
+        raise
+    except Exception as error:
+        raise _store_refusals.stream_failed(number, 0, error) from error
 
 
 def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:

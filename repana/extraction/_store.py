@@ -145,7 +145,7 @@ class FeatureStore:
 
     def close(self) -> Kept:
         """What was kept; blocks are let go layer by layer."""
-        if self._max == 0:
+        if self._max == 0 or not len(self._sample):
             return Kept({}, None, None, torch.empty(0, dtype=torch.int64))
         if self._max is not None and len(self._sample) > self._max:
             self._compact(self._max)

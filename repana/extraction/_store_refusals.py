@@ -32,7 +32,9 @@ def one_lane(lanes: int) -> InputError:
 def shards_choice(both: bool, found: Any) -> InputError:
     if both:
         return InputError("RA324", "got `data` and `shards`; give the one or the other.")
-    return InputError("RA324", f"`shards` is {type(found).__name__}; expected a list of data, one for each lane.")
+    return InputError(
+        "RA324", f"`shards` is {type(found).__name__}; expected a list of data, at least one, a lane each."
+    )
 
 
 def lanes_of_shards(lanes: int | None, shards: int) -> InputError:
@@ -59,6 +61,14 @@ def batch_failed(lane: int, first: int, last: int, error: Exception) -> InputErr
         "RA325",
         f"the data raised {type(error).__name__} at samples {first} to {last} (lane {lane}): {error}. Lanes that are "
         "done are kept; mend the data and record again.",
+    )
+
+
+def stream_failed(lane: int, number: int, error: Exception) -> InputError:
+    return InputError(
+        "RA325",
+        f"the data raised {type(error).__name__} in batch {number} (counted from 0) of lane {lane}: {error}. Lanes "
+        "that are done are kept; mend the data and record again.",
     )
 
 

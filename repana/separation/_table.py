@@ -25,7 +25,7 @@ def _separability_cost(size: Size) -> Cost:
         flop=30.0 * m * d * min(m, d) + 0.1 * labellings * m * c * d,
         bytes=29 * 8.0 * labellings * m * c + 3640 * 8.0 * labellings * m + 960 * 8.0 * m * 600,
         calls=2e4,
-        peak=8 * (2.2 * m**2 + 1.1 * min(m, 2_000) ** 2 + (21 if m <= 1_024 else 0) * m**2 + 2.2 * m * d + 3 * m * c)
+        peak=8 * (2.2 * m**2 + 1.1 * min(m, 2_000) ** 2 + (21 if m <= 1_024 else 0) * m**2 + 3.5 * m * d + 3 * m * c)
         + 3.5e7
         + 2.5e4 * min(m, 2_000),
     )

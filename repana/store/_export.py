@@ -104,7 +104,9 @@ def _group(arrays: Iterable[_Array], target: Path) -> None:
         group = zarr.open_group(str(beside), mode="w-")
         for array in arrays:
             chunks = (max(1, min(ROWS, array.shape[0])), *array.shape[1:])
-            made = group.create_array(array.name, shape=array.shape, dtype=array.dtype, chunks=chunks)
+            made = group.create_array(
+                array.name.replace("/", "%2F"), shape=array.shape, dtype=array.dtype, chunks=chunks
+            )
             start = 0
             for batch in array.batches():
                 made[start : start + len(batch)] = batch

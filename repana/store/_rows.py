@@ -59,7 +59,10 @@ class StoredFeatures:
                 raise IndexError(f"row {rows} of {n}")
             found = self._at(torch.tensor([int(rows) % n]))[0]
             return found[rest] if rest else found
-        index = torch.arange(len(self))[rows] if isinstance(rows, slice) else torch.as_tensor(rows).cpu()
+        if isinstance(rows, slice):
+            index = torch.from_numpy(np.arange(len(self))[rows].copy())
+        else:
+            index = torch.as_tensor(rows).cpu()
         if index.dtype == torch.bool:
             if len(index) != len(self):
                 raise IndexError(f"a mask of {len(index)} for {len(self)} rows")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from repana import _file_refusals
 from repana.errors import FileError
 from repana.store import _format as f
 from repana.store._read import problem_of
@@ -27,6 +28,8 @@ class Verification:
 
 def verified(folder: Path, *, quick: bool = False) -> Verification:
     """Compare every file with its commit; `quick` compares names and sizes, not digests."""
+    if folder.is_file():
+        raise _file_refusals.not_a_folder(folder, "a store")
     complete = (folder / f.MANIFEST).is_file()
     if complete:
         manifest = f.read_manifest(folder)

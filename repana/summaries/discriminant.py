@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
@@ -147,8 +147,7 @@ class Discriminant(Summary):
         within, reason = moments.scatter / n, ""
         g = p @ moments.mean
         variance = within.diagonal() + b.square().sum(0)
-        rounding = 100 * torch.finfo(torch.float64).eps ** 2 * g.square()
-        alive = variance > (1e-24 * variance.max()).clamp_min(rounding)
+        alive = _varying(variance, g)
         if not bool(alive.any()):
             nothing = torch.zeros(size, dtype=torch.float64)
             reason = "every feature is constant"
@@ -268,7 +267,7 @@ class _Span:
         assert total.spread is not None
         p = total.count.double() / total.n
         variance = total.spread / total.n + (p[:, None] * (total.mean - p @ total.mean).square()).sum(0)
-        alive = variance > 1e-24 * variance.max()
+        alive = _varying(variance, p @ total.mean)
         if int(alive.sum()) < total.n:
             return None
         z = (features.double() - p @ total.mean)[:, alive] * variance[alive].rsqrt()
@@ -300,6 +299,12 @@ class _Span:
             size, rank = min(len(part.canonical), len(canonical)), part.rank
             canonical[:size] = part.canonical[:size]
         return replace(found, canonical=canonical, rank=rank, reason=_singular(found.n, found.d, found.classes))
+
+
+def _varying(variance: Float[Tensor, " d"], mean: Float[Tensor, " d"]) -> Bool[Tensor, " d"]:
+    """Which features vary by more than the rounding of their mean, and than the rounding of the largest."""
+    rounding = 100 * torch.finfo(torch.float64).eps ** 2 * mean.square()
+    return variance > (1e-24 * variance.max()).clamp_min(rounding)
 
 
 def _singular(n: int, d: int, c: int) -> str:
@@ -343,9 +348,10 @@ def _permuted(
     n, d = features.shape
     _, codes = torch.unique(labels.to(features.device), return_inverse=True)
     c, size = found.classes, len(found.canonical)
-    x = features.double() - features.double().mean(0)
+    centre = features.double().mean(0)
+    x = features.double() - centre
     variance = x.square().mean(0)
-    alive = variance > 1e-24 * variance.max()
+    alive = _varying(variance, centre)
     if not bool(alive.any()):
         nan = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
         return PermutedEigenvalues(nan, nan, nan[:, 0], torch.zeros(len(orders), d, dtype=torch.float64))

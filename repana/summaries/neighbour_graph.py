@@ -29,7 +29,7 @@ class NeighbourGraph(Summary):
     Of many samples only some have their neighbours searched, but among all: distances are those of the whole.
     `features` are those of the n samples that were searched, for what reads directions or searches further;
     `neighbours` counts among them, and so does `own`, the places of `rows`, which is None where every sample has its
-    neighbours.
+    neighbours. `policy` says what became of duplicates.
     """
 
     labelled: ClassVar[bool] = False
@@ -40,6 +40,7 @@ class NeighbourGraph(Summary):
     duplicates: int
     features: Features | None = None
     own: Int[Tensor, " m"] | None = None
+    policy: str = "drop"
 
     @property
     def n(self) -> int:
@@ -67,12 +68,12 @@ class NeighbourGraph(Summary):
     @classmethod
     def cost(cls, size: Size) -> Cost:
         queries, rows = min(size.n, QUERIES), 8.0 * size.n * size.d
-        lists = 16.0 * SHARED * queries
+        lists, copied = 16.0 * SHARED * queries, rows / 2 if size.n > QUERIES else 0.0  # where duplicates are dropped
         return Cost(
             flop=2.0 * queries * size.n * size.d,
             bytes=7 * 8.0 * queries * size.n + 160 * rows,
             calls=2500,
-            peak=min(6 * rows, MEMORY) + 5 * lists + 5600.0 * min(size.n, 40_000) + 48 * size.n,
+            peak=min(6 * rows, MEMORY) + 5 * lists + 5600.0 * min(size.n, 40_000) + 48 * size.n + copied,
             kept=lists,
             reads=reading(size.n, QUERIES, "{} queries among all"),
         )
@@ -110,7 +111,7 @@ class NeighbourGraph(Summary):
         first, "keep" all, "raise" refuses. `labels` make the search of collapsed features faster and change no value.
         """
         _check.choice(duplicates, "duplicates", POLICIES)
-        most = len(features) if max_samples is None else max_samples
+        most = len(features) if max_samples is None else _check.at_least(max_samples, "max_samples", 2)
         rows = some(len(features), most, seed).to(features.device)
         x = features if len(rows) == len(features) else features[rows]
         if len(rows) < 2:
@@ -120,7 +121,7 @@ class NeighbourGraph(Summary):
         codes = None if labels is None else labels[rows.to(labels.device)]
         found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
         again = (found.distances[:, 0] == 0).nonzero()[:, 0]
-        repeated = 0
+        repeated, policy = 0, "keep"
         if len(again):
             kept = distinct(x[again])
             repeated = len(again) - len(kept)
@@ -132,8 +133,8 @@ class NeighbourGraph(Summary):
                 alive[again[kept]] = True
                 rows, x = rows[alive], x[alive]
                 codes = None if codes is None else codes[alive.to(codes.device)]
-                found = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory)
-        return cls(found, rows, len(features), repeated, x)
+                found, policy = Neighbours.of(x, codes, k=min(k, len(x) - 1), memory=memory), "drop"
+        return cls(found, rows, len(features), repeated, x, policy=policy)
 
     @classmethod
     def _of_some(
@@ -153,12 +154,14 @@ class NeighbourGraph(Summary):
         repeated = len(x) - len(kept)
         if repeated and duplicates == "raise":
             raise _refusals.duplicated(repeated, len(x))
-        if repeated and duplicates == "drop" and len(kept) >= 2:
+        policy = "drop" if duplicates == "drop" and len(kept) >= 2 else "keep"
+        if repeated and policy == "drop":
             rows, x = rows[kept], x[kept]
         own = some(len(x), queries, seed).to(x.device)
         codes = None if labels is None else labels[rows[own].to(labels.device)]
         found = Neighbours.of_bank(x[own], x, codes, k=min(k, len(x) - 1), places=own, memory=memory)
-        return cls(found, rows[own], seen, repeated, x, own)
+        whole = len(own) == len(x)  # duplicates left no more
+        return cls(found, rows[own], seen, repeated, x, None if whole else own, policy)
 
 
 def some(n: int, most: int, seed: int) -> Int[Tensor, " m"]:
@@ -174,6 +177,8 @@ def distinct(x: Float[Tensor, "n d"]) -> Int[Tensor, " m"]:
     Only rows of one key are compared: a sum of their bits, times odd numbers, modulo 2^64.
     """
     places = torch.arange(len(x), device=x.device)
+    if not x.shape[1]:
+        return places[:1]
     odd = torch.randint(-(2**62), 2**62, (x.shape[1],), generator=torch.Generator().manual_seed(0)) * 2 + 1
     keys = torch.cat([_bits(part).mul_(odd.to(x.device)).sum(1) for part in x.split(max(1, KEYED // x.shape[1]))])
     _, alike, counts = torch.unique(keys, return_inverse=True, return_counts=True)

@@ -109,7 +109,7 @@ class Neighbours:
         memory: int = MEMORY,
     ) -> "Neighbours":
         """`of` a bank of any length: as many of its samples at a time as can be made ready in `memory`."""
-        piece = max(LEAST_PIECE, 2 * k, memory // (PREPARED * max(1, bank.shape[1])))
+        piece = max(LEAST_PIECE, 2 * k + 2, memory // (PREPARED * max(1, bank.shape[1])))
         pieces = -(-len(bank) // piece)
         found = [
             cls.of(features, labels, k=k, bank=part, offset=start, places=places, memory=memory)
@@ -223,10 +223,13 @@ class _Search:
 
     def _order_copies(self, distances: Tensor, indices: Tensor) -> None:
         """Of rows with k copies of themselves or more, the copies of lowest index."""
-        if self._metric == "inner" or self._own is None or not self._same:
+        if self._metric == "inner":
             return
         rows = (distances[:, -1] == 0).nonzero()[:, 0]
         if not len(rows):
+            return
+        if self._own is None or not self._same:
+            self._order_copies_of_others(rows, indices)
             return
         _, group = torch.unique(self._x[rows], dim=0, return_inverse=True)
         for members in rows[group.argsort(stable=True)].split(group.bincount().tolist()):
@@ -235,6 +238,19 @@ class _Search:
             first = members[: self._k + 1].expand(len(members), -1)
             others = first != members[:, None]
             others[others.all(1), -1] = False  # behind the first k + 1 a row leaves out none of the first k
+            indices[members] = first[others].view(len(members), self._k)
+
+    def _order_copies_of_others(self, rows: Tensor, indices: Tensor) -> None:
+        """The same for queries that are not the bank."""
+        _, group = torch.unique(self._x[rows], dim=0, return_inverse=True)
+        for members in rows[group.argsort(stable=True)].split(group.bincount().tolist()):
+            copies = (self._y == self._x[members[0]]).all(1).nonzero()[:, 0]
+            if len(copies) <= self._k:  # squares of differences that underflow
+                continue
+            first = copies[: self._k + 1].expand(len(members), -1)
+            own = copies.new_full((len(members), 1), -1) if self._own is None else self._own[members, None]
+            others = first != own
+            others[others.all(1), -1] = False
             indices[members] = first[others].view(len(members), self._k)
 
     def _mean(self) -> Tensor:

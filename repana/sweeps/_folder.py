@@ -74,8 +74,13 @@ class SweepFolder:
             raise _refusals.unreadable(self.path / TASKS, str(error)) from None
 
     def add(self, tasks: Sequence[Task]) -> list[Task]:
-        """All tasks of the folder, with those that it did not have behind the others."""
-        known = self.tasks() if (self.path / TASKS).is_file() else []
+        """All tasks of the folder, with those that it did not have behind the others. A task that is not done gives way
+        to the same one of a checkpoint that has changed."""
+        before = self.tasks() if (self.path / TASKS).is_file() else []
+        gone = [k for k in before if not self.done(k) and any(k.options == t.options and k.id != t.id for t in tasks)]
+        for task in gone:
+            self.forget(task)
+        known = [task for task in before if task not in gone]
         new = distinct(tasks, known)
         if new or not known:
             put(self.path / TASKS, "".join(f"{task.line()}\n" for task in [*known, *new]).encode())

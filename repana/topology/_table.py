@@ -12,7 +12,7 @@ def _cost(size: Size) -> Cost:
     """Of the spanning tree and all distances of a subset."""
     u = min(size.n, 2_000)
     return Cost(
-        flop=10.0 * u**2 * size.d, bytes=156 * 8.0 * u**2, calls=6300, peak=8 * (3.6 * u * size.d + 9 * u**2) + 1e6
+        flop=10.0 * u**2 * size.d, bytes=156 * 8.0 * u**2, calls=6300, peak=8 * (5 * u * size.d + 9 * u**2) + 1e6
     )
 
 

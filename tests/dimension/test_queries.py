@@ -123,3 +123,32 @@ def test_profile_measures_many_samples_by_some():
     assert row.n == 21_000
     assert "averaged over 20000 of the samples, each among all 21000" in row.note
     assert abs(row.value - 3) < 0.1
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_parts_have_their_share_of_the_queries(seed):
+    some = dimension_profile(NeighbourGraph.of(X, queries=1500, seed=seed))
+    assert bool(some.decimation.isfinite().all())
+    assert bool((some.decimation[1:, 1] > some.decimation[:-1, 1]).all())  # the scale grows
+
+
+def test_quantised_features_have_no_correlation_dimension():
+    corners = torch.cartesian_prod(*[torch.arange(2.0)] * 10)
+    found = dimension.correlation_dimension(corners)
+    assert math.isnan(found.value)
+    assert "no pair is nearer than the smaller radius" in found.note
+
+
+def test_what_became_of_duplicates_is_said():
+    x = torch.cat([X[:1000], X[:100]])
+    kept = dimension.two_nn(x, duplicates="keep", queries=50, seed=3)
+    assert "100 duplicates kept" in kept.note
+    assert "1100" in kept.note
+    fewer = dimension.two_nn(x, queries=1050)  # as many as are left
+    assert "averaged" not in fewer.note
+    assert "100 duplicates dropped" in fewer.note
+    same = dimension.two_nn(torch.ones(300, 2), queries=100)
+    assert math.isnan(same.value)
+    assert "kept" in same.note
+    with pytest.raises(InputError, match="RA212: `max_samples` is -1"):
+        dimension.two_nn(X, max_samples=-1)

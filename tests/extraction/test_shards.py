@@ -6,7 +6,7 @@ from networks import mlp
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 import repana
-from repana import InputError, record
+from repana import FileError, InputError, record
 from repana.extraction._lanes import SHARD
 
 X, Y = torch.randn(90, 64, generator=torch.Generator().manual_seed(0)), torch.arange(90) % 10
@@ -74,14 +74,11 @@ def test_shares_and_restarts_give_the_same_bytes(tmp_path):
     done = sorted(p.parent.name for p in (tmp_path / "three").glob("*/done.json"))
     assert done == ["lane-0000"]
 
-    def never():
-        raise AssertionError("a lane that is done is not walked again")
-        yield
-
     again = shards("iterators")
     record(net, shards=again, store=tmp_path / "three", batch_size=10)
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
-    record(net, shards=[shards("iterators")[0], never(), never()], store=tmp_path / "three", batch_size=10)
+    # lanes that are done are not walked again
+    record(net, shards=[shards("iterators")[0], iter([]), iter([])], store=tmp_path / "three", batch_size=10)
 
 
 def test_a_balanced_subset_of_all_shards(tmp_path):
@@ -96,7 +93,7 @@ def test_a_balanced_subset_of_all_shards(tmp_path):
     [
         ({"shards": [(X, Y)]}, "RA324: `shards` says how a store is recorded; give `store=` too"),
         ({"shards": [(X, Y)], "data": (X, Y), "store": True}, "RA324: got `data` and `shards`"),
-        ({"shards": [], "store": True}, "RA324: `shards` is list; expected a list of data"),
+        ({"shards": [], "store": True}, "RA324: `shards` is list; expected a list of data, at least one"),
         ({"shards": [(X, Y)] * 3, "lanes": 2, "store": True}, "RA324: `lanes` is 2 for 3 shards"),
         ({"data": iter([(X, Y)]), "lanes": 2, "store": True}, "RA324: .*one lane, or `shards=`"),
     ],
@@ -105,3 +102,41 @@ def test_refusals(options, text, tmp_path):
     options = {**options, "store": tmp_path / "acts"} if options.get("store") else options
     with pytest.raises(InputError, match=text):
         repana.record(mlp(), **options)
+
+
+def test_a_streamed_lane_may_end_with_a_full_part(tmp_path, monkeypatch):
+    monkeypatch.setattr("repana.extraction._lanes.Cuts.of", lambda *_: type("Cut", (), {"rows": 30}))
+    for name, given in {
+        "stream": {"data": iter(batches(0, 60))},
+        "shards": {"shards": [iter(batches(0, 30)), iter(batches(30, 90))]},
+    }.items():
+        got = record(mlp(), **given, store=tmp_path / name, batch_size=10)
+        assert got.complete
+        assert len(got.sample) == (60 if name == "stream" else 90)
+        again = repana.Activations.load(tmp_path / name, verify="always")
+        assert torch.equal(again[got.layers[0]][:], X[: len(got.sample)])
+
+
+def test_a_shard_that_fails_says_which(tmp_path):
+    def broken():
+        yield X[:10], Y[:10]
+        raise OSError("gone")
+
+    with pytest.raises(InputError, match=r"RA325: the data raised OSError in batch 1 .counted from 0. of lane 1: gone"):
+        record(mlp(), shards=[iter(batches(0, 30)), broken()], store=tmp_path / "a", batch_size=10)
+    with pytest.raises(InputError, match="RA205") as error:
+        record(mlp(), shards=[iter(batches(0, 30)), iter([])], store=tmp_path / "b", batch_size=10)
+    assert "in shard 1" in error.value.__notes__
+    with pytest.raises(InputError, match="RA203: batch 0 .* has no labels and the first has"):
+        record(mlp(), shards=[iter(batches(0, 30)), iter([X[:10]])], store=tmp_path / "c", batch_size=10)
+
+
+def test_shards_in_another_order_or_shuffled_are_refused(tmp_path):
+    loaders = [DataLoader(TensorDataset(X[a:b], Y[a:b]), batch_size=10) for a, b in ((0, 30), (30, 90))]
+    record(mlp(), shards=loaders, store=tmp_path / "a", batch_size=10)
+    other = DataLoader(TensorDataset(X[:60], Y[:60]), batch_size=10)
+    with pytest.raises(FileError, match="RA323: .* holds another recording: its shards"):
+        record(mlp(), shards=[loaders[0], other], store=tmp_path / "a", batch_size=10)
+    shuffled = DataLoader(TensorDataset(X, Y), batch_size=10, shuffle=True)
+    with pytest.raises(InputError, match="RA324: the loader has a RandomSampler"):
+        record(mlp(), shards=[loaders[0], shuffled], store=tmp_path / "b", batch_size=10)

@@ -152,3 +152,28 @@ def test_few_samples_have_the_eigenvalues_of_a_pseudo_inverse(kind):
         torch.testing.assert_close(deleted.per_feature, one.per_feature)
     for order, values in zip(permuted_orders(60, 7, 3), found.permuted.canonical):
         torch.testing.assert_close(values, written_out(x, y[order]), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_far_from_zero_is_no_feature(dtype):
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(300, 6, generator=g).to(dtype), torch.arange(300) % 3
+    x[:, 2] += y * 0.5
+    plain = fisher(x[:, 1:], y, permutations=99)
+    x[:, 0] = 1e7 / 3
+    with_it = fisher(x, y, permutations=99)
+    for name in ("trace_ratio", "quotient", "bounded", "feature_max"):
+        a, b = getattr(with_it, name), getattr(plain, name)
+        assert (a.value, a.p) == (pytest.approx(b.value, rel=1e-6), b.p), name
+        assert a.p == 0.01, name
+
+
+def test_constants_do_not_make_few_samples_independent():
+    g = torch.Generator().manual_seed(1)
+    x, y = torch.randn(20, 50, generator=g), torch.arange(20) % 3
+    x[1] = x[0]  # of another class
+    plain = Discriminant.of(x, y)
+    x[:, 45:] = 1e6 + torch.arange(5) / 3
+    found = Discriminant.of(x, y)
+    assert found.rank == plain.rank == 18
+    assert float(found.canonical[-1]) < 0.99

@@ -322,3 +322,29 @@ def test_products_of_bfloat16_only_choose(monkeypatch, case, k):
             np.take_along_axis(apart, found.indices.numpy(), 1), np.take_along_axis(apart, order, 1), rtol=1e-6
         )
         assert same.all()
+
+
+@pytest.mark.parametrize("memory", [1, 2**29])
+@pytest.mark.parametrize("own", [False, True])
+def test_copies_of_queries_that_are_not_the_bank_go_by_index(memory, own, monkeypatch):
+    monkeypatch.setattr(engine, "LEAST_PIECE", 120)
+    x = torch.randn(600, 40, generator=torch.Generator().manual_seed(7))
+    x[torch.randperm(600, generator=torch.Generator().manual_seed(8))[:40]] = x[0].clone()
+    queries = torch.arange(0, 600, 3)
+    found = Neighbours.of_bank(x[queries], x, k=5, places=queries if own else None, memory=memory)
+    want = torch.cdist(x[queries].double(), x.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    if own:
+        want[torch.arange(len(queries)), queries] = math.inf
+    want = want.sort(dim=1, stable=True).indices[:, :5]
+    assert torch.equal(found.indices, want)
+
+
+def test_a_bank_of_just_more_than_two_pieces_of_neighbours(monkeypatch):
+    monkeypatch.setattr(engine, "LEAST_PIECE", 1)
+    x = torch.randn(41, 3, generator=torch.Generator().manual_seed(0))
+    found = Neighbours.of_bank(x, x, k=20, places=torch.arange(41), memory=1)
+    assert torch.equal(found.indices, nearest_neighbours(x, 20).indices)
+
+
+def test_rows_without_features_are_alike():
+    assert distinct(torch.empty(5, 0)).tolist() == [0]

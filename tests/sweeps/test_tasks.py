@@ -151,3 +151,17 @@ def test_no_sweep(tmp_path):
     (tmp_path / "tasks.jsonl").write_text("{}\n")
     with pytest.raises(FileError, match="RA326"):
         SweepFolder(tmp_path).tasks()
+
+
+def test_a_task_that_failed_gives_way_to_its_mended_checkpoint(tmp_path):
+    file = tmp_path / "epoch1.pt"
+    task = {"model": "m:n", "data": "digits", "checkpoint": str(file)}
+    folder = SweepFolder(tmp_path / "sweep")
+    file.write_bytes(b"damaged")
+    (first,) = folder.add(tasks_of([task]))
+    folder.fail(first, Failure(first.id, "damaged checkpoint", "it was cut"))
+    file.write_bytes(b"mended, and longer")
+    (second,) = folder.add(tasks_of([task]))
+    assert second.id != first.id
+    assert second.name == first.name
+    assert str(folder.status()) == "1 tasks: 0 done, 1 waiting"
