@@ -15,7 +15,7 @@ FLOAT = 4  # bytes of a recorded feature
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedCost:
     """One analyzer on the layers of one width, or across all layers: its `cost` is that of one of them, with the
     summaries that it is the first to read; None where it is not known, as of a function of the user's own."""
 
@@ -34,7 +34,7 @@ class Planned:
 
 def planned_of(
     selection: Selection, widths: Mapping[str, int], size: Size, room: int | float = math.inf
-) -> list[Planned]:
+) -> list[PlannedCost]:
     """The lines of the layers, in the order in which they are measured, one for each width; then those across them.
     What needs more than `room` bytes on a layer is refused."""
     groups: dict[int, list[str]] = {}
@@ -47,14 +47,14 @@ def planned_of(
             cost = by_width[d][i]
             refused = cost is not None and cost.peak > room
             said = _said(cost.peak, room) if cost and refused else ""
-            found.append(Planned(analyzer.name, tuple(names), replace(size, d=d), cost, said))
+            found.append(PlannedCost(analyzer.name, tuple(names), replace(size, d=d), cost, said))
     for across in selection.across:
         if across.cost is None:
             continue
         peak = across_peak(across, size, groups)
         said = _said(peak, room) if peak > room else ""  # of all layers, or of none
         found += [
-            Planned(across.name, tuple(names), replace(size, d=d), across.cost(replace(size, d=d)), said)
+            PlannedCost(across.name, tuple(names), replace(size, d=d), across.cost(replace(size, d=d)), said)
             for d, names in groups.items()
         ]
     return found

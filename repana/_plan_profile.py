@@ -13,7 +13,7 @@ from repana import _check, _profile_refusals
 from repana._activations import Activations
 from repana._ambient import settled
 from repana._cost import Cost, Size
-from repana._costs import FLOAT, Planned, planned_of
+from repana._costs import FLOAT, PlannedCost, planned_of
 from repana._machine import MEASURE, Machine, machine_named
 from repana._numbers import lasting, printable, readable
 from repana._profile import PERMUTATIONS, check_recording, of_arrays
@@ -35,7 +35,7 @@ class ProfilePlan:
     at hand. `lines` are the analyzers, `size.n` the samples that are kept, `seen` those that go through the model.
     """
 
-    lines: tuple[Planned, ...]
+    lines: tuple[PlannedCost, ...]
     machine: Machine
     size: Size
     seen: int
@@ -52,7 +52,7 @@ class ProfilePlan:
             return self.seen * self.one_sample.seconds
         return self.seen * self.one_sample.flop / (self.machine.flops * self.machine.devices)
 
-    def seconds_of(self, line: Planned) -> float:
+    def seconds_of(self, line: PlannedCost) -> float:
         """Of all layers of a line; NaN where its cost is not known."""
         if line.refused:
             return 0.0
@@ -117,7 +117,7 @@ class ProfilePlan:
         """The widths of an analyzer in one row, those that are refused in another."""
         import pandas as pd
 
-        groups: dict[tuple[str, str], list[Planned]] = {}
+        groups: dict[tuple[str, str], list[PlannedCost]] = {}
         for line in self.lines:
             groups.setdefault((line.analyzer, line.refused), []).append(line)
         rows = []
