@@ -59,8 +59,8 @@ def test_a_subset_sees_a_coarser_scale():
 
 
 def test_as_many_queries_as_samples_change_nothing():
-    for name, function in FUNCTIONS.items():
-        assert function(X[:600], queries=600) == function(X[:600]), name
+    for name in ("two_nn", "mle", "correlation", "abid", "local_pca"):
+        assert FUNCTIONS[name](X[:300], queries=300) == FUNCTIONS[name](X[:300]), name
 
 
 def test_lists_are_those_of_the_whole_graph():

@@ -410,7 +410,7 @@ def test_one_call_gives_every_layer_with_its_controls(report):
     made = repana.Activations({"a": noise(60, 3)}, torch.arange(60) % 2, sample=torch.arange(60), seen=60)
     with pytest.raises(InputError, match="RA253: `data` is a generator"):
         repana.probe_layers(nn.Linear(3, 2), (x for x in [noise(60, 3)]))
-    with pytest.raises(InputError, match="is 'baseline'; expected one of 'analyzers', 'baselines'"):
+    with pytest.raises(InputError, match="is 'baseline'; expected one of 'analysis_memory', 'analyzers', 'baselines'"):
         repana.probe_layers(nn.Linear(3, 2), noise(60, 3), baseline=2)
     with pytest.raises(InputError, match="RA213: `baselines` re-initialises a model"):
         repana.profile(made, analyzers="probing", baselines=1)

@@ -577,7 +577,9 @@ def test_labels_off_by_one_are_an_issue():
 
 
 def test_an_unknown_option_of_profile_is_named():
-    with pytest.raises(InputError, match="RA212: `an option of profile` is 'maks'; expected one of 'analyzers'"):
+    with pytest.raises(
+        InputError, match="RA212: `an option of profile` is 'maks'; expected one of 'analysis_memory', 'analyzers'"
+    ):
         profile(ResNet().eval(), (X2, Y2), maks=False)
 
 

@@ -74,7 +74,7 @@ def test_every_kind_of_failure_is_isolated_and_classed(here):
     status = SweepFolder(here / "s").status()
     assert {t.name for t in status.done} == {"run0", "crash", "memory"}
     assert {t.name: f.kind for t, f in status.failed} == {
-        "damaged": "damaged checkpoint", "shape": "damaged checkpoint", "error": "error", "sleep": "timeout",
+        "damaged": "damaged checkpoint", "shape": "refused", "error": "error", "sleep": "timeout",
     }  # fmt: skip
     assert {t.name: f.attempts for t, f in status.failed} == {"damaged": 1, "shape": 1, "error": 2, "sleep": 2}
     assert (here / "crashed").exists()
