@@ -171,8 +171,8 @@ class _Run:
         place = _Place(schedule)
         try:
             self._record(source, cuts, schedule, place)
-        except RuntimeError as error:
-            if isinstance(error, RepanaError) or "DataLoader worker" not in str(error):
+        except Exception as error:
+            if isinstance(error, RepanaError) or not _worker_died(error):
                 raise
             at, _, cut, _, _ = schedule[place.number]  # a signal tells it, whatever runs just then
             raise _store_refusals.batch_failed(at, cut.start, cut.stop - 1, error) from error
@@ -232,6 +232,15 @@ class _Run:
     def _begin(self, number: int, samples: range, pool: ThreadPoolExecutor) -> "_Lane":
         writer = begin_lane(self.storing.folder, self.identity, number)
         return _Lane(self, writer, pool, samples.start)
+
+
+def _worker_died(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is that of a loader's worker, which a signal raises anywhere."""
+    while error is not None:
+        if isinstance(error, RuntimeError) and "DataLoader worker" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _told(raws: Iterator[Any], lane: int) -> Iterator[Any]:
