@@ -95,22 +95,18 @@ class Measurements:
     def _check_memory(self, analyzer: Analyzer, size: Size, held: Collection[Any], device: torch.device) -> None:
         """Refuse what would take more memory than there is, before it takes everything else with it."""
         cost = cost_of(analyzer, size, held)
-        if cost is None:
-            return
-        room = self._memory
-        if room is None:  # what is held is taken already
-            room = free_memory(device) + held_bytes(held, size)
-        if cost.peak > room:
-            raise _profile_refusals.beyond_memory(readable(cost.peak), readable(room), self._memory is not None)
+        if cost is not None:
+            self._check_peak(cost.peak, held_bytes(held, size), device)
 
     def _check_across(self, across: Across, activations: Activations) -> None:
         widths = [int(activations[name].shape[1]) for name in activations.layers]
-        size = Size(len(activations.sample), max(1, *widths, 1))
-        peak = across_peak(across, size, widths)
-        if peak == 0:
-            return
-        device = activations[activations.layers[0]].device
-        room = free_memory(device) if self._memory is None else self._memory
+        peak = across_peak(across, Size(len(activations.sample), max(1, *widths)), widths)
+        if peak:
+            self._check_peak(peak, 0, activations[activations.layers[0]].device)
+
+    def _check_peak(self, peak: int | float, held: int | float, device: torch.device) -> None:
+        """`held` bytes of the peak are taken already."""
+        room = free_memory(device) + held if self._memory is None else self._memory
         if peak > room:
             raise _profile_refusals.beyond_memory(readable(peak), readable(room), self._memory is not None)
 

@@ -204,8 +204,8 @@ def plan_profile(
     factor of two for nearly all analyzers on the machines that they were timed on. Memory is meant as an upper bound.
     Of what is read across layers `complexity` is listed; the rest takes little, but for re-initialised copies
     (`baselines`), of which each is a pass.
-    Analyzers of a layer whose bound is above `analysis_memory`, or above what the machine has left beside the features,
-    are refused, here and by `profile`. Of one split; a held-out one takes as much for its samples.
+    What has a bound above `analysis_memory`, or above what the machine has left beside the features, is refused, here
+    and by `profile`. Of one split; a held-out one takes as much for its samples.
 
     Raises InputError for an unknown machine, or where the number of samples is not known; and all that `record` raises
     before its long run.

@@ -202,7 +202,7 @@ class _Run:
                     lane.give_up()
 
     def streamed(self, number: int, raws: Iterator[Any], count: int | None) -> None:
-        """A lane of data that can be walked once: a part ends where it is full."""
+        """A lane of a one-shot iterable: a part ends where it is full."""
         most = Cuts.of(2**62, self.storing.batch_size, self.planned.bytes_per_sample, None).rows
         with ThreadPoolExecutor(1, "repana-store") as pool:
             first = seen = number * SHARD

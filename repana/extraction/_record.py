@@ -150,7 +150,7 @@ def record(
       was stopped, and under torchrun every process records its share: the bytes are the same for any number of
       processes and after any interruption. `lanes_of="2/4"` takes the share of the second of four by hand. Of a
       DataLoader its data set, collation and workers are taken; one that shuffles is refused.
-    - `shards`, in the place of `data`: data that can be walked once, a lane each, such as the files of a web dataset.
+    - `shards`, in place of `data`: one-shot iterables, a lane each, such as the files of a web dataset.
       Samples are numbered by their position in the shard, plus 2^32 times its number.
 
     Which axis holds what is found by following labelled axes through the operations of one small pass, and confirmed

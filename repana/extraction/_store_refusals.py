@@ -25,7 +25,7 @@ def fewer_lanes(lanes: int, processes: int) -> InputError:
 def one_lane(lanes: int) -> InputError:
     return InputError(
         "RA324",
-        f"`lanes` is {lanes} for data that can be walked once; expected a Dataset, arrays, one lane, or `shards=`.",
+        f"`lanes` is {lanes} for a one-shot iterable; expected a Dataset, arrays, one lane, or `shards=`.",
     )
 
 

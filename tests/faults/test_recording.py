@@ -188,7 +188,7 @@ def test_data_that_can_be_walked_once_are_one_lane(net, tmp_path):
     plain = record(net, (X, Y), batch_size=8)
     assert all(torch.equal(values(acts, layer), plain[layer]) for layer in plain)
     assert acts.provenance["sample_numbers"] == "positions in the stream"
-    with pytest.raises(InputError, match="RA324: `lanes` is 4 for data that can be walked once"):
+    with pytest.raises(InputError, match="RA324: `lanes` is 4 for a one-shot iterable"):
         record(net, zip(X.split(8), Y.split(8)), store=tmp_path / "b", lanes=4)
 
 
