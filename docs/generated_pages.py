@@ -23,7 +23,7 @@ from repana.report._formulas import mathml
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(repana.__file__).parent
-FAMILIES = ("collapse", "separation", "dimension", "topology", "spectra", "probes", "features")
+FAMILIES = ("collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison")
 PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summaries", "report")))
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",

@@ -1,4 +1,5 @@
 from . import collapse as collapse
+from . import comparison as comparison
 from . import dimension as dimension
 from . import errors as errors
 from . import features as features
@@ -26,6 +27,10 @@ from ._results import concat as concat
 from ._table import Analyzer as Analyzer
 from ._version import __version__ as __version__
 from .collapse import neural_collapse as neural_collapse
+from .comparison import cka as cka
+from .comparison import drift as drift
+from .comparison import similarity as similarity
+from .comparison import unlearning as unlearning
 from .dimension import dimension_profile as dimension_profile
 from .dimension import two_nn as two_nn
 from .errors import FileError as FileError

@@ -413,6 +413,13 @@ def unlike_samples(a: int, b: int) -> InputError:
     return InputError("RA201", f"the two layers have {a} and {b} samples; expected the same samples in the same order.")
 
 
+def other_shift() -> InputError:
+    return InputError(
+        "RA272",
+        "the two sums run around different shifts; give `shift_x=` and `shift_y=` of the first batch to the others.",
+    )
+
+
 def groups_of(groups: Any, n: int, name: str = "groups") -> np.ndarray:
     """The number of each row's group, from 0."""
     values = groups.detach().cpu().numpy() if isinstance(groups, Tensor) else np.asarray(groups)

@@ -34,6 +34,7 @@ class Flag(StrEnum):
     NOT_CONVERGED = auto()  # an optimisation or a search that did not end
     APPROXIMATED = auto()  # read through a projection or another approximation
     OUT_OF_RANGE = auto()  # beyond what can be calibrated or searched
+    INFLUENTIAL = auto()  # decided by one sample
 
     def note(self, text: str) -> "Note":
         """A note that spells this flag out."""
@@ -142,8 +143,11 @@ def as_table(result: object) -> str:
         f"<td>{number(e.p)}</td><td>{html.escape(e.note)}</td></tr>"
         for name, e in known.items()
     ]
-    level = percent(getattr(result, "settings", {}).get("level", LEVEL))
-    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>shuffled labels</th><th>p</th><th>note</th></tr>"
+    level, null = (
+        percent(getattr(result, "settings", {}).get("level", LEVEL)),
+        getattr(result, "NULL", "shuffled labels"),
+    )
+    head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>{null}</th><th>p</th><th>note</th></tr>"
     caption = f"<caption>{type(result).__name__}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
 
@@ -151,10 +155,10 @@ def as_table(result: object) -> str:
 def as_text(result: object) -> str:
     """A result in the terminal: a line a quantity, then the names of its arrays."""
     known, arrays = _contents(result)
-    wide = max(map(len, known), default=0)
+    wide, word = max(map(len, known), default=0), "null" if hasattr(result, "NULL") else "shuffled"
     lines = [
         f"  {name:<{wide}}  {number(e.value)} {span(e.low, e.high)}"
-        + (f"  shuffled {number(e.null)}" if math.isfinite(e.null) else "")
+        + (f"  {word} {number(e.null)}" if math.isfinite(e.null) else "")
         + (f"  ({e.note})" if e.note else "")
         for name, e in known.items()
     ]

@@ -44,6 +44,21 @@ def same_run(names: Sequence[str]) -> InputError:
     return InputError("RA217", f"both reports have a run named {listed(names)}; profile with another `run=` name.")
 
 
+def similarity_without_data(path: str) -> InputError:
+    return InputError(
+        "RA283",
+        f"{path} is no store of recordings and no data came; give two stores (`repana record`), or two models and "
+        "`--data`.",
+    )
+
+
+def no_comparison(kind: str, run: str) -> InputError:
+    return InputError(
+        "RA283",
+        f"the run {run!r} holds no {kind}; expected a report of `{kind}(...)`, as its `.report()` gives it.",
+    )
+
+
 def nothing_shared(a: str, b: str) -> InputError:
     return InputError(
         "RA229",

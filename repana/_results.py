@@ -216,10 +216,11 @@ class Report:
             return {}
 
     def plot(self, *quantities: str, ax: "Axes | Sequence[Axes] | None" = None, **options: Any) -> "Figure":
-        """The depth profile: six panels that tell most, or the quantities named; see `repana.plots.depth_profile`."""
+        """The depth profile: six panels that tell most, or the quantities named; see `repana.plots.depth_profile`. Of a
+        comparison its own figure: `layer_similarity`, `drift_depth`, `unlearning_depth`."""
         from repana import plots
 
-        axes = plots.depth_profile(self, *quantities, ax=ax, **options)
+        axes = plots.default_figure(self, *quantities, ax=ax, **options)
         return plots.figure_of(axes)
 
     def summary(self, run: str | None = None) -> tuple[str, ...]:
@@ -313,6 +314,10 @@ class Report:
         """The provenance of one run; of the first when none is named."""
         run = run or (self.runs[0] if self.runs else "")
         return next((p for p in _runs_of(self) if p.get("run") == run), {})
+
+    def null_name(self, run: str | None = None) -> str:
+        """What the null of a run is in words: shuffled labels, or of a comparison samples paired at random."""
+        return str(self.about(run).get("null", "shuffled labels"))
 
     def level(self, run: str | None = None) -> float:
         """The confidence level of the intervals of one run; of the first when none is named."""

@@ -1,6 +1,6 @@
 """What makes findings of one code, and the kinds and outcomes that they have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ RESULT, CAUTION, CHECK = KINDS
 class Rule:
     """What makes findings of one code: its title, a function of a `View`, and what kind of finding it makes.
 
-    The function's docstring is the explanation, with the threshold.
+    The function's docstring is the explanation, with the threshold. `reads`: it is made of runs alone that have rows of
+    these analyzers, which not every report does; without any, of every profile.
     """
 
     title: str
@@ -25,6 +26,11 @@ class Rule:
     kind: str = CHECK
     weight: int = 0
     figure: str = ""
+    reads: tuple[str, ...] = ()
+
+    def applies(self, analyzers: Container[str], compared: bool) -> bool:
+        """Whether it is made of a run that has rows of these analyzers; `compared`: the run is a comparison."""
+        return any(name in analyzers for name in self.reads) if self.reads else not compared
 
     def finding(self, code: str, view: "View") -> "Finding":
         found = self.function(view)

@@ -6,6 +6,7 @@ A family that is left out of `FAMILIES` is not measured; the others do not know.
 from repana._quantity import Quantity
 from repana._table import Across, Analyzer, Family
 from repana.collapse._table import FAMILY as COLLAPSE
+from repana.comparison._table import FAMILY as COMPARISON
 from repana.dimension._table import FAMILY as DIMENSION
 from repana.features._table import FAMILY as FEATURES
 from repana.probes._table import FAMILY as PROBES
@@ -13,7 +14,7 @@ from repana.separation._table import FAMILY as SEPARATION
 from repana.spectra._table import FAMILY as SPECTRA
 from repana.topology._table import FAMILY as TOPOLOGY
 
-FAMILIES: tuple[Family, ...] = (COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES)
+FAMILIES: tuple[Family, ...] = (COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON)
 ANALYZERS: dict[str, Analyzer] = {a.name: a for family in FAMILIES for a in family.analyzers}
 ACROSS_LAYERS: dict[str, Across] = {a.name: a for family in FAMILIES for a in family.across}
 SOURCES: dict[str, str] = {work: entry for family in FAMILIES for work, entry in family.sources.items()}

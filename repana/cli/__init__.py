@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from repana.cli._compared import similarity
 from repana.cli._interrupted import RESUMABLE, Interrupted, interruptible
 from repana.cli._options import (
     Baselines,
@@ -56,6 +57,7 @@ app = typer.Typer(
 
 
 app.command()(sourced(record))
+app.command()(sourced(similarity))
 app.command()(verify)
 app.command()(export)
 app.command()(merge)

@@ -1,5 +1,8 @@
 """Refusals of gradients, residual paths and copies: what was found, where, and what to do."""
 
+from collections.abc import Sequence
+
+from repana._check import listed
 from repana.errors import InputError, ModelError
 
 
@@ -54,4 +57,13 @@ def no_residual(model: str) -> ModelError:
         "RA122",
         f"no sum of a skip path and a branch was seen in a forward pass of {model}; `flow(paths=...)` takes the two "
         "addresses of each block.",
+    )
+
+
+def other_architecture(names: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA132",
+        f"the two networks differ in {listed(names)}; a straight line between two networks needs the same parameters "
+        "of the "
+        "same shapes.",
     )

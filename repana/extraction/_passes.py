@@ -1,6 +1,7 @@
 """The batches of a recording, each with its pooled features, its logits and what its rows are of."""
 
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from repana.extraction._batches import Batch
 from repana.extraction._guards import memory_errors
 from repana.extraction._options import Options
 from repana.extraction._plan import Plan, masks_used
-from repana.extraction._session import session
+from repana.extraction._session import Session, session
 from repana.extraction._store import FeatureStore
 from repana.extraction._taps import Taps
 from repana.extraction._tree import is_empty
@@ -47,10 +48,17 @@ def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> 
 
 
 def passes(
-    model: nn.Module, planned: Plan, options: Options, raws: Iterable[Any], store: FeatureStore | None
+    model: nn.Module,
+    planned: Plan,
+    options: Options,
+    raws: Iterable[Any],
+    store: FeatureStore | None,
+    open_session: Session | None = None,
 ) -> Generator[tuple[Batch, dict[str, Tensor], Tensor | None, Rows], None, None]:
-    """Each batch with its pooled features, its logits and what its rows are of."""
-    with session(model, options.device, options.dtype) as live:
+    """Each batch with its pooled features, its logits and what its rows are of; in a session that is open already,
+    where one is given."""
+    own = session(model, options.device, options.dtype) if open_session is None else nullcontext(open_session)
+    with own as live:
         taps = Taps(live, planned, options.intake.forward)
         number, used, labelled = -1, masks_used(planned.layers), None
         for place, raw in enumerate(raws):

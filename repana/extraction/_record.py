@@ -17,13 +17,14 @@ from repana.errors import RepanaError
 from repana.extraction import _refusals, _store_refusals
 from repana.extraction._batches import Batch
 from repana.extraction._data import rows_known, samples_of, stream
+from repana.extraction._fingerprint import Fingerprint
 from repana.extraction._first_batch import planned_of
 from repana.extraction._guards import FiniteCheck, memory_errors, with_progress
 from repana.extraction._indexed import Indexed
 from repana.extraction._kept import add_rows, classifier_of
 from repana.extraction._lanes import Storing, Walk, record_lanes
 from repana.extraction._options import Options
-from repana.extraction._passes import passes
+from repana.extraction._passes import Rows, passes
 from repana.extraction._plan import Plan
 from repana.extraction._provenance import provenance_of
 from repana.extraction._session import session, unwrap
@@ -189,41 +190,77 @@ def record(
         walks += [partial(_walk, number, shard, batch_size) for number, shard in enumerate(shards or ()) if number]
         given = [data] if shards is None else shards
         return record_lanes(model, inner, planned, options, given, storing, taken, class_names, walks)
-    _check_room(planned, max_samples)
-    expected = None if any(p.rows > 1 for p in planned.layers) else planned.samples
-    holding = FeatureStore(
-        [p.address for p in planned.layers],
-        options.device,
-        max_samples=max_samples,
-        memory=memory,
-        seed=seed,
-        expected=expected,
-    )
-    sums: dict[str, MomentSums] = {}
-    if max_samples is not None:
-        sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
-    finite = FiniteCheck(options.device)
-    with closing(passes(inner, planned, options, with_progress(raws, count, progress), holding)) as read:
-        for number, (batch, features, z, rows) in enumerate(read):
-            with memory_errors(number, holding):
-                finite.add(number, features)
-                for address, x in features.items() if sums else ():
-                    add_rows(sums[address], x, rows.labels)
-                holding.add(features, z, rows.labels, rows.sample, batch.size, _numbers(order, batch))
-    finite.close()
-    kept = holding.close()
-    return Activations(
-        features=kept.features,
-        labels=kept.labels,
-        logits=kept.logits,
-        head=classifier_of(inner, planned),
-        sample=kept.sample,
-        seen=holding.seen,
-        exact={address: s.value() for address, s in sums.items()},
-        provenance=provenance_of(model, inner, planned, options.device, options.dtype, data, holding.seen, seed, taken)
-        | ({} if class_names is None else {"class_names": [str(name) for name in class_names]})
-        | ({} if rows_known(data) else {"sample_numbers": "positions in the stream"}),
-    )
+    made = Recording(model, inner, planned, options, taken, max_samples, memory, scatter, seed, class_names)
+    with closing(passes(inner, planned, options, with_progress(raws, count, progress), made.holding)) as read:
+        for found in read:
+            made.add(*found, numbers_of(order, found[0]))
+    return made.close(data)
+
+
+class Recording:
+    """What is kept of one network while its batches pass."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inner: nn.Module,
+        planned: Plan,
+        options: Options,
+        taken: list[str],
+        max_samples: int | None,
+        memory: int | None,
+        scatter: bool,
+        seed: int,
+        class_names: Sequence[str] | None,
+    ) -> None:
+        _check_room(planned, max_samples)
+        self._model, self._inner, self._planned, self._options = model, inner, planned, options
+        self._taken, self._seed, self._class_names = taken, seed, class_names
+        self.holding = FeatureStore(
+            [p.address for p in planned.layers],
+            options.device,
+            max_samples=max_samples,
+            memory=memory,
+            seed=seed,
+            expected=None if any(p.rows > 1 for p in planned.layers) else planned.samples,
+        )
+        self._sums: dict[str, MomentSums] = {}
+        if max_samples is not None:
+            self._sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
+        self._finite, self._fingerprint, self._number = FiniteCheck(options.device), Fingerprint(), 0
+
+    def add(
+        self, batch: Batch, features: dict[str, Tensor], z: Tensor | None, rows: Rows, numbers: Tensor | None
+    ) -> None:
+        """What one batch gave; `numbers` are the places of its samples in the data, where they are known."""
+        with memory_errors(self._number, self.holding):
+            self._finite.add(self._number, features)
+            for address, x in features.items() if self._sums else ():
+                add_rows(self._sums[address], x, rows.labels)
+            self._fingerprint.add(batch)
+            self.holding.add(features, z, rows.labels, rows.sample, batch.size, numbers)
+        self._number += 1
+
+    def close(self, data: Any) -> Activations:
+        self._finite.close()
+        kept, options, names = self.holding.close(), self._options, self._class_names
+        seen, fingerprint = self.holding.seen, self._fingerprint.value()
+        return Activations(
+            features=kept.features,
+            labels=kept.labels,
+            logits=kept.logits,
+            head=classifier_of(self._inner, self._planned),
+            sample=kept.sample,
+            seen=seen,
+            exact={address: s.value() for address, s in self._sums.items()},
+            provenance=provenance_of(
+                self._model, self._inner, self._planned, options.device, options.dtype, data, seed=self._seed,
+                seen=seen, taken=self._taken,
+            )
+            | ({} if names is None else {"class_names": [str(name) for name in names]})
+            | ({} if rows_known(data) else {"sample_numbers": "positions in the stream"})
+            | ({} if fingerprint is None else {"fingerprint": fingerprint}),
+        )  # fmt: skip
 
 
 def _storing(store: Any, lanes: int | None, dtype: Any, lanes_of: str | None, **others: Any) -> Storing | None:
@@ -259,7 +296,7 @@ def _walk(number: int, shard: Any, batch_size: int) -> tuple[Iterator[Any], int 
         raise _store_refusals.stream_failed(number, 0, error) from error
 
 
-def _numbers(order: Sequence[Any], batch: Batch) -> Tensor | None:
+def numbers_of(order: Sequence[Any], batch: Batch) -> Tensor | None:
     """The places of a batch's samples in the data set, where a sampler gave them."""
     indices = order[batch.number] if batch.number < len(order) else None
     if not isinstance(indices, (list, tuple)) or len(indices) != batch.size:

@@ -56,7 +56,7 @@ def reinitialised(
             _reset(fresh)
         fresh.eval()
         if data is not None and any(isinstance(m, _BatchNorm) and m.track_running_stats for m in fresh.modules()):
-            _estimate(fresh, data, forward, batch_size)
+            running_statistics(fresh, data, forward, batch_size)
     return fresh.eval()
 
 
@@ -79,7 +79,7 @@ def _reset(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def _estimate(model: nn.Module, data: Any, forward: Forward | None, batch_size: int) -> None:
+def running_statistics(model: nn.Module, data: Any, forward: Forward | None, batch_size: int) -> None:
     """Averages of batch statistics over the data, each batch alike."""
     if iter_once(data):
         raise _check.walked_once(type(data).__name__)

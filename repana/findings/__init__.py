@@ -48,8 +48,11 @@ def _missing(report: Report) -> tuple[str, ...]:
 
 
 def _of(view: View) -> Iterator[Finding]:
+    here = {r.analyzer for r in view.report.of_run(view.run)}
+    compared = bool(view.report.about(view.run).get("compared"))
     for code, rule in FINDINGS.items():
-        yield rule.finding(code, view)
+        if rule.applies(here, compared):
+            yield rule.finding(code, view)
 
 
 def explanations() -> dict[str, tuple[str, str]]:

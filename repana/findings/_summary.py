@@ -11,6 +11,7 @@ from repana._finding import (
     ALPHA,
     CAUTION,
     PASSED,
+    RESULT,
     TIP,
     Finding,
     View,
@@ -36,6 +37,9 @@ PROBE = "probing.linear_probe"
 def of_run(view: View, found: Sequence[Finding]) -> tuple[str, ...]:
     """The summary of one run, from its findings and rows; a sentence whose rows are missing is left out."""
     known = {f.code: f for f in found if f.severity != ABSENT}
+    if view.report.about(view.run).get("compared"):
+        results = [f.text for f in found if f.kind == RESULT and f.severity != ABSENT]
+        return tuple(s for s in (*results[:2], _care([f for f in found if f.kind == CAUTION])) if s)
     sentences = [_where(view, known), _state(view, known), _care([f for f in found if f.kind == CAUTION])]
     return tuple(s for s in sentences if s)
 

@@ -1,11 +1,20 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
-from repana.plots import collapse, dimension, features, probes, spectra, topology
+from repana.plots import collapse, comparison, dimension, features, probes, spectra, topology
 from repana.plots._data import drawn_data
 from repana.plots._panels import Panel, Section
 from repana.plots._style import FONTS, figure_of, style
 from repana.plots.classifier_plane import Mixed, classifier_plane
 from repana.plots.collapse import cdnv_grid, class_gram, mean_spectrum
+from repana.plots.comparison import (
+    barrier_curve,
+    default_figure,
+    drift_depth,
+    head_plane,
+    layer_similarity,
+    robustness_depth,
+    unlearning_depth,
+)
 from repana.plots.depth import OVERVIEW, depth_profile, overview
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.features import (
@@ -61,6 +70,12 @@ SECTIONS = (
         ("complexity", "layer_readings", "complexity_vs_importance"),
         features.PANELS,
     ),
+    Section(
+        "Comparison",
+        "How similar are layers of the two networks, beyond chance and architecture?",
+        ("similarity", "drift", "unlearning"),
+        comparison.PANELS,
+    ),
 )  # of the page, in its order
 PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
 
@@ -73,6 +88,7 @@ __all__ = [
     "Panel",
     "Section",
     "barcode",
+    "barrier_curve",
     "betti_curves",
     "cdnv_grid",
     "class_distances",
@@ -80,19 +96,23 @@ __all__ = [
     "classifier_plane",
     "complexity_plane",
     "confusion",
+    "default_figure",
     "depth_profile",
     "dimension_depth",
     "dimension_scale",
     "drawn_data",
+    "drift_depth",
     "edge_lengths",
     "exciting_inputs",
     "feature_fan",
     "figure_of",
     "flow_paths",
+    "head_plane",
     "heat_map",
     "is_training",
     "layer_map",
     "layer_maps",
+    "layer_similarity",
     "layer_strip",
     "local_dimension_histogram",
     "local_dimension_map",
@@ -105,6 +125,7 @@ __all__ = [
     "pareto_front",
     "persistence_diagram",
     "probe_depth",
+    "robustness_depth",
     "run_summary",
     "sample_efficiency_curve",
     "sedimentation_curve",
@@ -113,4 +134,5 @@ __all__ = [
     "style",
     "subspace_curve",
     "trajectory",
+    "unlearning_depth",
 ]

@@ -22,7 +22,7 @@ from repana.plots._curves import MOST_MARKERS
 from repana.plots._errors import ERRORLESS, as_errors, error, error_axis, error_name, hollow, mark_errorless
 from repana.statistics.permutation import adjusted
 
-NULL = "shuffled labels"
+NULL, PAIRED = "shuffled labels", "samples paired at random"
 FLOOR = "exact simplex"
 UNCLEAR = "not significant"
 OVERVIEW = (
@@ -81,7 +81,7 @@ def depth_profile(
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         what, kinds = "layer", _layers.kinds_of(report)
         for panel, name in zip(axes, names):
-            what = _panel(panel, report.named(name), rows[name], report.layers, kinds, looks)
+            what = _panel(panel, report.named(name), rows[name], report.layers, kinds, looks, report.null_name())
         for panel in axes:
             _mark_penultimate(panel, report)
         _explain(axes[0], looks)
@@ -207,6 +207,7 @@ def _panel(
     layers: tuple[str, ...],
     kinds: Mapping[str, str],
     looks: Mapping[tuple[str, str], Look],
+    null: str,
 ) -> str:
     """Draw a quantity; what its axis of layers names."""
     everything = [r for rows in curves.values() for r in rows]
@@ -225,7 +226,7 @@ def _panel(
         for k, artist in enumerate(made):
             artist.set_gid(f"curve{list(looks).index((run, split))}-{line.name}-{k}")  # the page shows and hides it
         if i == 0:
-            _null(ax, x, shown)
+            _null(ax, x, shown, null)
             _floor(ax, x, shown)
     if not all(looks[key].single for key in curves):
         for split, lines in drawn.items():
@@ -302,10 +303,10 @@ def _isolated(known: np.ndarray) -> np.ndarray:
     return known & ~np.r_[False, known[:-1]] & ~np.r_[known[1:], False]
 
 
-def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row]) -> None:
-    """What the quantity would be without any relation between features and labels."""
+def _null(ax: Axes, x: np.ndarray, rows: Sequence[Row], name: str) -> None:
+    """What the quantity would be without any relation between features and labels, or between samples."""
     null, low, high = (np.array([getattr(r, f) for r in rows]) for f in ("null", "null_low", "null_high"))
-    if _reference(ax, x, null, _style.GREY, NULL, "-", _style.thin()):
+    if _reference(ax, x, null, _style.GREY, name, "-", _style.thin()):
         ax.fill_between(x, low, high, color=_style.GREY, alpha=0.15, linewidth=0, zorder=0)
 
 
@@ -374,7 +375,8 @@ def _legend(axes: Sequence[Axes]) -> int:
     if len(handles) < 2:
         return 1
     order = sorted(
-        handles, key=lambda label: label.startswith((SINGLE, NULL, FLOOR, UNCLEAR, INFINITE, ERRORLESS, PENULTIMATE))
+        handles,
+        key=lambda label: label.startswith((SINGLE, NULL, PAIRED, FLOOR, UNCLEAR, INFINITE, ERRORLESS, PENULTIMATE)),
     )
     if len(figure.axes) != len(axes):
         axes[0].legend([handles[k] for k in order], order, frameon=False)

@@ -28,6 +28,7 @@ BUTTONS = (
     ("Spectrum", ("spectrum",)),
     ("Topology", ("topology",)),
     ("Features", ("layer_readings", "complexity")),
+    ("Comparison", ("similarity", "drift", "unlearning")),
 )  # above the default figure
 
 
@@ -87,8 +88,9 @@ def overview_of(report: Report) -> Iterator[Picture]:
 
 def _depth_caption(report: Report) -> str:
     return (
-        f"One panel per quantity, from input to output. Bands: {report.confidence} intervals. Grey: shuffled "
-        "labels, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or more after "
+        f"One panel per quantity, from input to output. Bands: {report.confidence} intervals. Grey: "
+        f"{report.null_name()}, with the range that holds 95% of them. Hollow marks: not significant (p of 0.05 or "
+        "more after "
         "Holm over the layers)."
     )
 

@@ -24,7 +24,14 @@ from repana.report._tables import interval, latex
 from repana.report._values import runs_table, values_of
 
 FEW = 3  # runs that are shown in full; of more, a table of runs and what they share
-FAMILIES = {"2": "Neural collapse", "3": "Class separation", "4": "Dimension", "5": "Probing", "6": "Features"}
+FAMILIES = {
+    "2": "Neural collapse",
+    "3": "Class separation",
+    "4": "Dimension",
+    "5": "Probing",
+    "6": "Features",
+    "7": "Comparison",
+}
 NC1 = "neural_collapse.nc1"
 FIGURE_OF = {"neural_collapse.cdnv": "overlap-of-classes", "probing.gap": "probes", "probing.memorization": "probes"}
 
@@ -83,6 +90,7 @@ def page(report: Report) -> str:
         description=_methods.describe(report),
         latex=_latex(report) if few and report.headline else "",
         confidence=report.confidence,
+        null=report.null_name(),
         bibtex=bibliography(report),
         notes=_methods.notes(report) if few else [],
         failures=report.failures,

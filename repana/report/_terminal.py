@@ -220,7 +220,8 @@ def of_layer(report: Report, layer: str) -> str:
     for r in rows:
         name = f"{r.analyzer}.{r.quantity}"
         where = [r.run] * (len(report.runs) > 1) + [split_name(r.split)] * (len(report.splits) > 1)
-        null = f"  shuffled {number(r.null)}" if math.isfinite(r.null) else ""
+        word = "shuffled" if report.null_name(r.run) == "shuffled labels" else "null"
+        null = f"  {word} {number(r.null)}" if math.isfinite(r.null) else ""
         out.append(f"{name:<38}{' '.join(where):<12} {number(r.value)} {span(r.low, r.high)}{null}"[:WIDTH].rstrip())
     return printable("\n".join(out))
 

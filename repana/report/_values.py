@@ -45,19 +45,22 @@ def values_of(report: Report, run: str) -> Iterator[Values]:
         for analyzer, name in dict.fromkeys((r.analyzer, r.quantity) for r in rows):
             line = [by_place.get((analyzer, name, layer)) for layer in columns]
             p, unit = adjusted([r for r in line if r is not None]), report.quantity(analyzer, name).unit
-            cells = tuple(_cell(r, usual, p, unit) for r in line)
+            null = "shuffled" if report.null_name(run) == "shuffled labels" else "null"
+            cells = tuple(_cell(r, usual, p, unit, null) for r in line)
             groups.setdefault(analyzer, []).append((name, report.quantity(analyzer, name).label, cells))
         title = split_name(split) if len(report.runs) == 1 else f"{run}, {split_name(split)}"
         title += f" (n = {usual:,} unless said)"
         yield Values(title, columns, tuple((a, tuple(lines)) for a, lines in groups.items()))
 
 
-def _cell(r: Row | None, usual: int = -1, p: Mapping[str, float] | None = None, unit: str = "") -> Cell:
+def _cell(
+    r: Row | None, usual: int = -1, p: Mapping[str, float] | None = None, unit: str = "", null: str = "shuffled"
+) -> Cell:
     if r is None:
         return Cell("", "", "")
     parts = [
         interval(r),
-        f"shuffled {number(r.null)}" if r.null == r.null else "",
+        f"{null} {number(r.null)}" if r.null == r.null else "",
         f"n {r.n:,}" if r.n != usual else "",
         r.note,
     ]

@@ -1,4 +1,5 @@
 from .covariance import Covariance as Covariance
+from .cross_moments import CrossMoments as CrossMoments
 from .discriminant import Discriminant as Discriminant
 from .folds import FoldMoments as FoldMoments
 from .folds import LayerFoldMoments as LayerFoldMoments

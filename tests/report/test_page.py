@@ -22,6 +22,8 @@ from repana._estimate import Estimate
 from repana._quantity import works
 from repana._results import row
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
+from repana.comparison import COMPARISONS
+from repana.comparison._table import REPORTED
 from repana.report import bibliography, bibtex, fragment, number, page
 from repana.report._page import minified
 
@@ -246,6 +248,8 @@ def test_every_source_has_its_entry(report):
     named = {
         work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
     }
+    named |= {work for m in COMPARISONS.values() for work in works(m.source)}
+    named |= {work for quantities in REPORTED.values() for q in quantities for work in works(q.source)}
     assert named == set(SOURCES)
     text = bibliography(report)
     keys = re.findall(r"^@\w+\{(\w+),$", text, re.M)

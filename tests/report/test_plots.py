@@ -288,7 +288,8 @@ def long_named(small):
     return Report(rows, arrays, {**report.provenance, "run": run, "classes": classes, "settings": settings})
 
 
-FIGURES = {panel.heading: panel.drawn for panel in plots.PANELS} | {
+COMPARED = {panel.heading for section in plots.SECTIONS if section.anchor == "comparison" for panel in section.panels}
+FIGURES = {panel.heading: panel.drawn for panel in plots.PANELS if panel.heading not in COMPARED} | {
     "heat map": lambda report, layer, run, split, width: plots.heat_map(report, width=width),
     "singular values": lambda report, layer, run, split, width: plots.mean_spectrum(report, width=width),
     "runs": lambda report, layer, run, split, width: plots.run_summary(
@@ -784,6 +785,7 @@ def test_every_figure_has_a_short_gallery_script():
     others = {
         "FONTS",
         "OVERVIEW",
+        "default_figure",
         "drawn_data",
         "figure_of",
         "style",

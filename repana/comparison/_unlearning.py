@@ -1,0 +1,539 @@
+"""Whether a network has forgotten: in its outputs alone, or as if it had never seen what it was to forget."""
+
+import html
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from repana import _check
+from repana._activations import Activations
+from repana._ambient import settled
+from repana._estimate import NAN, Estimate, Flag, span
+from repana._numbers import number
+from repana._results import Report
+from repana.comparison import _refusals
+from repana.comparison._cka import cka, jackknife_error
+from repana.comparison._matrices import matrix_of, products
+from repana.comparison._output_agreement import output_agreement, share
+from repana.comparison._paired import check_paired
+from repana.comparison._similarity import chosen_layers
+from repana.extraction._together import record_together
+from repana.statistics.intervals import mean_of
+from repana.statistics.splits import parts_of_rows
+from repana.summaries.logistic import logistic
+from repana.summaries.neighbours import Neighbours
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+MODELS = ("original", "unlearned", "retrained")
+SETS = ("forget", "retain", "test")
+STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-8, 5))  # C of the linear probe
+K = 10
+CHANGED = 0.95  # of debiased CKA
+ROUNDING = 1e-6  # a CKA that near to 1 is of an unchanged layer
+SHOTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+DRAWS = 5
+DEGRADED = 0.05  # accuracy on retained samples that a representation may lose against the reference
+
+
+@dataclass(frozen=True)
+class LayerUnlearning:
+    """One layer; see `unlearning`. `recall` and `retained` by model, `recovery` and `utility` against the reference."""
+
+    recall: Mapping[str, Estimate]
+    recovery: Estimate
+    retained: Mapping[str, Estimate]
+    utility: Estimate
+    knn: Mapping[str, Estimate]
+    cka_original: Estimate
+    closeness_forget: Estimate
+    closeness_retain: Estimate
+    cka_original_forget: Estimate
+    cka_retrained_forget: Estimate
+
+
+@dataclass(frozen=True, repr=False)
+class Unlearning:
+    """What an unlearned network still knows; see `unlearning`."""
+
+    accuracy: Mapping[str, Mapping[str, Estimate]]  # by model, then by set
+    layers: Mapping[str, LayerUnlearning]
+    jsd: Mapping[str, Estimate]  # unlearned against the reference, by set
+    disagreement: Mapping[str, Estimate]
+    attack: Mapping[str, Estimate]  # by model
+    attack_difference: Estimate
+    relearning: Mapping[str, Float[np.ndarray, "s four"]]  # by model: shots, recall, low, high
+    shots_to_original: Mapping[str, float]
+    depth: str | None
+    head_only: bool
+    verdicts: tuple[str, ...]
+    reference: str
+    n: Mapping[str, int]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, layer: str) -> LayerUnlearning:
+        if layer not in self.layers:
+            raise _check.not_recorded(layer, list(self.layers))
+        return self.layers[layer]
+
+    @property
+    def level(self) -> float:
+        return self.settings["level"]
+
+    def frame(self) -> "pd.DataFrame":
+        """One line per number: where (a set, or a layer), quantity, model, value, low, high, n, note."""
+        import pandas as pd
+
+        rows: list[tuple[Any, ...]] = []
+
+        def add(where: str, quantity: str, model: str, e: Estimate) -> None:
+            rows.append((where, quantity, model, e.value, e.low, e.high, e.n, str(e.note)))
+
+        for model, by_set in self.accuracy.items():
+            for name, e in by_set.items():
+                add(name, "accuracy", model, e)
+        for name in self.jsd:
+            add(name, "jsd", "unlearned", self.jsd[name])
+            add(name, "disagreement", "unlearned", self.disagreement[name])
+        for model, e in self.attack.items():
+            add("forget", "membership_auc", model, e)
+        for layer, one in self.layers.items():
+            for quantity, by_model in (("recall", one.recall), ("retained", one.retained), ("knn", one.knn)):
+                for model, e in by_model.items():
+                    add(layer, quantity, model, e)
+            for quantity in ("recovery", "utility", "cka_original", "closeness_forget", "closeness_retain"):
+                add(layer, quantity, "unlearned", getattr(one, quantity))
+        return pd.DataFrame(rows, columns=["where", "quantity", "model", "value", "low", "high", "n", "note"])
+
+    def plot(self, **options: Any) -> "Figure":
+        """Recovery and closeness over depth; see `repana.plots.unlearning_depth`."""
+        return self.report().plot(**options)
+
+    def report(self, run: str | None = None) -> Report:
+        """As a report: drawn, tabulated, saved, and shown as a page."""
+        from repana.comparison._reported import of_unlearning
+
+        return of_unlearning(self, run)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Unlearning({', '.join(f'{n} {name}' for name, n in self.n.items())} samples; reference: {self.reference})"
+        ]
+        lines += [f"  {v}" for v in self.verdicts]
+        for model, by_set in self.accuracy.items():
+            shown = ", ".join(f"{name} {number(e.value)}" for name, e in by_set.items() if e.value == e.value)
+            lines.append(f"  accuracy, {model:<9} {shown}")
+        wide = max(map(len, self.layers), default=5)
+        lines.append(f"  {'layer':<{wide}}  recall of forgotten samples by a linear probe; closeness on them")
+        for layer, one in self.layers.items():
+            shown = ", ".join(f"{m} {number(e.value)}" for m, e in one.recall.items())
+            e = one.closeness_forget
+            near = "" if e.value != e.value else f"; {number(e.value)} {span(e.low, e.high)}"
+            lines.append(f"  {layer:<{wide}}  {shown}{near}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+@settled()
+def unlearning(
+    original: Any,
+    unlearned: Any,
+    retrained: Any = None,
+    *,
+    forget: Any = None,
+    retain: Any = None,
+    test: Any = None,
+    layers: Any = "auto",
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int = 64,
+    **recording: Any,
+) -> Unlearning:
+    """Tell "forgotten in the head only" from "as if never seen", with a network retrained without the data as
+    reference.
+
+    `original`, `unlearned` and `retrained` are models, with labelled data `forget` and `retain` (and `test`, held-out
+    samples of all classes) that all run on; or each is a mapping {"forget": Activations, "retain": ..., "test": ...}.
+    Rows of forget and of retain are halved by class: probes are fitted on one half and read on the other, the same
+    halves for all networks.
+
+    - `accuracy` on each set by the networks' own outputs, which an edit of the head fools.
+    - By layer: `recall`, of forgotten samples by a linear probe trained on all classes, for each network, and
+      `recovery`, that of the unlearned less that of the retrained one, paired over rows: above 0 knowledge is left, 0
+      is as if never seen. The recall alone proves nothing: a network that never saw a class often separates it.
+      `retained` and `utility` are the same on retained samples, `knn` the accuracy of 10 nearest neighbours there.
+    - `closeness_forget` = cka(unlearned, original) - cka(unlearned, retrained) on forgotten samples, debiased, with the
+      paired jackknife; above 0 the layer is still the original's. `closeness_retain` the same on retained ones.
+      `cka_original` is over all rows; `depth` names the first layer where its interval lies below 0.95, and `head_only`
+      says that every layer before the logits is the original's to rounding while the outputs are not.
+    - `jsd` (bits) and `disagreement` of the unlearned network's outputs with those of the reference, by set.
+    - `attack`: area under the ROC curve of -loss, forgotten samples against test samples of the same classes, DeLong's
+      interval; `attack_difference`, unlearned less retrained. .5 says that forgotten samples look like unseen ones.
+      Needs `test`.
+    - `relearning`: recall by a fresh linear head on the last hidden layer against the number of forgotten samples per
+      class that it is shown (beside the retained ones); `shots_to_original`, how many it takes to reach the original's
+      own accuracy.
+
+    `verdicts` say in a sentence what holds beyond the intervals. Without `retrained` differences are against the
+    original, and the verdict says what cannot be decided. The same page serves pruning and distillation: give the
+    pruned network as `unlearned`.
+
+    Raises InputError for rows that are not the same samples in all networks, sets without labels, or fewer than 8 rows.
+
+    Sources: Golatkar, Achille & Soatto 2020, arXiv:1911.04933; Fan et al. 2024, arXiv:2310.12508 (reference and
+    attacks); Kornblith et al. 2019, arXiv:1905.00414 (CKA); DeLong, DeLong & Clarke-Pearson 1988, doi:10.2307/2531595.
+
+    >>> import torch
+    >>> from repana.comparison import unlearning
+    >>> g = torch.Generator().manual_seed(0)
+    >>> x, y = torch.randn(200, 6, generator=g), torch.arange(200) % 2
+    >>> net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> found = unlearning(net, net, forget=(x[y == 1], y[y == 1]), retain=(x[y == 0], y[y == 0]))
+    >>> float(found["1"].cka_original)
+    1.0
+    """
+    _check.level_of(level)
+    given = {"original": original, "unlearned": unlearned, "retrained": retrained}
+    nets = {name: x for name, x in given.items() if x is not None}
+    sets = _recorded(nets, {"forget": forget, "retain": retain, "test": test}, layers,
+                     {"batch_size": batch_size, "seed": seed}, recording)  # fmt: skip
+    for name in ("forget", "retain"):
+        if len(sets[name]["original"].sample) < 8:
+            raise _check.too_few_samples(f"`{name}`", len(sets[name]["original"].sample), 8)
+    rows = _Rows.of(sets, seed)
+    reference = "retrained" if "retrained" in nets else "original"
+    names = [x for x in sets["forget"]["original"].layers if all(x in a for s in sets.values() for a in s.values())]
+    accuracy = {m: {s: _own_accuracy(by[m], level) for s, by in sets.items()} for m in nets}
+    outputs = {s: _outputs(by["unlearned"], by[reference], level) for s, by in sets.items()}
+    found = {x: _layer(sets, rows, x, nets, reference, level) for x in names}
+    hidden = [x for x in names if not _is_logits(sets["forget"]["original"], x)]
+    attack, gap = _attacks(sets, nets, reference, level)
+    last = hidden[-1] if hidden else names[-1]
+    relearning = {m: _relearned(sets, rows, last, m, seed) for m in nets}
+    goal = accuracy["original"]["forget"].value
+    shots = {m: next((float(k) for k, v, *_ in curve if v >= goal), NAN) for m, curve in relearning.items()}
+    depth = next((x for x in names if found[x].cka_original.high < CHANGED), None)
+    same = all(found[x].cka_original.value >= 1 - ROUNDING for x in hidden)
+    differs = outputs_differ(sets)
+    made = Unlearning(
+        accuracy, found, {s: o[0] for s, o in outputs.items()}, {s: o[1] for s, o in outputs.items()}, attack, gap,
+        relearning, shots, depth, bool(hidden) and same and differs, (), reference,
+        {s: len(by["original"].sample) for s, by in sets.items()},
+        {"level": level, "seed": seed, "k": K, "reference": reference, "last_hidden": last},
+    )  # fmt: skip
+    object.__setattr__(made, "verdicts", tuple(verdicts_of(made, last)))
+    return made
+
+
+def verdicts_of(found: Unlearning, last: str) -> list[str]:
+    """What holds beyond the intervals, in sentences."""
+    one, said = found.layers[last], []
+    lost = found.accuracy["unlearned"]["forget"].high < found.accuracy["original"]["forget"].low
+    if not lost and math.isfinite(found.accuracy["unlearned"]["forget"].value):
+        said.append("Not forgotten: the outputs are as accurate on the forgotten samples as before, within intervals.")
+    if found.head_only:
+        said.append("Forgotten in the head only: every hidden layer is the original's to rounding.")
+    if found.reference == "original":
+        said.append(
+            "Without a retrained network it cannot be decided whether what is left is more than an unseen class shows."
+        )
+        return said
+    if one.utility.high < 0 and one.utility.value < -DEGRADED:
+        said.append(
+            f"Representation degraded: at {last} a linear probe loses {number(-one.utility.value)} of accuracy on "
+            "retained "
+            "samples against the retrained network."
+        )
+    known = one.recovery.low > 0 or one.closeness_forget.low > 0
+    if known:
+        said.append(
+            f"Knowledge is left at {last}: recall of forgotten samples less the retrained network's "
+            f"{number(one.recovery.value)} {span(one.recovery.low, one.recovery.high)}, closeness to the original "
+            f"{number(one.closeness_forget.value)} {span(one.closeness_forget.low, one.closeness_forget.high)}."
+        )
+    if lost and not known and one.recovery.high >= 0 and one.utility.low <= 0 <= one.utility.high:
+        said.append(
+            f"As retrained within intervals: at {last} recall and utility do not differ from the retrained "
+            "network's, and the "
+            "layer is no nearer to the original."
+        )
+    return said
+
+
+# --- rows -------------------------------------------------------------------------------------------------------------
+
+Sets = Mapping[str, Mapping[str, Activations]]  # by set, then by network
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Forgotten and retained rows one behind the other; which of them probes are fitted on."""
+
+    codes: Int[Tensor, " n"]
+    forgotten: Tensor  # whether a row is to be forgotten
+    fit: Tensor
+    classes: int
+
+    @classmethod
+    def of(cls, sets: Sets, seed: int) -> "_Rows":
+        labels = [_labels(sets[name]["original"], name) for name in ("forget", "retain")]
+        raw = torch.cat(labels)
+        codes = torch.unique(raw, return_inverse=True)[1]
+        forgotten = torch.cat([torch.ones(len(labels[0])), torch.zeros(len(labels[1]))]) > 0
+        strata = (codes * 2 + forgotten.long()).numpy()
+        part = parts_of_rows(strata, None, (0.5, 0.5), np.random.default_rng(seed))
+        return cls(codes, forgotten, torch.from_numpy(part == 0), int(codes.max()) + 1)
+
+
+def _labels(activations: Activations, name: str) -> Tensor:
+    if activations.labels is None:
+        raise _check.no_labels(f"`{name}`")
+    return _check.labels_of(activations.labels, len(activations.sample))[0]
+
+
+def _recorded(
+    nets: Mapping[str, Any], data: Mapping[str, Any], layers: Any, shared: Mapping[str, Any], options: Mapping[str, Any]
+) -> dict[str, dict[str, Activations]]:
+    """Recordings of every set by every network, of the same rows."""
+    if all(isinstance(x, nn.Module) for x in nets.values()):
+        if data["forget"] is None or data["retain"] is None:
+            raise _refusals.sets_missing([name for name in ("forget", "retain") if data[name] is None])
+        found = {}
+        for name, one in data.items():
+            if one is not None:
+                made = record_together(list(nets.values()), one, layers, options=options, **shared)
+                found[name] = dict(zip(nets, made))
+        return found
+    if not all(isinstance(x, Mapping) and not isinstance(x, Activations) for x in nets.values()):
+        raise _refusals.models_or_sets([type(x).__name__ for x in nets.values()])
+    missing = [
+        f"{m}: {s}" for m, x in nets.items() for s in ("forget", "retain") if not isinstance(x.get(s), Activations)
+    ]
+    if missing:
+        raise _refusals.sets_missing(missing)
+    found = {
+        s: {m: chosen_layers(x[s], layers) for m, x in nets.items()} for s in SETS if all(s in x for x in nets.values())
+    }
+    for by in found.values():
+        for other in by.values():
+            check_paired(by["original"], other, "check")
+    return found
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def _own_accuracy(activations: Activations, level: float) -> Estimate:
+    if activations.logits is None or activations.labels is None:
+        return Estimate(NAN, note=Flag.MISSING_INPUT.note("no logits"))
+    return share(activations.logits.argmax(1).cpu() == activations.labels.cpu(), None, level)
+
+
+def _outputs(one: Activations, other: Activations, level: float) -> tuple[Estimate, Estimate]:
+    if one.logits is None or other.logits is None:
+        nothing = Estimate(NAN, note=Flag.MISSING_INPUT.note("no logits"))
+        return nothing, nothing
+    found = output_agreement(one.logits, other.logits, level=level)
+    return found.jsd, found.disagreement
+
+
+def outputs_differ(sets: Sets) -> bool:
+    """Whether the unlearned network's outputs are not the original's."""
+    for by in sets.values():
+        z, w = by["original"].logits, by["unlearned"].logits
+        if z is not None and w is not None and not torch.allclose(z.cpu(), w.cpu(), rtol=1e-4, atol=1e-5):
+            return True
+    return False
+
+
+def _is_logits(activations: Activations, layer: str) -> bool:
+    z = activations.logits
+    return z is not None and activations[layer].shape == z.shape and torch.allclose(
+        activations[layer].cpu().float(), z.cpu().float(), atol=1e-5
+    )  # fmt: skip
+
+
+def _attacks(sets: Sets, nets: Mapping[str, Any], reference: str, level: float) -> tuple[dict[str, Estimate], Estimate]:
+    """Membership of forgotten samples, by the loss, against test samples of their classes."""
+    reason = "no `test` samples of the forgotten classes, or no logits"
+    nothing = Estimate(NAN, note=Flag.MISSING_INPUT.note(reason))
+    if "test" not in sets or any(a.logits is None for s in sets.values() for a in s.values()):
+        return dict.fromkeys(nets, nothing), nothing
+    inside, labels = _labels(sets["forget"]["original"], "forget"), _labels(sets["test"]["original"], "test")
+    at = torch.isin(labels, inside.unique()).nonzero()[:, 0]
+    if len(at) < 2:
+        return dict.fromkeys(nets, nothing), nothing
+    parts = {}
+    for m in nets:
+        scores = [-_losses(sets[s][m].logits, y)[rows] for s, y, rows in (
+            ("forget", inside, torch.arange(len(inside))), ("test", labels, at),
+        )]  # fmt: skip
+        parts[m] = delong(*scores)
+    found = {m: _auc(value, error, len(inside) + len(at), level) for m, (value, error, _, _) in parts.items()}
+    if reference == "original":
+        return found, nothing
+    a, b = parts["unlearned"], parts["retrained"]
+    spread = float(((a[2] - b[2]).var() / len(a[2]) + (a[3] - b[3]).var() / len(a[3])).sqrt())
+    return found, _auc(a[0] - b[0], spread, len(inside) + len(at), level, -1.0)
+
+
+def delong(inside: Float[Tensor, " m"], outside: Float[Tensor, " q"]) -> tuple[float, float, Tensor, Tensor]:
+    """The area under the ROC curve of scores, its standard error, and the components of both samples."""
+    order = torch.cat([inside, outside]).double()
+    ranks, own, other = _midranks(order), _midranks(inside.double()), _midranks(outside.double())
+    m, q = len(inside), len(outside)
+    first = (ranks[:m] - own) / q
+    second = 1 - (ranks[m:] - other) / m
+    value = float(first.mean())
+    error = math.sqrt(float(first.var()) / m + float(second.var()) / q) if min(m, q) > 1 else NAN
+    return value, error, first, second
+
+
+def _midranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    _, codes, counts = torch.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum(0).double() - (counts.double() - 1) / 2)[codes]
+
+
+def _auc(value: float, error: float, n: int, level: float, least: float = 0.0) -> Estimate:
+    from statistics import NormalDist
+
+    half = NormalDist().inv_cdf(0.5 + level / 2) * error
+    return Estimate(value, max(value - half, least), min(value + half, 1.0), n, null=0.0 if least < 0 else 0.5)
+
+
+def _losses(logits: Any, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(logits.double().cpu(), labels, reduction="none")
+
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def _layer(
+    sets: Sets, rows: _Rows, layer: str, nets: Mapping[str, Any], reference: str, level: float
+) -> LayerUnlearning:
+    features = {m: _both(sets, layer, m) for m in nets}
+    report = ~rows.fit
+    lost, kept = rows.forgotten[report], ~rows.forgotten[report]
+    right = {m: _probed(x, rows)[report] == rows.codes[report] for m, x in features.items()}
+    nearest = {m: _nearest(x, rows)[report] == rows.codes[report] for m, x in features.items()}
+    forget = {m: _check.features_of(sets["forget"][m][layer]) for m in nets}
+    retain = {m: _check.features_of(sets["retain"][m][layer]) for m in nets}
+    close = [closeness(x, reference, level) for x in (forget, retain)]
+    nothing = Estimate(NAN, note=Flag.MISSING_INPUT.note("no retrained network"))
+    return LayerUnlearning(
+        recall={m: share(r[lost], None, level) for m, r in right.items()},
+        recovery=_difference(right["unlearned"][lost], right[reference][lost], level),
+        retained={m: share(r[kept], None, level) for m, r in right.items()},
+        utility=_difference(right["unlearned"][kept], right[reference][kept], level),
+        knn={m: share(r[kept], None, level) for m, r in nearest.items()},
+        cka_original=cka(features["unlearned"], features["original"], level=level),
+        closeness_forget=close[0],
+        closeness_retain=close[1],
+        cka_original_forget=cka(forget["unlearned"], forget["original"], level=level),
+        cka_retrained_forget=cka(forget["unlearned"], forget["retrained"], level=level)
+        if "retrained" in nets
+        else nothing,
+    )
+
+
+def closeness(features: Mapping[str, Tensor], reference: str, level: float) -> Estimate:
+    """cka(unlearned, original) - cka(unlearned, reference), with the paired jackknife."""
+    from statistics import NormalDist
+
+    if reference == "original":
+        return Estimate(NAN, note=Flag.MISSING_INPUT.note("no retrained network"))
+    made = {m: matrix_of(x.double()) for m, x in features.items()}
+    found = products([made["unlearned"]], [made["original"], made["retrained"]])
+    value = float(found.values[0, 0] - found.values[0, 1])
+    if math.isnan(value):
+        return Estimate(NAN, n=found.n, note=Flag.CONSTANT.note("every feature is constant"))
+    half = NormalDist().inv_cdf(0.5 + level / 2) * jackknife_error(
+        found.without_each[:, 0, 0] - found.without_each[:, 0, 1]
+    )
+    return Estimate(value, value - half, value + half, found.n, null=0.0)
+
+
+def _both(sets: Sets, layer: str, model: str) -> Tensor:
+    return torch.cat([_check.features_of(sets[s][model][layer]).cpu() for s in ("forget", "retain")])
+
+
+def _difference(a: Tensor, b: Tensor, level: float) -> Estimate:
+    """The mean of paired differences of hits, with Student's interval."""
+    gap = a.double() - b.double()
+    mean, low, high = (float(v) for v in mean_of(gap, level))
+    if float(gap.std()) == 0 and len(gap):  # no row tells the two apart
+        low, high = mean - 3 / len(gap), mean + 3 / len(gap)
+    return Estimate(mean, max(low, -1.0), min(high, 1.0), len(gap), null=0.0)
+
+
+def _scaled(x: Tensor, fit: Tensor) -> Tensor:
+    x = x.double()
+    mean, spread = x[fit].mean(0), x[fit].std(0)
+    return ((x - mean) / torch.where(spread > 0, spread, 1.0)).float()
+
+
+def _probed(x: Tensor, rows: _Rows) -> Tensor:
+    """What a linear probe of all classes predicts of every row, its strength chosen on a quarter of the rows fitted
+    on."""
+    z = _scaled(x, rows.fit)
+    at = rows.fit.nonzero()[:, 0]
+    inner = parts_of_rows(rows.codes[at].numpy(), None, (0.75, 0.25), np.random.default_rng(1)) == 0
+    train, choose = at[torch.from_numpy(inner)], at[torch.from_numpy(~inner)]
+    strengths = torch.tensor(STRENGTHS)
+    fits = logistic(z[train], rows.codes[train], 1 / (strengths * len(train)), rows.classes)
+    logs = fits.scores(z[choose]).double().log_softmax(1)
+    loss = -logs.gather(1, rows.codes[choose][:, None, None].expand(-1, 1, len(strengths))).mean((0, 1))
+    best = strengths[int(loss.argmin())]
+    whole = logistic(z[at], rows.codes[at], 1 / (best[None] * len(at)), rows.classes)
+    return whole.scores(z)[:, :, 0].argmax(1)
+
+
+def _nearest(x: Tensor, rows: _Rows) -> Tensor:
+    """The class of most of the 10 nearest rows fitted on; of equal votes that of the nearer rows."""
+    z = _scaled(x, rows.fit)
+    bank = rows.fit.nonzero()[:, 0]
+    out = torch.empty(len(z), dtype=torch.int64)
+    k = min(K, len(bank))
+    found = Neighbours.of(z, k=k, bank=z[bank]).indices
+    votes = nn.functional.one_hot(rows.codes[bank][found], rows.classes).double()
+    weight = 1 + 1e-3 * torch.arange(k, 0, -1).double() / k
+    out[:] = (votes * weight[:, None]).sum(1).argmax(1)
+    return out
+
+
+def _relearned(sets: Sets, rows: _Rows, layer: str, model: str, seed: int) -> Float[np.ndarray, "s four"]:
+    """Recall of forgotten rows by a fresh linear head, against how many of them per class it is shown."""
+    z = _scaled(_both(sets, layer, model), rows.fit)
+    held = (rows.fit & ~rows.forgotten).nonzero()[:, 0]
+    shown = (rows.fit & rows.forgotten).nonzero()[:, 0]
+    asked = (~rows.fit & rows.forgotten).nonzero()[:, 0]
+    members = [shown[rows.codes[shown] == c] for c in rows.codes[shown].unique()]
+    most = max(map(len, members))
+    steps = [k for k in SHOTS if k < most] + [most]
+    at = torch.cat([held, shown])
+    place = {int(row): k for k, row in enumerate(at)}
+    draws = [(k, draw) for k in steps for draw in range(DRAWS if k < most else 1)]
+    weight = torch.zeros(len(at), len(draws))
+    weight[: len(held)] = 1
+    for column, (k, draw) in enumerate(draws):
+        generator = torch.Generator().manual_seed(seed + 1000 * draw + 1)
+        for member in members:
+            chosen = member[torch.randperm(len(member), generator=generator)[:k]]
+            weight[[place[int(row)] for row in chosen], column] = 1
+    fits = logistic(z[at], rows.codes[at], 1 / weight.sum(0), rows.classes, weight=weight)
+    right = (fits.scores(z[asked]).argmax(1) == rows.codes[asked][:, None]).double().mean(0)
+    out = []
+    for k in steps:
+        recalls = [float(r) for r, (shots, _) in zip(right, draws) if shots == k]
+        out.append((k, float(np.mean(recalls)), min(recalls), max(recalls)))
+    return np.array(out, dtype=float)
