@@ -4,6 +4,7 @@ import sys
 
 from benchmarks import (
     collapse,
+    comparison,
     complexity,
     device,
     dimension,
@@ -24,6 +25,7 @@ SUITES = {
     "tree": tree.main,
     "probing": probing.main,
     "complexity": complexity.main,
+    "comparison": comparison.main,
     "profile": profile.main,
     "plan": plan.main,
     "store": store.main,

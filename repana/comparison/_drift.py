@@ -100,9 +100,9 @@ class Drift:
         ]
         return pd.DataFrame(rows, columns=["layer", "quantity", "value", "low", "high", "n", "note"])
 
-    def plot(self, **options: Any) -> "Figure":
-        """Quantities over depth; see `repana.plots.drift_depth`."""
-        return self.report().plot(**options)
+    def plot(self, *quantities: str, **options: Any) -> "Figure":
+        """Quantities over depth, six of them or those named; see `repana.plots.drift_depth`."""
+        return self.report().plot(*quantities, **options)
 
     def report(self, run: str | None = None) -> Report:
         """As a report: drawn, tabulated, saved, and shown as a page."""

@@ -113,9 +113,9 @@ class Unlearning:
                 add(layer, quantity, "unlearned", getattr(one, quantity))
         return pd.DataFrame(rows, columns=["where", "quantity", "model", "value", "low", "high", "n", "note"])
 
-    def plot(self, **options: Any) -> "Figure":
+    def plot(self, *quantities: str, **options: Any) -> "Figure":
         """Recovery and closeness over depth; see `repana.plots.unlearning_depth`."""
-        return self.report().plot(**options)
+        return self.report().plot(*quantities, **options)
 
     def report(self, run: str | None = None) -> Report:
         """As a report: drawn, tabulated, saved, and shown as a page."""
@@ -254,13 +254,20 @@ def verdicts_of(found: Unlearning, last: str) -> list[str]:
             "retained "
             "samples against the retrained network."
         )
-    known = one.recovery.low > 0 or one.closeness_forget.low > 0
-    if known:
+    near = one.closeness_forget
+    if one.recovery.low > 0:
         said.append(
-            f"Knowledge is left at {last}: recall of forgotten samples less the retrained network's "
-            f"{number(one.recovery.value)} {span(one.recovery.low, one.recovery.high)}, closeness to the original "
-            f"{number(one.closeness_forget.value)} {span(one.closeness_forget.low, one.closeness_forget.high)}."
+            f"Knowledge is left at {last}: a linear probe recalls more of the forgotten samples than in the "
+            "retrained network, "
+            f"by {number(one.recovery.value)} {span(one.recovery.low, one.recovery.high)}."
         )
+    if near.low > 0:
+        said.append(
+            f"{last} is still the original's: on forgotten samples its CKA with it exceeds that with the retrained "
+            "network by "
+            f"{number(near.value)} {span(near.low, near.high)}."
+        )
+    known = one.recovery.low > 0 or near.low > 0
     if lost and not known and one.recovery.high >= 0 and one.utility.low <= 0 <= one.utility.high:
         said.append(
             f"As retrained within intervals: at {last} recall and utility do not differ from the retrained "
