@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from scipy import stats
@@ -94,13 +94,18 @@ def _line(d: Difference) -> str:
 
 
 def compare(
-    report: Report, a: "str | Report | None" = None, b: str | None = None, *quantities: str, align: str = "auto"
+    report: Report,
+    a: "str | Report | None" = None,
+    b: str | None = None,
+    *quantities: str,
+    align: "str | Aligned" = "auto",
 ) -> Comparison:
     """Differences b - a of every quantity that both runs have, by layer; by default of the first and the
     last run. `compare(before, after)` takes two reports as well; of one name, the second is called "NAME (2)".
 
     `align`: "name" takes layers of the same address, "depth" those of the nearest relative depth (0 for the first
-    layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth.
+    layer, 1 for the last), "auto" names where every layer of the shorter run has its namesake, else depth. What
+    `repana.similarity` gives of the two networks pairs layers along its monotone alignment.
 
     Where both runs have the same labels in the same order, the same seed and settings, their bootstrap (or jackknife)
     replicates were drawn alike (of neural collapse, Fisher's family, distances, dimension, topology, probes, the
@@ -123,7 +128,8 @@ def compare(
         if set(report.runs) & set(a.runs):
             a = a.renamed(f"{a.runs[0]} (2)")
         report, a = concat([report, a]), None
-    _check.choice(align, "align", ("auto", "name", "depth"))
+    if not hasattr(align, "alignment"):
+        _check.choice(align, "align", ("auto", "name", "depth"))
     if len(report.runs) < 2:
         raise _report_refusals.one_run(report.runs)
     a, b = a or report.runs[0], b or report.runs[-1]
@@ -201,7 +207,17 @@ def _by_place(report: Report, run: str, quantities: Sequence[str]) -> dict[tuple
     return {place: r for place, r in rows.items() if not requested or place[0] in requested}
 
 
-def _aligned(report: Report, a: str, b: str, align: str) -> tuple[list[tuple[str, str]], str]:
+@runtime_checkable
+class Aligned(Protocol):
+    """What pairs the layers of two networks, such as a `Similarity`."""
+
+    def alignment(self) -> "pd.DataFrame": ...
+
+
+def _aligned(report: Report, a: str, b: str, align: "str | Aligned") -> tuple[list[tuple[str, str]], str]:
+    if not isinstance(align, str):
+        path = align.alignment()
+        return [("", ""), *zip(path["layer_a"], path["layer_b"])], "similarity"
     left, right = (tuple(dict.fromkeys(r.layer for r in report.of_run(run) if r.layer)) for run in (a, b))
     whole = [("", "")]
     shared = [layer for layer in left if layer in right]

@@ -135,7 +135,8 @@ def test_metrics_is_the_table(capsys, monkeypatch):
     code, out, _ = run(capsys, monkeypatch, "metrics", "--json")
     assert code == 0
     lines = json.loads(out)
-    assert len(lines) == sum(len(a.quantities) for a in (*repana.ANALYZERS.values(), *ACROSS_LAYERS.values()))
+    quantities = sum(len(a.quantities) for a in (*repana.ANALYZERS.values(), *ACROSS_LAYERS.values()))
+    assert len(lines) == quantities + len(repana.comparison.COMPARISONS)
     assert all(line["formula"] and line["source"] for line in lines)
     assert "tr(Sw Sb^+)/c" in run(capsys, monkeypatch, "metrics")[1]
 

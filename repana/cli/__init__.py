@@ -296,6 +296,19 @@ def metrics(
         for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values())
         for q in a.quantities
     ]
+    from repana.comparison._measures import COMPARISONS
+
+    lines += [
+        {
+            "analyzer": "comparison",
+            "quantity": m.name,
+            "formula": m.formula,
+            "better": "",
+            "unit": "",
+            "source": m.source,
+        }
+        for m in COMPARISONS.values()
+    ]
     if as_json:
         typer.echo(json.dumps([x for x in lines if name is None or name in matching(x)], indent=2))
         return

@@ -173,11 +173,18 @@ def distance_correlation(
 
 
 def _of_matrices(one: Matrix, other: Matrix, group: Int[Tensor, " n"] | None, level: float) -> Estimate:
-    """Value, interval and null of one pair."""
+    return with_replicates(one, other, group, level)[0]
+
+
+def with_replicates(
+    one: Matrix, other: Matrix, group: Int[Tensor, " n"] | None, level: float
+) -> tuple[Estimate, Float[Tensor, " g"]]:
+    """Value, interval and null of one pair, and its values without each sample, or without each group."""
     found = products([one], [other], cubes=True)
     n, value = found.n, float(found.values)
     if math.isnan(value):
-        return Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
+        nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
+        return nothing, torch.empty(0, dtype=torch.float64)
     null = null_of(one, other, found)
     if group is None:
         deleted, error = found.without_each[:, 0, 0], float(found.error)
@@ -188,13 +195,12 @@ def _of_matrices(one: Matrix, other: Matrix, group: Int[Tensor, " n"] | None, le
             few = Flag.NO_INTERVAL.note(
                 f"no interval: rows are of {len(deleted)} groups, and {FEWEST_GROUPS} are needed"
             )
-            return with_null(Estimate(value, n=n, note=few), null, level)
+            return with_null(Estimate(value, n=n, note=few), null, level), deleted
         error = jackknife_error(deleted)
         quantile = float(stats.t.ppf(0.5 + level / 2, len(deleted) - 1))
     low, high = on_atanh(value, error, quantile)
-    return with_null(
-        Estimate(value, low, high, n, influential(value, deleted, "sample" if group is None else "group")), null, level
-    )
+    note = influential(value, deleted, "sample" if group is None else "group")
+    return with_null(Estimate(value, low, high, n, note), null, level), deleted
 
 
 def null_of(one: Matrix, other: Matrix, found: Products, at: tuple[int, int] = (0, 0)) -> Pairing:

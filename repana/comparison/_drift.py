@@ -19,12 +19,12 @@ from repana._numbers import number
 from repana._results import Report
 from repana._typing import IGNORED
 from repana.comparison import _refusals
-from repana.comparison._cka import cka
+from repana.comparison._cka import with_replicates
 from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
-from repana.comparison._matrices import Centred
+from repana.comparison._matrices import Centred, matrix_of
 from repana.comparison._neighbourhoods import neighbourhoods
 from repana.comparison._output_agreement import OutputAgreement, output_agreement
-from repana.comparison._paired import check_paired
+from repana.comparison._paired import check_paired, draws_of
 from repana.comparison._predictivity import predictivity
 from repana.comparison._resampled import deleted_values, estimated
 from repana.comparison._similarity import chosen_layers
@@ -46,7 +46,8 @@ QUANTITIES = (*GEOMETRY, "cka", "knn", "r2_forward", "r2_backward")
 
 @dataclass(frozen=True)
 class LayerDrift:
-    """What changed in one layer; see `drift`. `by_class` (c,): the residual share within each class."""
+    """What changed in one layer; see `drift`. `by_class` (c,): the residual share within each class.
+    `jackknife`: values without each group of samples, for paired differences."""
 
     total: Estimate
     mean_share: Estimate
@@ -61,6 +62,7 @@ class LayerDrift:
     share_of_total: float = NAN
     by_class: Mapping[int, float] = field(default_factory=dict)
     unchanged: bool = False
+    jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -73,6 +75,7 @@ class Drift:
     outputs: OutputAgreement | None
     n: int
     settings: Mapping[str, Any] = field(default_factory=dict)
+    recordings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __getitem__(self, layer: str) -> LayerDrift:
         if layer not in self.layers:
@@ -201,8 +204,10 @@ def drift(
     found = {
         x: replace(d, share_of_total=d.residual_share.value / whole if whole > 0 else NAN) for x, d in found.items()
     }
-    settings = {"k": k, "samples": len(rows), "of": n, "jackknife": jackknife, "level": level, "seed": seed}
-    return Drift(*named, found, _outputs(first, second, level), len(rows), settings)
+    settings = {"k": k, "samples": len(rows), "of": n, "jackknife": jackknife, "level": level, "seed": seed,
+                "draws": draws_of(first, rows, jackknife, seed)}  # fmt: skip
+    return Drift(*named, found, _outputs(first, second, level), len(rows), settings,
+                 dict(zip(named, (first.provenance, second.provenance))))  # fmt: skip
 
 
 def of_layer(
@@ -229,15 +234,17 @@ def of_layer(
         made = {name: _bounded(e, name) for name, e in made.items()}
     else:
         note = Flag.NOT_APPLICABLE.note(f"the layer has {x.shape[1]} features before and {y.shape[1]} after")
-        made = dict.fromkeys(GEOMETRY, Estimate(NAN, n=n, note=note))
+        made, deleted = dict.fromkeys(GEOMETRY, Estimate(NAN, n=n, note=note)), {}
     options: dict[str, Any] = {"groups": group, "level": level}
     near = _shared_neighbours(x, y, min(k, n - 1), jackknife=jackknife, seed=seed, **options)
     constant = any(bool((t == t[0]).all()) for t in (x, y))
+    left_out = dict(deleted)
     if constant:
         nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
         alike, forward, backward = nothing, nothing, nothing
     else:
-        alike = cka(x, y, **options)
+        alike, replicates = with_replicates(matrix_of(x), matrix_of(y), group, level)
+        left_out["cka"] = replicates
         both = predictivity(x, y, seed=seed, **options)
         forward, backward = both.forward, both.backward
     by_class = {}
@@ -254,6 +261,7 @@ def of_layer(
         r2_backward=backward,
         by_class=by_class,
         unchanged=same,
+        jackknife=left_out,
     )
 
 

@@ -155,13 +155,21 @@ def first_changed(view: View) -> Finding:
 
 
 def unchanged(view: View) -> Finding:
-    """Which layers are equal before and after, to the last digit: those that were frozen must be. Where the input
+    """Which layers are equal before and after, to the last digit: those that were frozen must be, and all must be where
+    both recordings are of the same weights and inputs. Where the input
     itself differs the two were not given the same data.
     """
     rows = view.rows("drift.total")
     if not rows:
         return Finding(ABSENT, "No drift was measured.")
     same = [r.layer for r in rows if r.value == 0]
+    made = list(view.report.about(view.run).get("recordings", {}).values())
+    known = [(p.get("weights_sha256"), p.get("fingerprint")) for p in made]
+    moved = [r.layer for r in rows if r.value != 0]
+    if len(known) == 2 and known[0] == known[1] and None not in known[0] and moved:
+        text = f"Both recordings are of the same weights and inputs, and differ at {listed(moved)}."
+        action = "Look for dropout in evaluation mode, or for operations that are not deterministic."
+        return Finding(ISSUE, text, tuple(moved), action)
     where = listed(same) if same else "no layer"
     if rows[0].layer == "input" and rows[0].value != 0:
         return Finding(PASSED, f"The input differs between the two, by design or not; equal: {where}.", ("input",))

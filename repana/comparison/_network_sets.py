@@ -47,7 +47,7 @@ def identification(networks: Mapping[str, Activations], measure: str = "cka", **
     """The share of layers whose most similar layer in another network has the same index, over all ordered pairs of
     networks of one architecture (seeds apart), logits aside; the null is chance, 1/L.
 
-    The interval is Wilson's over pairs of networks: layers of one pair depend on each other. In a network of equal
+    Wilson's interval, clustered by pair of networks: layers of one pair depend on each other. In a network of equal
     layers in a row no measure tells them apart, so that a low share is a property of the networks as much as of the
     measure.
 
@@ -95,7 +95,7 @@ def output_correlation(
     >>> x = torch.randn(80, 4, generator=g)
     >>> noisy = [x + s * torch.randn(80, 4, generator=g) for s in (0.1, 0.3, 1.0, 3.0, 9.0)]
     >>> nets = {str(k): repana.Activations({"one": z}, logits=z) for k, z in enumerate(noisy)}
-    >>> float(repana.comparison.output_correlation(nets, "one")) < -0.8
+    >>> float(repana.comparison.output_correlation(nets, "one")) < -0.5
     True
     """
     _check.choice(output, "output", OUTPUTS)

@@ -1,5 +1,6 @@
 """Whether two recordings are of the same samples in the same order: by evidence, or by the user's word."""
 
+import hashlib
 from typing import Any
 
 import torch
@@ -25,6 +26,16 @@ def check_paired(a: Activations, b: Activations, paired: Any, *, inputs: bool = 
     y, z = a.labels, b.labels
     if y is not None and z is not None and (y.shape != z.shape or not torch.equal(y.cpu(), z.cpu())):
         raise _refusals.other_labels(first_difference(y, z))
+
+
+def draws_of(activations: Activations, rows: torch.Tensor, jackknife: int, seed: int) -> str:
+    """A fingerprint of which samples are left out together: of two comparisons with the same, differences are
+    paired."""
+    text = hashlib.sha256(activations.sample.cpu()[rows.cpu()].contiguous().numpy().tobytes())
+    if activations.labels is not None and not activations.labels.is_floating_point():
+        text.update(activations.labels.cpu()[rows.cpu()].long().contiguous().numpy().tobytes())
+    text.update(f"{jackknife} {seed}".encode())
+    return text.hexdigest()[:16]
 
 
 def first_difference(a: Any, b: Any) -> int:

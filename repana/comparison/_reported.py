@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repana._estimate import Estimate
+from repana._estimate import NAN, Estimate
 from repana._quantity import Quantity, works
 from repana._results import Report, Row, row
 from repana._version import __version__
@@ -40,6 +40,10 @@ def of_similarity(found: Similarity, run: str | None) -> Report:
             for n in found.matrices
         ]
     arrays = {}
+    for i, j in found.pairs:
+        for name, matrix in found.matrices.items():
+            if matrix.deleted is not None:
+                arrays[f"{SPLIT}/{found.layers_a[i]}/similarity.jackknife.{name}"] = matrix.deleted[:, i, j].copy()
     for name, matrix in found.matrices.items():
         parts = {"": matrix.value, ".low": matrix.low, ".high": matrix.high, ".null": matrix.null}
         parts |= {".null_sd": matrix.null_sd, ".p": matrix.p}
@@ -57,7 +61,8 @@ def of_similarity(found: Similarity, run: str | None) -> Report:
         "pairs": [list(p) for p in found.pairs],
         "floors": list(found.floors),
     }
-    return _report(run, rows, arrays, "similarity", described, settings, found.n, int(found.settings["of"]))
+    return _report(run, rows, arrays, "similarity", described, settings, found.n, int(found.settings["of"]),
+                   found.recordings)  # fmt: skip
 
 
 def of_drift(found: Drift, run: str | None) -> Report:
@@ -70,6 +75,8 @@ def of_drift(found: Drift, run: str | None) -> Report:
         for name in (*QUANTITIES, "share_of_total"):
             estimate = shared if name == "share_of_total" else getattr(one, name)
             rows.append(row(run, SPLIT, layer, depth, "drift", name, estimate))
+        for name, deleted in one.jackknife.items():
+            arrays[f"{SPLIT}/{layer}/drift.jackknife.{name}"] = deleted.cpu().numpy()
         if one.by_class:
             pairs = sorted(one.by_class.items())
             arrays[f"{SPLIT}/{layer}/drift.classes"] = np.array([c for c, _ in pairs])
@@ -79,7 +86,7 @@ def of_drift(found: Drift, run: str | None) -> Report:
         "unchanged": list(found.unchanged),
     }  # fmt: skip
     of = int(found.settings["of"])
-    return _report(run, rows, arrays, "drift", REPORTED["drift"], settings, found.n, of)
+    return _report(run, rows, arrays, "drift", REPORTED["drift"], settings, found.n, of, found.recordings)
 
 
 def of_unlearning(found: Unlearning, run: str | None) -> Report:
@@ -91,8 +98,9 @@ def of_unlearning(found: Unlearning, run: str | None) -> Report:
         rows.append(row(run, SPLIT, layer, depth, "unlearning", name, estimate))
 
     for depth, (layer, one) in enumerate(found.layers.items()):
-        for name in ("recovery", "closeness_forget", "utility", "closeness_retain", "cka_original"):
-            add(layer, depth, name, getattr(one, name))
+        add(layer, depth, "cka_original", one.cka_original)
+        for name in ("recovery", "closeness_forget", "utility", "closeness_retain"):
+            add(layer, depth, name, replace(getattr(one, name), null=NAN))  # 0 is no difference, not a null
         for model, estimate in one.recall.items():
             add(layer, depth, f"recall_{model}", estimate)
         for model in one.retained:
@@ -115,7 +123,7 @@ def of_unlearning(found: Unlearning, run: str | None) -> Report:
     kept = {r.quantity for r in rows}
     described = [q for q in REPORTED["unlearning"] if q.name in kept]
     n = sum(found.n.values())
-    return _report(run, rows, arrays, "unlearning", described, settings, n, n)
+    return _report(run, rows, arrays, "unlearning", described, settings, n, n, found.recordings)
 
 
 def _report(
@@ -127,6 +135,7 @@ def _report(
     settings: Mapping[str, Any],
     kept: int,
     samples: int,
+    recordings: Mapping[str, Mapping[str, Any]],
 ) -> Report:
     quantities = {f"{analyzer}.{q.name}": q.described() for q in described}
     named = {work for facts in quantities.values() for work in works(facts["source"])}
@@ -136,11 +145,12 @@ def _report(
         "null": NULL,
         "analyzers": [analyzer],
         "arguments": {"level": settings["level"], "seed": settings["seed"]},
-        "settings": {analyzer: dict(settings)},
-        "splits": {SPLIT: {"samples": samples, "kept": kept}},
+        "settings": {analyzer: {k: v for k, v in settings.items() if k != "draws"}},
+        "splits": {SPLIT: {"samples": samples, "kept": kept, "draws": settings.get("draws")}},
         "quantities": quantities,
         "sources": {work: SOURCES[work] for work in SOURCES if work in named},
         "failures": [],
+        "recordings": {name: dict(known) for name, known in recordings.items()},
         "versions": {"repana": __version__},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }

@@ -3,8 +3,9 @@
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +21,9 @@ from repana._results import Report
 from repana.comparison import _refusals
 from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
 from repana.comparison._layer_matrix import MEASURES, LayerMatrix, Options
-from repana.comparison._paired import check_paired
+from repana.comparison._paired import check_paired, draws_of
 from repana.extraction._reinitialised import reinitialised
 from repana.extraction._together import record_together
-from repana.statistics.intervals import proportion
 from repana.summaries.neighbour_graph import some
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Similarity:
     floors: Mapping[str, Mapping[str, LayerMatrix]] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()  # layers that are the logits
     settings: Mapping[str, Any] = field(default_factory=dict)
+    recordings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # where each network's features came from
 
     @property
     def level(self) -> float:
@@ -314,15 +315,23 @@ def similarity(
         "level": level,
         "seed": seed,
         "itself": second is None,
+        "draws": draws_of(first, rows, jackknife, seed),
         "form": {name: m.form for name, m in matrices.items() if m.form},
         "notes": [note for m in matrices.values() for note in m.notes],
         "widths": [[int(x.shape[1]) for x in left], [int(x.shape[1]) for x in right or left]],
         "constant": [_constant(left, first.layers), _constant(right or left, (second or first).layers)],
     }
     return Similarity(
-        *named, first.layers, (second or first).layers, len(rows), matrices, floors,
-        _outputs(first), settings,
-    )  # fmt: skip
+        *named,
+        first.layers,
+        (second or first).layers,
+        len(rows),
+        matrices,
+        floors,
+        _outputs(first),
+        settings,
+        dict(zip(named, (first.provenance, *([] if second is None else [second.provenance])))),
+    )
 
 
 def _recorded(
@@ -452,13 +461,23 @@ def monotone_path(values: np.ndarray) -> list[tuple[int, int]]:
 
 
 def identified(found: Sequence[tuple[np.ndarray, list[int]]], level: float) -> Estimate:
-    """Over ordered pairs of networks; the interval widens by pairs where there are several."""
-    hits = total = 0
-    chance = []
+    """Over ordered pairs of networks. Layers of one pair depend on each other: with several pairs the share has the
+    error of as many independent layers as their spread says, at least as many as there are pairs."""
+    hits, sizes, chance = [], [], []
     for values, places in found:
         inner = np.nan_to_num(values[np.ix_(places, places)], nan=-np.inf)
         size = len(places)
-        hits += int((inner.argmax(1) == np.arange(size)).sum()) + int((inner.argmax(0) == np.arange(size)).sum())
-        total += 2 * size
+        hits.append(int((inner.argmax(1) == np.arange(size)).sum()) + int((inner.argmax(0) == np.arange(size)).sum()))
+        sizes.append(2 * size)
         chance.append(1 / size)
-    return replace(proportion(hits, total, level=level), null=sum(chance) / len(chance))
+    total, k = sum(sizes), len(found)
+    share = sum(hits) / total
+    independent = float(total)
+    if k > 1 and 0 < share < 1:
+        spread = sum((h - share * m) ** 2 for h, m in zip(hits, sizes)) * k / (k - 1) / total**2
+        independent = min(max(share * (1 - share) / spread, k), total) if spread > 0 else total
+    z = NormalDist().inv_cdf(0.5 + level / 2)
+    centre = (share + z * z / (2 * independent)) / (1 + z * z / independent)
+    half = z / (1 + z * z / independent) * math.sqrt(share * (1 - share) / independent + (z / (2 * independent)) ** 2)
+    low, high = max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+    return Estimate(share, low, high, total, null=sum(chance) / k)

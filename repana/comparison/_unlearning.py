@@ -78,6 +78,7 @@ class Unlearning:
     reference: str
     n: Mapping[str, int]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    recordings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __getitem__(self, layer: str) -> LayerUnlearning:
         if layer not in self.layers:
@@ -199,7 +200,7 @@ def unlearning(
     >>> x, y = torch.randn(200, 6, generator=g), torch.arange(200) % 2
     >>> net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     >>> found = unlearning(net, net, forget=(x[y == 1], y[y == 1]), retain=(x[y == 0], y[y == 0]))
-    >>> float(found["1"].cka_original)
+    >>> round(float(found["1"].cka_original), 6)
     1.0
     """
     _check.level_of(level)
@@ -230,6 +231,7 @@ def unlearning(
         relearning, shots, depth, bool(hidden) and same and differs, (), reference,
         {s: len(by["original"].sample) for s, by in sets.items()},
         {"level": level, "seed": seed, "k": K, "reference": reference, "last_hidden": last},
+        {m: a.provenance for m, a in sets["forget"].items()},
     )  # fmt: skip
     object.__setattr__(made, "verdicts", tuple(verdicts_of(made, last)))
     return made

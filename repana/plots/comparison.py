@@ -42,6 +42,12 @@ def default_figure(report: Report, *quantities: str, ax: Any = None, **options: 
     return depth_profile(report, *quantities, ax=ax, **options)
 
 
+def panel_of(report: Report) -> Panel | None:
+    """The panel of a report that is one comparison."""
+    kind = report.about().get("compared", "") if len(report.runs) == 1 else ""
+    return next((panel for panel in PANELS if kind and panel.analyzer == kind), None)
+
+
 def layer_similarity(
     report: Report,
     measure: str | None = None,

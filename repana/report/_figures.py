@@ -64,6 +64,7 @@ def overview_of(report: Report) -> Iterator[Picture]:
         return
     names = plots.overview(report)
     listed = ", ".join(map(repr, names))
+    yield from _of_comparison(report)
     if plots.is_training(report):
         caption = f"Lines are layers, dark for the first; bands are {report.confidence} intervals."
         axes, words = plots.trajectory(report, *names), f"Trajectory over training: {_say(report, names)}"
@@ -84,6 +85,21 @@ def overview_of(report: Report) -> Iterator[Picture]:
             "Layers", svg(axes, _say(report, names), "depth", adapts=True), _depth_caption(report),
             _layout(report, names, axes), curves, "report.plot()", _packed(plots.drawn_data(axes)),
         )  # fmt: skip
+
+
+def _of_comparison(report: Report) -> Iterator[Picture]:
+    """The figure of a comparison, on a page of its own."""
+    panel = plots.comparison.panel_of(report)
+    if panel is None:
+        return
+    run, split = report.runs[0], report.splits[0]
+    drawn = panel.draw(report, run=run, split=split)
+    data, caption = plots.drawn_data(drawn), panel.caption.format(run=run, split=split_name(split))
+    words = f"{caption.partition('. ')[0]}. {_ends(data)}".strip()
+    yield Picture(
+        panel.heading, svg(drawn, words, _identifier(panel.heading)), caption, code="report.plot()", data=_packed(data),
+        analyzer=panel.analyzer,
+    )  # fmt: skip
 
 
 def _depth_caption(report: Report) -> str:
@@ -165,7 +181,10 @@ def _identifier(heading: str) -> str:
 
 def sections_of(report: Report) -> Iterator[tuple[plots.Section, list[tuple[str, list[Picture]]]]]:
     """The figures of every family that has some, run by run."""
+    shown = plots.comparison.panel_of(report)
     for section in plots.SECTIONS:
+        if shown is not None and shown in section.panels:  # at the top of the page
+            continue
         by_run = [(run, list(_pictures(report, section, i, run))) for i, run in enumerate(report.runs)]
         by_run = [(run, made) for run, made in by_run if made]
         if by_run:

@@ -67,6 +67,10 @@ def describe(report: Report) -> str:
     works = dict.fromkeys(report.named(name).source for name in report.headline if report.named(name).source)
     parts.append(f"We report {listed(list(names))} ({'; '.join(list(works)[:HEADLINE_SOURCES])}).")
     how = "by a bootstrap within classes, a jackknife, or Wilson's formula for shares"
+    if p.get("compared"):
+        how = (
+            "by the jackknife over samples, or Wilson's formula for shares; nulls are over all pairings of the samples"
+        )
     parts.append(f"Intervals are at {report.confidence} confidence, {how}.")
     permutations = p.get("arguments", {}).get("permutations")
     if permutations:
@@ -98,6 +102,12 @@ def recorded(p: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("Model", f"{p['model']}, {p['parameters']:,} parameters" if "model" in p else ""),
         ("Weights", f"sha256 {p['weights_sha256'][:16]}\u2026" if "weights_sha256" in p else ""),
+        (
+            "Networks",
+            "; ".join(_network(name, known) for name, known in p.get("recordings", {}).items())
+            if p.get("compared")
+            else "",
+        ),
         ("Data", ", ".join(_samples(name, found) for name, found in p.get("splits", {}).items())),
         ("Classes", "; ".join(f"{split_name(k)}: {len(v)}" for k, v in p.get("classes", {}).items())),
         ("Device", ", ".join(str(p[k]) for k in ("device", "autocast") if p.get(k))),
@@ -106,6 +116,13 @@ def recorded(p: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Time", f"{p['seconds']} s, {p['created']}" if "seconds" in p else ""),
     ]
     return [(name, text) for name, text in facts if text]
+
+
+def _network(name: str, p: Mapping[str, Any]) -> str:
+    """One of the networks of a comparison: what it is and whose weights it has."""
+    parts = [f"{p['model']}, {p['parameters']:,} parameters"] if "model" in p else ["arrays"]
+    parts += [f"weights {p['weights_sha256'][:16]}\u2026"] if p.get("weights_sha256") else []
+    return f"{name} ({', '.join(parts)})"
 
 
 def _samples(split: str, found: Mapping[str, Any]) -> str:
@@ -146,6 +163,8 @@ def command(report: Report) -> str:
         return shlex.join(p["command"])
     options = {k: v for k, v in p.get("arguments", {}).items() if v is not None}
     given = "".join(f", {name}={value!r}" for name, value in options.items())
+    if p.get("compared"):
+        return f"repana.{p['compared']}(...{given}).report().to_html(path)"
     return f"repana.profile(model, data{given})"
 
 

@@ -33,7 +33,9 @@ FAMILIES = {
     "7": "Comparison",
 }
 NC1 = "neural_collapse.nc1"
-FIGURE_OF = {"neural_collapse.cdnv": "overlap-of-classes", "probing.gap": "probes", "probing.memorization": "probes"}
+FIGURE_OF = {"neural_collapse.cdnv": "overlap-of-classes", "probing.gap": "probes", "probing.memorization": "probes",
+             "similarity.cka": "similarity-of-layers", "unlearning.recovery": "what-is-left-of-the-forgotten",
+             "drift.cka": "layers"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def page(report: Report) -> str:
     sections = list(sections_of(report)) if report.headline and few else []
     here = {section.anchor for section, _ in sections}
     drawn = {p.anchor for _, by_run in sections for _, pictures in by_run for p in pictures}
+    overview = list(overview_of(report))
+    drawn |= {p.anchor for p in overview}
     shown = _methods.methods(report)
     template = environment.from_string(folder.joinpath("report.html.j2").read_text(encoding="utf-8"))
     return template.render(
@@ -78,7 +82,7 @@ def page(report: Report) -> str:
         checks=_shared(report, [f for f in found if f.kind == CHECK and f.severity != ABSENT]),
         absent=_shared(report, [f for f in found if f.severity == ABSENT]),
         anchors={code: _anchor(rule.figure, here, drawn) for code, rule in FINDINGS.items()},
-        overview=list(overview_of(report)),
+        overview=overview,
         sections=sections,
         families=families_of(report),
         runs_table=None if few else runs_table(report),
@@ -91,6 +95,7 @@ def page(report: Report) -> str:
         latex=_latex(report) if few and report.headline else "",
         confidence=report.confidence,
         null=report.null_name(),
+        compared=all(report.about(run).get("compared") for run in report.runs),
         bibtex=bibliography(report),
         notes=_methods.notes(report) if few else [],
         failures=report.failures,

@@ -73,6 +73,13 @@ def moved(size):
     return drift(Activations({"one": x, "two": x}), Activations({"one": x, "two": x + size * noise}))
 
 
+def twice():
+    """The same weights and inputs twice, and other features."""
+    x = gaussians(100, 4, 4, 0)[0]
+    said = {"weights_sha256": "abc", "fingerprint": {"ordered": "1", "content": "2"}}
+    return drift(*(Activations({"one": t}, provenance=said) for t in (x, x + 0.01 * x.roll(1, 0))))
+
+
 def forgot(with_reference):
     x, y = gaussians(160, 6, 6, 0, 0.9)
     labels = torch.arange(160) % 4
@@ -113,6 +120,7 @@ CASES = [
     ("RF706", related, "passed", "No single sample decides a similarity."),
     ("RF707", lambda: moved(1.0), "passed", "The change begins at two (CKA "),
     ("RF707", lambda: moved(0.0), "passed", "No layer changed: debiased CKA is not below 0.95 at all 2 layers."),
+    ("RF708", lambda: twice(), "issue", "Both recordings are of the same weights and inputs, and differ at one."),
     ("RF708", lambda: moved(1.0), "passed", "Equal before and after, to the last digit: one."),
     (
         "RF709",

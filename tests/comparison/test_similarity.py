@@ -240,7 +240,8 @@ def test_many_samples_are_drawn():
     x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))
     found = similarity(Activations({"one": x}), Activations({"one": x}), max_samples=100)
     assert (found.n, found.settings["of"]) == (100, 300)
-    assert found.report().about()["splits"] == {"all": {"samples": 300, "kept": 100}}
+    kept = found.report().about()["splits"]["all"]
+    assert (kept["samples"], kept["kept"]) == (300, 100)
 
 
 def test_best_frame_and_difference():
@@ -337,6 +338,37 @@ def test_the_report_of_a_similarity(tmp_path):
     assert again.summary()
     assert "kornblith2019similarity" in page
     assert not {f.code for f in repana.example_report().findings()} & {f"RF70{k}" for k in range(1, 10)}
+
+
+def test_two_comparisons_on_the_same_samples_are_paired():
+    """Whether layer one is nearer to b than to c: the samples are the same, and so is what is left out."""
+    x, y = gaussians(200, 6, 6, 0, 0.7)
+    a, b, c = (Activations({"one": t}) for t in (x, y, y + 0.3 * x.roll(1, 0)))
+    one, other = (similarity(a, t, names=("a", name)).report() for t, name in ((b, "b"), (c, "c")))
+    found = {d.quantity: d for d in repana.compare(one, other).differences}
+    assert found["similarity.cka"].paired
+    assert found["similarity.cka"].high < 0
+    before = repana.drift(a, b, names=("a", "b")).report()
+    after = repana.drift(a, c, names=("a", "c")).report()
+    drifts = {d.quantity: d for d in repana.compare(before, after).differences}
+    assert all(drifts[f"drift.{q}"].paired for q in ("cka", "total", "residual_share"))
+    assert drifts["drift.residual_share"].low > 0
+
+
+def test_reports_are_compared_along_the_alignment():
+    x, y = gaussians(120, 5, 5, 0, 0.5)
+    labels = torch.arange(120) % 3
+    deep, flat = ({"a": x, "b": x + 0.1 * y, "c": y}, {"p": x, "q": y})
+    reports = [
+        repana.profile(f, labels, analyzers="fisher", run=n, permutations=2)
+        for f, n in ((deep, "deep"), (flat, "flat"))
+    ]
+    along = similarity(Activations(deep), Activations(flat), measures="cka")
+    found = repana.compare(repana.concat(reports), None, None, "trace_ratio", align=along)
+    assert [(d.layer, d.other) for d in found.differences] == [("a", "p"), ("b", "p"), ("c", "q")]
+    assert found.aligned == "similarity"
+    with pytest.raises(InputError, match="RA212: `align` is 'other'"):
+        repana.compare(*reports, align="other")
 
 
 def test_layers_of_unlike_networks_are_paired_by_depth():
