@@ -13,7 +13,10 @@ from repana.cli._stored import is_store
 Measures = Annotated[
     list[str] | None,
     typer.Option(
-        "--measure", "-m", help="cka, knn, rsa, cka_rbf, distance_correlation, procrustes, cca, svcca, r2; repeat"
+        "--measure",
+        "-m",
+        help="cka, knn, rsa, cka_rbf, distance_correlation, procrustes, cca, r2, "
+        "procrustes_biased, cca_biased, svcca_biased; repeat",
     ),
 ]
 
@@ -65,7 +68,9 @@ def similarity(
             from repana import _report_refusals
 
             raise _report_refusals.similarity_without_data(missing)
-        found = repana.similarity(repana.Activations.load(source.model), repana.Activations.load(other), **shared)
+        found = repana.similarity(
+            repana.Activations.load(source.model), repana.Activations.load(other), untrained=untrained or None, **shared
+        )
     else:
         first = source.network(seed)
         shown = source.data(data, first)

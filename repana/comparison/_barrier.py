@@ -13,6 +13,7 @@ from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import IGNORED
+from repana.comparison import _refusals
 from repana.extraction._interpolated import (
     has_statistics,
     logits_and_labels,
@@ -24,6 +25,8 @@ from repana.extraction._reinitialised import iter_once
 from repana.statistics.intervals import columns, mean_of, proportion
 
 POINTS = 11
+ROUNDING = 1e-12  # a barrier below is none
+UNMATCHED = "no units could be matched: no channels of this network can be followed"
 
 
 @shown
@@ -74,7 +77,8 @@ def barrier(
 
     - `matched`: the same after the units of b were put in the order that their weights give (`orders`, by the layers
       that make them): units have no order of their own, and a barrier that matching removes is of names alone. Nothing
-      is trained. Channels are those that can be followed (see `feature_merging`); the rest stays as it is.
+      is trained. Channels are those that can be followed (see `feature_merging`); the rest stays as it is, and where
+      none can be, the matched values are NaN.
     - `repair`: running statistics of batch normalisation are estimated again on `data` at every point, the ends among
       them.
 
@@ -108,7 +112,11 @@ def barrier(
     other = (nothing, nothing, None, None)
     if matched:
         moved, orders = matched_units(a, b, data, forward=forward, batch_size=batch_size, seed=seed)
-        other = _along(a, moved, at, data, made, reading, level)
+        if orders:
+            other = _along(a, moved, at, data, made, reading, level)
+        else:
+            nothing = Estimate(NAN, note=Flag.NOT_APPLICABLE.note(UNMATCHED))
+            other = (nothing, nothing, None, None)
     return Barrier(
         plain[0], plain[1], other[0], other[1], at, plain[2], plain[3], other[2], other[3], orders,
         {
@@ -125,8 +133,11 @@ def _along(
     for net in on_the_line(a, b, at.tolist(), data, **made):
         z, y = logits_and_labels(net, data, **reading)
         if y is None or y.ndim != 1 or y.is_floating_point():
-            raise _check.no_labels("the outputs")
+            found = "no labels" if y is None else f"labels of type {str(y.dtype)[6:]} and shape {tuple(y.shape)}"
+            raise _refusals.unlabelled_data("the barrier", found)
         known = y != IGNORED
+        if not bool(known.any()):
+            raise _refusals.unlabelled_data("the barrier", f"no label but {IGNORED}")
         _check.class_columns(y[known], z.shape[1], "logits")
         losses.append(nn.functional.cross_entropy(z[known], y[known].long(), reduction="none"))
         hits.append((z[known].argmax(1) == y[known]).double())
@@ -140,6 +151,6 @@ def _above(values: list[Tensor], at: Tensor, level: float) -> Estimate:
     gaps = [v - (1 - t) * values[0] - t * values[-1] for v, t in zip(values, at.tolist())]
     best = max(range(len(gaps)), key=lambda k: float(gaps[k].mean()))
     mean, low, high = (float(v) for v in mean_of(gaps[best], level))
-    if best in (0, len(gaps) - 1) or not math.isfinite(mean):
+    if best in (0, len(gaps) - 1) or not math.isfinite(mean) or abs(mean) < ROUNDING:
         return Estimate(max(mean, 0.0) if math.isfinite(mean) else mean, 0.0, 0.0, len(gaps[0]), null=0.0)
     return Estimate(mean, low, high, len(gaps[best]), f"at t = {float(at[best]):.3g}", null=0.0)

@@ -101,7 +101,17 @@ def cca(
     part = dealt_out(n, jackknife, group, seed) if jackknife else None
     found = _values(one, other, keep)
     deleted = deleted_values(lambda rows: _of_rows(first.x[rows], second.x[rows], keep), part)
-    permuted = permuted_values(lambda order: _values(one, other.ordered(order), keep), n, permutations, seed)
+    permuted = permuted_values(
+        lambda order: (
+            _values(one, other.ordered(order), keep)
+            if group is None
+            else _of_rows(first.x, second.x[order.to(x.device)], keep)
+        ),
+        n,
+        permutations,
+        seed,
+        group,
+    )
     trivial = max(0, one.rank + other.rank - n + 1)
     said = Flag.TRIVIAL.note(
         f"{trivial} correlations are 1 whatever the data: {n} samples, ranks {one.rank} and {other.rank}"
@@ -109,10 +119,10 @@ def cca(
     notes: dict[str, str] = dict.fromkeys(NAMES, noted(note, said if trivial else ""))
     made = estimated(found, deleted, permuted, n=n, level=level, better={}, notes=notes)
     half = halves(n, group)
-    known = {"held_out": _held_out(first.x, second.x, half)}
-    left_out = deleted_values(lambda rows: {"held_out": _held_out(first.x[rows], second.x[rows], half[rows])}, part)
+    known = {"held_out": held_out_mean(first.x, second.x, half)}
+    left_out = deleted_values(lambda rows: {"held_out": held_out_mean(first.x[rows], second.x[rows], half[rows])}, part)
     apart = permuted_values(
-        lambda order: {"held_out": _held_out(first.x, second.x[order], half)}, n, permutations, seed
+        lambda order: {"held_out": held_out_mean(first.x, second.x[order], half)}, n, permutations, seed, group
     )
     made |= estimated(known, left_out, apart, n=n, level=level, better={}, notes={"held_out": note})
     return CCA(
@@ -198,7 +208,8 @@ def halves(n: int, group: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
     return torch.arange(n) % 2 if group is None else group % 2
 
 
-def _held_out(x: Tensor, y: Tensor, half: Int[Tensor, " n"]) -> float:
+def held_out_mean(x: Tensor, y: Tensor, half: Int[Tensor, " n"]) -> float:
+    """The mean correlation of variates whose directions are of the other half; NaN where a half does not vary."""
     both = [_on_others(x, y, half == side) for side in (0, 1)]
     return sum(both) / 2
 
@@ -208,6 +219,8 @@ def _on_others(x: Tensor, y: Tensor, fit: Tensor) -> float:
     fit = fit.to(x.device)
     mean_x, mean_y = x[fit].mean(0), y[fit].mean(0)
     one, other = Basis.of(x[fit] - mean_x), Basis.of(y[fit] - mean_y)
+    if not one.rank or not other.rank:
+        return NAN
     u, _, v = torch.linalg.svd(one.q.T @ other.q, full_matrices=False)
     left = (x[~fit] - mean_x) @ (one.v / one.s @ u)
     right = (y[~fit] - mean_y) @ (other.v / other.s @ v.T)

@@ -21,26 +21,30 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._typing import FeatureArray, LabelArray
 from repana.comparison import _refusals
-from repana.comparison._inputs import FEWEST_GROUPS, groups_of, pair
+from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, groups_of, pair, paired_groups
 from repana.comparison._matrices import (
     Centred,
+    LinearMatrix,
     Matrix,
     Products,
     StoredMatrix,
     bandwidth_of,
+    cheaper_by_features,
     double_centred,
+    feature_products,
     kernel_of,
     matrix_of,
     pair_sums,
     products,
     without_groups,
 )
-from repana.statistics.pairing import Pairing, pairing
+from repana.statistics.pairing import EXACT, Pairing, pairing, predicted
 from repana.summaries.cross_moments import CrossMoments
 
 MEMORY = 2**32  # bytes of similarity matrices
 MOVED, DEVIATIONS = 0.05, 10.0  # by which one sample moves a value that it decides
 EQUAL = 1e-12  # a similarity that near to 1 is 1
+UNPAIRED = "no null: too few groups to pair at random"
 WIDE = 5  # samples per feature below which the biased value is far from the debiased one
 
 
@@ -78,7 +82,9 @@ def cka(
       with replacement: a row drawn twice is its own perfect match, which centres the bootstrap on the biased value.
     - Null: all pairings of the samples, exactly: mean 0 and standard deviation sqrt(2/(n(n - 3))) whatever the data
       (of the biased value, its mean); `p` and the ends of the null by a Pearson type III distribution with its
-      skewness.
+      skewness. With `groups` whole groups are paired at random (19 times, groups of like size among each other, rows
+      in their order), and `p` is that of Student's prediction: tokens of one text are alike in any network, so that
+      unrelated networks have a debiased CKA far above 0 where texts are few.
     - One sample that moves the value by more than 0.05, or by ten standard errors, is said in the note.
     - `minibatch`: the ratio of sums of HSIC_1 over batches of so many rows, in their order (Nguyen et al. 2021), which
       has no interval and no null.
@@ -86,8 +92,8 @@ def cka(
     `a` alone may be `CrossMoments`, sums of both layers over any batches, shards or processes, linear and debiased; the
     interval is then that of leaving out its folds.
 
-    Raises InputError for NaN or infinite features, different numbers of samples, fewer than 4, or matrices above
-    `memory`.
+    Raises InputError for NaN or infinite features, different numbers of samples, fewer than 4, arguments that have no
+    meaning together, or, for kernels and the biased value, matrices above `memory`.
 
     Sources: Kornblith et al. 2019, arXiv:1905.00414; Cortes et al. 2012, JMLR 13, 795-828; Song et al. 2012, JMLR 13,
     1393-1434 (HSIC_1); Szekely & Rizzo 2014, arXiv:1310.2926 (U-centring).
@@ -100,6 +106,14 @@ def cka(
     """
     _check.level_of(level)
     if isinstance(a, CrossMoments):
+        asked = {
+            "b": b is not None,
+            "kernel": kernel != "linear",
+            "debiased": not debiased,
+            "minibatch": minibatch is not None,
+            "groups": groups is not None,
+        }
+        _refusals.without(asked, "sums (CrossMoments), which give the linear debiased value by folds")
         return _of_sums(a, level)
     _refusals.kernel_name(kernel, ("linear", "rbf"))
     if isinstance(bandwidth, str):
@@ -110,8 +124,9 @@ def cka(
     x, y = pair(a, b, "cka", 4)
     n = len(x)
     if minibatch is not None:
+        _refusals.without({"debiased": not debiased, "groups": groups is not None}, "`minibatch`")
         return _by_batches(x, y, _check.at_least(minibatch, "minibatch", 4), kernel, bandwidth, fraction)
-    if kernel != "linear":
+    if kernel != "linear" or not debiased:
         _refusals.matrices_fit(n, 4, memory)
     made = [matrix_of(t, kernel, bandwidth=bandwidth, fraction=fraction) for t in (x, y)]
     if not all(m.varies for m in made):
@@ -120,7 +135,7 @@ def cka(
     if debiased:
         return found
     kernels = [kernel_of(t, kernel, bandwidth=bandwidth, fraction=fraction) for t in (x, y)]
-    value, null = _biased(*kernels)
+    value, null = _biased(kernels[0], kernels[1], groups_of(groups, n))
     few = n < WIDE * max(x.shape[1], y.shape[1]) and kernel == "linear"
     said = Flag.FEW_SAMPLES.note(f"biased upwards: unrelated layers give {null:.3g} here") if few else ""
     return Estimate(value, n=n, null=null, note=noted(found.note, said), calibrated=found)
@@ -143,7 +158,7 @@ def distance_correlation(
     unrelated layers bring near 1 where features are many; the corrected square then stands beside it as `calibrated`. 0
     in truth only where the layers are independent. Unchanged by rotations, reflections, translations and one scale.
 
-    Interval, null and `groups` as for `cka`.
+    Interval, null and `groups` as for `cka`; the null of the biased value is the root of the mean of its square.
 
     Raises InputError as `cka`.
 
@@ -166,10 +181,10 @@ def distance_correlation(
     found = _of_matrices(made[0], made[1], groups_of(groups, n), level)
     if debiased:
         return found
-    value, null = _biased(*(kernel_of(t, "distance") for t in (x, y)))
-    note = Flag.FEW_SAMPLES.note(f"biased upwards: unrelated layers give {math.sqrt(null):.3g} here")
+    value, null = _biased(kernel_of(x, "distance"), kernel_of(y, "distance"), groups_of(groups, n))
+    note = Flag.FEW_SAMPLES.note(f"biased upwards: unrelated layers give {math.sqrt(max(null, 0.0)):.3g} here")
     note = note if n < WIDE * max(x.shape[1], y.shape[1]) else ""
-    return Estimate(math.sqrt(max(value, 0.0)), n=n, null=math.sqrt(null), note=note, calibrated=found)
+    return Estimate(math.sqrt(max(value, 0.0)), n=n, null=math.sqrt(max(null, 0.0)), note=note, calibrated=found)
 
 
 def _of_matrices(one: Matrix, other: Matrix, group: Int[Tensor, " n"] | None, level: float) -> Estimate:
@@ -180,12 +195,12 @@ def with_replicates(
     one: Matrix, other: Matrix, group: Int[Tensor, " n"] | None, level: float
 ) -> tuple[Estimate, Float[Tensor, " g"]]:
     """Value, interval and null of one pair, and its values without each sample, or without each group."""
-    found = products([one], [other], cubes=True)
+    found = _products_of(one, other)
     n, value = found.n, float(found.values)
     if math.isnan(value):
         nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
         return nothing, torch.empty(0, dtype=torch.float64)
-    null = null_of(one, other, found)
+    null = null_of(one, other, found) if group is None else null_of_groups(one, other, group)
     if group is None:
         deleted, error = found.without_each[:, 0, 0], float(found.error)
         quantile = NormalDist().inv_cdf(0.5 + level / 2)
@@ -203,21 +218,34 @@ def with_replicates(
     return with_null(Estimate(value, low, high, n, note), null, level), deleted
 
 
+def _products_of(one: Matrix, other: Matrix) -> Products:
+    """Of one pair, from sums over features where that takes fewer operations."""
+    if not isinstance(one, LinearMatrix) or not isinstance(other, LinearMatrix) or one.n <= EXACT:
+        return products([one], [other], cubes=True)
+    if cheaper_by_features(one.n, [one.width], [other.width]):
+        return feature_products([one], [other])
+    return products([one], [other], cubes=True)
+
+
+def null_of_groups(one: Matrix, other: Matrix, group: Int[Tensor, " n"]) -> Pairing:
+    """The debiased value with whole groups paired at random, as rows of one group depend on each other."""
+    drawn = [float(_products_of(one.at(p), other.at(q)).values) for p, q in paired_groups(group, PAIRINGS)]
+    return predicted(drawn)
+
+
 def null_of(one: Matrix, other: Matrix, found: Products, at: tuple[int, int] = (0, 0)) -> Pairing:
     """The debiased value under random pairings, with its exact standard deviation and skewness."""
-    assert found.cubes_a is not None
-    assert found.cubes_b is not None
     i, j = at
     squares = [float(found.own_a[:, i].sum()), float(found.own_b[:, j].sum())]
-    sums = [
-        pair_sums(matrix, square, float(cubes))
-        for matrix, square, cubes in zip((one, other), squares, (found.cubes_a[i], found.cubes_b[j]))
-    ]
+    cubed = [0.0 if t is None else float(t[k]) for t, k in ((found.cubes_a, i), (found.cubes_b, j))]
+    sums = [pair_sums(matrix, square, float(cubes)) for matrix, square, cubes in zip((one, other), squares, cubed)]
     return pairing(*sums).scaled(1 / math.sqrt(squares[0] * squares[1]))
 
 
 def with_null(estimate: Estimate, null: Pairing, level: float) -> Estimate:
     low, high = null.interval(level)
+    if math.isnan(null.mean):
+        return replace(estimate, note=noted(estimate.note, Flag.DEPENDENT.note(UNPAIRED)))
     return replace(estimate, null=null.mean, null_low=low, null_high=high, p=null.p(estimate.value))
 
 
@@ -240,6 +268,8 @@ def jackknife_error(deleted: Float[Tensor, "g *p"]) -> Any:
 
 def influential(value: float, deleted: Float[Tensor, " g"], what: str) -> str:
     """Whether one sample (or group) decides the value: by more than 0.05, or ten times what all others move it."""
+    if not bool(deleted.isfinite().all()):  # fewer samples than the value needs
+        return ""
     moved = (deleted - value).abs()
     at = int(moved.argmax())
     most, rest = float(moved[at]), math.sqrt(max(float(moved.square().sum()) - float(moved[at]) ** 2, 0.0))
@@ -248,13 +278,19 @@ def influential(value: float, deleted: Float[Tensor, " g"], what: str) -> str:
     return Flag.INFLUENTIAL.note(f"without {what} {at} alone it is {float(deleted[at]):.3g}")
 
 
-def _biased(k: Float[Tensor, "n n"], other: Float[Tensor, "n n"]) -> tuple[float, float]:
-    """The cosine of the double-centred matrices, and its mean over all pairings, tr tr/((n - 1)|.||.|)."""
+def _biased(
+    k: Float[Tensor, "n n"], other: Float[Tensor, "n n"], group: Int[Tensor, " n"] | None = None
+) -> tuple[float, float]:
+    """The cosine of the double-centred matrices, and its mean over all pairings, tr tr/((n - 1)|.||.|), or over some
+    of whole groups."""
+    drawn = [] if group is None else paired_groups(group, PAIRINGS)
+    apart = [_biased(k[p][:, p], other[q][:, q])[0] for p, q in drawn]
     k, other = double_centred(k), double_centred(other)
     size = float(k.norm()) * float(other.norm())
     if not size > 0:
         return NAN, NAN
     null = float(k.diagonal().sum()) * float(other.diagonal().sum()) / ((len(k) - 1) * size)
+    null = null if group is None else predicted(apart).mean
     return float((k * other).sum()) / size, null
 
 

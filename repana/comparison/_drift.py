@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from repana import _check
 from repana._activations import Activations
@@ -27,7 +27,7 @@ from repana.comparison._output_agreement import OutputAgreement, output_agreemen
 from repana.comparison._paired import check_paired, draws_of
 from repana.comparison._predictivity import predictivity
 from repana.comparison._resampled import deleted_values, estimated
-from repana.comparison._similarity import chosen_layers
+from repana.comparison._similarity import chosen_layers, named_as
 from repana.errors import InputError
 from repana.extraction._together import record_together
 from repana.summaries.neighbour_graph import some
@@ -64,6 +64,12 @@ class LayerDrift:
     unchanged: bool = False
     jackknife: Mapping[str, Float[Tensor, " g"]] = field(default_factory=dict, repr=False)
 
+    @property
+    def changed(self) -> bool:
+        """Whether its debiased CKA lies below 0.95 with its whole interval, or cannot be told as the layer is constant
+        before or after, and not equal."""
+        return self.cka.high < CHANGED or (math.isnan(self.cka.value) and not self.unchanged)
+
 
 @dataclass(frozen=True, repr=False)
 class Drift:
@@ -84,8 +90,9 @@ class Drift:
 
     @property
     def first_changed(self) -> str | None:
-        """The first layer whose debiased CKA lies below 0.95 with its whole interval; None where none does."""
-        return next((x for x, d in self.layers.items() if d.cka.high < CHANGED), None)
+        """The first layer, after the input, whose debiased CKA lies below 0.95 with its whole interval, or that is
+        constant in one of the two alone; None where none is."""
+        return next((x for x, d in self.layers.items() if x != "input" and d.changed), None)
 
     @property
     def unchanged(self) -> tuple[str, ...]:
@@ -119,8 +126,12 @@ class Drift:
         lines.append(f"  {'layer':<{wide}}  {'total':>8}  {'residual':>8}  debiased CKA")
         for layer, d in self.layers.items():
             what = "unchanged" if d.unchanged else f"{number(d.cka.value)} {span(d.cka.low, d.cka.high)}"
+            what = "changed: constant before or after" if d.changed and math.isnan(d.cka.value) else what
             lines.append(f"  {layer:<{wide}}  {number(d.total.value):>8}  {number(d.residual_share.value):>8}  {what}")
         lines.append(f"  first changed layer: {self.first_changed or 'none'} (CKA below {CHANGED} with its interval)")
+        for name, missing in ((self.before, "only_before"), (self.after, "only_after")):
+            if self.settings.get(missing):
+                lines.append(f"  not compared, in {name} only: {', '.join(self.settings[missing])}")
         if self.outputs is not None:
             lines.append(f"  outputs: {number(self.outputs.disagreement.value)} of predictions differ")
         return "\n".join(lines)
@@ -161,9 +172,9 @@ def drift(
 
     Of any widths: `cka` (debiased), `knn` (mutual nearest neighbours), held-out R^2 `r2_forward` from before to after
     (what is lost is not predicted backward) and `r2_backward`; new content lowers the first, lost content the second.
-    `share_of_total` is a layer's part of the summed `residual_share`; `first_changed` names the first layer whose CKA
-    lies below 0.95 with its interval. `outputs` is the `output_agreement` of the logits, with flips where there are
-    labels.
+    `share_of_total` is a layer's part of the summed `residual_share`; `first_changed` names the first layer after the
+    input whose CKA lies below 0.95 with its interval, or that became constant. `outputs` is the `output_agreement` of
+    the logits, with flips where there are labels.
 
     A layer that is equal to the last digit has total 0, CKA 1 and residual 0 [0, 0] (`unchanged`), as the frozen layers
     of a fine-tuned network must. Quantities are unitless. Intervals: `jackknife` groups of samples left out (exact over
@@ -185,9 +196,12 @@ def drift(
         before, after, data, layers, paired, names, {"batch_size": batch_size, "seed": seed}, recording
     )
     shared = [x for x in first.layers if x in second.layers]
-    if not shared:
+    apart = [[x for x in one.layers if x not in other.layers] for one, other in ((first, second), (second, first))]
+    if not shared or (shared == ["input"] and any(apart)):
         raise _refusals.nothing_shared(first.layers, second.layers)
     n = len(first.sample)
+    if n < 4:
+        raise _check.too_few_samples("drift", n, 4)
     rows = some(n, _check.at_least(max_samples, "max_samples", 4), seed)
     repeated = int(first.sample.unique().numel()) < n
     group = groups_of(first.sample[rows], len(rows)) if repeated else None
@@ -205,7 +219,8 @@ def drift(
         x: replace(d, share_of_total=d.residual_share.value / whole if whole > 0 else NAN) for x, d in found.items()
     }
     settings = {"k": k, "samples": len(rows), "of": n, "jackknife": jackknife, "level": level, "seed": seed,
-                "draws": draws_of(first, rows, jackknife, seed)}  # fmt: skip
+                "draws": draws_of(first, rows, jackknife, seed), "only_before": apart[0],
+                "only_after": apart[1]}  # fmt: skip
     return Drift(*named, found, _outputs(first, second, level), len(rows), settings,
                  dict(zip(named, (first.provenance, second.provenance))))  # fmt: skip
 
@@ -237,7 +252,7 @@ def of_layer(
         made, deleted = dict.fromkeys(GEOMETRY, Estimate(NAN, n=n, note=note)), {}
     options: dict[str, Any] = {"groups": group, "level": level}
     near = _shared_neighbours(x, y, min(k, n - 1), jackknife=jackknife, seed=seed, **options)
-    constant = any(bool((t == t[0]).all()) for t in (x, y))
+    constant = any(bool((t == t[0]).all()) for t in (x, y))  # of a constant layer nothing is predicted
     left_out = dict(deleted)
     if constant:
         nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
@@ -334,14 +349,16 @@ def both_recorded(
     kinds = [isinstance(x, Activations) for x in (before, after)]
     if any(kinds) != all(kinds):
         raise _refusals.models_and_recordings()
-    named = names or ("before", "after")
+    named = named_as(names) or ("before", "after")
     if all(kinds):
         if data is not None:
             raise _refusals.data_for_models(True)
+        _refusals.without(dict.fromkeys(options, True), "Activations, which are recorded already")
         first, second = (chosen_layers(x, layers) for x in (before, after))
         check_paired(first, second, paired)
         return first, second, named
-    if data is None or not all(isinstance(x, nn.Module) for x in (before, after)):
+    _refusals.models_of(before, after)
+    if data is None:
         raise _refusals.data_for_models(False)
     made = record_together([before, after], data, layers, options=options, **shared)
     return made[0], made[1], named

@@ -10,7 +10,7 @@ from repana._numbers import number
 
 SIMILAR, NEAR_NULL = 0.5, 0.1  # CKA from which, and excess of shared neighbours below which, measures disagree
 FLAT = 0.05  # spread of a whole layer matrix below which layers are not told apart
-NOISE = 1.645  # deviations of the null that a similarity is to exceed
+SIGNIFICANT = 0.05
 CHANGED = 0.95
 WIDE = 5  # samples per feature
 
@@ -32,12 +32,13 @@ def beyond_floor(view: View) -> Finding:
     name = _first(view)
     rows = [r for r in view.rows(f"similarity.{name}") if math.isfinite(r.low)]
     floor = {r.layer: r for r in view.rows(f"similarity.{name}_untrained")}
-    known = [r for r in rows if r.layer in floor]
+    known = [r for r in rows if r.layer in floor and math.isfinite(floor[r.layer].value)]
     if not known:
         return Finding(ABSENT, "No untrained copies were compared (`untrained=`).")
     above = [r for r in known if r.low > floor[r.layer].high]
     if not above:
-        text = f"No layer is more similar ({view.title(known[0])}) than to a network with random weights."
+        text = f"No layer is more similar ({view.title(known[0])}) than to a network with random weights, of "
+        text += f"{counted(len(known))}."
         return Finding(PASSED, text)
     best = max(above, key=lambda r: r.value - floor[r.layer].value)
     text = (
@@ -49,15 +50,16 @@ def beyond_floor(view: View) -> Finding:
 
 def inside_null(view: View) -> Finding:
     """Whether layers of like place are more similar than under a random pairing of the samples: a caution names those
-    whose value is below the null plus 1.645 of its deviations.
+    whose p is 0.05 or more.
     """
     names = _settings(view, "similarity").get("measures", ())
     rows = [r for q in names for r in view.rows(f"similarity.{q}") if math.isfinite(r.null_high)]
     if not rows:
         return Finding(ABSENT, "No measure with a null was taken.")
-    inside = [r for r in rows if r.value < r.null + NOISE * (r.null_high - r.null) / 1.96]
+    inside = [r for r in rows if not r.p < SIGNIFICANT]
     if not inside:
-        return Finding(PASSED, f"All {len(rows)} similarities exceed their null.")
+        what = f"All {len(rows)} similarities exceed" if len(rows) > 1 else "The similarity exceeds"
+        return Finding(PASSED, f"{what} a random pairing of the samples (p below {SIGNIFICANT}).")
     where = [f"{r.layer} ({view.title(r)})" for r in inside]
     text = f"Similarity is not distinguishable from a random pairing of the samples at {listed(where)}."
     return Finding(TIP, text, tuple(dict.fromkeys(r.layer for r in inside)), "Read these values as no similarity.")
@@ -69,7 +71,8 @@ def measures_disagree(view: View) -> Finding:
     (Davari et al. 2023).
     """
     cka = {r.layer: r for r in view.rows("similarity.cka")}
-    near = [r for r in view.rows("similarity.knn") if r.layer in cka]
+    near = [r for r in view.rows("similarity.knn") if r.layer in cka and math.isfinite(r.value - r.null)]
+    near = [r for r in near if math.isfinite(cka[r.layer].value) and r.null < 1]
     if not near:
         return Finding(ABSENT, "CKA and neighbours were not both measured.")
     apart = [r for r in near if cka[r.layer].value > SIMILAR and (r.value - r.null) / (1 - r.null) < NEAR_NULL]
@@ -140,28 +143,40 @@ def one_sample(view: View) -> Finding:
 
 def first_changed(view: View) -> Finding:
     """Where in depth a change begins: the first layer whose debiased CKA with the layer before the change lies below
-    0.95 with its interval, and the layer that changed most.
+    0.95 with its interval, or that is constant in one of the two, and the layer that changed most. A layer that
+    became constant is a caution.
     """
-    rows = [r for r in view.rows("drift.cka") if math.isfinite(r.value)]
-    if not rows:
+    every = [r for r in view.rows("drift.cka") if r.layer != "input"] or view.rows("drift.cka")
+    if not every:
         return Finding(ABSENT, "No drift was measured.")
-    changed = [r for r in rows if r.high < CHANGED]
+    moved = {r.layer for r in view.rows("drift.total") if r.value != 0}
+    dead = [r for r in every if math.isnan(r.value) and r.layer in moved]
+    changed = [r for r in every if r.high < CHANGED or r in dead]
     if not changed:
-        return Finding(PASSED, f"No layer changed: debiased CKA is not below {CHANGED} at {counted(len(rows))}.")
-    least = min(rows, key=lambda r: r.value)
-    text = f"The change begins at {changed[0].layer} (CKA {value(changed[0])})"
-    text += "." if least is changed[0] else f" and is largest at {least.layer} ({value(least)})."
-    return Finding(PASSED, text, tuple(r.layer for r in changed))
+        return Finding(PASSED, f"No layer changed: debiased CKA is not below {CHANGED} at {counted(len(every))}.")
+    first, least = changed[0], min(changed, key=lambda r: -1.0 if r in dead else r.value)
+    shown = {r.layer: "constant before or after" if r in dead else f"CKA {value(r)}" for r in (first, least)}
+    text = f"The change begins at {first.layer} ({shown[first.layer]})"
+    text += "." if least is first else f" and is largest at {least.layer} ({shown[least.layer]})."
+    if not dead:
+        return Finding(PASSED, text, tuple(r.layer for r in changed))
+    text += f" Constant before or after: {listed([r.layer for r in dead])}."
+    return Finding(TIP, text, tuple(r.layer for r in changed), "Check for dead units in these layers.")
 
 
 def unchanged(view: View) -> Finding:
     """Which layers are equal before and after, to the last digit: those that were frozen must be, and all must be where
     both recordings are of the same weights and inputs. Where the input
-    itself differs the two were not given the same data.
+    itself differs the two were not given the same data. A caution names layers that only one of the two has.
     """
     rows = view.rows("drift.total")
     if not rows:
         return Finding(ABSENT, "No drift was measured.")
+    about = _settings(view, "drift")
+    apart = [*about.get("only_before", ()), *about.get("only_after", ())]
+    if apart:
+        text = f"Layers of one of the two alone were not compared: {listed(apart)}."
+        return Finding(TIP, text, tuple(apart), "Compare layers of other names with `similarity`.")
     same = [r.layer for r in rows if r.value == 0]
     made = list(view.report.about(view.run).get("recordings", {}).values())
     known = [(p.get("weights_sha256"), p.get("fingerprint")) for p in made]
@@ -200,11 +215,11 @@ def reference(view: View) -> Finding:
 
 
 def width(view: View) -> Finding:
-    """Whether samples are enough for in-sample measures: a caution where Procrustes, CCA or SVCCA was measured with
-    fewer than five samples per feature. They then come out high for layers that have nothing in common.
+    """Whether samples are enough for in-sample measures: a caution where in-sample Procrustes, CCA or SVCCA was
+    measured with fewer than five samples per feature. They then come out high for layers that have nothing in common.
     """
     about = _settings(view, "similarity")
-    biased = [q for q in about.get("measures", ()) if q in ("procrustes", "cca", "svcca")]
+    biased = [q for q in about.get("measures", ()) if q.endswith("_biased")]
     if not biased:
         return Finding(ABSENT, "No in-sample measure was taken.")
     widest = max(max(w) for w in about["widths"])

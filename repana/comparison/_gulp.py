@@ -36,9 +36,9 @@ def gulp(
 
         tr(R_x S_x R_x S_x) + tr(R_y S_y R_y S_y) - 2 tr(R_x S_xy R_y S_xy').
 
-    Its root is the largest mean squared difference of the predictions of ridge regressions (strength `lam`) of one
-    target from either layer, over all targets of size 1. Unchanged by rotations, translations and one scale. From 0 on;
-    `lam` = 0 would count ranks.
+    It is the squared Hilbert-Schmidt norm of the difference of the two maps from a target to its ridge prediction
+    (strength `lam`): summed over an orthonormal set of targets, how far predictions from the two layers lie apart.
+    Unchanged by rotations, translations and one scale. From 0 on; `lam` = 0 would count ranks.
 
     Interval: `jackknife` groups of samples left out (whole `groups`), Student's t, on the logarithm. Null:
     `permutations` of the samples.
@@ -60,9 +60,12 @@ def gulp(
     n, note = len(x), constant_note(first.constant, second.constant, x.shape[1], y.shape[1])
     if not first.varies or not second.varies:
         return Estimate(NAN, n=n, note=note)
-    part = dealt_out(n, jackknife, groups_of(groups, n), seed) if jackknife else None
+    group = groups_of(groups, n)
+    part = dealt_out(n, jackknife, group, seed) if jackknife else None
     deleted = deleted_values(lambda rows: _gulp(first.x[rows], second.x[rows], lam), part)
-    permuted = permuted_values(lambda order: _gulp(first.x, second.x[order.to(x.device)], lam), n, permutations, seed)
+    permuted = permuted_values(
+        lambda order: _gulp(first.x, second.x[order.to(x.device)], lam), n, permutations, seed, group
+    )
     return estimated(
         _gulp(first.x, second.x, lam), deleted, permuted, n=n, level=level, better={"gulp": "lower"},
         scales={"gulp": "positive"}, notes={"gulp": note},

@@ -13,6 +13,8 @@ from repana.comparison import _refusals
 
 FEWEST_GROUPS = 3
 JACKKNIFE = 20  # groups that are left out in turn
+PAIRINGS = 19  # of whole groups at random
+ALIKE = 8  # groups of like size that are paired with one another, at the least
 
 
 def pair(a: Any, b: Any, measure: str, least: int = 3) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n e"]]:
@@ -47,6 +49,52 @@ def dealt_out(n: int, count: int, group: Int[Tensor, " n"] | None, seed: int) ->
     of_unit = torch.empty(units, dtype=torch.int64)
     of_unit[order] = torch.arange(units) % parts
     return of_unit if group is None else of_unit[group]
+
+
+def paired_groups(
+    group: Int[Tensor, " n"], count: int, seed: int = 0
+) -> list[tuple[Int[Tensor, " m"], Int[Tensor, " m"]]]:
+    """Random pairings of whole groups (the tokens of a text): the rows of the first layer and those of the second that
+    they are paired with, in their order within the group. Groups are paired with others of like size, and the rows that
+    the smaller of the two has not are left out; none where there are fewer than four groups.
+    """
+    sizes = torch.bincount(group)
+    if len(sizes) < 4:
+        return []
+    rows = list(group.argsort(stable=True).split(sizes.tolist()))
+    blocks: list[list[int]] = [[]]
+    ordered = sizes.argsort(stable=True).tolist()
+    for place, g in enumerate(ordered):
+        full = len(blocks[-1]) >= ALIKE and len(ordered) - place >= ALIKE
+        if full and sizes[g] != sizes[blocks[-1][-1]]:
+            blocks.append([])
+        blocks[-1].append(g)
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for _ in range(count):
+        first, second = [], []
+        for block in blocks:
+            for g, k in zip(block, torch.randperm(len(block), generator=generator).tolist()):
+                size = int(min(sizes[g], sizes[block[k]]))
+                first.append(rows[g][:size])
+                second.append(rows[block[k]][:size])
+        found.append((torch.cat(first), torch.cat(second)))
+    return found
+
+
+def group_orders(group: Int[Tensor, " n"], count: int, seed: int) -> list[Int[Tensor, " n"]]:
+    """Random pairings of whole groups as a row of the second layer for each of the first: where a group has fewer rows
+    than the one it is paired with they are taken again from its start."""
+    found = []
+    for first, second in paired_groups(group, count, seed):
+        partner = torch.empty(int(group.max()) + 1, dtype=torch.int64)
+        partner[group[first]] = group[second]
+        rows = group.argsort(stable=True).split(torch.bincount(group).tolist())
+        order = torch.empty(len(group), dtype=torch.int64)
+        for own, other in zip(rows, partner.tolist()):
+            order[own] = rows[other][torch.arange(len(own)) % len(rows[other])]
+        found.append(order)
+    return found
 
 
 def constant_note(a: int, b: int, width_a: int, width_b: int) -> str:

@@ -1,8 +1,8 @@
 """A measure of all pairs of layers: values, intervals, null."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import NormalDist
 from typing import Any
@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from scipy import stats
 from torch import Tensor
 
-from repana._estimate import Estimate, noted
+from repana._estimate import Estimate, Flag, noted
 from repana.comparison import _refusals
-from repana.comparison._cca import Basis
+from repana.comparison._cca import Basis, halves, held_out_mean
 from repana.comparison._cka import EQUAL, MEMORY, influential
-from repana.comparison._inputs import FEWEST_GROUPS
+from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, paired_groups
 from repana.comparison._matrices import (
     Centred,
     LinearMatrix,
@@ -30,13 +30,16 @@ from repana.comparison._matrices import (
     products,
     without_groups,
 )
-from repana.comparison._neighbourhoods import Lists, null_of_lists, shared_counts
+from repana.comparison._neighbourhoods import Lists, null_of_groups, null_of_lists, shared_counts
 from repana.comparison._predictivity import FOLDS, explained, folds_of
+from repana.comparison._procrustes import held_out
 from repana.comparison._rsa import Ranked, distance_matrix
 from repana.errors import InputError
-from repana.statistics.pairing import PATTERNS
+from repana.statistics.pairing import EXACT, PATTERNS, Pairing
 
-NO_DIRECTION = ("RA235", "RA233")  # samples of zeros have no cosine, and few samples no neighbours
+CONSTANT = "every feature of a layer is constant"
+NO_DIRECTION = "RA235"  # samples of zeros have no cosine
+MOST_RANKED = 2048  # rows of which distances are ranked anew for each pairing of groups
 Layers = Sequence[Float[Tensor, "n _"]]
 
 
@@ -56,19 +59,26 @@ class LayerMatrix:
     deleted: Float[np.ndarray, "g a b"] | None = None
     form: str = ""
     notes: tuple[str, ...] = ()
-    each: bool = False  # `deleted` are the values without each sample
+    skewness: Float[np.ndarray, "a b"] | None = None  # of the null, where it is known
+    draws: int = 0  # of which the null was estimated; 0 where it is exact
+    reasons: Mapping[tuple[str, int], str] = field(default_factory=dict)  # why a layer of a or b has no value
+    left_out: str = ""  # "sample" or "group" where `deleted` says how much each of them moves a value
 
     def estimate(self, i: int, j: int, n: int, level: float) -> Estimate:
         """One pair."""
-        z = NormalDist().inv_cdf(0.5 + level / 2)
-        null, spread = float(self.null[i, j]), z * float(self.null_sd[i, j])
         value, note = float(self.value[i, j]), "; ".join(self.notes)
-        if self.each and self.deleted is not None and math.isfinite(value):
-            note = noted(influential(value, torch.from_numpy(self.deleted[:, i, j]), "sample"), note)
-        return Estimate(
-            value, float(self.low[i, j]), float(self.high[i, j]), n, note, null=null,
-            null_low=null - spread, null_high=null + spread, p=float(self.p[i, j]),
-        )  # fmt: skip
+        if not math.isfinite(value):
+            why = [self.reasons[at] for at in (("a", i), ("b", j)) if at in self.reasons]
+            note = noted(*(why or [Flag.CONSTANT.note(CONSTANT)]), note)
+        if self.left_out and self.deleted is not None and math.isfinite(value):
+            note = noted(influential(value, torch.from_numpy(self.deleted[:, i, j]), self.left_out), note)
+        found = Estimate(value, float(self.low[i, j]), float(self.high[i, j]), n, note)
+        if not math.isfinite(self.null[i, j]):
+            return found
+        skewness = math.nan if self.skewness is None else float(self.skewness[i, j])
+        null = Pairing(float(self.null[i, j]), float(self.null_sd[i, j]), skewness, self.draws)
+        low, high = null.interval(level)
+        return replace(found, null=null.mean, null_low=low, null_high=high, p=float(self.p[i, j]))
 
 
 @dataclass(frozen=True)
@@ -87,7 +97,8 @@ class Options:
 def of_kernel(a: Layers, b: Layers | None, options: Options, kernel: str) -> LayerMatrix:
     """Debiased CKA of a kernel, or the bias-corrected distance correlation."""
     n, widths = len(a[0]), [[x.shape[1] for x in layers] for layers in (a, b or ())]
-    by_features = kernel == "linear" and cheaper_by_features(n, widths[0], None if b is None else widths[1])
+    cheaper = n > EXACT and cheaper_by_features(n, widths[0], None if b is None else widths[1])
+    by_features = kernel == "linear" and cheaper
     if kernel != "linear":
         _refusals.matrices_fit(n, len(a) + len(b or ()) + 2, options.memory)
     made = [matrix_of(x, kernel) for x in a]
@@ -104,13 +115,43 @@ def of_kernel(a: Layers, b: Layers | None, options: Options, kernel: str) -> Lay
         deleted = without_groups(made, made if other is None else other, found, options.group)
         error, quantile = _error(deleted), _student(options.level, len(deleted))
     low, high = _on_atanh(value, error, quantile)
+    if options.group is not None and len(deleted) < FEWEST_GROUPS:
+        low = high = torch.full_like(value, math.nan)
+    form = "features" if by_features else "matrices"
+    if options.group is not None:
+        null, spread, p, draws = _of_groups(_kernels_paired(made, other, options.group), value)
+        found = _made(value, low, high, null, spread, p, deleted, form)
+        return replace(found, draws=draws, left_out="group")
     sd = math.sqrt(2 / (n * (n - 3)))
     null, spread = (torch.full_like(value, v).masked_fill(value.isnan(), math.nan) for v in (0.0, sd))
-    skewness = None if by_features else _skewness(made, made if other is None else other, found)
+    skewness = _skewness(made, made if other is None else other, found)
     p = _pearson(value.cpu().numpy() / sd, skewness)
-    form = "features" if by_features else "matrices"
     found = _made(value, low, high, null, spread, p, deleted, form)
-    return replace(found, each=options.group is None)
+    return replace(found, skewness=skewness, left_out="sample")
+
+
+def _kernels_paired(a: Sequence[Matrix], b: Sequence[Matrix] | None, group: Int[Tensor, " n"]) -> Iterator[Tensor]:
+    """All values with whole groups paired at random."""
+    for p, q in paired_groups(group, PAIRINGS):
+        first, second = [m.at(p) for m in a], [m.at(q) for m in (a if b is None else b)]
+        widths = [[m.width for m in _linear(side)] for side in (first, second)]
+        linear = len(widths[0]) == len(first)
+        if linear and first[0].n > EXACT and cheaper_by_features(first[0].n, *widths):
+            yield feature_products(_linear(first), _linear(second)).values
+        else:
+            yield products(first, second).values
+
+
+def _of_groups(drawn: Iterable[Tensor], value: Tensor) -> tuple[Tensor, Tensor, np.ndarray, int]:
+    """Mean and deviation of values under some pairings, and the p of Student's prediction."""
+    found = [t.cpu() for t in drawn]
+    if len(found) < 2:
+        nothing = torch.full_like(value.cpu(), math.nan)
+        return nothing, nothing, nothing.numpy(), 0
+    grid = torch.stack(found)
+    null, sd, count = grid.mean(0), grid.std(0), len(found)
+    z = (value.cpu() - null) / (sd * math.sqrt(1 + 1 / count)).clamp_min(1e-300)
+    return null, sd, stats.t.sf(z.numpy(), count - 1), count
 
 
 def _linear(layers: Sequence[Matrix]) -> list[LinearMatrix]:
@@ -119,10 +160,12 @@ def _linear(layers: Sequence[Matrix]) -> list[LinearMatrix]:
 
 def _skewness(a: Sequence[Matrix], b: Sequence[Matrix], found: Products) -> Float[np.ndarray, "a b"]:
     """Of all pairs under random pairings."""
-    assert found.cubes_a is not None
-    assert found.cubes_b is not None
     n = found.n
-    sides = [(a, found.own_a, found.cubes_a), (b, found.own_b, found.cubes_b)]
+    nothing = torch.zeros(1, dtype=torch.float64)  # of many samples cubes are a hundredth of the skewness, or less
+    sides = [
+        (layers, own, nothing.expand(len(layers)) if cubes is None else cubes)
+        for layers, own, cubes in ((a, found.own_a, found.cubes_a), (b, found.own_b, found.cubes_b))
+    ]
     sums = []
     for layers, own, cubes in sides if b is not a else sides[:1]:
         squares = own.sum(0)
@@ -152,21 +195,29 @@ def _pearson(z: np.ndarray, skewness: np.ndarray | None) -> np.ndarray:
 def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     """Mutual k nearest neighbours. A layer whose samples have none by this metric has NaN, and a note."""
     notes: dict[str, None] = {}
+    reasons: dict[tuple[str, int], str] = {}
 
-    def lists_of(layers: Layers, first: int) -> list[Lists | None]:
+    def lists_of(layers: Layers, first: int, side: str) -> list[Lists | None]:
         found: list[Lists | None] = []
         for place, x in enumerate(layers):
+            if bool((x == x[0]).all()):
+                reasons[side, place] = Flag.CONSTANT.note(CONSTANT)
+                found.append(None)
+                continue
             try:
                 found.append(Lists.of(x, options.k, options.metric, options.seed + first + place))
             except InputError as error:
-                if error.code not in NO_DIRECTION:
+                if error.code != NO_DIRECTION:
                     raise
-                notes[str(error).partition(": ")[2]] = None
+                reasons[side, place] = Flag.UNDEFINED.note(str(error).partition(": ")[2])
                 found.append(None)
         return found
 
-    made = lists_of(a, 0)
-    other = made if b is None else lists_of(b, len(a))
+    made = lists_of(a, 0, "a")
+    other = made if b is None else lists_of(b, len(a), "b")
+    if b is None:
+        reasons |= {("b", place): why for (_, place), why in tuple(reasons.items())}
+    pairs = [] if options.group is None else paired_groups(options.group, PAIRINGS)
     value = torch.full((len(made), len(other)), math.nan, dtype=torch.float64)
     null, sd = value.clone(), value.clone()
     part, parts = options.part, 0 if options.part is None else int(options.part.max()) + 1
@@ -182,7 +233,7 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
                     t[i, j] = t[j, i]
                 deleted[:, i, j] = deleted[:, j, i]
                 continue
-            moments = null_of_lists(one, two)
+            moments = null_of_lists(one, two) if options.group is None else null_of_groups(one, two, pairs)
             null[i, j], sd[i, j] = moments.mean, moments.sd
             same = b is not None and a[i].shape == b[j].shape and bool((a[i] == b[j]).all())
             two, lists = (one, fewer[i]) if same else (two, less[j])
@@ -196,8 +247,12 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     ties = sum(lists.ties for lists in ([*made] if b is None else [*made, *other]) if lists is not None)
     if ties:
         notes[f"{ties} lists of neighbours end in a tie, broken at random"] = None
-    p = stats.norm.sf(((value - null) / sd).numpy())
-    return _made(value, low, high, null, sd, p, deleted if parts else None, "", tuple(notes))
+    if pairs:
+        p = stats.t.sf(((value - null) / sd).numpy() / math.sqrt(1 + 1 / len(pairs)), len(pairs) - 1)
+    else:
+        p = stats.norm.sf(((value - null) / sd).numpy())
+    found = _made(value, low, high, null, sd, p, deleted if parts else None, "", tuple(notes))
+    return replace(found, draws=len(pairs), reasons=reasons)
 
 
 def _fewer(lists: Lists | None, part: Int[Tensor, " n"] | None, parts: int) -> list[Tensor]:
@@ -206,20 +261,27 @@ def _fewer(lists: Lists | None, part: Int[Tensor, " n"] | None, parts: int) -> l
 
 
 def of_pairs(
-    a: Layers, b: Layers | None, options: Options, measure: Callable[[Any, Any], float], prepare: Callable[[Any], Any],
+    a: Layers,
+    b: Layers | None,
+    options: Options,
+    measure: Callable[[Any, Any, Tensor], float],
+    prepare: Callable[[Any], Any],
+    deal: Callable[[int, Options], Int[Tensor, " n"]],
     symmetric: bool = True,
-) -> LayerMatrix:  # fmt: skip
-    """A measure that takes one pair at a time; `prepare` is done once a layer."""
+) -> LayerMatrix:
+    """A measure that takes one pair at a time; `prepare` is done once a layer, `deal` says in which half or fold a row
+    is."""
     parts = 0 if options.part is None else int(options.part.max()) + 1
     kept = [None, *((options.part != g).nonzero()[:, 0] for g in range(parts))] if options.part is not None else [None]
-    found = []
+    found, dealt = [], deal(len(a[0]), options)
     for rows in kept:
         first = [prepare(x if rows is None else x[rows.to(x.device)]) for x in a]
         second = first if b is None else [prepare(x if rows is None else x[rows.to(x.device)]) for x in b]
+        side = dealt if rows is None else dealt[rows]
         grid = torch.full((len(first), len(second)), math.nan, dtype=torch.float64)
         for i, p in enumerate(first):
             for j, q in enumerate(second):
-                grid[i, j] = grid[j, i] if b is None and symmetric and j < i else measure(p, q)
+                grid[i, j] = grid[j, i] if b is None and symmetric and j < i else measure(p, q, side)
         found.append(grid)
     value, deleted = found[0], torch.stack(found[1:]) if parts >= FEWEST_GROUPS else None
     nothing = torch.full_like(value, math.nan)
@@ -227,6 +289,14 @@ def of_pairs(
     if deleted is not None:
         low, high = _on_atanh(value, _error(deleted), _student(options.level, parts))
     return _made(value, low, high, nothing, nothing, nothing.numpy(), deleted)
+
+
+def _halves(n: int, options: Options) -> Int[Tensor, " n"]:
+    return halves(n, options.group)
+
+
+def _folds(n: int, options: Options) -> Int[Tensor, " n"]:
+    return folds_of(FOLDS, n, options.group, options.seed)[0]
 
 
 def of_rsa(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
@@ -251,22 +321,47 @@ def of_rsa(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
                 deleted[:, i, j] = deleted[:, j, i]
                 continue
             value[i, j] = float(first[i][0] @ less[j][0])
-            moments = made[i].null(other[j])
-            null[i, j], sd[i, j], p[i, j] = moments.mean, moments.sd, moments.p(float(value[i, j]))
+            if options.group is None:
+                moments = made[i].null(other[j])
+                null[i, j], sd[i, j], p[i, j] = moments.mean, moments.sd, moments.p(float(value[i, j]))
             for g in range(parts):
                 deleted[g, i, j] = float(first[i][g + 1] @ less[j][g + 1])
     low = high = torch.full_like(value, math.nan)
     if parts >= FEWEST_GROUPS:
         low, high = _on_atanh(value, _error(deleted), _student(options.level, parts))
-    return _made(value.clamp(-1, 1), low, high, null, sd, p.numpy(), deleted if parts else None)
+    value = value.clamp(-1, 1)
+    if options.group is None:
+        return _made(value, low, high, null, sd, p.numpy(), deleted if parts else None)
+    if n > MOST_RANKED:
+        notes = (Flag.DEPENDENT.note(f"no null: rows of a sample depend on each other, and {n} are many; see `rsa`"),)
+        return _made(value, low, high, null, sd, p.numpy(), deleted if parts else None, "", notes)
+    null, sd, tail, draws = _of_groups(_ranked_paired(made, other, options.group), value)
+    return replace(_made(value, low, high, null, sd, tail, deleted if parts else None), draws=draws)
 
 
-def _procrustes(p: Tensor, q: Tensor) -> float:
+def _ranked_paired(a: list[Ranked], b: list[Ranked], group: Int[Tensor, " n"]) -> Iterator[Tensor]:
+    """All correlations with whole groups paired at random."""
+    for p, q in paired_groups(group, PAIRINGS):
+        first, second = (torch.stack([r.at(rows).values() for r in side]) for side, rows in ((a, p), (b, q)))
+        yield first @ second.T
+
+
+def _procrustes_held_out(p: Tensor, q: Tensor, half: Tensor) -> float:
+    if not bool(p.any()) or not bool(q.any()):
+        return math.nan
+    return (held_out(p, q, half == 0) + held_out(p, q, half == 1)) / 2
+
+
+def _cca_held_out(p: Tensor, q: Tensor, half: Tensor) -> float:
+    return held_out_mean(p, q, half) if bool(p.any()) and bool(q.any()) else math.nan
+
+
+def _procrustes(p: Tensor, q: Tensor, _: Tensor) -> float:
     size = float(p.norm() * q.norm())
     return min(float(torch.linalg.svdvals(p.T @ q).sum()) / size, 1.0) if size > 0 else math.nan
 
 
-def _cca(p: Basis | None, q: Basis | None) -> float:
+def _cca(p: Basis | None, q: Basis | None, _: Tensor) -> float:
     if p is None or q is None:
         return math.nan
     return float(torch.linalg.svdvals(p.q.T @ q.q).clamp(0, 1).mean())
@@ -287,13 +382,11 @@ def _basis(x: Tensor, keep: float | None) -> Basis | None:
 
 def of_r2(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     """Held-out R^2 of ridge regressions from the layers a to the layers b."""
-    fold, count = folds_of(FOLDS, len(a[0]), options.group, options.seed)
 
-    def measure(p: Tensor, q: Tensor) -> float:
-        return explained(p, q, fold, count, None)[0] if bool(p.any()) and bool(q.any()) else math.nan
+    def measure(p: Tensor, q: Tensor, fold: Tensor) -> float:
+        return explained(p, q, fold, FOLDS, None)[0] if bool(p.any()) and bool(q.any()) else math.nan
 
-    alone = replace(options, part=None)  # held out already, and no row is left out again
-    return of_pairs(a, a if b is None else b, alone, measure, _centred, False)
+    return of_pairs(a, a if b is None else b, options, measure, _centred, _folds, False)
 
 
 MEASURES: dict[str, Callable[[Layers, Layers | None, Options], LayerMatrix]] = {
@@ -302,9 +395,11 @@ MEASURES: dict[str, Callable[[Layers, Layers | None, Options], LayerMatrix]] = {
     "distance_correlation": partial(of_kernel, kernel="distance"),
     "knn": of_neighbours,
     "rsa": of_rsa,
-    "procrustes": partial(of_pairs, measure=_procrustes, prepare=_centred),
-    "cca": partial(of_pairs, measure=_cca, prepare=partial(_basis, keep=None)),
-    "svcca": partial(of_pairs, measure=_cca, prepare=partial(_basis, keep=0.99)),
+    "procrustes": partial(of_pairs, measure=_procrustes_held_out, prepare=_centred, deal=_halves),
+    "cca": partial(of_pairs, measure=_cca_held_out, prepare=_centred, deal=_halves),
+    "procrustes_biased": partial(of_pairs, measure=_procrustes, prepare=_centred, deal=_halves),
+    "cca_biased": partial(of_pairs, measure=_cca, prepare=partial(_basis, keep=None), deal=_halves),
+    "svcca_biased": partial(of_pairs, measure=_cca, prepare=partial(_basis, keep=0.99), deal=_halves),
     "r2": of_r2,
 }
 

@@ -22,7 +22,6 @@ from repana.statistics.pairing import EXACT, PairSums, estimated_trace
 from repana.summaries._linalg import full_precision, power_of_two, scaled
 from repana.summaries.distances import distances
 
-KERNELS = ("linear", "rbf", "distance", "cosine")
 ROWS_BYTES = 2**25  # of the rows of all layers that are multiplied at a time
 SUMMED = 4096  # rows of a product that are added in the precision of the features
 DOUBLE = 1024  # samples up to which float32 features are multiplied in float64
@@ -62,7 +61,7 @@ class LinearMatrix:
 
     def __init__(self, centred: Centred) -> None:
         self._x, n = centred.x, centred.n
-        self.n, self.dtype, self.varies = n, centred.x.dtype, centred.varies
+        self.n, self.dtype, self.varies, self.width = n, centred.x.dtype, centred.varies, centred.x.shape[1]
         self.diagonal = self._x.double().square().sum(1)
         self.shift = self.diagonal / (n - 2) - float(self.diagonal.sum()) / (2 * (n - 1) * (n - 2))
 
@@ -94,6 +93,10 @@ class LinearMatrix:
         along += n * u * v + u * float(v.sum()) + v * float(u.sum()) + float(u @ v)
         return along - (self.diagonal + 2 * u) * (other.diagonal + 2 * v)
 
+    def at(self, rows: Int[Tensor, " m"]) -> "LinearMatrix":
+        """Of some samples, in that order."""
+        return LinearMatrix(Centred.of(self._x[rows.to(self._x.device)]))
+
     def times(self, z: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
         x, z = self._x, z.to(self.dtype)
         u, k = self.shift.to(self.dtype), self.diagonal.to(self.dtype)
@@ -112,6 +115,11 @@ class StoredMatrix:
 
     def fill(self, rows: Int[Tensor, " b"], out: Float[Tensor, "b n"]) -> None:
         out.copy_(self._u[rows])
+
+    def at(self, rows: Int[Tensor, " m"]) -> "StoredMatrix":
+        """Of some samples, in that order: U-centred again, which takes out what U-centring of all samples put in."""
+        rows = rows.to(self._u.device)
+        return StoredMatrix(self._u[rows][:, rows], self.dtype, self.varies)
 
     def times(self, z: Float[Tensor, "n p"]) -> Float[Tensor, "n p"]:
         return (self._u @ z.to(self.dtype)).double()

@@ -1,24 +1,23 @@
 """Whether samples have the same neighbours in two layers: mutual k nearest neighbours, and its relatives."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from scipy import stats
 from torch import Tensor
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import Estimate, Flag, shown
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import FeatureArray, LabelArray
-from repana.comparison._cka import jackknife_error, with_null
-from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of, pair
+from repana.comparison._cka import with_null
+from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of, pair, paired_groups
 from repana.comparison._resampled import estimated, permuted_values
-from repana.statistics.pairing import Pairing, PairSums, pairing
+from repana.statistics.pairing import Pairing, PairSums, pairing, predicted
 from repana.summaries.neighbours import METRICS, TIED, Neighbours
 
 SPARE = 40  # neighbours beyond k that are searched, which stand in for those of samples that are left out
@@ -69,7 +68,18 @@ class Lists:
         """The nearest of the samples that are not in a part, for each of these; -1 where the lists have no more."""
         kept = (part != g).to(self.indices.device)
         own = self.indices[kept]
-        there = kept[own]
+        return self._nearest_of(own, kept[own])
+
+    def placed(self, rows: Int[Tensor, " m"]) -> Int[Tensor, "m k"]:
+        """The nearest of some samples among these, by their places among these."""
+        rows = rows.to(self.indices.device)
+        place = torch.full((self.n,), -1, dtype=torch.int64, device=rows.device)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        own = place[self.indices[rows]]
+        return self._nearest_of(own, own >= 0)
+
+    def _nearest_of(self, own: Int[Tensor, "m s"], there: Tensor) -> Int[Tensor, "m k"]:
+        """The first k of lists that are there; -1 where they have no more."""
         place = there.cumsum(1) - 1
         out = torch.full((len(own), self.k), -1, dtype=torch.int64, device=own.device)
         rows, columns = (there & (place < self.k)).nonzero(as_tuple=True)
@@ -117,14 +127,15 @@ def neighbourhoods(
       1/m of the m shared; 0 where none is.
     - `second_order`: the cosine between the cosine distances to N_a | N_b in one layer and in the other.
 
-    `metric`: "cosine" (not unchanged by a translation), "euclidean", or "inner", which hubs dominate. All but
-    `second_order` are unchanged by rotations and one scale. Samples at one distance, such as copies, are taken in a
+    `metric`: "cosine" (not unchanged by a translation), "euclidean", or "inner", which hubs dominate. All are
+    unchanged by rotations and one scale. Samples at one distance, such as copies, are taken in a
     random order, another one for each layer, unless the layers are equal; the note counts the samples with a tie at k.
 
     - Interval: `jackknife` groups of samples left out, of which each list is filled up with its next ones;
       conservative: samples are in each other's lists, and it held the truth in 98 to 100 of 100 draws.
     - Null: of `overlap` over all pairings of the samples, exactly: mean k/(n - 1), with the spread that hubs give; of
-      the others from `permutations`.
+      the others from `permutations`. With `groups` whole groups are paired at random (see `cka`): tokens of one text
+      are each other's neighbours in any network.
 
     Raises InputError for NaN or infinite features, different numbers of samples, or no `k` other samples.
 
@@ -141,14 +152,28 @@ def neighbourhoods(
     _check.choice(metric, "metric", METRICS)
     x, y = pair(a, b, "neighbourhoods")
     k, n = _check.at_least(k, "k", 1), len(x)
+    settings = {
+        "k": k,
+        "metric": metric,
+        "jackknife": jackknife,
+        "permutations": permutations,
+        "level": level,
+        "seed": seed,
+    }
+    if any(bool((t == t[0]).all()) for t in (x, y)):
+        nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
+        empty = torch.full((n,), NAN, dtype=torch.float64)
+        return Neighbourhoods(nothing, nothing, nothing, nothing, nothing, empty, settings)
     one = Lists.of(x, k, metric, seed)
     same = x.shape == y.shape and bool((x == y).all())
     other = one if same else Lists.of(y, k, metric, seed + 1)
     ties = one.ties + (0 if same else other.ties)
     note = Flag.TIES.note(f"{ties} lists end in a tie, broken at random") if ties and not same else ""
     hits = shared_counts(one.nearest, other.nearest)
-    null = null_of_lists(one, other)
-    part = dealt_out(n, jackknife, groups_of(groups, n), seed) if jackknife else None
+    group = groups_of(groups, n)
+    pairs = [] if group is None else paired_groups(group, max(permutations, PERMUTATIONS), seed)
+    null = null_of_lists(one, other) if group is None else null_of_groups(one, other, pairs)
+    part = dealt_out(n, jackknife, group, seed) if jackknife else None
     kept = [] if part is None else [_left_out(one, other, part, g, x, y) for g in range(int(part.max()) + 1)]
     deleted = {name: torch.tensor([v[name] for v in kept], dtype=torch.float64) for name in kept[0]} if kept else {}
     own = hits.double() / k
@@ -159,22 +184,26 @@ def neighbourhoods(
         found = _means(one.nearest, moved.nearest, shared_counts(one.nearest, moved.nearest))
         return found | {"second_order": _second_order(one, moved, x, y[order.to(y.device)])}
 
-    permuted = permuted_values(under, n, permutations, seed)
+    def paired_by(first: Tensor, second: Tensor) -> dict[str, float]:
+        p, q = one.placed(first), other.placed(second)
+        u, v = x[first.to(x.device)], y[second.to(y.device)]
+        rows = torch.arange(len(first), device=x.device)
+        return _means(p, q, shared_counts(p, q)) | {"second_order": float(_second(p, q, rows, u, v).mean())}
+
+    if group is None:
+        permuted = permuted_values(under, n, permutations, seed)
+    else:
+        drawn = [paired_by(*both) for both in pairs[:permutations]]
+        permuted = {name: [d[name] for d in drawn] for name in drawn[0]} if drawn else {}
     permuted.pop("overlap", None)
-    made = estimated(values, deleted, permuted, n=n, level=level, better={}, notes=dict.fromkeys(values, note))
+    made = estimated(values, deleted, permuted, n=n, level=level, better={}, scales=dict.fromkeys(values, "share"),
+                     notes=dict.fromkeys(values, note))  # fmt: skip
     made["overlap"] = with_null(made["overlap"], null, level)
     return Neighbourhoods(
         **made,
         overlap_excess=excess(made["overlap"]),
         per_sample=own.cpu(),
-        settings={
-            "k": k,
-            "metric": metric,
-            "jackknife": jackknife,
-            "permutations": permutations,
-            "level": level,
-            "seed": seed,
-        },  # fmt: skip
+        settings=settings,
     )
 
 
@@ -192,18 +221,18 @@ def null_of_lists(one: Lists, other: Lists) -> Pairing:
     return pairing(one.sums, other.sums).scaled(1 / (one.n * one.k))
 
 
+def null_of_groups(one: Lists, other: Lists, pairs: Sequence[tuple[Tensor, Tensor]]) -> Pairing:
+    """The mean overlap with whole groups paired at random."""
+    drawn = [shared_counts(one.placed(p), other.placed(q)).double().mean() / one.k for p, q in pairs]
+    return predicted([float(v) for v in drawn])
+
+
 def permuted_lists(lists: Int[Tensor, "n k"], order: Int[Tensor, " n"]) -> Int[Tensor, "n k"]:
     """The lists of a layer whose samples stand in another order."""
     order = order.to(lists.device)
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
     return place[lists[order]]
-
-
-def overlap_interval(value: float, deleted: Float[Tensor, " g"], level: float) -> tuple[float, float]:
-    """Student's interval of the overlap from left-out groups, inside [0, 1]."""
-    half = float(stats.t.ppf(0.5 + level / 2, len(deleted) - 1)) * jackknife_error(deleted)
-    return max(value - half, 0.0), min(value + half, 1.0)
 
 
 def excess(overlap: Estimate) -> Estimate:

@@ -45,9 +45,10 @@ class LayerMonotonicity:
 @settled()
 def identification(networks: Mapping[str, Activations], measure: str = "cka", **options: Any) -> Estimate:
     """The share of layers whose most similar layer in another network has the same index, over all ordered pairs of
-    networks of one architecture (seeds apart), logits aside; the null is chance, 1/L.
+    networks of one architecture (seeds apart), input and logits aside; the null is chance, 1/L.
 
-    Wilson's interval, clustered by pair of networks: layers of one pair depend on each other. In a network of equal
+    Wilson's interval, clustered by pair of networks: layers of one pair depend on each other, and where all are found
+    (or none), the pairs alone are counted. In a network of equal
     layers in a row no measure tells them apart, so that a low share is a property of the networks as much as of the
     measure.
 
@@ -104,6 +105,8 @@ def output_correlation(
     apart = np.zeros((len(names), len(names)))
     for i, j in combinations(range(len(names)), 2):
         found = output_agreement(networks[names[i]], networks[names[j]], labels)
+        if output == "accuracy_difference" and math.isnan(float(found.accuracy_difference)):
+            raise _check.no_labels("`output='accuracy_difference'`")
         apart[i, j] = apart[j, i] = abs(float(getattr(found, output)))
     at = np.triu_indices(len(names), 1)
     random = np.random.default_rng(seed)

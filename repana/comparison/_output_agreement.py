@@ -17,6 +17,7 @@ from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana._typing import IGNORED, Array, LabelArray
 from repana.comparison import _refusals
 from repana.comparison._inputs import groups_of
+from repana.comparison._paired import check_paired
 
 FEWEST_GROUPS = 3
 
@@ -112,6 +113,8 @@ def output_agreement(
         if names:
             raise _check.names_without_numbers(names, "logits")
         keep = y != IGNORED
+        if not bool(keep.any()):
+            raise _refusals.unlabelled_data("accuracy", f"no label but {IGNORED}")
         y, at = y[keep].to(z.device), keep.to(z.device)
         _check.class_columns(y.cpu(), z.shape[1], "logits")
         right, correct = own[at] == y, other[at] == y
@@ -129,6 +132,8 @@ def output_agreement(
 
 
 def _logits(a: Any, b: Any, labels: Any) -> tuple[Tensor, Tensor, Any]:
+    if isinstance(a, Activations) and isinstance(b, Activations):
+        check_paired(a, b, "check", inputs=False)
     names = []
     for place, given in enumerate((a, b)):
         if isinstance(given, Activations):

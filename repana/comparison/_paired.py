@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from repana import _check
 from repana._activations import Activations
 from repana.comparison import _refusals
 
@@ -18,8 +19,10 @@ def check_paired(a: Activations, b: Activations, paired: Any, *, inputs: bool = 
     if paired is True:
         return
     one, other = (x.provenance.get("fingerprint") for x in (a, b))
-    if inputs and one is not None and other is not None and one["ordered"] != other["ordered"]:
-        raise _refusals.other_inputs(one, other)
+    if one is not None and other is not None:
+        mixed = one["content"] == other["content"]  # the same samples in another order
+        if one["ordered"] != other["ordered"] and (inputs or mixed):
+            raise _refusals.other_inputs(one, other)
     recorded = all("layers" in x.provenance for x in (a, b))
     if recorded and not torch.equal(a.sample.cpu(), b.sample.cpu()):
         raise _refusals.other_samples(first_difference(a.sample, b.sample))
@@ -34,6 +37,11 @@ def draws_of(activations: Activations, rows: torch.Tensor, jackknife: int, seed:
     text = hashlib.sha256(activations.sample.cpu()[rows.cpu()].contiguous().numpy().tobytes())
     if activations.labels is not None and not activations.labels.is_floating_point():
         text.update(activations.labels.cpu()[rows.cpu()].long().contiguous().numpy().tobytes())
+    inputs = activations.provenance.get("fingerprint")
+    if inputs is not None:
+        text.update(str(inputs["ordered"]).encode())
+    elif activations.layers:
+        text.update(_check.features_of(activations[activations.layers[0]]).cpu().contiguous().numpy().tobytes())
     text.update(f"{jackknife} {seed}".encode())
     return text.hexdigest()[:16]
 

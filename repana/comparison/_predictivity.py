@@ -107,7 +107,7 @@ def predictivity(
             lambda order, p=p, q=q, strength=strength: {
                 "r2": explained(p, q[order.to(q.device)], fold, count, strength)[0]
             },
-            n, permutations, seed,
+            n, permutations, seed, group,
         )  # fmt: skip
         made[name] = against(found, drawn.get("r2", []), better="higher", level=level)
         made[f"per_unit_{name}"] = units.cpu()

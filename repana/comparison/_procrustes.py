@@ -111,7 +111,9 @@ def procrustes(
 
     part = dealt_out(n, jackknife, group, seed) if jackknife else None
     deleted = deleted_values(lambda rows: values(*_centred(first.x[rows], second.x[rows]), half[rows]), part)
-    permuted = permuted_values(lambda order: values(first.x, second.x[order.to(x.device)], half), n, permutations, seed)
+    permuted = permuted_values(
+        lambda order: values(first.x, second.x[order.to(x.device)], half), n, permutations, seed, group
+    )
     found = of_centred(first.x, second.x, scale)
     found["held_out"] = (held_out(first.x, second.x, half == 0) + held_out(first.x, second.x, half == 1)) / 2
     notes = dict.fromkeys(found, note)
@@ -137,7 +139,8 @@ def shape_distance(
     level: float = 0.95,
     seed: int = 0,
 ) -> Estimate:
-    """The angle between two layers up to a rotation, after partial whitening: a distance, in [0, pi/2].
+    """The angle between two layers up to a rotation, after partial whitening: a distance, in [0, pi/2], or with
+    permutations in [0, pi].
 
     X = U S V', centred, of rank r, is replaced by X V (alpha + (1 - alpha) g S^-1) and so is Y; the value is arccos of
     their Procrustes similarity. `alpha=1` is the angular Procrustes distance, `alpha=0` compares whitened layers,
@@ -183,7 +186,9 @@ def shape_distance(
 
     part = dealt_out(n, jackknife, rows_of, seed) if jackknife else None
     deleted = deleted_values(lambda rows: angle(*_centred(first.x[rows], second.x[rows])), part)
-    permuted = permuted_values(lambda order: angle(first.x, second.x[order.to(x.device)]), n, permutations, seed)
+    permuted = permuted_values(
+        lambda order: angle(first.x, second.x[order.to(x.device)]), n, permutations, seed, rows_of
+    )
     return estimated(
         angle(first.x, second.x), deleted, permuted, n=n, level=level, better={"distance": "lower"},
         scales={"distance": "angle"}, notes={"distance": note},

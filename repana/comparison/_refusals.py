@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from repana import _check, _numbers
+from repana._typing import IGNORED
 from repana.errors import InputError, ModelError
 
 
@@ -234,6 +235,12 @@ def sets_missing(names: Any) -> InputError:
     )
 
 
+def unlabelled(name: str, count: int, n: int) -> InputError:
+    return InputError(
+        "RA281", f"`{name}` has {count} of {n} samples without a label ({IGNORED}); expected none: leave them out."
+    )
+
+
 def models_or_sets(kinds: Any) -> InputError:
     return InputError(
         "RA281",
@@ -279,3 +286,40 @@ def own_layers(layers: int, itself: bool) -> InputError:
     return InputError(
         "RA282", f"{what} came; expected that of one network's own layers, `similarity(activations)`, three or more."
     )
+
+
+def pair_of_layers(given: Any) -> InputError:
+    return InputError(
+        "RA282", f"{given!r} is no pair of layers; expected (layer of the first network, layer of the second)."
+    )
+
+
+def two_names(names: Any) -> InputError:
+    return InputError("RA212", f"`names` is {names!r}; expected two, of the first and of the second network.")
+
+
+def no_layers() -> InputError:
+    return InputError("RA277", "a recording has no layers; expected one or more.")
+
+
+def models_of(*given: Any) -> None:
+    for x in given:
+        if not isinstance(x, nn.Module):
+            raise InputError(
+                "RA277",
+                f"a {type(x).__name__} came in the place of a network; expected two Activations (`Activations({{name: "
+                "array}})`, or `Activations.load(store)`), or two models with `data`.",
+            )
+
+
+def unlabelled_data(what: str, found: str) -> InputError:
+    return InputError(
+        "RA213", f"`data` gave {found}, and {what} needs class numbers; yield (x, y), or a mapping with 'labels'."
+    )
+
+
+def without(given: dict[str, bool], what: str) -> None:
+    """Refuses arguments that have no meaning beside another."""
+    named = [f"`{name}`" for name, asked in given.items() if asked]
+    if named:
+        raise InputError("RA212", f"{', '.join(named)} came with {what}; expected none of these.")

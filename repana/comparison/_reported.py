@@ -26,13 +26,14 @@ def of_similarity(found: Similarity, run: str | None) -> Report:
     rows, known = [], {q.name: q for q in REPORTED["similarity"]}
     described: list[Quantity] = [known[name] for name in found.matrices]
     for i, j in found.pairs:
-        layer, other = found.layers_a[i], found.layers_b[j]
+        layer = found.pair_name(i, j)
         for name, matrix in found.matrices.items():
             estimate = matrix.estimate(i, j, found.n, found.level)
-            estimate = replace(estimate, label=other if other != layer else "")
+            if found.itself:
+                estimate = replace(estimate, label=found.layers_b[j])
             rows.append(row(run, SPLIT, layer, i, "similarity", name, estimate))
             for title, matrices in found.floors.items():
-                floor = matrices[name].estimate(i, j, found.n, found.level)
+                floor = matrices[name].estimate(*found.floor_place(title, i, j), found.n, found.level)
                 rows.append(row(run, SPLIT, layer, i, "similarity", f"{name}_{title}", floor))
     for title in found.floors:
         described += [
@@ -43,7 +44,7 @@ def of_similarity(found: Similarity, run: str | None) -> Report:
     for i, j in found.pairs:
         for name, matrix in found.matrices.items():
             if matrix.deleted is not None:
-                arrays[f"{SPLIT}/{found.layers_a[i]}/similarity.jackknife.{name}"] = matrix.deleted[:, i, j].copy()
+                arrays[f"{SPLIT}/{found.pair_name(i, j)}/similarity.jackknife.{name}"] = matrix.deleted[:, i, j].copy()
     for name, matrix in found.matrices.items():
         parts = {"": matrix.value, ".low": matrix.low, ".high": matrix.high, ".null": matrix.null}
         parts |= {".null_sd": matrix.null_sd, ".p": matrix.p}

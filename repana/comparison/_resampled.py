@@ -11,11 +11,10 @@ from torch import Tensor
 
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana.comparison._cka import EQUAL, jackknife_error, on_atanh
-from repana.comparison._inputs import FEWEST_GROUPS
+from repana.comparison._inputs import FEWEST_GROUPS, group_orders
 from repana.statistics.permutation import against
 
 Values = Mapping[str, float]
-SCALES = ("similarity", "positive", "angle", "plain")
 
 
 def deleted_values(
@@ -29,19 +28,27 @@ def deleted_values(
 
 
 def permuted_values(
-    statistic: Callable[[Int[Tensor, " n"]], Values], n: int, permutations: int, seed: int
+    statistic: Callable[[Int[Tensor, " n"]], Values],
+    n: int,
+    permutations: int,
+    seed: int,
+    group: Int[Tensor, " n"] | None = None,
 ) -> dict[str, list[float]]:
-    """The values with the samples of the second layer in random orders."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    found = [statistic(torch.randperm(n, generator=generator)) for _ in range(permutations)]
+    """The values with the samples of the second layer in random orders, or with its whole groups."""
+    if group is None:
+        generator = torch.Generator().manual_seed(seed + 1)
+        orders = [torch.randperm(n, generator=generator) for _ in range(permutations)]
+    else:
+        orders = group_orders(group, permutations, seed + 1)
+    found = [statistic(order) for order in orders]
     return {name: [f[name] for f in found] for name in found[0]} if found else {}
 
 
 def interval_of(
     value: float, deleted: Float[Tensor, " g"] | None, level: float, scale: str = "similarity"
 ) -> tuple[float, float]:
-    """Student's interval of a delete-a-group jackknife: of a similarity on atanh, of a positive number on log, of an
-    angle in [0, pi/2] or [0, pi] as it is, cut there."""
+    """Student's interval of a delete-a-group jackknife: of a similarity on atanh, of a positive number on log, of a
+    share and of an angle as they are, cut at the ends of their range. NaN where every replicate is at the end of it."""
     if (
         deleted is None
         or len(deleted) < FEWEST_GROUPS
@@ -50,6 +57,8 @@ def interval_of(
     ):
         return NAN, NAN
     quantile, error = float(stats.t.ppf(0.5 + level / 2, len(deleted) - 1)), jackknife_error(deleted)
+    if error == 0 and bool((deleted - value).abs().max() > EQUAL):  # all at the end of their range
+        return NAN, NAN
     if scale == "similarity" and -1 <= value <= 1:
         return on_atanh(value, error, quantile)
     if scale == "positive":
@@ -58,7 +67,8 @@ def interval_of(
         half = min(quantile * error / value, 700.0)
         return value * math.exp(-half), value * math.exp(half)
     low, high = value - quantile * error, value + quantile * error
-    return (max(low, 0.0), min(high, math.pi)) if scale == "angle" else (low, high)
+    bounds = {"angle": (0.0, math.pi), "share": (0.0, 1.0)}.get(scale, (-math.inf, math.inf))
+    return max(low, bounds[0]), min(high, bounds[1])
 
 
 def estimated(

@@ -5,7 +5,7 @@ import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -47,7 +47,8 @@ class Robustness:
 
     @property
     def first_broken(self) -> dict[str, str | None]:
-        """By severity the first layer whose debiased CKA with the clean one lies below 0.95 with its interval."""
+        """By severity the first layer, after the input, whose debiased CKA with the clean one lies below 0.95 with its
+        interval."""
         return {name: d.first_changed for name, d in self.drifts.items()}
 
     def frame(self) -> "pd.DataFrame":
@@ -92,6 +93,8 @@ class Robustness:
 class HeadGeometry:
     """What a change does to samples in front of the classifier; see `head_geometry`, and `repana.plots.head_plane`.
     Arrays (n,) before and after."""
+
+    NULL: ClassVar[str] = "no change"
 
     norm: Estimate
     angle: Estimate

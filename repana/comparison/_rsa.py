@@ -1,6 +1,7 @@
 """Representational similarity analysis: the distances between samples in one layer against those in another."""
 
 import math
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +15,11 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._typing import FeatureArray, LabelArray
 from repana.comparison import _refusals
-from repana.comparison._cka import MEMORY, with_null
-from repana.comparison._inputs import JACKKNIFE, constant_note, dealt_out, groups_of, pair
+from repana.comparison._cka import MEMORY, cka, with_null
+from repana.comparison._inputs import JACKKNIFE, constant_note, dealt_out, groups_of, pair, paired_groups
 from repana.comparison._matrices import double_centred
 from repana.comparison._resampled import interval_of
-from repana.statistics.pairing import Pairing, PairSums, pairing
+from repana.statistics.pairing import Pairing, PairSums, pairing, predicted
 from repana.statistics.permutation import against
 from repana.summaries.distances import distances
 
@@ -52,11 +53,12 @@ def rsa(
     "correlation" (1 - correlation over the features of a sample; three features or more, and not unchanged by a
     translation), are compared by `compare`: "spearman" (correlation of mid-ranks), "pearson", "cosine", "tau_a"
     (concordant less discordant pairs of distances over all), or "whitened", the cosine of the double-centred matrices,
-    which is the whitened cosine of Diedrichsen et al.; of "sqeuclidean" it is the biased linear CKA. In [-1, 1].
+    which is the whitened cosine of Diedrichsen et al.; of "sqeuclidean" it is the biased linear CKA, and the debiased
+    one stands beside it as `calibrated`. In [-1, 1].
 
     - Interval: `jackknife` groups of samples left out (whole `groups`), Student's t, on atanh.
-    - Null: all pairings of the samples, exactly, with `p` by a Pearson type III distribution; of "tau_a" from
-      `permutations`, of "whitened" the mean alone.
+    - Null: with `groups`, whole groups paired at random (see `cka`); else all pairings of the samples, exactly, with
+      `p` by a Pearson type III distribution; of "tau_a" from `permutations`, of "whitened" the mean alone.
 
     Raises InputError for NaN or infinite features, different numbers of samples, fewer than 3, correlations of fewer
     than three features, or matrices above `memory`.
@@ -86,7 +88,8 @@ def rsa(
     value = how.value()
     if math.isnan(value):
         return Estimate(NAN, n=n, note=Flag.CONSTANT.note("all distances of a layer are equal"))
-    part = dealt_out(n, jackknife, groups_of(groups, n), seed) if jackknife else None
+    group = groups_of(groups, n)
+    part = dealt_out(n, jackknife, group, seed) if jackknife else None
     deleted = None
     if part is not None:
         kept = [how.of((part != g).to(d.device)) for g in range(int(part.max()) + 1)]
@@ -94,15 +97,28 @@ def rsa(
     low, high = interval_of(value, deleted, level)
     few = Flag.NO_INTERVAL.note("no interval: samples were not left out") if deleted is None else ""
     found = Estimate(value, low, high, n, noted(few))
+    if group is not None:
+        drawn = [
+            _Compared(d[p][:, p], e[q][:, q], compare).value() for p, q in paired_groups(group, PERMUTATIONS, seed)
+        ]
+        found = with_null(found, predicted(drawn), level)
+        return replace(found, calibrated=_calibrated(x, y, distance, compare, groups, level))
     if compare == "whitened":
         h, k = double_centred(d), double_centred(e)
         null = float(h.diagonal().sum() * k.diagonal().sum()) / ((n - 1) * float(h.norm() * k.norm()))
-        return Estimate(value, low, high, n, noted(few), null=null)
+        near = _calibrated(x, y, distance, compare, groups, level)
+        return Estimate(value, low, high, n, noted(few), null=null, calibrated=near)
     if compare != "tau_a":
         return with_null(found, how.null(), level)
     generator = torch.Generator().manual_seed(seed + 1)
     orders = [torch.randperm(n, generator=generator).to(d.device) for _ in range(permutations)]
     return against(found, [how.permuted(o) for o in orders], better="higher", level=level)
+
+
+def _calibrated(x: Tensor, y: Tensor, distance: str, compare: str, groups: Any, level: float) -> Estimate | None:
+    """The debiased CKA, of which the whitened cosine of squared distances is the biased one."""
+    asked = compare == "whitened" and distance == "sqeuclidean" and len(x) > 3
+    return cka(x, y, groups=groups, level=level) if asked else None
 
 
 @settled()
@@ -195,6 +211,13 @@ class Ranked:
         whole = torch.zeros(self._n, self._n, dtype=torch.float64, device=self._low.device)
         whole[self._low, self._high] = self.values()
         return PairSums.of(whole + whole.T, third=True)
+
+    def at(self, rows: Int[Tensor, " m"]) -> "Ranked":
+        """Of some samples, in that order."""
+        whole = torch.zeros(self._n, self._n, dtype=torch.float64, device=self._low.device)
+        whole[self._low, self._high] = self._codes.double()
+        rows = rows.to(whole.device)
+        return Ranked((whole + whole.T)[rows][:, rows])
 
     def null(self, other: "Ranked") -> Pairing:
         """Of the correlation with another layer's, over all pairings of the samples."""

@@ -1,5 +1,6 @@
 """All pairs of layers of two networks, or of one, by several measures, with nulls, intervals and floors."""
 
+import fnmatch
 import html
 import math
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SAMPLES = 5_000  # that are compared, unless more are asked for
 K = 10
+APART = 0x5EED0FF  # from the seed of the user, whose network may have been made from it
 SHOWN = 8  # layers that a similarity lists of itself
 
 
@@ -70,16 +72,23 @@ class Similarity:
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Layers of like place: of one name, or where names are not shared of the nearest relative depth; of one
-        network each layer with the one behind it."""
+        """Layers of like place; of one network each layer with the one behind it. Of two: of one name, or of names of
+        which one ends with the other; where these are fewer than the layers, input, classifier's input and logits go
+        together, and the others by relative depth."""
         if self.itself:
             return tuple((i, i + 1) for i in range(len(self.layers_a) - 1)) or ((0, 0),)
-        shared = [x for x in self.layers_a if x in self.layers_b]
-        if len(shared) >= min(len(self.layers_a), len(self.layers_b)):
-            return tuple((self.layers_a.index(x), self.layers_b.index(x)) for x in shared)
-        depths = np.linspace(0, 1, len(self.layers_a)) if len(self.layers_a) > 1 else np.zeros(1)
-        places = np.linspace(0, 1, len(self.layers_b)) if len(self.layers_b) > 1 else np.zeros(1)
-        return tuple((i, int(np.abs(places - d).argmin())) for i, d in enumerate(depths))
+        outputs = (*self.outputs, *self.settings.get("outputs_b", ()))
+        return like_places(self.layers_a, self.layers_b, outputs)
+
+    def pair_name(self, i: int, j: int) -> str:
+        """What a pair of layers is called: by one name where both have it."""
+        one, other = self.layers_a[i], self.layers_b[j]
+        return one if one == other or self.itself else f"{one} ~ {other}"
+
+    def floor_place(self, floor: str, i: int, j: int) -> tuple[int, int]:
+        """Where the floor of a pair of layers stands: "other_seed" compares layer j of the second network with itself
+        in a network that was trained alike."""
+        return (j, j) if floor == "other_seed" and not self.itself else (i, j)
 
     def estimate(self, layer_a: str, layer_b: str | None = None, measure: str | None = None) -> Estimate:
         """One pair of layers, with interval and null."""
@@ -119,9 +128,9 @@ class Similarity:
         return float((rows.argmax(1) == j).mean())
 
     def identification(self, measure: str | None = None) -> Estimate:
-        """The share of layers whose most similar layer in the other network has the same index, both ways, logits
-        aside: for two networks of one architecture. Its null is chance, 1/L; Wilson's interval. A property of the
-        networks as much as of the measure: equal layers in a row cannot be told apart by any.
+        """The share of layers whose most similar layer in the other network has the same index, both ways, input and
+        logits aside: for two networks of one architecture. Its null is chance, 1/L; Wilson's interval. A property of
+        the networks as much as of the measure: equal layers in a row cannot be told apart by any.
 
         Raises InputError for networks of different numbers of layers.
 
@@ -131,14 +140,15 @@ class Similarity:
 
     @property
     def inner(self) -> list[int]:
-        """The places of layers that are no logits."""
+        """The places of layers that are neither the input nor the logits."""
         if len(self.layers_a) != len(self.layers_b) or self.itself:
             raise _refusals.no_identification(len(self.layers_a), len(self.layers_b), self.itself)
-        return [i for i, x in enumerate(self.layers_a) if x not in self.outputs]
+        return [i for i, x in enumerate(self.layers_a) if x not in self.outputs and x != "input"]
 
     def alignment(self, measure: str | None = None) -> "pd.DataFrame":
-        """The monotone path through the layers of both networks with the largest summed similarity, from the first pair
-        to the last: layer_a, layer_b, value. Layers of networks of different depth that stand for one another."""
+        """The monotone path through the layers of both networks with the largest sum of similarities, a step in both
+        counted twice so that all paths weigh alike, from the first pair to the last: layer_a, layer_b, value. Layers of
+        networks of different depth that stand for one another."""
         import pandas as pd
 
         found = np.nan_to_num(self.matrix(measure).value, nan=-1.0)
@@ -152,6 +162,9 @@ class Similarity:
         from scipy import stats
 
         found = self.matrix(measure)
+        for given in (first, second):
+            if isinstance(given, str) or len(given) != 2:
+                raise _refusals.pair_of_layers(given)
         (i, j), (k, m) = ((_place(p, self.layers_a), _place(q, self.layers_b)) for p, q in (first, second))
         value = float(found.value[i, j] - found.value[k, m])
         if found.deleted is None:
@@ -164,13 +177,14 @@ class Similarity:
 
     def frame(self) -> "pd.DataFrame":
         """One line per measure and pair of layers: measure, against, layer_a, layer_b, value, low, high, null, null_sd,
-        p."""
+        p. Of "other_seed" both are layers of the second network."""
         import pandas as pd
 
         rows = []
         for against, matrices in {"": self.matrices, **self.floors}.items():
             for name, found in matrices.items():
-                for i, layer in enumerate(self.layers_a):
+                rows_of = self.layers_b if against == "other_seed" and not self.itself else self.layers_a
+                for i, layer in enumerate(rows_of):
                     for j, other in enumerate(self.layers_b):
                         at = [t[i, j] for t in (found.value, found.low, found.high, found.null, found.null_sd, found.p)]
                         rows.append((name, against or self.b, layer, other, *at))
@@ -195,19 +209,17 @@ class Similarity:
         for name, found in self.matrices.items():
             lines.append(f"  {name} (1 is most similar), {percent(self.level)} intervals")
             for i, j in self.pairs[:SHOWN]:
-                pair = (
-                    self.layers_a[i]
-                    if self.layers_a[i] == self.layers_b[j]
-                    else f"{self.layers_a[i]} ~ {self.layers_b[j]}"
-                )
+                pair = f"{self.layers_a[i]} ~ {self.layers_b[j]}" if self.itself else self.pair_name(i, j)
                 ends = span(float(found.low[i, j]), float(found.high[i, j]))
                 null = "" if math.isnan(found.null[i, j]) else f"  null {number(float(found.null[i, j]), 2)}"
                 floors = [
-                    f"  {title.replace('_', ' ')} {number(float(m[name].value[i, j]))}"
+                    f"  {title.replace('_', ' ')} {number(float(m[name].value[self.floor_place(title, i, j)]))}"
                     for title, m in self.floors.items()
                     if name in m
                 ]
                 lines.append(f"    {pair:<24} {number(float(found.value[i, j]))} {ends}{null}{''.join(floors)}")
+                if math.isnan(found.value[i, j]):
+                    lines[-1] += f"  ({found.estimate(i, j, self.n, self.level).note})"
             if len(self.pairs) > SHOWN:
                 lines.append(f"    ... and {len(self.pairs) - SHOWN} more: .frame()")
         return "\n".join(lines)
@@ -254,18 +266,21 @@ def similarity(
       See `cka`.
     - "knn": mutual `k` nearest neighbours by `metric`; null exact. See `neighbourhoods`.
     - "rsa": Spearman's correlation of Euclidean distances; null exact. See `rsa`.
-    - "procrustes", "cca", "svcca": a decomposition a pair, in sample, without a null. See `procrustes`, `cca`.
+    - "procrustes", "cca": held out, a map fitted on one half of the samples and read on the other, without a null;
+      "procrustes_biased", "cca_biased", "svcca_biased" the same in sample, which few samples raise. See `procrustes`,
+      `cca`.
     - "r2": held-out R^2 of ridge regressions from the layers of a to those of b. See `predictivity`.
 
     A similarity means nothing alone. Beside each stand its null, under a random pairing of the samples, and what you
     ask for: `untrained`, the same with copies of the second network that have new random weights (`Activations`, a
-    model, or, with models, `True`), what the architecture and the inputs give by themselves; and `other_seed`, the same
-    with a network that was trained alike from another seed or data order, as much as two such networks agree.
+    model, or, with models, `True`, drawn by a seed apart from yours), what the architecture and the inputs give by
+    themselves; and `other_seed`, a network that was trained as the second one from another seed or data order: how
+    much the layers of two such networks agree, the most that can be asked for.
 
     At most `max_samples` samples, drawn by `seed`, are compared; `memory` bounds the (n, n) matrices. Intervals: exact
     jackknife for the first three, `jackknife` groups of samples for "knn", "rsa" and the decompositions (0 for none),
-    none for "r2". Rows of one sample (tokens) are left out together. Options of `record` (`pool`, `mask`, `forward`,
-    ...) go to both models.
+    none for "r2". Rows of one sample (tokens) are left out together, and nulls pair whole samples. Options of `record`
+    (`pool`, `mask`, `forward`, ...) go to both models.
 
     Raises InputError for rows that are not the same samples, a measure that does not exist, or matrices above `memory`.
 
@@ -286,13 +301,17 @@ def similarity(
     max_samples = _check.at_least(max_samples, "max_samples", 4)
     jackknife = _check.at_least(jackknife, "jackknife", 0)
     given = {"untrained": untrained, "other_seed": other_seed}
-    named = names or _names(a, b)
+    named = named_as(names) or _names(a, b)
     first, second, others = _recorded(
         a, b, data, given, layers, layers_b, paired, {"batch_size": batch_size, "seed": seed}, recording
     )
     for name, other in others.items():
         _same_layers(name, second or first, other)
     n = len(first.sample)
+    if n < 4:
+        raise _check.too_few_samples("similarity", n, 4)
+    if "knn" in chosen and k > min(n, max_samples) - 1:
+        raise _check.too_many_neighbours(k, min(n, max_samples) - 1)
     rows = some(n, max_samples, seed)
     repeated = int(first.sample.unique().numel()) < n
     group = groups_of(first.sample[rows], len(rows)) if repeated else None
@@ -304,7 +323,8 @@ def similarity(
     for name in chosen:
         matrices[name] = MEASURES[name](left, right, options)
         for title, other in others.items():
-            floors[title][name] = MEASURES[name](left, _features(other, rows), options)
+            against = right if title == "other_seed" and right is not None else left
+            floors[title][name] = MEASURES[name](against, _features(other, rows), options)
     settings = {
         "measures": chosen,
         "k": k,
@@ -315,6 +335,7 @@ def similarity(
         "level": level,
         "seed": seed,
         "itself": second is None,
+        "outputs_b": list(_outputs(second or first)),
         "draws": draws_of(first, rows, jackknife, seed),
         "form": {name: m.form for name, m in matrices.items() if m.form},
         "notes": [note for m in matrices.values() for note in m.notes],
@@ -353,6 +374,10 @@ def _recorded(
     if kinds[0]:
         if data is not None:
             raise _refusals.data_for_models(True)
+        _refusals.without(dict.fromkeys(options, True), "Activations, which are recorded already")
+        for x in (a, b):
+            if x is not None and not x.layers:
+                raise _refusals.no_layers()
         first, second = (
             None if x is None else chosen_layers(x, at) for x, at in ((a, layers), (b, layers_b or layers))
         )
@@ -361,6 +386,7 @@ def _recorded(
         for other in (*([] if second is None else [second]), *found.values()):
             check_paired(first, other, paired)
         return first, second, found
+    _refusals.models_of(a, *([] if b is None else [b]))
     if data is None:
         raise _refusals.data_for_models(False)
     models, places, ready = [a, *([] if b is None else [b])], [], {}
@@ -369,7 +395,9 @@ def _recorded(
             ready[name] = chosen_layers(x, layers_b or layers)
             continue
         fresh = (
-            reinitialised(b if b is not None else a, seed=shared["seed"]) if x is True and name == "untrained" else x
+            reinitialised(b if b is not None else a, seed=shared["seed"] + APART)
+            if x is True and name == "untrained"
+            else x
         )
         if not isinstance(fresh, nn.Module):
             raise _refusals.not_a_floor(name, type(x).__name__)
@@ -385,10 +413,15 @@ def _recorded(
 
 
 def chosen_layers(activations: Activations, layers: Any) -> Activations:
+    """Some layers of a recording, by names or patterns."""
     found = with_tensors(activations)
     if layers == "auto":
         return found
-    return found.select(*([layers] if isinstance(layers, str) else layers))
+    names: dict[str, None] = {}
+    for asked in [layers] if isinstance(layers, str) else layers:
+        fits = [asked] if asked in found.layers else fnmatch.filter(found.layers, asked)
+        names |= dict.fromkeys(fits or [asked])
+    return found.select(*names)
 
 
 def _floor(name: str, given: Any, layers: Any) -> Activations:
@@ -435,6 +468,39 @@ def _names(a: Any, b: Any) -> tuple[str, str]:
     return (found[0], found[1]) if found[0] != found[1] else (f"{found[0]} a", f"{found[1]} b")
 
 
+def named_as(names: Any) -> tuple[str, str] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or len(names) != 2:
+        raise _refusals.two_names(names)
+    return str(names[0]), str(names[1])
+
+
+def like_places(a: Sequence[str], b: Sequence[str], outputs: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Pairs of layers of two networks that stand for each other; see `Similarity.pairs`."""
+    least = min(len(a), len(b))
+    found = {i: b.index(x) for i, x in enumerate(a) if x in b}
+    if len(found) < least:
+        fits = {i: [j for j, y in enumerate(b) if _ends_with(x, y)] for i, x in enumerate(a)}
+        single = {i: at[0] for i, at in fits.items() if len(at) == 1}
+        found = single if len(set(single.values())) == len(single) else {}
+    if len(found) < least:
+        found = {}
+        for kind in (lambda x: x == "input", lambda x: x.endswith(":in"), lambda x: x in outputs):
+            first, second = [i for i, x in enumerate(a) if kind(x)], [j for j, y in enumerate(b) if kind(y)]
+            if len(first) == len(second) == 1:
+                found[first[0]] = second[0]
+        rest, free = [i for i in range(len(a)) if i not in found], [j for j in range(len(b)) if j not in found.values()]
+        for place, i in enumerate(rest if free else ()):
+            depth = place / max(len(rest) - 1, 1)
+            found[i] = free[round(depth * (len(free) - 1))]
+    return tuple(sorted(found.items()))
+
+
+def _ends_with(one: str, other: str) -> bool:
+    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
+
+
 def _place(layer: str, layers: Sequence[str]) -> int:
     if layer not in layers:
         raise _check.not_recorded(layer, list(layers))
@@ -472,7 +538,7 @@ def identified(found: Sequence[tuple[np.ndarray, list[int]]], level: float) -> E
         chance.append(1 / size)
     total, k = sum(sizes), len(found)
     share = sum(hits) / total
-    independent = float(total)
+    independent = float(total) if 0 < share < 1 else float(k)  # layers of one pair that all agree may be one fact
     if k > 1 and 0 < share < 1:
         spread = sum((h - share * m) ** 2 for h, m in zip(hits, sizes)) * k / (k - 1) / total**2
         independent = min(max(share * (1 - share) / spread, k), total) if spread > 0 else total

@@ -72,7 +72,8 @@ def stitching(
     - `accuracy` of b on the samples reported on, `stitched` with the map in place, `penalty` = accuracy - stitched with
       its paired interval and McNemar's p: 0 where the layer of a serves b as well as its own.
     - `own_penalty`: of stitching b's own layer to itself, which must be 0; `permuted_penalty`: of a map from the
-      samples of a in another order, what the back of b does without any information of a.
+      samples of a in another order (those of the next batch, in an order drawn by the seed), what the back of b does
+      without any information of a.
     - `agreement`: share of samples whose predicted class stays. `r2`: of the map, on the samples reported on.
 
     Both networks run on the same batches, in eval mode; they and their hooks are left as they were. Needs labels.
@@ -111,7 +112,7 @@ def stitching(
     y, own, mapped, itself, shuffled, r2 = found
     known = y != IGNORED
     if not bool(known.any()):
-        raise _check.no_labels(layer_b)
+        raise _refusals.unlabelled_data("stitching", f"no label but {IGNORED}")
     right = {name: (z == y)[known] for name, z in (("own", own), ("a", mapped), ("b", itself), ("p", shuffled))}
     return Stitching(
         accuracy=share(right["own"], None, level),
@@ -148,14 +149,29 @@ class _Pair:
         """Sums of every second sample: from a, from b itself, and from the samples of a in another order."""
         for batch, partner in batches:
             x, y, _ = self._rows(batch, partner)
-            if partner.labels is None or partner.labels.ndim != 1:
-                raise _check.no_labels(self.other.address)
+            if partner.labels is None or partner.labels.ndim != 1 or partner.labels.is_floating_point():
+                raise _refusals.unlabelled_data("stitching", _labels_found(partner.labels))
             at = self._fitted(len(x), self._seen)
-            order = torch.randperm(int(at.sum()), generator=self._generator)
-            for place, source in enumerate((x[at], y[at], x[at][order])):
+            for place, source in enumerate((x[at], y[at])):
                 self._sums[place] = _added(self._sums[place], source, y[at])
             self._seen += len(x)
             self._kept.append((batch, partner))
+        self._fit_permuted()
+
+    def _fit_permuted(self) -> None:
+        """Sums from the samples of a in another order: every batch goes with the samples of another, of which the order
+        is drawn too; a single batch with its own."""
+        seen = [0]
+        for batch, _ in self._kept:
+            seen.append(seen[-1] + batch.size)
+        for place in range(len(self._kept)):
+            other = (place + 1) % len(self._kept)
+            y = self._rows(*self._kept[place])[1]
+            x = self._rows(*self._kept[other])[0]
+            x, y = x[self._fitted(len(x), seen[other])], y[self._fitted(len(y), seen[place])]
+            order = torch.randperm(len(x), generator=self._generator)
+            used = min(len(x), len(y))
+            self._sums[2] = _added(self._sums[2], x[order][:used], y[:used])
 
     def report(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, float]:
         """Of the other samples: labels and predictions of b, with the map, with b's own, with that of shuffled samples;
@@ -217,6 +233,12 @@ class _Pair:
 
         with self._second.swapped({self.other.address: put}):
             return self._second.logits(partner).argmax(1).cpu()
+
+
+def _labels_found(labels: Tensor | None) -> str:
+    if labels is None:
+        return "no labels"
+    return f"labels of type {str(labels.dtype).removeprefix('torch.')} and shape {tuple(labels.shape)}"
 
 
 def _added(sums: FoldMoments | None, x: Float[Tensor, "b p d"], y: Float[Tensor, "b p e"]) -> FoldMoments:

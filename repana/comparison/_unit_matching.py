@@ -116,11 +116,12 @@ def unit_matching(
         )  # fmt: skip
     p, q = first.x[:, live[0]], second.x[:, live[1]]
     _refusals.at_most_units(max(p.shape[1], q.shape[1]), WIDEST)
-    part = dealt_out(n, jackknife, groups_of(groups, n), seed) if jackknife else None
+    group = groups_of(groups, n)
+    part = dealt_out(n, jackknife, group, seed) if jackknife else None
     values, matrix, pairs = _matched(p, q, signed)
     deleted = deleted_values(lambda rows: _matched(p[rows], q[rows], signed)[0], part)
     permuted = permuted_values(
-        lambda order: _matched(p, q[order.to(q.device)], signed, within=False)[0], n, permutations, seed
+        lambda order: _matched(p, q[order.to(q.device)], signed, within=False)[0], n, permutations, seed, group
     )
     alone = {
         f"within_{name}": Flag.TRIVIAL.note("one unit that varies") for name, t in zip("ab", (p, q)) if t.shape[1] < 2

@@ -17,6 +17,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, span
 from repana._numbers import number
 from repana._results import Report
+from repana._typing import IGNORED
 from repana.comparison import _refusals
 from repana.comparison._cka import cka, jackknife_error
 from repana.comparison._matrices import matrix_of, products
@@ -200,7 +201,7 @@ def unlearning(
     >>> x, y = torch.randn(200, 6, generator=g), torch.arange(200) % 2
     >>> net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     >>> found = unlearning(net, net, forget=(x[y == 1], y[y == 1]), retain=(x[y == 0], y[y == 0]))
-    >>> round(float(found["1"].cka_original), 6)
+    >>> round(float(found["2:in"].cka_original), 6)
     1.0
     """
     _check.level_of(level)
@@ -307,7 +308,10 @@ class _Rows:
 def _labels(activations: Activations, name: str) -> Tensor:
     if activations.labels is None:
         raise _check.no_labels(f"`{name}`")
-    return _check.labels_of(activations.labels, len(activations.sample))[0]
+    found = _check.labels_of(activations.labels, len(activations.sample))[0]
+    if bool((found == IGNORED).any()):
+        raise _refusals.unlabelled(name, int((found == IGNORED).sum()), len(found))
+    return found
 
 
 def _recorded(
@@ -390,7 +394,7 @@ def _attacks(sets: Sets, nets: Mapping[str, Any], reference: str, level: float) 
         parts[m] = delong(*scores)
     found = {m: _auc(value, error, len(inside) + len(at), level) for m, (value, error, _, _) in parts.items()}
     if reference == "original":
-        return found, nothing
+        return found, Estimate(NAN, note=Flag.MISSING_INPUT.note("no retrained network"))
     a, b = parts["unlearned"], parts["retrained"]
     spread = float(((a[2] - b[2]).var() / len(a[2]) + (a[3] - b[3]).var() / len(a[3])).sqrt())
     return found, _auc(a[0] - b[0], spread, len(inside) + len(at), level, -1.0)

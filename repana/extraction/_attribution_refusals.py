@@ -13,6 +13,15 @@ def no_copy(model: str, reason: str) -> ModelError:
     )
 
 
+def weights_kept(model: str, layer: str) -> ModelError:
+    where = f" of {layer!r}" if layer else ""
+    return ModelError(
+        "RA117",
+        f"the weights{where} of {model} cannot be drawn again (quantised, or none that vary); re-initialise the "
+        "network it was made from, or give `factory=`.",
+    )
+
+
 def target_rows(found: int, requested: int, name: str = "targets") -> InputError:
     return InputError(
         "RA255",

@@ -39,6 +39,10 @@ def record_together(
 ) -> list[Activations]:
     """The features of several models over the same batches; `options` are those of `record`, `each` those of one model
     alone."""
+    known = {*SHARED, "layers"}
+    for chosen in (options or {}, *(each or ())):
+        if unknown := [name for name in chosen if name not in known]:
+            raise TypeError(f"unexpected keyword argument {unknown[0]!r}; options of `record` are {', '.join(SHARED)}")
     order: list[Any] = []
     first, raws, _ = stream(data, batch_size, order=order)
     given = each or [{} for _ in models]

@@ -22,7 +22,7 @@ from repana.plots.depth import depth_profile
 NARROW = 4.5  # inches, below which one panel stands on the other
 MOST_VALUES = 14  # layers whose cells have room for a number
 DARK = 0.62  # of the colour scale, from which numbers are white
-NOISE = 1.645  # deviations of the null
+SIGNIFICANT = 0.05  # p from which a value is not told apart from its null
 FLOORS = {"untrained": "with random weights", "other_seed": "another seed"}
 MODELS = ("original", "unlearned", "retrained")
 MOST_ARROWS = 150
@@ -61,7 +61,7 @@ def layer_similarity(
 
     At the left rows are layers of the first network and columns those of the second, from the lower left on, coloured
     from 0 to 1 (values below 0 as 0; numbers where there are at most 14 layers). A ring marks the most similar layer of
-    each row, hatching a value below its null plus 1.645 deviations. At the right the pairs of like place with their
+    each row, hatching a value whose p is 0.05 or more. At the right the pairs of like place with their
     intervals, in grey the null with its range, and dashed the floors: the same with random weights, and with another
     seed. `measure`: by default the first. `ax`: two Axes. Returns both, with the matrix in the image of the first.
 
@@ -71,7 +71,7 @@ def layer_similarity(
     about = _about(report, "similarity", run)
     name = measure or about["measures"][0]
     found = {part: report.array(f"similarity.{name}{part}", "", run=run, split=split)
-             for part in ("", ".low", ".high", ".null", ".null_sd")}  # fmt: skip
+             for part in ("", ".low", ".high", ".null", ".null_sd", ".p")}  # fmt: skip
     first, second = about["layers_a"], about["layers_b"]
     width = _style.in_inches(width)
     with _style.drawing() as scale:
@@ -297,7 +297,7 @@ def _matrix(
         if np.isnan(value):
             _style.hatch(ax, j, i)
             continue
-        if value < found[".null"][i, j] + NOISE * found[".null_sd"][i, j] and not _style.plain():
+        if found[".p"][i, j] >= SIGNIFICANT and not _style.plain():
             ax.add_patch(
                 Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch=_style.HATCH, linewidth=0, edgecolor=_style.GREY)
             )
@@ -356,7 +356,7 @@ def _like_places(
         matrix = report.array(f"similarity.{name}_{floor}", "", run=run, split=split)
         ax.plot(
             x,
-            along(matrix),
+            along(matrix) if about["itself"] or floor != "other_seed" else np.array([matrix[j, j] for _, j in pairs]),
             linestyle=_style.LINES[k + 1],
             marker=_style.MARKERS[k + 1],
             color=_style.COLOURS[k + 1],
@@ -365,14 +365,13 @@ def _like_places(
     label = "next layer" if about["itself"] else _style.legend_name(f"{about['a']} and {about['b']}")
     ax.plot(x, value, color=_style.COLOURS[0], marker="o", label=label, zorder=3)
     ax.fill_between(x, low, high, color=_style.COLOURS[0], alpha=0.2, linewidth=0)
-    names = [first[i] for i, _ in pairs]
-    layered(ax, names)
     same = about["itself"] or all(first[i] == second[j] for i, j in pairs)
+    layered(ax, [first[i] if same or first[i] == second[j] else f"{first[i]} ~ {second[j]}" for i, j in pairs])
     ax.set_ylabel(title)
     ax.set_ylim(min(0.0, float(np.nanmin(value)) - 0.02) if np.isfinite(value).any() else 0, 1.03)
     _style.guides(ax)
     _style.title(
-        ax, "Each layer and the next" if about["itself"] else "Same layers" if same else "Layers of like depth"
+        ax, "Each layer and the next" if about["itself"] else "Same layers" if same else "Layers of like place"
     )
 
 

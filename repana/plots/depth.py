@@ -81,7 +81,9 @@ def depth_profile(
             raise ValueError(f"{len(names)} quantities and {len(axes)} axes; give one Axes per quantity")
         what, kinds = "layer", _layers.kinds_of(report)
         for panel, name in zip(axes, names):
-            what = _panel(panel, report.named(name), rows[name], report.layers, kinds, looks, report.null_name())
+            what = _panel(
+                panel, report.named(name), rows[name], report.layers, kinds, looks, _null_name(report, rows[name])
+            )
         for panel in axes:
             _mark_penultimate(panel, report)
         _explain(axes[0], looks)
@@ -148,6 +150,12 @@ def _looks(keys: Sequence[tuple[str, str]], report: Report) -> dict[tuple[str, s
             label = shown if len(runs) == 1 else names[run] if len(report.splits) == 1 else f"{names[run]}, {shown}"
             looks[run, split] = Look(_style.COLOURS[i], _style.MARKERS[i], _style.LINES[i % 4], label)
     return looks
+
+
+def _null_name(report: Report, curves: Mapping[tuple[str, str], tuple[Row, ...]]) -> str:
+    """What the null of the first curve that has one is called."""
+    runs = (run for (run, _), rows in curves.items() if any(math.isfinite(r.null) for r in rows))
+    return report.null_name(next(runs, None))
 
 
 def _explain(ax: Axes, looks: Mapping[tuple[str, str], Look]) -> None:

@@ -8,8 +8,9 @@ Sources: Mantel 1967, Cancer Research 27, 209-220 (mean and variance); the third
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 import torch
 from jaxtyping import Float, Int
@@ -85,16 +86,19 @@ class Pairing:
     mean: float
     sd: float
     skewness: float = math.nan
+    draws: int = 0  # from which mean and deviation were estimated; 0 where they are exact
 
     def scaled(self, factor: float) -> "Pairing":
         """Of the statistic times a positive number."""
-        return Pairing(self.mean * factor, self.sd * factor, self.skewness)
+        return Pairing(self.mean * factor, self.sd * factor, self.skewness, self.draws)
 
     def p(self, value: float) -> float:
         """The probability of a value at least as large, by the Pearson type III distribution of these moments."""
         if not self.sd > 0:
             return 1.0 if value <= self.mean else 0.0
         z = (value - self.mean) / self.sd
+        if self.draws:
+            return float(stats.t.sf(z / math.sqrt(1 + 1 / self.draws), self.draws - 1))
         if not abs(self.skewness) > NORMAL:  # NaN too
             return float(stats.norm.sf(z))
         return float(stats.pearson3.sf(z, self.skewness))
@@ -104,11 +108,22 @@ class Pairing:
         if not self.sd > 0:
             return self.mean, self.mean
         ends = (0.5 - level / 2, 0.5 + level / 2)
-        if not abs(self.skewness) > NORMAL:
+        if self.draws:
+            factor = math.sqrt(1 + 1 / self.draws)
+            low, high = (factor * float(stats.t.ppf(q, self.draws - 1)) for q in ends)
+        elif not abs(self.skewness) > NORMAL:
             low, high = (float(stats.norm.ppf(q)) for q in ends)
         else:
             low, high = (float(stats.pearson3.ppf(q, self.skewness)) for q in ends)
         return self.mean + low * self.sd, self.mean + high * self.sd
+
+
+def predicted(drawn: Sequence[float]) -> Pairing:
+    """Of values under some random pairings: Student's prediction of one more; NaN without any."""
+    known = [v for v in drawn if math.isfinite(v)]
+    if len(known) < 2:
+        return Pairing(math.nan, math.nan)
+    return Pairing(fmean(known), stdev(known), draws=len(known))
 
 
 def pairing(a: PairSums, b: PairSums) -> Pairing:

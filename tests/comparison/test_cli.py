@@ -87,4 +87,6 @@ def test_refusals(tmp_path, weights, capsys, monkeypatch):
     assert err.startswith(f"RA283: {MODEL} is no store of recordings and no data came; give two stores")
     code, _, err = run(capsys, monkeypatch, "similarity", MODEL, MODEL, "-d", "digits:held_out", "-m", "ckaa")
     assert code == 2
-    assert err.strip().endswith("RA278: no measure is called 'ckaa'; the nearest are 'cka', 'cka_rbf', 'cca', 'svcca'.")
+    assert err.strip().endswith(
+        "RA278: no measure is called 'ckaa'; the nearest are 'cka', 'cka_rbf', 'cca', 'cca_biased'."
+    )

@@ -25,7 +25,7 @@ from repana.comparison import (
     similarity,
 )
 from repana.comparison._layer_matrix import MEASURES
-from repana.comparison._similarity import monotone_path
+from repana.comparison._similarity import like_places, monotone_path
 from repana.extraction._together import record_together
 
 
@@ -69,11 +69,13 @@ def test_all_pairs_are_the_pairs_one_by_one():
                 repana.comparison.rsa(a[p], b[q], jackknife=0).value
             )
             other = procrustes(a[p], b[q], jackknife=0, permutations=0)
-            assert found.matrix("procrustes").value[i, j] == pytest.approx(other.similarity.value)
+            assert found.matrix("procrustes").value[i, j] == pytest.approx(other.held_out.value)
+            assert found.matrix("procrustes_biased").value[i, j] == pytest.approx(other.similarity.value)
             assert found.matrix("r2").value[i, j] == pytest.approx(predictivity(a[p], b[q]).forward.value, abs=1e-9)
             whole = repana.comparison.cca(a[p], b[q], jackknife=0, permutations=0)
-            assert found.matrix("cca").value[i, j] == pytest.approx(whole.mean.value)
-            assert found.matrix("svcca").value[i, j] == pytest.approx(whole.svcca.value)
+            assert found.matrix("cca").value[i, j] == pytest.approx(whole.held_out.value)
+            assert found.matrix("cca_biased").value[i, j] == pytest.approx(whole.mean.value)
+            assert found.matrix("svcca_biased").value[i, j] == pytest.approx(whole.svcca.value)
 
 
 def test_one_network_is_compared_with_itself():
@@ -215,10 +217,13 @@ def test_floors_stand_beside():
         assert matrices["cka"].value.shape == found.matrix("cka").value.shape
     rows = {r.quantity for r in found.report().rows}
     assert rows == {f"{m}{end}" for m in ("cka", "knn") for end in ("", "_untrained", "_other_seed")}
-    recorded = similarity(
-        repana.record(a, (x, y)), repana.record(b, (x, y)), untrained=repana.record(network(2), (x, y))
-    )
-    assert np.allclose(recorded.floors["untrained"]["cka"].value, found.floors["other_seed"]["cka"].value, atol=1e-6)
+    first, second, third = (repana.record(m, (x, y)) for m in (a, b, network(2)))
+    recorded = similarity(first, second, untrained=third)
+    assert np.allclose(recorded.floors["untrained"]["cka"].value, similarity(first, third).matrix("cka").value)
+    ceiling = similarity(second, third).matrix("cka").value  # two networks trained alike
+    assert np.allclose(found.floors["other_seed"]["cka"].value, ceiling, atol=1e-6)
+    frame = found.frame()
+    assert set(frame[frame.against == "other_seed"].layer_a) == set(found.layers_b)
     assert "untrained" in repr(found)
 
 
@@ -268,7 +273,9 @@ def test_samples_without_a_direction_cost_their_layer_alone():
     found = similarity(Activations({"one": x, "dead": dead}), Activations({"one": y, "dead": dead}))
     assert np.isnan(found.matrix("knn").value).tolist() == [[False, True], [True, True]]
     assert np.isfinite(found.matrix("cka").value).all()
-    assert "have no direction" in found.matrix("knn").notes[0] or "no direction" in found.matrix("knn").notes[0]
+    assert "no direction" in found.estimate("one", "dead", "knn").note
+    assert "no direction" not in found.estimate("one", "one", "knn").note
+    assert "no direction" in repr(found)
     assert np.isfinite(similarity(Activations({"dead": dead}), metric="euclidean").matrix("knn").value).all()
 
 
@@ -371,6 +378,14 @@ def test_reports_are_compared_along_the_alignment():
         repana.compare(*reports, align="other")
 
 
+def test_layers_of_one_name_behind_a_prefix_go_together():
+    deep = ("h.0", "h.1", "h.2", "ln_f")
+    head = (*(f"transformer.{x}" for x in deep), "score")
+    assert like_places(deep, head, ("score",)) == ((0, 0), (1, 1), (2, 2), (3, 3))
+    one, other = ("input", "1", "3", "5", "7", "8:in", "8"), ("input", "1", "2:in", "2")
+    assert like_places(one, other, ("8", "2")) == ((0, 0), (1, 1), (2, 1), (3, 1), (4, 1), (5, 2), (6, 3))
+
+
 def test_layers_of_unlike_networks_are_paired_by_depth():
     a, b = (
         Activations(layers()),
@@ -378,8 +393,9 @@ def test_layers_of_unlike_networks_are_paired_by_depth():
     )
     assert similarity(a, b).pairs == ((0, 0), (1, 2), (2, 4))
     assert similarity(a, a).pairs == ((0, 0), (1, 1), (2, 2))
-    labels = [r.label for r in similarity(a, b).report().rows]
-    assert labels[:2] == ["p", "p"]
+    found = similarity(a, b).report().layers
+    assert found[0].endswith(" ~ p")
+    assert len(found) == 3
 
 
 def test_constant_layers_are_said():
