@@ -18,6 +18,8 @@ from api_examples import EXAMPLES, SETUP
 
 import repana
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS
+from repana.comparison import COMPARISONS
+from repana.comparison._table import REPORTED
 from repana.findings import FINDINGS, explanations
 from repana.report._formulas import mathml
 
@@ -28,7 +30,9 @@ PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summarie
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",
     "spectra": "spectrum", "probes": "probing", "features": "features",
+    "comparison": "comparison",
 }  # fmt: skip
+TABLES = ("COMPARISONS",)  # exported, and no functions
 OF_ANALYZER = {
     "class_divergences": "separation", "separation_law": "collapse", "layer_choice": "probes",
     "layer_differences": "probes", "probe_baselines": "probes", "complexity": "features", "layer_readings": "features",
@@ -104,7 +108,40 @@ def quantities() -> list[str]:
         lines += (
             [f"Coverage of {len(cases)} kinds of data, in order: {'; '.join(map(_kind, cases))}.", ""] if cases else []
         )
-    return lines
+    return [*lines, *comparisons()]
+
+
+def comparisons() -> list[str]:
+    """The table of measures that compare two layers, or the outputs of two networks."""
+    lines = []
+    for name, described in REPORTED.items():
+        lines += [f"## {name}", "", f"[`{name}`](api/repana.comparison.{name}.md)", ""]
+        lines += ["| quantity | formula | better | unit | source |", "|---|---|---|---|---|"]
+        for q in described:
+            formula = mathml(q.formula).replace("|", "&#124;")
+            lines.append(f"| {q.label} (`{q.name}`) | {formula} | {q.better} | {q.unit} | {q.source} |")
+        lines.append("")
+    lines += [
+        "## Measures that compare two layers",
+        "",
+        "`repana.comparison.COMPARISONS`, by name; `repana metrics` lists them too. *More similar* says which way; "
+        "*equal*",
+        "is the value of a layer with itself. Of a *metric* the triangle inequality holds.",
+        "",
+        "| measure | formula | range | more similar | equal | unchanged by | symmetric | metric | null | source |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for m in COMPARISONS.values():
+        formula = mathml(m.formula).replace("|", "&#124;")
+        low, high = (f"{v:.3g}".replace("inf", "\u221e").replace("-", "\u2212") for v in m.range)
+        kept = ", ".join(m.invariant) or "\u2013"
+        yes = ["yes" if v else "no" for v in (m.symmetric, m.metric)]
+        lines.append(
+            f"| `{m.name}` | {formula} | [{low}, {high}] | {m.similar} | {m.extreme:.3g} | {kept} | {yes[0]} | "
+            f"{yes[1]} "
+            f"| {m.null} | {m.source} |"
+        )
+    return [*lines, ""]
 
 
 def _links(analyzer: str) -> str:
@@ -169,7 +206,8 @@ def exported(package: str) -> Iterator[str]:
             yield node.name
         elif isinstance(node, ast.ImportFrom) and node.level == 1 and node.module is not None:
             own = package != "repana" or node.module.split(".")[0] not in (*FAMILIES, "summaries")
-            yield from (alias.name for alias in node.names if own and not alias.name.startswith("__"))
+            names = (alias.name for alias in node.names if own and not alias.name.startswith("__"))
+            yield from (name for name in names if name not in TABLES)
 
 
 def api() -> list[str]:

@@ -14,6 +14,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import IGNORED
 from repana.comparison import _refusals
+from repana.errors import ModelError
 from repana.extraction._interpolated import (
     has_statistics,
     logits_and_labels,
@@ -78,13 +79,13 @@ def barrier(
     - `matched`: the same after the units of b were put in the order that their weights give (`orders`, by the layers
       that make them): units have no order of their own, and a barrier that matching removes is of names alone. Nothing
       is trained. Channels are those that can be followed (see `feature_merging`); the rest stays as it is, and where
-      none can be, the matched values are NaN.
+      none can be (or torch.fx cannot trace the network), the matched values are NaN and the note says why.
     - `repair`: running statistics of batch normalisation are estimated again on `data` at every point, the ends among
       them.
 
     All copies; both networks are left as they were. `data` must be walked many times, with labels.
 
-    Raises ModelError for networks of other parameters, or with `matched` one that torch.fx cannot trace; InputError for
+    Raises ModelError for networks of other parameters; InputError for
     data without labels or that come once.
 
     Sources: Frankle et al. 2020, arXiv:1912.05671 (linear mode connectivity); Entezari et al. 2022, arXiv:2110.06296;
@@ -111,11 +112,15 @@ def barrier(
     nothing = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("units were not matched"))
     other = (nothing, nothing, None, None)
     if matched:
-        moved, orders = matched_units(a, b, data, forward=forward, batch_size=batch_size, seed=seed)
+        moved, reason = b, UNMATCHED
+        try:
+            moved, orders = matched_units(a, b, data, forward=forward, batch_size=batch_size, seed=seed)
+        except ModelError as error:  # the network cannot be traced; the plain barrier stands
+            reason = f"units could not be matched: {error}"
         if orders:
             other = _along(a, moved, at, data, made, reading, level)
         else:
-            nothing = Estimate(NAN, note=Flag.NOT_APPLICABLE.note(UNMATCHED))
+            nothing = Estimate(NAN, note=Flag.UNDEFINED.note(reason))
             other = (nothing, nothing, None, None)
     return Barrier(
         plain[0], plain[1], other[0], other[1], at, plain[2], plain[3], other[2], other[3], orders,
@@ -152,5 +157,6 @@ def _above(values: list[Tensor], at: Tensor, level: float) -> Estimate:
     best = max(range(len(gaps)), key=lambda k: float(gaps[k].mean()))
     mean, low, high = (float(v) for v in mean_of(gaps[best], level))
     if best in (0, len(gaps) - 1) or not math.isfinite(mean) or abs(mean) < ROUNDING:
-        return Estimate(max(mean, 0.0) if math.isfinite(mean) else mean, 0.0, 0.0, len(gaps[0]), null=0.0)
+        mean = max(mean, 0.0) if abs(mean) >= ROUNDING else 0.0
+        return Estimate(mean, 0.0, 0.0, len(gaps[0]), null=0.0)
     return Estimate(mean, low, high, len(gaps[best]), f"at t = {float(at[best]):.3g}", null=0.0)

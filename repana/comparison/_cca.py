@@ -217,6 +217,8 @@ def held_out_mean(x: Tensor, y: Tensor, half: Int[Tensor, " n"]) -> float:
 def _on_others(x: Tensor, y: Tensor, fit: Tensor) -> float:
     """Directions from some rows, the mean correlation of their variates on the others."""
     fit = fit.to(x.device)
+    if int(fit.sum()) < 2 or bool(fit.all()):
+        return NAN
     mean_x, mean_y = x[fit].mean(0), y[fit].mean(0)
     one, other = Basis.of(x[fit] - mean_x), Basis.of(y[fit] - mean_y)
     if not one.rank or not other.rank:

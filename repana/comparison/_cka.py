@@ -21,7 +21,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, noted
 from repana._typing import FeatureArray, LabelArray
 from repana.comparison import _refusals
-from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, groups_of, pair, paired_groups
+from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, groups_of, pair, paired_values
 from repana.comparison._matrices import (
     Centred,
     LinearMatrix,
@@ -200,7 +200,7 @@ def with_replicates(
     if math.isnan(value):
         nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
         return nothing, torch.empty(0, dtype=torch.float64)
-    null = null_of(one, other, found) if group is None else null_of_groups(one, other, group)
+    null = null_of(one, other, found) if group is None else null_of_groups(one, other, value, group)
     if group is None:
         deleted, error = found.without_each[:, 0, 0], float(found.error)
         quantile = NormalDist().inv_cdf(0.5 + level / 2)
@@ -227,10 +227,13 @@ def _products_of(one: Matrix, other: Matrix) -> Products:
     return products([one], [other], cubes=True)
 
 
-def null_of_groups(one: Matrix, other: Matrix, group: Int[Tensor, " n"]) -> Pairing:
+def null_of_groups(one: Matrix, other: Matrix, value: float, group: Int[Tensor, " n"]) -> Pairing:
     """The debiased value with whole groups paired at random, as rows of one group depend on each other."""
-    drawn = [float(_products_of(one.at(p), other.at(q)).values) for p, q in paired_groups(group, PAIRINGS)]
-    return predicted(drawn)
+
+    def paired(p: Tensor, q: Tensor) -> float:
+        return float(_products_of(one.at(p), other.at(q)).values)
+
+    return predicted(paired_values(paired, value, group, PAIRINGS))
 
 
 def null_of(one: Matrix, other: Matrix, found: Products, at: tuple[int, int] = (0, 0)) -> Pairing:
@@ -283,15 +286,20 @@ def _biased(
 ) -> tuple[float, float]:
     """The cosine of the double-centred matrices, and its mean over all pairings, tr tr/((n - 1)|.||.|), or over some
     of whole groups."""
-    drawn = [] if group is None else paired_groups(group, PAIRINGS)
-    apart = [_biased(k[p][:, p], other[q][:, q])[0] for p, q in drawn]
+    kernels = (k, other)
     k, other = double_centred(k), double_centred(other)
     size = float(k.norm()) * float(other.norm())
     if not size > 0:
         return NAN, NAN
     null = float(k.diagonal().sum()) * float(other.diagonal().sum()) / ((len(k) - 1) * size)
-    null = null if group is None else predicted(apart).mean
-    return float((k * other).sum()) / size, null
+    value = float((k * other).sum()) / size
+    if group is None:
+        return value, null
+
+    def paired(p: Tensor, q: Tensor) -> float:
+        return _biased(kernels[0][p][:, p], kernels[1][q][:, q])[0]
+
+    return value, predicted(paired_values(paired, value, group, PAIRINGS)).mean
 
 
 def _by_batches(x: Tensor, y: Tensor, size: int, kernel: Any, bandwidth: Any, fraction: float) -> Estimate:

@@ -3,7 +3,7 @@ explains."""
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +149,7 @@ def drift(
     layers: Any = "auto",
     k: int = 10,
     paired: str | bool = "check",
-    names: tuple[str, str] | None = None,
+    names: Sequence[str] | None = None,
     max_samples: int = SAMPLES,
     jackknife: int = JACKKNIFE,
     level: float = 0.95,
@@ -341,7 +341,7 @@ def both_recorded(
     data: Any,
     layers: Any,
     paired: Any,
-    names: tuple[str, str] | None,
+    names: Sequence[str] | None,
     shared: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> tuple[Activations, Activations, tuple[str, str]]:

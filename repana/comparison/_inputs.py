@@ -1,5 +1,6 @@
 """Two layers as they come in: the same samples, finite, on one device; and which of them depend on each other."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,6 +80,18 @@ def paired_groups(
                 first.append(rows[g][:size])
                 second.append(rows[block[k]][:size])
         found.append((torch.cat(first), torch.cat(second)))
+    return found
+
+
+def paired_values(
+    statistic: Callable[[Tensor, Tensor], Any], value: Any, group: Int[Tensor, " n"], count: int, seed: int = 0
+) -> list[Any]:
+    """A statistic of rows of both layers under random pairings of whole groups. Where rows are left out, what that
+    alone changes in the value as it is (the same rows of both) is taken off."""
+    found = []
+    for first, second in paired_groups(group, count, seed):
+        drawn = statistic(first, second)
+        found.append(drawn if len(first) == len(group) else drawn + value - statistic(first, first))
     return found
 
 

@@ -1,7 +1,7 @@
 """A measure of all pairs of layers: values, intervals, null."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import NormalDist
@@ -17,7 +17,7 @@ from repana._estimate import Estimate, Flag, noted
 from repana.comparison import _refusals
 from repana.comparison._cca import Basis, halves, held_out_mean
 from repana.comparison._cka import EQUAL, MEMORY, influential
-from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, paired_groups
+from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, paired_groups, paired_values
 from repana.comparison._matrices import (
     Centred,
     LinearMatrix,
@@ -119,7 +119,7 @@ def of_kernel(a: Layers, b: Layers | None, options: Options, kernel: str) -> Lay
         low = high = torch.full_like(value, math.nan)
     form = "features" if by_features else "matrices"
     if options.group is not None:
-        null, spread, p, draws = _of_groups(_kernels_paired(made, other, options.group), value)
+        null, spread, p, draws = _of_groups(_kernels_paired(made, other, value, options.group), value)
         found = _made(value, low, high, null, spread, p, deleted, form)
         return replace(found, draws=draws, left_out="group")
     sd = math.sqrt(2 / (n * (n - 3)))
@@ -130,16 +130,20 @@ def of_kernel(a: Layers, b: Layers | None, options: Options, kernel: str) -> Lay
     return replace(found, skewness=skewness, left_out="sample")
 
 
-def _kernels_paired(a: Sequence[Matrix], b: Sequence[Matrix] | None, group: Int[Tensor, " n"]) -> Iterator[Tensor]:
+def _kernels_paired(
+    a: Sequence[Matrix], b: Sequence[Matrix] | None, value: Tensor, group: Int[Tensor, " n"]
+) -> list[Tensor]:
     """All values with whole groups paired at random."""
-    for p, q in paired_groups(group, PAIRINGS):
+
+    def paired(p: Tensor, q: Tensor) -> Tensor:
         first, second = [m.at(p) for m in a], [m.at(q) for m in (a if b is None else b)]
-        widths = [[m.width for m in _linear(side)] for side in (first, second)]
-        linear = len(widths[0]) == len(first)
-        if linear and first[0].n > EXACT and cheaper_by_features(first[0].n, *widths):
-            yield feature_products(_linear(first), _linear(second)).values
-        else:
-            yield products(first, second).values
+        one, other = _linear(first), _linear(second)
+        linear = len(one) == len(first) and len(p) > EXACT
+        if linear and cheaper_by_features(len(p), [m.width for m in one], [m.width for m in other]):
+            return feature_products(one, other).values
+        return products(first, second).values
+
+    return paired_values(paired, value, group, PAIRINGS)
 
 
 def _of_groups(drawn: Iterable[Tensor], value: Tensor) -> tuple[Tensor, Tensor, np.ndarray, int]:
@@ -217,7 +221,7 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     other = made if b is None else lists_of(b, len(a), "b")
     if b is None:
         reasons |= {("b", place): why for (_, place), why in tuple(reasons.items())}
-    pairs = [] if options.group is None else paired_groups(options.group, PAIRINGS)
+    draws = 0 if options.group is None else len(paired_groups(options.group, PAIRINGS))
     value = torch.full((len(made), len(other)), math.nan, dtype=torch.float64)
     null, sd = value.clone(), value.clone()
     part, parts = options.part, 0 if options.part is None else int(options.part.max()) + 1
@@ -233,7 +237,7 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
                     t[i, j] = t[j, i]
                 deleted[:, i, j] = deleted[:, j, i]
                 continue
-            moments = null_of_lists(one, two) if options.group is None else null_of_groups(one, two, pairs)
+            moments = null_of_lists(one, two) if options.group is None else null_of_groups(one, two, options.group)
             null[i, j], sd[i, j] = moments.mean, moments.sd
             same = b is not None and a[i].shape == b[j].shape and bool((a[i] == b[j]).all())
             two, lists = (one, fewer[i]) if same else (two, less[j])
@@ -247,12 +251,12 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     ties = sum(lists.ties for lists in ([*made] if b is None else [*made, *other]) if lists is not None)
     if ties:
         notes[f"{ties} lists of neighbours end in a tie, broken at random"] = None
-    if pairs:
-        p = stats.t.sf(((value - null) / sd).numpy() / math.sqrt(1 + 1 / len(pairs)), len(pairs) - 1)
+    if draws:
+        p = stats.t.sf(((value - null) / sd).numpy() / math.sqrt(1 + 1 / draws), draws - 1)
     else:
         p = stats.norm.sf(((value - null) / sd).numpy())
     found = _made(value, low, high, null, sd, p, deleted if parts else None, "", tuple(notes))
-    return replace(found, draws=len(pairs), reasons=reasons)
+    return replace(found, draws=draws, reasons=reasons)
 
 
 def _fewer(lists: Lists | None, part: Int[Tensor, " n"] | None, parts: int) -> list[Tensor]:
@@ -335,15 +339,18 @@ def of_rsa(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     if n > MOST_RANKED:
         notes = (Flag.DEPENDENT.note(f"no null: rows of a sample depend on each other, and {n} are many; see `rsa`"),)
         return _made(value, low, high, null, sd, p.numpy(), deleted if parts else None, "", notes)
-    null, sd, tail, draws = _of_groups(_ranked_paired(made, other, options.group), value)
+    null, sd, tail, draws = _of_groups(_ranked_paired(made, other, value, options.group), value)
     return replace(_made(value, low, high, null, sd, tail, deleted if parts else None), draws=draws)
 
 
-def _ranked_paired(a: list[Ranked], b: list[Ranked], group: Int[Tensor, " n"]) -> Iterator[Tensor]:
+def _ranked_paired(a: list[Ranked], b: list[Ranked], value: Tensor, group: Int[Tensor, " n"]) -> list[Tensor]:
     """All correlations with whole groups paired at random."""
-    for p, q in paired_groups(group, PAIRINGS):
+
+    def paired(p: Tensor, q: Tensor) -> Tensor:
         first, second = (torch.stack([r.at(rows).values() for r in side]) for side, rows in ((a, p), (b, q)))
-        yield first @ second.T
+        return first @ second.T
+
+    return paired_values(paired, value, group, PAIRINGS)
 
 
 def _procrustes_held_out(p: Tensor, q: Tensor, half: Tensor) -> float:

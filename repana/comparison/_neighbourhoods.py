@@ -1,11 +1,12 @@
 """Whether samples have the same neighbours in two layers: mutual k nearest neighbours, and its relatives."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,7 +16,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import FeatureArray, LabelArray
 from repana.comparison._cka import with_null
-from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of, pair, paired_groups
+from repana.comparison._inputs import JACKKNIFE, PAIRINGS, dealt_out, groups_of, pair, paired_values
 from repana.comparison._resampled import estimated, permuted_values
 from repana.statistics.pairing import Pairing, PairSums, pairing, predicted
 from repana.summaries.neighbours import METRICS, TIED, Neighbours
@@ -171,8 +172,7 @@ def neighbourhoods(
     note = Flag.TIES.note(f"{ties} lists end in a tie, broken at random") if ties and not same else ""
     hits = shared_counts(one.nearest, other.nearest)
     group = groups_of(groups, n)
-    pairs = [] if group is None else paired_groups(group, max(permutations, PERMUTATIONS), seed)
-    null = null_of_lists(one, other) if group is None else null_of_groups(one, other, pairs)
+    null = null_of_lists(one, other) if group is None else null_of_groups(one, other, group, seed)
     part = dealt_out(n, jackknife, group, seed) if jackknife else None
     kept = [] if part is None else [_left_out(one, other, part, g, x, y) for g in range(int(part.max()) + 1)]
     deleted = {name: torch.tensor([v[name] for v in kept], dtype=torch.float64) for name in kept[0]} if kept else {}
@@ -184,17 +184,20 @@ def neighbourhoods(
         found = _means(one.nearest, moved.nearest, shared_counts(one.nearest, moved.nearest))
         return found | {"second_order": _second_order(one, moved, x, y[order.to(y.device)])}
 
-    def paired_by(first: Tensor, second: Tensor) -> dict[str, float]:
+    names = list(values)
+
+    def paired_by(first: Tensor, second: Tensor) -> np.ndarray:
         p, q = one.placed(first), other.placed(second)
         u, v = x[first.to(x.device)], y[second.to(y.device)]
         rows = torch.arange(len(first), device=x.device)
-        return _means(p, q, shared_counts(p, q)) | {"second_order": float(_second(p, q, rows, u, v).mean())}
+        found = _means(p, q, shared_counts(p, q)) | {"second_order": float(_second(p, q, rows, u, v).mean())}
+        return np.array([found[name] for name in names])
 
     if group is None:
         permuted = permuted_values(under, n, permutations, seed)
     else:
-        drawn = [paired_by(*both) for both in pairs[:permutations]]
-        permuted = {name: [d[name] for d in drawn] for name in drawn[0]} if drawn else {}
+        drawn = paired_values(paired_by, np.array([values[name] for name in names]), group, permutations, seed)
+        permuted = {name: [float(d[place]) for d in drawn] for place, name in enumerate(names)}
     permuted.pop("overlap", None)
     made = estimated(values, deleted, permuted, n=n, level=level, better={}, scales=dict.fromkeys(values, "share"),
                      notes=dict.fromkeys(values, note))  # fmt: skip
@@ -221,10 +224,14 @@ def null_of_lists(one: Lists, other: Lists) -> Pairing:
     return pairing(one.sums, other.sums).scaled(1 / (one.n * one.k))
 
 
-def null_of_groups(one: Lists, other: Lists, pairs: Sequence[tuple[Tensor, Tensor]]) -> Pairing:
+def null_of_groups(one: Lists, other: Lists, group: Int[Tensor, " n"], seed: int = 0) -> Pairing:
     """The mean overlap with whole groups paired at random."""
-    drawn = [shared_counts(one.placed(p), other.placed(q)).double().mean() / one.k for p, q in pairs]
-    return predicted([float(v) for v in drawn])
+
+    def shared(p: Tensor, q: Tensor) -> float:
+        return float(shared_counts(one.placed(p), other.placed(q)).double().mean()) / one.k
+
+    value = float(shared_counts(one.nearest, other.nearest).double().mean()) / one.k
+    return predicted(paired_values(shared, value, group, PAIRINGS, seed))
 
 
 def permuted_lists(lists: Int[Tensor, "n k"], order: Int[Tensor, " n"]) -> Int[Tensor, "n k"]:

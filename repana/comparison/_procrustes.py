@@ -212,6 +212,8 @@ def of_centred(x: Tensor, y: Tensor, scale: tuple[float, float]) -> dict[str, fl
 def held_out(x: Tensor, y: Tensor, fit: Tensor) -> float:
     """Rotation and means from some rows, the cosine on the others."""
     fit = fit.to(x.device)
+    if int(fit.sum()) < 2 or bool(fit.all()):
+        return NAN
     mean_x, mean_y = x[fit].mean(0), y[fit].mean(0)
     rotation = rotation_of((x[fit] - mean_x).T @ (y[fit] - mean_y))
     left, right = (x[~fit] - mean_x) @ rotation, y[~fit] - mean_y

@@ -211,9 +211,9 @@ def floor_layers(name: str, second: Any, other: Any) -> InputError:
 def nothing_shared(one: Any, other: Any) -> InputError:
     return InputError(
         "RA277",
-        f"the two networks share no layer: {_check.listed(one)} before, {_check.listed(other)} after. Expected "
-        "layers of "
-        "the same names; `similarity` compares layers of any two networks.",
+        f"the two networks share no layer but the input, if that: {_check.listed(one)} before, "
+        f"{_check.listed(other)} after. Expected layers of the same "
+        "names; `similarity` compares layers of any two networks.",
     )
 
 
@@ -308,7 +308,7 @@ def models_of(*given: Any) -> None:
             raise InputError(
                 "RA277",
                 f"a {type(x).__name__} came in the place of a network; expected two Activations (`Activations({{name: "
-                "array}})`, or `Activations.load(store)`), or two models with `data`.",
+                "array})`, or `Activations.load(store)`), or two models with `data`.",
             )
 
 

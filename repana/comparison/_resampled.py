@@ -57,7 +57,7 @@ def interval_of(
     ):
         return NAN, NAN
     quantile, error = float(stats.t.ppf(0.5 + level / 2, len(deleted) - 1)), jackknife_error(deleted)
-    if error == 0 and bool((deleted - value).abs().max() > EQUAL):  # all at the end of their range
+    if error < EQUAL and bool((deleted - value).abs().max() > EQUAL):  # all at the end of their range
         return NAN, NAN
     if scale == "similarity" and -1 <= value <= 1:
         return on_atanh(value, error, quantile)

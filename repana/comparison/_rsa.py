@@ -16,7 +16,7 @@ from repana._estimate import NAN, Estimate, Flag, noted
 from repana._typing import FeatureArray, LabelArray
 from repana.comparison import _refusals
 from repana.comparison._cka import MEMORY, cka, with_null
-from repana.comparison._inputs import JACKKNIFE, constant_note, dealt_out, groups_of, pair, paired_groups
+from repana.comparison._inputs import JACKKNIFE, constant_note, dealt_out, groups_of, pair, paired_values
 from repana.comparison._matrices import double_centred
 from repana.comparison._resampled import interval_of
 from repana.statistics.pairing import Pairing, PairSums, pairing, predicted
@@ -98,9 +98,9 @@ def rsa(
     few = Flag.NO_INTERVAL.note("no interval: samples were not left out") if deleted is None else ""
     found = Estimate(value, low, high, n, noted(few))
     if group is not None:
-        drawn = [
-            _Compared(d[p][:, p], e[q][:, q], compare).value() for p, q in paired_groups(group, PERMUTATIONS, seed)
-        ]
+        drawn = paired_values(
+            lambda p, q: _Compared(d[p][:, p], e[q][:, q], compare).value(), value, group, PERMUTATIONS, seed
+        )
         found = with_null(found, predicted(drawn), level)
         return replace(found, calibrated=_calibrated(x, y, distance, compare, groups, level))
     if compare == "whitened":

@@ -156,7 +156,7 @@ class Similarity:
         rows = [(self.layers_a[i], self.layers_b[j], self.matrix(measure).value[i, j]) for i, j in path]
         return pd.DataFrame(rows, columns=["layer_a", "layer_b", "value"])
 
-    def difference(self, first: tuple[str, str], second: tuple[str, str], measure: str | None = None) -> Estimate:
+    def difference(self, first: Sequence[str], second: Sequence[str], measure: str | None = None) -> Estimate:
         """The similarity of one pair of layers less that of another, with the interval of paired jackknife
         replicates."""
         from scipy import stats
@@ -242,7 +242,7 @@ def similarity(
     untrained: Any = None,
     other_seed: Any = None,
     paired: str | bool = "check",
-    names: tuple[str, str] | None = None,
+    names: Sequence[str] | None = None,
     max_samples: int = SAMPLES,
     jackknife: int = JACKKNIFE,
     level: float = 0.95,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from repana.errors import InputError
+from repana.errors import RepanaError
 from repana.extraction import _attribution_refusals
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Intake
@@ -146,11 +146,12 @@ def _mixed(a: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def _some_layer(model: nn.Module, data: Any, options: Mapping[str, Any]) -> Any:
-    """A layer that can be read: the input, or where that is none (tokens, several tensors) those of "auto"."""
+    """A layer that can be read: the input, or where that is none (tokens, several tensors) those of "auto". Nothing is
+    pooled, so that no mask is asked for."""
     try:
         with reading(model, data, ["input"], **options):
             return ["input"]
-    except InputError:
+    except RepanaError:
         return "auto"
 
 
@@ -158,7 +159,8 @@ def logits_and_labels(
     model: nn.Module, data: Any, *, forward: Any, labels: Any, device: Any, batch_size: int
 ) -> tuple[Tensor, Tensor | None]:
     """What a network gives for every sample, in the order of the data."""
-    options: Mapping[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size}
+    options: Mapping[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size,
+                                  "mask": False}  # fmt: skip
     found, named = [], []
     with reading(model, data, _some_layer(model, data, options), **options) as (reader, batches), torch.no_grad():
         for batch in batches:
