@@ -24,12 +24,11 @@ from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
 from repana.comparison._matrices import Centred, matrix_of
 from repana.comparison._neighbourhoods import neighbourhoods
 from repana.comparison._output_agreement import OutputAgreement, output_agreement
-from repana.comparison._paired import check_paired, draws_of
+from repana.comparison._paired import draws_of
 from repana.comparison._predictivity import predictivity
+from repana.comparison._recorded_networks import both_recorded
 from repana.comparison._resampled import deleted_values, estimated
-from repana.comparison._similarity import chosen_layers, named_as
 from repana.errors import InputError
-from repana.extraction._together import record_together
 from repana.summaries.neighbour_graph import some
 
 if TYPE_CHECKING:
@@ -333,32 +332,3 @@ def _outputs(first: Activations, second: Activations, level: float) -> OutputAgr
         return output_agreement(z, w, level=level)
     known = bool(((labels >= 0) & (labels < z.shape[1]) | (labels == IGNORED)).all())
     return output_agreement(z, w, labels if known else None, level=level)
-
-
-def both_recorded(
-    before: Any,
-    after: Any,
-    data: Any,
-    layers: Any,
-    paired: Any,
-    names: Sequence[str] | None,
-    shared: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> tuple[Activations, Activations, tuple[str, str]]:
-    """Two recordings of the same samples, and what the two are called."""
-    kinds = [isinstance(x, Activations) for x in (before, after)]
-    if any(kinds) != all(kinds):
-        raise _refusals.models_and_recordings()
-    named = named_as(names) or ("before", "after")
-    if all(kinds):
-        if data is not None:
-            raise _refusals.data_for_models(True)
-        _refusals.without(dict.fromkeys(options, True), "Activations, which are recorded already")
-        first, second = (chosen_layers(x, layers) for x in (before, after))
-        check_paired(first, second, paired)
-        return first, second, named
-    _refusals.models_of(before, after)
-    if data is None:
-        raise _refusals.data_for_models(False)
-    made = record_together([before, after], data, layers, options=options, **shared)
-    return made[0], made[1], named

@@ -14,8 +14,9 @@ from repana._activations import Activations
 from repana._ambient import settled
 from repana._estimate import Estimate, Flag, shown
 from repana.comparison import _refusals
+from repana.comparison._layer_pairs import identified
 from repana.comparison._output_agreement import output_agreement
-from repana.comparison._similarity import Similarity, identified, similarity
+from repana.comparison._similarity import Similarity, similarity
 from repana.statistics.permutation import against
 
 OUTPUTS = ("disagreement", "jsd", "accuracy_difference")

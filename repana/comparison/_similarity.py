@@ -1,20 +1,17 @@
 """All pairs of layers of two networks, or of one, by several measures, with nulls, intervals and floors."""
 
-import fnmatch
 import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from repana import _check
-from repana._activations import Activations, with_tensors
+from repana._activations import Activations
 from repana._ambient import settled
 from repana._estimate import Estimate, span
 from repana._numbers import number, percent
@@ -22,9 +19,9 @@ from repana._results import Report
 from repana.comparison import _refusals
 from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
 from repana.comparison._layer_matrix import MEASURES, LayerMatrix, Options
-from repana.comparison._paired import check_paired, draws_of
-from repana.extraction._reinitialised import reinitialised
-from repana.extraction._together import record_together
+from repana.comparison._layer_pairs import identified, like_places, monotone_path
+from repana.comparison._paired import draws_of
+from repana.comparison._recorded_networks import named_as, names_of, outputs_of, recorded, same_layers
 from repana.summaries.neighbour_graph import some
 
 if TYPE_CHECKING:
@@ -33,7 +30,6 @@ if TYPE_CHECKING:
 
 SAMPLES = 5_000  # that are compared, unless more are asked for
 K = 10
-APART = 0x5EED0FF  # from the seed of the user, whose network may have been made from it
 SHOWN = 8  # layers that a similarity lists of itself
 
 
@@ -301,12 +297,12 @@ def similarity(
     max_samples = _check.at_least(max_samples, "max_samples", 4)
     jackknife = _check.at_least(jackknife, "jackknife", 0)
     given = {"untrained": untrained, "other_seed": other_seed}
-    named = named_as(names) or _names(a, b)
-    first, second, others = _recorded(
+    named = named_as(names) or names_of(a, b)
+    first, second, others = recorded(
         a, b, data, given, layers, layers_b, paired, {"batch_size": batch_size, "seed": seed}, recording
     )
     for name, other in others.items():
-        _same_layers(name, second or first, other)
+        same_layers(name, second or first, other)
     n = len(first.sample)
     if n < 4:
         raise _check.too_few_samples("similarity", n, 4)
@@ -335,7 +331,7 @@ def similarity(
         "level": level,
         "seed": seed,
         "itself": second is None,
-        "outputs_b": list(_outputs(second or first)),
+        "outputs_b": list(outputs_of(second or first)),
         "draws": draws_of(first, rows, jackknife, seed),
         "form": {name: m.form for name, m in matrices.items() if m.form},
         "notes": [note for m in matrices.values() for note in m.notes],
@@ -349,90 +345,10 @@ def similarity(
         len(rows),
         matrices,
         floors,
-        _outputs(first),
+        outputs_of(first),
         settings,
         dict(zip(named, (first.provenance, *([] if second is None else [second.provenance])))),
     )
-
-
-def _recorded(
-    a: Any,
-    b: Any,
-    data: Any,
-    others: Mapping[str, Any],
-    layers: Any,
-    layers_b: Any,
-    paired: Any,
-    shared: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> tuple[Activations, Activations | None, dict[str, Activations]]:
-    """The two recordings, and those that stand for the floors."""
-    kinds = [isinstance(x, Activations) for x in (a, b) if x is not None]
-    if any(kinds) != all(kinds):
-        raise _refusals.models_and_recordings()
-    wanted = {name: x for name, x in others.items() if x is not None and x is not False}
-    if kinds[0]:
-        if data is not None:
-            raise _refusals.data_for_models(True)
-        _refusals.without(dict.fromkeys(options, True), "Activations, which are recorded already")
-        for x in (a, b):
-            if x is not None and not x.layers:
-                raise _refusals.no_layers()
-        first, second = (
-            None if x is None else chosen_layers(x, at) for x, at in ((a, layers), (b, layers_b or layers))
-        )
-        found = {name: _floor(name, x, layers_b or layers) for name, x in wanted.items()}
-        assert first is not None
-        for other in (*([] if second is None else [second]), *found.values()):
-            check_paired(first, other, paired)
-        return first, second, found
-    _refusals.models_of(a, *([] if b is None else [b]))
-    if data is None:
-        raise _refusals.data_for_models(False)
-    models, places, ready = [a, *([] if b is None else [b])], [], {}
-    for name, x in wanted.items():
-        if isinstance(x, Activations):
-            ready[name] = chosen_layers(x, layers_b or layers)
-            continue
-        fresh = (
-            reinitialised(b if b is not None else a, seed=shared["seed"] + APART)
-            if x is True and name == "untrained"
-            else x
-        )
-        if not isinstance(fresh, nn.Module):
-            raise _refusals.not_a_floor(name, type(x).__name__)
-        models.append(fresh)
-        places.append(name)
-    each = [{"layers": layers}, *({"layers": layers_b or layers} for _ in models[1:])]
-    made = record_together(models, data, layers, each=each, options=options, **shared)
-    count = 1 if b is None else 2
-    found = dict(zip(places, made[count:])) | ready
-    for other in ready.values():
-        check_paired(made[0], other, paired)
-    return made[0], None if b is None else made[1], found
-
-
-def chosen_layers(activations: Activations, layers: Any) -> Activations:
-    """Some layers of a recording, by names or patterns."""
-    found = with_tensors(activations)
-    if layers == "auto":
-        return found
-    names: dict[str, None] = {}
-    for asked in [layers] if isinstance(layers, str) else layers:
-        fits = [asked] if asked in found.layers else fnmatch.filter(found.layers, asked)
-        names |= dict.fromkeys(fits or [asked])
-    return found.select(*names)
-
-
-def _floor(name: str, given: Any, layers: Any) -> Activations:
-    if not isinstance(given, Activations):
-        raise _refusals.not_a_floor(name, type(given).__name__)
-    return chosen_layers(given, layers)
-
-
-def _same_layers(name: str, second: Activations, other: Activations) -> None:
-    if list(second.layers) != list(other.layers):
-        raise _refusals.floor_layers(name, second.layers, other.layers)
 
 
 def _features(activations: Activations, rows: Tensor) -> list[Tensor]:
@@ -445,105 +361,7 @@ def _constant(layers: Sequence[Tensor], names: Sequence[str]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _outputs(activations: Activations) -> tuple[str, ...]:
-    """Layers that are the logits."""
-    z = activations.logits
-    if z is None:
-        return ()
-    return tuple(
-        x for x in activations.layers
-        if activations[x].shape == z.shape and torch.allclose(activations[x].cpu().float(), z.cpu().float(), atol=1e-5)
-    )  # fmt: skip
-
-
-def _names(a: Any, b: Any) -> tuple[str, str]:
-    """What the two are called: the class of each model, told apart where it is one."""
-    found = []
-    for x in (a, b):
-        if x is None:
-            continue
-        found.append(str(x.provenance.get("model") or "arrays") if isinstance(x, Activations) else type(x).__name__)
-    if len(found) == 1:
-        return found[0], found[0]
-    return (found[0], found[1]) if found[0] != found[1] else (f"{found[0]} a", f"{found[1]} b")
-
-
-def named_as(names: Any) -> tuple[str, str] | None:
-    if names is None:
-        return None
-    if isinstance(names, str) or len(names) != 2:
-        raise _refusals.two_names(names)
-    return str(names[0]), str(names[1])
-
-
-def like_places(a: Sequence[str], b: Sequence[str], outputs: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Pairs of layers of two networks that stand for each other; see `Similarity.pairs`."""
-    least = min(len(a), len(b))
-    found = {i: b.index(x) for i, x in enumerate(a) if x in b}
-    if len(found) < least:
-        fits = {i: [j for j, y in enumerate(b) if _ends_with(x, y)] for i, x in enumerate(a)}
-        single = {i: at[0] for i, at in fits.items() if len(at) == 1}
-        found = single if len(set(single.values())) == len(single) else {}
-    if len(found) < least:
-        found = {}
-        for kind in (lambda x: x == "input", lambda x: x.endswith(":in"), lambda x: x in outputs):
-            first, second = [i for i, x in enumerate(a) if kind(x)], [j for j, y in enumerate(b) if kind(y)]
-            if len(first) == len(second) == 1:
-                found[first[0]] = second[0]
-        rest, free = [i for i in range(len(a)) if i not in found], [j for j in range(len(b)) if j not in found.values()]
-        for place, i in enumerate(rest if free else ()):
-            depth = place / max(len(rest) - 1, 1)
-            found[i] = free[round(depth * (len(free) - 1))]
-    return tuple(sorted(found.items()))
-
-
-def _ends_with(one: str, other: str) -> bool:
-    return one == other or one.endswith(f".{other}") or other.endswith(f".{one}")
-
-
 def _place(layer: str, layers: Sequence[str]) -> int:
     if layer not in layers:
         raise _check.not_recorded(layer, list(layers))
     return list(layers).index(layer)
-
-
-def monotone_path(values: np.ndarray) -> list[tuple[int, int]]:
-    """From the first pair to the last by steps down, right or both, with the largest sum of values; a step of both
-    counts twice, so that every path has the same weight (Sakoe & Chiba 1978, doi:10.1109/TASSP.1978.1163055)."""
-    rows, columns = values.shape
-    total = np.full((rows, columns), -np.inf)
-    came = np.zeros((rows, columns, 2), int)
-    total[0, 0] = values[0, 0]
-    for i in range(rows):
-        for j in range(columns):
-            for p, q, weight in ((i - 1, j - 1, 2), (i - 1, j, 1), (i, j - 1, 1)):
-                if p >= 0 and q >= 0 and total[p, q] + weight * values[i, j] > total[i, j]:
-                    total[i, j], came[i, j] = total[p, q] + weight * values[i, j], (p, q)
-    path = [(rows - 1, columns - 1)]
-    while path[-1] != (0, 0):
-        p, q = came[path[-1]]
-        path.append((int(p), int(q)))
-    return path[::-1]
-
-
-def identified(found: Sequence[tuple[np.ndarray, list[int]]], level: float) -> Estimate:
-    """Over ordered pairs of networks. Layers of one pair depend on each other: with several pairs the share has the
-    error of as many independent layers as their spread says, at least as many as there are pairs."""
-    hits, sizes, chance = [], [], []
-    for values, places in found:
-        inner = np.nan_to_num(values[np.ix_(places, places)], nan=-np.inf)
-        size = len(places)
-        hits.append(int((inner.argmax(1) == np.arange(size)).sum()) + int((inner.argmax(0) == np.arange(size)).sum()))
-        sizes.append(2 * size)
-        chance.append(1 / size)
-    total, k = sum(sizes), len(found)
-    share = sum(hits) / total
-    independent = float(total) if 0 < share < 1 else float(k)  # layers of one pair that all agree may be one fact
-    if k > 1 and 0 < share < 1:
-        spread = sum((h - share * m) ** 2 for h, m in zip(hits, sizes)) * k / (k - 1) / total**2
-        independent = min(max(share * (1 - share) / spread, k), total) if spread > 0 else total
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    centre = (share + z * z / (2 * independent)) / (1 + z * z / independent)
-    half = z / (1 + z * z / independent) * math.sqrt(share * (1 - share) / independent + (z / (2 * independent)) ** 2)
-    low, high = max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
-    return Estimate(share, low, high, total, null=sum(chance) / k)

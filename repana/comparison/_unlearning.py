@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
@@ -17,18 +17,24 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, span
 from repana._numbers import number
 from repana._results import Report
-from repana._typing import IGNORED
 from repana.comparison import _refusals
 from repana.comparison._cka import cka, jackknife_error
+from repana.comparison._forgotten_probes import (
+    K,
+    Rows,
+    Sets,
+    both_sets,
+    nearest_class,
+    probed,
+    relearned,
+)
 from repana.comparison._matrices import matrix_of, products
+from repana.comparison._membership import attacks
 from repana.comparison._output_agreement import output_agreement, share
 from repana.comparison._paired import check_paired
-from repana.comparison._similarity import chosen_layers
+from repana.comparison._recorded_networks import chosen_layers
 from repana.extraction._together import record_together
 from repana.statistics.intervals import mean_of
-from repana.statistics.splits import parts_of_rows
-from repana.summaries.logistic import logistic
-from repana.summaries.neighbours import Neighbours
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +42,8 @@ if TYPE_CHECKING:
 
 MODELS = ("original", "unlearned", "retrained")
 SETS = ("forget", "retain", "test")
-STRENGTHS = tuple(10.0 ** (k / 2) for k in range(-8, 5))  # C of the linear probe
-K = 10
 CHANGED = 0.95  # of debiased CKA
 ROUNDING = 1e-6  # a CKA that near to 1 is of an unchanged layer
-SHOTS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-DRAWS = 5
 DEGRADED = 0.05  # accuracy on retained samples that a representation may lose against the reference
 
 
@@ -212,16 +214,16 @@ def unlearning(
     for name in ("forget", "retain"):
         if len(sets[name]["original"].sample) < 8:
             raise _check.too_few_samples(f"`{name}`", len(sets[name]["original"].sample), 8)
-    rows = _Rows.of(sets, seed)
+    rows = Rows.of(sets, seed)
     reference = "retrained" if "retrained" in nets else "original"
     names = [x for x in sets["forget"]["original"].layers if all(x in a for s in sets.values() for a in s.values())]
     accuracy = {m: {s: _own_accuracy(by[m], level) for s, by in sets.items()} for m in nets}
     outputs = {s: _outputs(by["unlearned"], by[reference], level) for s, by in sets.items()}
     found = {x: _layer(sets, rows, x, nets, reference, level) for x in names}
     hidden = [x for x in names if not _is_logits(sets["forget"]["original"], x)]
-    attack, gap = _attacks(sets, nets, reference, level)
+    attack, gap = attacks(sets, nets, reference, level)
     last = hidden[-1] if hidden else names[-1]
-    relearning = {m: _relearned(sets, rows, last, m, seed) for m in nets}
+    relearning = {m: relearned(sets, rows, last, m, seed) for m in nets}
     goal = accuracy["original"]["forget"].value
     shots = {m: next((float(k) for k, v, *_ in curve if v >= goal), NAN) for m, curve in relearning.items()}
     depth = next((x for x in names if found[x].cka_original.high < CHANGED), None)
@@ -278,40 +280,6 @@ def verdicts_of(found: Unlearning, last: str) -> list[str]:
             "layer is no nearer to the original."
         )
     return said
-
-
-# --- rows -------------------------------------------------------------------------------------------------------------
-
-Sets = Mapping[str, Mapping[str, Activations]]  # by set, then by network
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Forgotten and retained rows one behind the other; which of them probes are fitted on."""
-
-    codes: Int[Tensor, " n"]
-    forgotten: Tensor  # whether a row is to be forgotten
-    fit: Tensor
-    classes: int
-
-    @classmethod
-    def of(cls, sets: Sets, seed: int) -> "_Rows":
-        labels = [_labels(sets[name]["original"], name) for name in ("forget", "retain")]
-        raw = torch.cat(labels)
-        codes = torch.unique(raw, return_inverse=True)[1]
-        forgotten = torch.cat([torch.ones(len(labels[0])), torch.zeros(len(labels[1]))]) > 0
-        strata = (codes * 2 + forgotten.long()).numpy()
-        part = parts_of_rows(strata, None, (0.5, 0.5), np.random.default_rng(seed))
-        return cls(codes, forgotten, torch.from_numpy(part == 0), int(codes.max()) + 1)
-
-
-def _labels(activations: Activations, name: str) -> Tensor:
-    if activations.labels is None:
-        raise _check.no_labels(f"`{name}`")
-    found = _check.labels_of(activations.labels, len(activations.sample))[0]
-    if bool((found == IGNORED).any()):
-        raise _refusals.unlabelled(name, int((found == IGNORED).sum()), len(found))
-    return found
 
 
 def _recorded(
@@ -376,69 +344,17 @@ def _is_logits(activations: Activations, layer: str) -> bool:
     )  # fmt: skip
 
 
-def _attacks(sets: Sets, nets: Mapping[str, Any], reference: str, level: float) -> tuple[dict[str, Estimate], Estimate]:
-    """Membership of forgotten samples, by the loss, against test samples of their classes."""
-    reason = "no `test` samples of the forgotten classes, or no logits"
-    nothing = Estimate(NAN, note=Flag.MISSING_INPUT.note(reason))
-    if "test" not in sets or any(a.logits is None for s in sets.values() for a in s.values()):
-        return dict.fromkeys(nets, nothing), nothing
-    inside, labels = _labels(sets["forget"]["original"], "forget"), _labels(sets["test"]["original"], "test")
-    at = torch.isin(labels, inside.unique()).nonzero()[:, 0]
-    if len(at) < 2:
-        return dict.fromkeys(nets, nothing), nothing
-    parts = {}
-    for m in nets:
-        scores = [-_losses(sets[s][m].logits, y)[rows] for s, y, rows in (
-            ("forget", inside, torch.arange(len(inside))), ("test", labels, at),
-        )]  # fmt: skip
-        parts[m] = delong(*scores)
-    found = {m: _auc(value, error, len(inside) + len(at), level) for m, (value, error, _, _) in parts.items()}
-    if reference == "original":
-        return found, Estimate(NAN, note=Flag.MISSING_INPUT.note("no retrained network"))
-    a, b = parts["unlearned"], parts["retrained"]
-    spread = float(((a[2] - b[2]).var() / len(a[2]) + (a[3] - b[3]).var() / len(a[3])).sqrt())
-    return found, _auc(a[0] - b[0], spread, len(inside) + len(at), level, -1.0)
-
-
-def delong(inside: Float[Tensor, " m"], outside: Float[Tensor, " q"]) -> tuple[float, float, Tensor, Tensor]:
-    """The area under the ROC curve of scores, its standard error, and the components of both samples."""
-    order = torch.cat([inside, outside]).double()
-    ranks, own, other = _midranks(order), _midranks(inside.double()), _midranks(outside.double())
-    m, q = len(inside), len(outside)
-    first = (ranks[:m] - own) / q
-    second = 1 - (ranks[m:] - other) / m
-    value = float(first.mean())
-    error = math.sqrt(float(first.var()) / m + float(second.var()) / q) if min(m, q) > 1 else NAN
-    return value, error, first, second
-
-
-def _midranks(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    _, codes, counts = torch.unique(values, return_inverse=True, return_counts=True)
-    return (counts.cumsum(0).double() - (counts.double() - 1) / 2)[codes]
-
-
-def _auc(value: float, error: float, n: int, level: float, least: float = 0.0) -> Estimate:
-    from statistics import NormalDist
-
-    half = NormalDist().inv_cdf(0.5 + level / 2) * error
-    return Estimate(value, max(value - half, least), min(value + half, 1.0), n, null=0.0 if least < 0 else 0.5)
-
-
-def _losses(logits: Any, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(logits.double().cpu(), labels, reduction="none")
-
-
 # --- layers -----------------------------------------------------------------------------------------------------------
 
 
 def _layer(
-    sets: Sets, rows: _Rows, layer: str, nets: Mapping[str, Any], reference: str, level: float
+    sets: Sets, rows: Rows, layer: str, nets: Mapping[str, Any], reference: str, level: float
 ) -> LayerUnlearning:
-    features = {m: _both(sets, layer, m) for m in nets}
+    features = {m: both_sets(sets, layer, m) for m in nets}
     report = ~rows.fit
     lost, kept = rows.forgotten[report], ~rows.forgotten[report]
-    right = {m: _probed(x, rows)[report] == rows.codes[report] for m, x in features.items()}
-    nearest = {m: _nearest(x, rows)[report] == rows.codes[report] for m, x in features.items()}
+    right = {m: probed(x, rows)[report] == rows.codes[report] for m, x in features.items()}
+    nearest = {m: nearest_class(x, rows)[report] == rows.codes[report] for m, x in features.items()}
     forget = {m: _check.features_of(sets["forget"][m][layer]) for m in nets}
     retain = {m: _check.features_of(sets["retain"][m][layer]) for m in nets}
     close = [closeness(x, reference, level) for x in (forget, retain)]
@@ -476,10 +392,6 @@ def closeness(features: Mapping[str, Tensor], reference: str, level: float) -> E
     return Estimate(value, value - half, value + half, found.n, null=0.0)
 
 
-def _both(sets: Sets, layer: str, model: str) -> Tensor:
-    return torch.cat([_check.features_of(sets[s][model][layer]).cpu() for s in ("forget", "retain")])
-
-
 def _difference(a: Tensor, b: Tensor, level: float) -> Estimate:
     """The mean of paired differences of hits, with Student's interval."""
     gap = a.double() - b.double()
@@ -487,66 +399,3 @@ def _difference(a: Tensor, b: Tensor, level: float) -> Estimate:
     if float(gap.std()) == 0 and len(gap):  # no row tells the two apart
         low, high = mean - 3 / len(gap), mean + 3 / len(gap)
     return Estimate(mean, max(low, -1.0), min(high, 1.0), len(gap), null=0.0)
-
-
-def _scaled(x: Tensor, fit: Tensor) -> Tensor:
-    x = x.double()
-    mean, spread = x[fit].mean(0), x[fit].std(0)
-    return ((x - mean) / torch.where(spread > 0, spread, 1.0)).float()
-
-
-def _probed(x: Tensor, rows: _Rows) -> Tensor:
-    """What a linear probe of all classes predicts of every row, its strength chosen on a quarter of the rows fitted
-    on."""
-    z = _scaled(x, rows.fit)
-    at = rows.fit.nonzero()[:, 0]
-    inner = parts_of_rows(rows.codes[at].numpy(), None, (0.75, 0.25), np.random.default_rng(1)) == 0
-    train, choose = at[torch.from_numpy(inner)], at[torch.from_numpy(~inner)]
-    strengths = torch.tensor(STRENGTHS)
-    fits = logistic(z[train], rows.codes[train], 1 / (strengths * len(train)), rows.classes)
-    logs = fits.scores(z[choose]).double().log_softmax(1)
-    loss = -logs.gather(1, rows.codes[choose][:, None, None].expand(-1, 1, len(strengths))).mean((0, 1))
-    best = strengths[int(loss.argmin())]
-    whole = logistic(z[at], rows.codes[at], 1 / (best[None] * len(at)), rows.classes)
-    return whole.scores(z)[:, :, 0].argmax(1)
-
-
-def _nearest(x: Tensor, rows: _Rows) -> Tensor:
-    """The class of most of the 10 nearest rows fitted on; of equal votes that of the nearer rows."""
-    z = _scaled(x, rows.fit)
-    bank = rows.fit.nonzero()[:, 0]
-    out = torch.empty(len(z), dtype=torch.int64)
-    k = min(K, len(bank))
-    found = Neighbours.of(z, k=k, bank=z[bank]).indices
-    votes = nn.functional.one_hot(rows.codes[bank][found], rows.classes).double()
-    weight = 1 + 1e-3 * torch.arange(k, 0, -1).double() / k
-    out[:] = (votes * weight[:, None]).sum(1).argmax(1)
-    return out
-
-
-def _relearned(sets: Sets, rows: _Rows, layer: str, model: str, seed: int) -> Float[np.ndarray, "s four"]:
-    """Recall of forgotten rows by a fresh linear head, against how many of them per class it is shown."""
-    z = _scaled(_both(sets, layer, model), rows.fit)
-    held = (rows.fit & ~rows.forgotten).nonzero()[:, 0]
-    shown = (rows.fit & rows.forgotten).nonzero()[:, 0]
-    asked = (~rows.fit & rows.forgotten).nonzero()[:, 0]
-    members = [shown[rows.codes[shown] == c] for c in rows.codes[shown].unique()]
-    most = max(map(len, members))
-    steps = [k for k in SHOTS if k < most] + [most]
-    at = torch.cat([held, shown])
-    place = {int(row): k for k, row in enumerate(at)}
-    draws = [(k, draw) for k in steps for draw in range(DRAWS if k < most else 1)]
-    weight = torch.zeros(len(at), len(draws))
-    weight[: len(held)] = 1
-    for column, (k, draw) in enumerate(draws):
-        generator = torch.Generator().manual_seed(seed + 1000 * draw + 1)
-        for member in members:
-            chosen = member[torch.randperm(len(member), generator=generator)[:k]]
-            weight[[place[int(row)] for row in chosen], column] = 1
-    fits = logistic(z[at], rows.codes[at], 1 / weight.sum(0), rows.classes, weight=weight)
-    right = (fits.scores(z[asked]).argmax(1) == rows.codes[asked][:, None]).double().mean(0)
-    out = []
-    for k in steps:
-        recalls = [float(r) for r, (shots, _) in zip(right, draws) if shots == k]
-        out.append((k, float(np.mean(recalls)), min(recalls), max(recalls)))
-    return np.array(out, dtype=float)

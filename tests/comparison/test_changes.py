@@ -13,7 +13,7 @@ from torch import nn
 import repana
 from repana import Activations, InputError, ModelError
 from repana.comparison import barrier, drift, head_geometry, robustness, stitching, unit_matching, unlearning
-from repana.comparison._unlearning import delong
+from repana.comparison._membership import delong
 from repana.extraction._interpolated import matched_units
 from repana.extraction._samples import digits
 
@@ -137,7 +137,7 @@ def test_layers_of_other_widths_keep_what_has_a_value():
     assert math.isnan(found.total.value)
     assert "6 features before and 9 after" in found.total.note
     assert found.cka.low < found.cka.value
-    with pytest.raises(InputError, match="RA277: the two networks share no layer: 'one' before, 'two' after."):
+    with pytest.raises(InputError, match="RA277: the two networks share no layer but the input, if that: 'one' before, 'two' after."):
         drift(Activations({"one": x}), Activations({"two": y}))
 
 

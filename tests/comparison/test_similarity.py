@@ -25,7 +25,7 @@ from repana.comparison import (
     similarity,
 )
 from repana.comparison._layer_matrix import MEASURES
-from repana.comparison._similarity import like_places, monotone_path
+from repana.comparison._layer_pairs import like_places, monotone_path
 from repana.extraction._together import record_together
 
 
