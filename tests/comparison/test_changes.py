@@ -137,7 +137,9 @@ def test_layers_of_other_widths_keep_what_has_a_value():
     assert math.isnan(found.total.value)
     assert "6 features before and 9 after" in found.total.note
     assert found.cka.low < found.cka.value
-    with pytest.raises(InputError, match="RA277: the two networks share no layer but the input, if that: 'one' before, 'two' after."):
+    with pytest.raises(
+        InputError, match="RA277: the two networks share no layer but the input, if that: 'one' before, 'two' after."
+    ):
         drift(Activations({"one": x}), Activations({"two": y}))
 
 
