@@ -24,7 +24,7 @@ from repana.summaries.distances import distances
 
 ROWS_BYTES = 2**25  # of the rows of all layers that are multiplied at a time
 SUMMED = 4096  # rows of a product that are added in the precision of the features
-DOUBLE = 1024  # samples up to which float32 features are multiplied in float64
+DOUBLE = 512  # samples up to which float32 features are multiplied in float64
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from repana.summaries._linalg import full_precision
 
-EXACT = 1024  # samples up to which the trace of A^3 is a product of matrices
+EXACT = 512  # samples up to which the trace of A^3 is a product of matrices
 SKETCH, PROBES = 16, 16  # directions kept and drawn for the trace of A^3 of more samples
 ROUNDING = 1e-12  # of the deviation: a mean below is 0
 NORMAL = 1e-6  # a skewness below is none
@@ -181,7 +181,7 @@ def _of_triples(
 
 
 def trace_cubed(a: Float[Tensor, "n n"]) -> float:
-    """tr A^3 of a symmetric matrix: exact up to 1024 samples, else estimated."""
+    """tr A^3 of a symmetric matrix: exact up to 512 samples, else estimated."""
     if len(a) <= EXACT:
         return float(((a @ a) * a).sum())
     return estimated_trace(lambda z: a @ z, len(a), a.device)
