@@ -39,21 +39,19 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 # --- arrays ---------------------------------------------------------------------------------------------------------
 
 
-def features_of(features: Any, *, finite: bool = True) -> Tensor:
+def features_of(features: Any, *, finite: bool = True, name: str = "features") -> Tensor:
     """A finite (n, d) floating-point tensor on its own device; `finite=False` leaves that to whoever sums it first."""
-    x = _tensor(features, "features")
+    x = _tensor(features, name)
     if x.ndim != 2:
-        raise InputError(
-            "RA206", f"`features` has shape {tuple(x.shape)}; expected (n, d). Pool or flatten each sample."
-        )
+        raise InputError("RA206", f"`{name}` has shape {tuple(x.shape)}; expected (n, d). Pool or flatten each sample.")
     if x.is_complex() or x.layout != torch.strided:
         kind = "complex numbers" if x.is_complex() else "a sparse tensor"
         how = "take its real and imaginary part as features" if x.is_complex() else "call `.to_dense()`"
-        raise InputError("RA206", f"`features` is {kind}; expected a dense array of real numbers: {how}.")
+        raise InputError("RA206", f"`{name}` is {kind}; expected a dense array of real numbers: {how}.")
     if not x.is_floating_point():
         x = x.double() if x.numel() and _beyond_float32(x) else x.float()
     if not x.shape[0] or not x.shape[1]:
-        raise InputError("RA205", f"`features` is empty, shape {tuple(x.shape)}; expected at least one sample.")
+        raise InputError("RA205", f"`{name}` is empty, shape {tuple(x.shape)}; expected at least one sample.")
     x = x.detach().clone() if x.is_inference() else x.detach()  # an inference tensor takes part in no gradient
     if finite and not bool(torch.isfinite(x.sum())):
         bad = ~torch.isfinite(x)
@@ -62,7 +60,7 @@ def features_of(features: Any, *, finite: bool = True) -> Tensor:
             first = int(bad.any(1).int().argmax())
             raise InputError(
                 "RA204",
-                f"`features` has {int(bad.sum())} NaN or infinite value(s) in {rows} of {len(x)} samples, the first in "
+                f"`{name}` has {int(bad.sum())} NaN or infinite value(s) in {rows} of {len(x)} samples, the first in "
                 f"row {first}. Drop those rows, or find the layer that overflows.",
             )
     return x

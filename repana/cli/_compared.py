@@ -34,6 +34,10 @@ def similarity(
     untrained: Annotated[
         bool, typer.Option("--untrained", help="beside a copy of the second model with random weights")
     ] = False,
+    other_seed: Annotated[
+        Path | None,
+        typer.Option("--other-seed", help="a store, or weights, of the second network trained from another seed"),
+    ] = None,
     paired: Annotated[bool, typer.Option("--paired", help="rows are the same samples: your word for it")] = False,
     max_samples: Annotated[int, typer.Option(help="that are compared")] = 5_000,
     k: Annotated[int, typer.Option("--neighbours", "-k", help="of the mutual nearest neighbours")] = 10,
@@ -69,12 +73,17 @@ def similarity(
 
             raise _report_refusals.similarity_without_data(missing)
         found = repana.similarity(
-            repana.Activations.load(source.model), repana.Activations.load(other), untrained=untrained or None, **shared
+            repana.Activations.load(source.model),
+            repana.Activations.load(other),
+            untrained=untrained or None,
+            other_seed=None if other_seed is None else repana.Activations.load(other_seed),
+            **shared,
         )
     else:
         first = source.network(seed)
         shown = source.data(data, first)
         second = replace(source, model=other, checkpoint=checkpoint_b).network(seed)
+        third = None if other_seed is None else replace(source, model=other, checkpoint=other_seed).network(seed)
         found = repana.similarity(
             first,
             second,
@@ -83,6 +92,7 @@ def similarity(
             device=device,
             batch_size=source.batch_size,
             untrained=untrained or None,
+            other_seed=third,
             **shared,
             **source.reading(),
         )

@@ -209,7 +209,15 @@ def drift(
     codes = None if labels is None or labels.ndim != 1 or labels.is_floating_point() else labels[rows]
     found = {
         x: of_layer(
-            first[x][rows], second[x][rows], codes, group, part, k=k, level=level, seed=seed, jackknife=jackknife
+            _check.features_of(first[x], name=x)[rows],
+            _check.features_of(second[x], name=x)[rows],
+            codes,
+            group,
+            part,
+            k=k,
+            level=level,
+            seed=seed,
+            jackknife=jackknife,
         )
         for x in shared
     }
@@ -237,7 +245,6 @@ def of_layer(
     jackknife: int,
 ) -> LayerDrift:
     """One layer before and after."""
-    x, y = _check.features_of(x), _check.features_of(y)
     y = y.to(x.device)
     n = len(x)
     same = x.shape == y.shape and torch.equal(x, y)

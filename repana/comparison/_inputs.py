@@ -23,7 +23,7 @@ def pair(a: Any, b: Any, measure: str, least: int = 3) -> tuple[Float[Tensor, "n
     for name, given in (("a", a), ("b", b)):
         if isinstance(given, Activations):
             raise _refusals.activations_here(name)
-    x, y = _check.features_of(a), _check.features_of(b)
+    x, y = _check.features_of(a, name="a"), _check.features_of(b, name="b")
     if len(x) != len(y):
         raise _check.unlike_samples(len(x), len(y))
     if len(x) < least:

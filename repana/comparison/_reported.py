@@ -1,5 +1,6 @@
 """Comparisons as reports: rows by layer, matrices as arrays, and what says how each number was made."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from repana.comparison._table import FLOORS, REPORTED, SOURCES
 from repana.comparison._unlearning import Unlearning
 
 SPLIT = "all"
+OUTPUTS = ("disagreement", "jsd", "negative_flips", "positive_flips", "accuracy_difference")
 NULL = "samples paired at random"
 
 
@@ -82,12 +84,18 @@ def of_drift(found: Drift, run: str | None) -> Report:
             pairs = sorted(one.by_class.items())
             arrays[f"{SPLIT}/{layer}/drift.classes"] = np.array([c for c, _ in pairs])
             arrays[f"{SPLIT}/{layer}/drift.residual_by_class"] = np.array([v for _, v in pairs])
+    if found.outputs is not None:
+        for name in OUTPUTS:
+            estimate = getattr(found.outputs, name)
+            if math.isfinite(estimate.value):
+                rows.append(row(run, SPLIT, "", 0, "drift", name, estimate))
     settings = {
         **found.settings, "before": found.before, "after": found.after, "first_changed": found.first_changed or "",
         "unchanged": list(found.unchanged),
     }  # fmt: skip
-    of = int(found.settings["of"])
-    return _report(run, rows, arrays, "drift", REPORTED["drift"], settings, found.n, of, found.recordings)
+    of, kept = int(found.settings["of"]), {r.quantity for r in rows}
+    described = [q for q in REPORTED["drift"] if q.name in kept]
+    return _report(run, rows, arrays, "drift", described, settings, found.n, of, found.recordings)
 
 
 def of_unlearning(found: Unlearning, run: str | None) -> Report:
@@ -100,7 +108,9 @@ def of_unlearning(found: Unlearning, run: str | None) -> Report:
 
     for depth, (layer, one) in enumerate(found.layers.items()):
         add(layer, depth, "cka_original", one.cka_original)
-        for name in ("recovery", "closeness_forget", "utility", "closeness_retain"):
+        for name in ("cka_original_forget", "cka_retrained_forget"):
+            add(layer, depth, name, getattr(one, name))
+        for name in ("recovery", "closeness_forget", "utility", "knn_utility", "closeness_retain"):
             add(layer, depth, name, replace(getattr(one, name), null=NAN))  # 0 is no difference, not a null
         for model, estimate in one.recall.items():
             add(layer, depth, f"recall_{model}", estimate)

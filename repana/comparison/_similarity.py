@@ -352,7 +352,8 @@ def similarity(
 
 
 def _features(activations: Activations, rows: Tensor) -> list[Tensor]:
-    return [_check.features_of(activations[x])[rows.to(activations[x].device)] for x in activations.layers]
+    features = [_check.features_of(activations[x], name=x) for x in activations.layers]
+    return [x[rows.to(x.device)] for x in features]
 
 
 def _constant(layers: Sequence[Tensor], names: Sequence[str]) -> dict[str, int]:

@@ -117,6 +117,35 @@ DRIFT = (
     Quantity("best_scale", "|c(X)'c(Y)|_*/|c(X)|^2", title="Best scale", source="Ding et al. 2021"),
     Quantity("row_cosine", "mean cosine of x_i and y_i", title="Cosine of samples", source="by definition"),
     Quantity("share_of_total", "residual share/sum over layers", title="Share of total drift", source="by definition"),
+    Quantity(
+        "disagreement",
+        "share of samples with different predictions",
+        unit="share",
+        title="Disagreement",
+        source="Fort et al. 2019",
+    ),
+    Quantity(
+        "jsd", "mean Jensen-Shannon divergence", unit="bits", title="Jensen-Shannon divergence", source="Lin 1991"
+    ),
+    Quantity(
+        "negative_flips",
+        "share of samples right before and wrong after",
+        "lower",
+        unit="share",
+        title="Negative flips",
+        source="by definition",
+    ),
+    Quantity(
+        "positive_flips",
+        "share of samples wrong before and right after",
+        "higher",
+        unit="share",
+        title="Positive flips",
+        source="by definition",
+    ),
+    Quantity(
+        "accuracy_difference", "accuracy after less before", "higher", title="Accuracy, change", source="by definition"
+    ),
 )
 _PROBE, _AUC = "recall of forgotten samples by a linear probe", "area under the ROC curve of -loss"
 UNLEARNING = (
@@ -158,6 +187,22 @@ UNLEARNING = (
         title="Utility",
         source="Fan et al. 2024",
         headline=True,
+    ),
+    Quantity(
+        "knn_utility",
+        "accuracy of 10 nearest neighbours on retained samples, unlearned less reference",
+        "higher",
+        title="Utility, neighbours",
+        source="Fan et al. 2024",
+    ),
+    *(
+        Quantity(
+            f"cka_{model}_forget",
+            _CKA + ", forgotten samples",
+            title=f"CKA with the {model} network, forgotten samples",
+            source="Kornblith et al. 2019",
+        )
+        for model in ("original", "retrained")
     ),
     Quantity(
         "closeness_retain",

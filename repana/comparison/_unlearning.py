@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+CKA = ("cka_original", "cka_original_forget", "cka_retrained_forget")
 MODELS = ("original", "unlearned", "retrained")
 SETS = ("forget", "retain", "test")
 CHANGED = 0.95  # of debiased CKA
@@ -56,6 +57,7 @@ class LayerUnlearning:
     retained: Mapping[str, Estimate]
     utility: Estimate
     knn: Mapping[str, Estimate]
+    knn_utility: Estimate
     cka_original: Estimate
     closeness_forget: Estimate
     closeness_retain: Estimate
@@ -109,11 +111,12 @@ class Unlearning:
             add(name, "disagreement", "unlearned", self.disagreement[name])
         for model, e in self.attack.items():
             add("forget", "membership_auc", model, e)
+        add("forget", "attack_difference", "unlearned", self.attack_difference)
         for layer, one in self.layers.items():
             for quantity, by_model in (("recall", one.recall), ("retained", one.retained), ("knn", one.knn)):
                 for model, e in by_model.items():
                     add(layer, quantity, model, e)
-            for quantity in ("recovery", "utility", "cka_original", "closeness_forget", "closeness_retain"):
+            for quantity in ("recovery", "utility", "knn_utility", *CKA, "closeness_forget", "closeness_retain"):
                 add(layer, quantity, "unlearned", getattr(one, quantity))
         return pd.DataFrame(rows, columns=["where", "quantity", "model", "value", "low", "high", "n", "note"])
 
@@ -175,11 +178,13 @@ def unlearning(
     - By layer: `recall`, of forgotten samples by a linear probe trained on all classes, for each network, and
       `recovery`, that of the unlearned less that of the retrained one, paired over rows: above 0 knowledge is left, 0
       is as if never seen. The recall alone proves nothing: a network that never saw a class often separates it.
-      `retained` and `utility` are the same on retained samples, `knn` the accuracy of 10 nearest neighbours there.
+      `retained` and `utility` are the same on retained samples, `knn` the accuracy of 10 nearest neighbours there and
+      `knn_utility` its difference.
     - `closeness_forget` = cka(unlearned, original) - cka(unlearned, retrained) on forgotten samples, debiased, with the
       paired jackknife; above 0 the layer is still the original's. `closeness_retain` the same on retained ones.
-      `cka_original` is over all rows; `depth` names the first layer where its interval lies below 0.95, and `head_only`
-      says that every layer before the logits is the original's to rounding while the outputs are not.
+      `cka_original` is over all rows, `cka_original_forget` and `cka_retrained_forget` over the forgotten ones; `depth`
+      names the first layer where its interval lies below 0.95, and `head_only` says that every layer before the logits
+      is the original's to rounding while the outputs are not.
     - `jsd` (bits) and `disagreement` of the unlearned network's outputs with those of the reference, by set.
     - `attack`: area under the ROC curve of -loss, forgotten samples against test samples of the same classes, DeLong's
       interval; `attack_difference`, unlearned less retrained. .5 says that forgotten samples look like unseen ones.
@@ -365,6 +370,7 @@ def _layer(
         retained={m: share(r[kept], None, level) for m, r in right.items()},
         utility=_difference(right["unlearned"][kept], right[reference][kept], level),
         knn={m: share(r[kept], None, level) for m, r in nearest.items()},
+        knn_utility=_difference(nearest["unlearned"][kept], nearest[reference][kept], level),
         cka_original=cka(features["unlearned"], features["original"], level=level),
         closeness_forget=close[0],
         closeness_retain=close[1],

@@ -1,7 +1,7 @@
 """What went into a recording, as two short numbers: one of the samples in their order, one of the samples alone.
 
-Of every input a few places of each sample are read, so that the cost is that of its labels. Integers (tokens) are read
-from the start of each sample, where padding does not move them.
+Of every input of real numbers up to 256 places of each sample are read; integers (tokens) are read whole, as two texts
+may differ in one of them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from repana.extraction._batches import Batch
 
-PLACES = 64  # of each input of a sample that are read
+PLACES = 256  # of each input of real numbers of a sample that are read
 ODD, MIXED = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9
 MASK = 2**64 - 1
 
@@ -67,13 +67,13 @@ def _read(rows: Tensor) -> Tensor:
         if width > PLACES:
             rows = rows[:, torch.linspace(0, width - 1, PLACES, device=rows.device).long()]
         return (rows.float() + 0.0).cpu().contiguous().view(torch.int32).long()
-    return rows[:, :PLACES].long().cpu()
+    return rows.long().cpu()
 
 
 def _weights(width: int, number: int) -> Tensor:
     """Odd numbers, others for each place and each input."""
     generator = torch.Generator().manual_seed(number)
-    return (torch.randint(-(2**61), 2**61, (PLACES * 2,), generator=generator) * 2 + 1)[:width]
+    return torch.randint(-(2**61), 2**61, (width,), generator=generator) * 2 + 1
 
 
 def _mixed(values: Tensor) -> Tensor:

@@ -47,6 +47,8 @@ def test_two_checkpoints_of_a_factory(tmp_path, weights, capsys, monkeypatch):
         "--checkpoint-b",
         weights[1],
         "--untrained",
+        "--other-seed",
+        weights[0],
         "-m",
         "cka",
         "-o",
@@ -57,7 +59,7 @@ def test_two_checkpoints_of_a_factory(tmp_path, weights, capsys, monkeypatch):
     assert "untrained" in out
     report = repana.Report.load(tmp_path / "out" / "report")
     assert report.about()["compared"] == "similarity"
-    assert {r.quantity for r in report.rows} == {"cka", "cka_untrained"}
+    assert {r.quantity for r in report.rows} == {"cka", "cka_untrained", "cka_other_seed"}
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert (tmp_path / "out" / "depth.pdf").is_file()
     value = report.array("similarity.cka", "")[1, 1]
@@ -75,6 +77,15 @@ def test_two_stores(tmp_path, weights, capsys, monkeypatch):
     assert code == 0, err
     lines = json.loads(out)
     assert {line["measure"] for line in lines} == {"cka", "knn"}
+    code, out, err = run(
+        capsys, monkeypatch, "similarity", *stores, "--other-seed", stores[0], "-m", "cka", "-o", tmp_path / "third"
+    )
+    assert code == 0, err
+    assert "other seed 1.00" not in out.splitlines()[2]
+    assert "other seed" in out
+    code, _, err = run(capsys, monkeypatch, "similarity", *stores, "--untrained", "-o", tmp_path / "fourth")
+    assert code != 0
+    assert "RA277: `untrained`" in err
     assert len(lines) == 2 * 7 * 7
     loaded = repana.similarity(*map(repana.Activations.load, stores), measures="cka")
     first = next(line for line in lines if line["layer_a"] == line["layer_b"] == "conv2")

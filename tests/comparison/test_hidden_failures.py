@@ -208,3 +208,34 @@ def test_the_null_of_a_panel_is_that_of_its_run():
     words = [t.get_text() for t in axes[0].figure.findobj() if hasattr(t, "get_text")]
     assert any("samples paired at random" in w for w in words)
     assert any("shuffled" in w for w in words)
+
+
+@pytest.mark.parametrize("verb", [similarity, drift])
+def test_a_layer_that_overflows_is_named(verb):
+    x, y = gaussians(40, 4, 4, 0)
+    y = torch.where(torch.arange(40)[:, None] == 7, torch.nan, y)
+    with pytest.raises(InputError, match="RA204: `two` has 4 NaN or infinite value\\(s\\) in 1 of 40 samples"):
+        verb(Activations({"one": x, "two": x}), Activations({"one": x, "two": y}))
+
+
+def test_texts_that_differ_in_their_last_token_are_told_apart():
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(4 * 300, 3))
+    ids = torch.randint(0, 9, (20, 300), generator=torch.Generator().manual_seed(0))
+    late = ids.clone()
+    late[3, 299] = (late[3, 299] + 1) % 9
+    one, other = (repana.record(net, t, layers=["2"]) for t in (ids, late))
+    with pytest.raises(InputError, match="RA276: the two networks were given different inputs"):
+        similarity(one, other)
+
+
+def test_reports_hold_the_outputs_too():
+    x, y = data()
+    found = drift(network(), network(4), (x, y))
+    rows = {r.quantity: r.value for r in found.report().rows if not r.layer}
+    assert rows["disagreement"] == found.outputs.disagreement.value
+    assert rows["negative_flips"] == found.outputs.negative_flips.value > 0
+    y = torch.arange(len(x)) % 4
+    forgot = unlearning(network(), network(4), network(5), forget=(x[y == 0], y[y == 0]), retain=(x[y > 0], y[y > 0]))
+    frame = set(forgot.frame().quantity)
+    assert {"knn_utility", "cka_original_forget", "cka_retrained_forget", "attack_difference"} <= frame
+    assert {"knn_utility", "cka_retrained_forget"} <= {r.quantity for r in forgot.report().rows}
