@@ -148,8 +148,14 @@ def as_table(result: object) -> str:
         getattr(result, "NULL", "shuffled labels"),
     )
     head = f"<tr><th></th><th>value</th><th>{level} interval</th><th>{null}</th><th>p</th><th>note</th></tr>"
-    caption = f"<caption>{type(result).__name__}</caption>"
+    caption = f"<caption>{_title(result)}</caption>"
     return f"<table>{caption}{head}{''.join(lines)}</table>" + (f"<p>{arrays}</p>" if arrays else "")
+
+
+def _title(result: object) -> str:
+    """The name of its class, and of a comparison which way is more similar."""
+    similar = getattr(result, "SIMILAR", "")
+    return f"{type(result).__name__} ({similar})" if similar else type(result).__name__
 
 
 def as_text(result: object) -> str:
@@ -162,7 +168,7 @@ def as_text(result: object) -> str:
         + (f"  ({e.note})" if e.note else "")
         for name, e in known.items()
     ]
-    return "\n".join([type(result).__name__, *lines, *([f"  arrays: {arrays}"] if arrays else [])])
+    return "\n".join([_title(result), *lines, *([f"  arrays: {arrays}"] if arrays else [])])
 
 
 def shown(result: type[T]) -> type[T]:

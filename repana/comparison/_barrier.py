@@ -37,6 +37,7 @@ class Barrier:
     value, low, high."""
 
     NULL: ClassVar[str] = "no barrier"
+    SIMILAR: ClassVar[str] = "lower is more similar"
 
     barrier: Estimate
     accuracy_barrier: Estimate

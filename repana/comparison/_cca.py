@@ -28,6 +28,7 @@ class CCA:
     """Canonical correlations of two layers, higher is more similar; see `cca`."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "higher is more similar"
 
     mean: Estimate
     mean_square: Estimate

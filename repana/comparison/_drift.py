@@ -122,7 +122,7 @@ class Drift:
     def __repr__(self) -> str:
         lines = [f"Drift({self.before} -> {self.after}: {len(self.layers)} layers, {self.n} samples)"]
         wide = max(map(len, self.layers), default=5)
-        lines.append(f"  {'layer':<{wide}}  {'total':>8}  {'residual':>8}  debiased CKA")
+        lines.append(f"  {'layer':<{wide}}  {'total':>8}  {'residual':>8}  debiased CKA (1 is most similar)")
         for layer, d in self.layers.items():
             what = "unchanged" if d.unchanged else f"{number(d.cka.value)} {span(d.cka.low, d.cka.high)}"
             what = "changed: constant before or after" if d.changed and math.isnan(d.cka.value) else what

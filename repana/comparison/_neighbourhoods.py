@@ -94,6 +94,7 @@ class Neighbourhoods:
     """How far samples have the same neighbours in two layers, higher is more similar; see `neighbourhoods`."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "higher is more similar"
 
     overlap: Estimate
     overlap_excess: Estimate

@@ -29,6 +29,7 @@ class OutputAgreement:
     do."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "kappa: higher is more similar; divergences and shares that differ: lower"
 
     disagreement: Estimate
     jsd: Estimate

@@ -33,6 +33,7 @@ class Predictivity:
     """R^2 of linear maps between two layers, higher is more similar; see `predictivity`."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "higher is more similar"
 
     forward: Estimate
     backward: Estimate

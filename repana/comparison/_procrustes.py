@@ -40,6 +40,7 @@ class Procrustes:
     second."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "similarity, held_out: higher is more similar; distance, angular, size_and_shape: lower"
 
     similarity: Estimate
     distance: Estimate

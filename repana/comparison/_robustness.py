@@ -95,6 +95,7 @@ class HeadGeometry:
     Arrays (n,) before and after."""
 
     NULL: ClassVar[str] = "no change"
+    SIMILAR: ClassVar[str] = "after less before"
 
     norm: Estimate
     angle: Estimate

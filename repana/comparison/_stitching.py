@@ -33,6 +33,7 @@ class Stitching:
     """Accuracy of a stitched network; see `stitching`. Lower penalties are more similar."""
 
     NULL: ClassVar[str] = "equal accuracy"
+    SIMILAR: ClassVar[str] = "penalties: lower is more similar"
 
     accuracy: Estimate
     stitched: Estimate

@@ -31,6 +31,7 @@ class UnitMatching:
     """Units of two layers matched by correlation, higher is more similar; see `unit_matching`."""
 
     NULL: ClassVar[str] = "samples paired at random"
+    SIMILAR: ClassVar[str] = "higher is more similar"
 
     bipartite: Estimate
     forward: Estimate

@@ -81,7 +81,6 @@ def test_two_stores(tmp_path, weights, capsys, monkeypatch):
         capsys, monkeypatch, "similarity", *stores, "--other-seed", stores[0], "-m", "cka", "-o", tmp_path / "third"
     )
     assert code == 0, err
-    assert "other seed 1.00" not in out.splitlines()[2]
     assert "other seed" in out
     code, _, err = run(capsys, monkeypatch, "similarity", *stores, "--untrained", "-o", tmp_path / "fourth")
     assert code != 0
