@@ -173,10 +173,13 @@ class Report:
         return f"{next(iter(owners))}.{name}"
 
     def select(self, quantity: str, *, run: str | None = None, split: str | None = None) -> tuple[Row, ...]:
-        """The rows of one quantity, by layer in forward order. `nc1` or, where ambiguous, `neural_collapse.nc1`."""
+        """The rows of one quantity, by layer in forward order: `nc1` or, where ambiguous, `neural_collapse.nc1`.
+        Without `run`, those of the first run that has it."""
         analyzer, _, name = self.qualified(quantity).partition(".")
         named = self._by_quantity[analyzer, name]
-        run = self.runs[0] if run is None else run
+        if run is None:
+            having = {r.run for r in named}
+            run = next(x for x in self.runs if x in having)
         rows = [r for r in named if r.run == run]
         present = _unique(r.split for r in rows)
         split = (present[0] if present else "") if split is None else split

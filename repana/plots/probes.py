@@ -41,7 +41,8 @@ def probe_depth(
     the right, below in a column, and has the probes in the order of their last layer. Returns the Axes.
     """
     chosen = probes or tuple(f"probing.{name}" for name in PROBES)
-    run, split = run or report.runs[0], split or report.splits[0]
+    first = report.select(chosen[0], run=run, split=split)[0]
+    run, split = run or first.run, split or first.split
     place = {layer: i for i, layer in enumerate(report.layers)}
     width = _style.in_inches(width)
     found = {name: report.select(name, run=run, split=split) for name in chosen}

@@ -46,7 +46,11 @@ def interval(row: Row) -> str:
 
 
 def _chosen(report: Report, names: Sequence[str], run: str | None, split: str | None) -> Table:
-    names, run = names or report.headline, run or report.runs[0]
+    run = run or (report.select(names[0])[0].run if names else report.runs[0])
+    held = {f"{r.analyzer}.{r.quantity}" for r in report.of_run(run)}
+    names = names or tuple(name for name in report.headline if report.qualified(name) in held)
+    if not names:
+        raise _report_refusals.nothing_selected("a headline quantity", run, split or "", report.runs, report.splits)
     split = split or report.select(names[0], run=run)[0].split
     for name in names:
         report.select(name, run=run, split=split)  # refuses what is not there

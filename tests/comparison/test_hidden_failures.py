@@ -208,6 +208,10 @@ def test_the_null_of_a_panel_is_that_of_its_run():
     words = [t.get_text() for t in axes[0].figure.findobj() if hasattr(t, "get_text")]
     assert any("samples paired at random" in w for w in words)
     assert any("shuffled" in w for w in words)
+    assert "CKA, debiased" in both.to_markdown()  # of the first run
+    assert "Balanced accuracy" in both.to_markdown("probing.balanced_accuracy")
+    assert "CKA, debiased" in both.to_latex()
+    assert len(repana.plots.probe_depth(both).get_lines()) > 2
 
 
 @pytest.mark.parametrize("verb", [similarity, drift])
