@@ -14,11 +14,10 @@ def no_copy(model: str, reason: str) -> ModelError:
 
 
 def weights_kept(model: str, layer: str) -> ModelError:
-    where = f" of {layer!r}" if layer else ""
     return ModelError(
         "RA117",
-        f"the weights{where} of {model} cannot be drawn again (quantised, or none that vary); re-initialise the "
-        "network it was made from, or give `factory=`.",
+        f"the weights of {layer!r} of {model} are quantised and cannot be drawn again; re-initialise the network that "
+        "it was made from, or give `factory=`.",
     )
 
 

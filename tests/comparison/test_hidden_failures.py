@@ -105,7 +105,7 @@ def test_layers_of_one_network_alone_are_named():
 
 
 def test_quantised_weights_are_no_random_floor():
-    with pytest.raises(ModelError, match="RA117: the weights of '0' of Sequential cannot be drawn again"):
+    with pytest.raises(ModelError, match="RA117: the weights of '0' of Sequential are quantised"):
         similarity(network(), quantised(network()), data(), untrained=True)
 
 
