@@ -20,6 +20,7 @@ from repana.extraction._interpolated import (
     logits_and_labels,
     matched_units,
     on_the_line,
+    readable_layer,
     same_architecture,
 )
 from repana.extraction._reinitialised import iter_once
@@ -107,8 +108,9 @@ def barrier(
         raise _check.walked_once(type(data).__name__, "every point of the line needs")
     at = torch.linspace(0, 1, count, dtype=torch.float64)
     reading: dict[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size}
+    layers = readable_layer(a, data, **reading)  # the same at every point of the line
     made = {"repair": repair, "forward": forward, "batch_size": batch_size}
-    plain = _along(a, b, at, data, made, reading, level)
+    plain = _along(a, b, at, data, layers, made, reading, level)
     orders: dict[str, Tensor] = {}
     nothing = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("units were not matched"))
     other = (nothing, nothing, None, None)
@@ -119,7 +121,7 @@ def barrier(
         except ModelError as error:  # the network cannot be traced; the plain barrier stands
             reason = f"units could not be matched: {error}"
         if orders:
-            other = _along(a, moved, at, data, made, reading, level)
+            other = _along(a, moved, at, data, layers, made, reading, level)
         else:
             nothing = Estimate(NAN, note=Flag.UNDEFINED.note(reason))
             other = (nothing, nothing, None, None)
@@ -132,12 +134,19 @@ def barrier(
 
 
 def _along(
-    a: nn.Module, b: nn.Module, at: Tensor, data: Any, made: Mapping[str, Any], reading: Mapping[str, Any], level: float
+    a: nn.Module,
+    b: nn.Module,
+    at: Tensor,
+    data: Any,
+    layers: list[str] | str,
+    made: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    level: float,
 ) -> tuple[Estimate, Estimate, Tensor, Tensor]:
     """Both barriers and both curves."""
     losses, hits = [], []
     for net in on_the_line(a, b, at.tolist(), data, **made):
-        z, y = logits_and_labels(net, data, **reading)
+        z, y = logits_and_labels(net, data, layers, **reading)
         if y is None or y.ndim != 1 or y.is_floating_point():
             found = "no labels" if y is None else f"labels of type {str(y.dtype)[6:]} and shape {tuple(y.shape)}"
             raise _refusals.unlabelled_data("the barrier", found)

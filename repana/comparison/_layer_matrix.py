@@ -16,7 +16,7 @@ from torch import Tensor
 from repana._estimate import Estimate, Flag, noted
 from repana.comparison import _refusals
 from repana.comparison._cca import Basis, halves, held_out_mean
-from repana.comparison._cka import EQUAL, MEMORY, influential
+from repana.comparison._cka import EQUAL, MEMORY, influential, jackknife_error
 from repana.comparison._inputs import FEWEST_GROUPS, PAIRINGS, paired_groups, paired_values
 from repana.comparison._matrices import (
     Centred,
@@ -113,7 +113,7 @@ def of_kernel(a: Layers, b: Layers | None, options: Options, kernel: str) -> Lay
         quantile = NormalDist().inv_cdf(0.5 + options.level / 2)
     else:
         deleted = without_groups(made, made if other is None else other, found, options.group)
-        error, quantile = _error(deleted), _student(options.level, len(deleted))
+        error, quantile = jackknife_error(deleted), _student(options.level, len(deleted))
     low, high = _on_atanh(value, error, quantile)
     if options.group is not None and len(deleted) < FEWEST_GROUPS:
         low = high = torch.full_like(value, math.nan)
@@ -246,7 +246,7 @@ def of_neighbours(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
                 deleted[g, i, j] = float(shared_counts(fewer[i][g], lists[g]).double().mean()) / options.k
     low = high = torch.full_like(value, math.nan)
     if parts >= FEWEST_GROUPS:
-        half = _student(options.level, parts) * _error(deleted)
+        half = _student(options.level, parts) * jackknife_error(deleted)
         low, high = (value - half).clamp_min(0), (value + half).clamp_max(1)
     ties = sum(lists.ties for lists in ([*made] if b is None else [*made, *other]) if lists is not None)
     if ties:
@@ -291,7 +291,7 @@ def of_pairs(
     nothing = torch.full_like(value, math.nan)
     low = high = nothing
     if deleted is not None:
-        low, high = _on_atanh(value, _error(deleted), _student(options.level, parts))
+        low, high = _on_atanh(value, jackknife_error(deleted), _student(options.level, parts))
     return _made(value, low, high, nothing, nothing, nothing.numpy(), deleted)
 
 
@@ -332,7 +332,7 @@ def of_rsa(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
                 deleted[g, i, j] = float(first[i][g + 1] @ less[j][g + 1])
     low = high = torch.full_like(value, math.nan)
     if parts >= FEWEST_GROUPS:
-        low, high = _on_atanh(value, _error(deleted), _student(options.level, parts))
+        low, high = _on_atanh(value, jackknife_error(deleted), _student(options.level, parts))
     value = value.clamp(-1, 1)
     if options.group is None:
         return _made(value, low, high, null, sd, p.numpy(), deleted if parts else None)
@@ -409,11 +409,6 @@ MEASURES: dict[str, Callable[[Layers, Layers | None, Options], LayerMatrix]] = {
     "svcca_biased": partial(of_pairs, measure=_cca, prepare=partial(_basis, keep=0.99), deal=_halves),
     "r2": of_r2,
 }
-
-
-def _error(deleted: Tensor) -> Tensor:
-    g = len(deleted)
-    return ((g - 1) / g * (deleted - deleted.mean(0)).square().sum(0)).sqrt()
 
 
 def _student(level: float, groups: int) -> float:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from repana import _check
@@ -17,6 +18,7 @@ from repana._estimate import Estimate, span
 from repana._numbers import number, percent
 from repana._results import Report
 from repana.comparison import _refusals
+from repana.comparison._cka import jackknife_error
 from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
 from repana.comparison._layer_matrix import MEASURES, LayerMatrix, Options
 from repana.comparison._layer_pairs import identified, like_places, monotone_path
@@ -166,9 +168,7 @@ class Similarity:
         if found.deleted is None:
             return Estimate(value, n=self.n, note="no interval: samples were not left out")
         gap = found.deleted[:, i, j] - found.deleted[:, k, m]
-        g = len(gap)
-        error = math.sqrt((g - 1) / g * float(((gap - gap.mean()) ** 2).sum()))
-        half = float(stats.t.ppf(0.5 + self.level / 2, g - 1)) * error
+        half = float(stats.t.ppf(0.5 + self.level / 2, len(gap) - 1)) * jackknife_error(torch.from_numpy(gap))
         return Estimate(value, value - half, value + half, self.n, null=0.0)
 
     def frame(self) -> "pd.DataFrame":

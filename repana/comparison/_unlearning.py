@@ -32,7 +32,7 @@ from repana.comparison._matrices import matrix_of, products
 from repana.comparison._membership import attacks
 from repana.comparison._output_agreement import output_agreement, share
 from repana.comparison._paired import check_paired
-from repana.comparison._recorded_networks import chosen_layers
+from repana.comparison._recorded_networks import chosen_layers, outputs_of
 from repana.extraction._together import record_together
 from repana.statistics.intervals import mean_of
 
@@ -225,7 +225,8 @@ def unlearning(
     accuracy = {m: {s: _own_accuracy(by[m], level) for s, by in sets.items()} for m in nets}
     outputs = {s: _outputs(by["unlearned"], by[reference], level) for s, by in sets.items()}
     found = {x: _layer(sets, rows, x, nets, reference, level) for x in names}
-    hidden = [x for x in names if not _is_logits(sets["forget"]["original"], x)]
+    logits = outputs_of(sets["forget"]["original"])
+    hidden = [x for x in names if x not in logits]
     attack, gap = attacks(sets, nets, reference, level)
     last = hidden[-1] if hidden else names[-1]
     relearning = {m: relearned(sets, rows, last, m, seed) for m in nets}
@@ -340,13 +341,6 @@ def outputs_differ(sets: Sets) -> bool:
         if z is not None and w is not None and not torch.allclose(z.cpu(), w.cpu(), rtol=1e-4, atol=1e-5):
             return True
     return False
-
-
-def _is_logits(activations: Activations, layer: str) -> bool:
-    z = activations.logits
-    return z is not None and activations[layer].shape == z.shape and torch.allclose(
-        activations[layer].cpu().float(), z.cpu().float(), atol=1e-5
-    )  # fmt: skip
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------

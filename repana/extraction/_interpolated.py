@@ -145,24 +145,27 @@ def _mixed(a: Tensor, b: Tensor, t: float) -> Tensor:
     return torch.lerp(a.double(), b.double(), t).to(a.dtype)
 
 
-def _some_layer(model: nn.Module, data: Any, options: Mapping[str, Any]) -> Any:
-    """A layer that can be read: the input, or where that is none (tokens, several tensors) those of "auto". Nothing is
-    pooled, so that no mask is asked for."""
+def readable_layer(
+    model: nn.Module, data: Any, *, forward: Any, labels: Any, device: Any, batch_size: int
+) -> list[str] | str:
+    """What `logits_and_labels` can hook: the input, or where that is none (tokens, several tensors) the layers of
+    "auto"."""
+    options: Mapping[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size}
     try:
-        with reading(model, data, ["input"], **options):
+        with reading(model, data, ["input"], mask=False, **options):
             return ["input"]
     except RepanaError:
         return "auto"
 
 
 def logits_and_labels(
-    model: nn.Module, data: Any, *, forward: Any, labels: Any, device: Any, batch_size: int
+    model: nn.Module, data: Any, layers: list[str] | str, *, forward: Any, labels: Any, device: Any, batch_size: int
 ) -> tuple[Tensor, Tensor | None]:
-    """What a network gives for every sample, in the order of the data."""
-    options: Mapping[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size,
-                                  "mask": False}  # fmt: skip
+    """What a network gives for every sample, in the order of the data. Nothing is pooled, so that no mask is asked
+    for."""
+    options: Mapping[str, Any] = {"forward": forward, "labels": labels, "device": device, "batch_size": batch_size}
     found, named = [], []
-    with reading(model, data, _some_layer(model, data, options), **options) as (reader, batches), torch.no_grad():
+    with reading(model, data, layers, mask=False, **options) as (reader, batches), torch.no_grad():
         for batch in batches:
             found.append(reader.logits(batch).double().cpu())
             if batch.labels is not None:

@@ -14,6 +14,7 @@ from repana._numbers import short
 from repana._results import Report
 from repana.comparison._barrier import Barrier
 from repana.comparison._robustness import HeadGeometry
+from repana.comparison._table import FLOORS
 from repana.plots import _layers, _style
 from repana.plots._curves import axes_of, below, layered
 from repana.plots._panels import Panel
@@ -23,7 +24,6 @@ NARROW = 4.5  # inches, below which one panel stands on the other
 MOST_VALUES = 14  # layers whose cells have room for a number
 DARK = 0.62  # of the colour scale, from which numbers are white
 SIGNIFICANT = 0.05  # p from which a value is not told apart from its null
-FLOORS = {"untrained": "with random weights", "other_seed": "another seed"}
 MODELS = ("original", "unlearned", "retrained")
 MOST_ARROWS = 150
 DRIFT = ("drift.cka", "drift.residual_share", "drift.r2_forward", "drift.r2_backward", "drift.knn", "drift.total")
