@@ -31,7 +31,7 @@ from repana.comparison._matrices import (
     without_groups,
 )
 from repana.comparison._neighbourhoods import Lists, null_of_groups, null_of_lists, shared_counts
-from repana.comparison._predictivity import FOLDS, explained, folds_of
+from repana.comparison._predictivity import FLAT, FOLDS, explained, folds_of, without_parts
 from repana.comparison._procrustes import held_out
 from repana.comparison._rsa import Ranked, distance_matrix
 from repana.errors import InputError
@@ -59,6 +59,7 @@ class LayerMatrix:
     deleted: Float[np.ndarray, "g a b"] | None = None
     form: str = ""
     notes: tuple[str, ...] = ()
+    without_interval: str = ""  # the note of pairs that have none
     skewness: Float[np.ndarray, "a b"] | None = None  # of the null, where it is known
     draws: int = 0  # of which the null was estimated; 0 where it is exact
     reasons: Mapping[tuple[str, int], str] = field(default_factory=dict)  # why a layer of a or b has no value
@@ -70,6 +71,8 @@ class LayerMatrix:
         if not math.isfinite(value):
             why = [self.reasons[at] for at in (("a", i), ("b", j)) if at in self.reasons]
             note = noted(*(why or [Flag.CONSTANT.note(CONSTANT)]), note)
+        elif math.isnan(self.low[i, j]):
+            note = noted(note, self.without_interval)
         if self.left_out and self.deleted is not None and math.isfinite(value):
             note = noted(influential(value, torch.from_numpy(self.deleted[:, i, j]), self.left_out), note)
         found = Estimate(value, float(self.low[i, j]), float(self.high[i, j]), n, note)
@@ -299,10 +302,6 @@ def _halves(n: int, options: Options) -> Int[Tensor, " n"]:
     return halves(n, options.group)
 
 
-def _folds(n: int, options: Options) -> Int[Tensor, " n"]:
-    return folds_of(FOLDS, n, options.group, options.seed)[0]
-
-
 def of_rsa(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     """Spearman's correlation of Euclidean distances, with its exact null."""
     n = len(a[0])
@@ -390,10 +389,27 @@ def _basis(x: Tensor, keep: float | None) -> Basis | None:
 def of_r2(a: Layers, b: Layers | None, options: Options) -> LayerMatrix:
     """Held-out R^2 of ridge regressions from the layers a to the layers b."""
 
-    def measure(p: Tensor, q: Tensor, fold: Tensor) -> float:
-        return explained(p, q, fold, FOLDS, None)[0] if bool(p.any()) and bool(q.any()) else math.nan
-
-    return of_pairs(a, a if b is None else b, options, measure, _centred, _folds, False)
+    first = [_centred(x) for x in a]
+    second = first if b is None else [_centred(x) for x in b]
+    fold, part = folds_of(FOLDS, len(a[0]), options.group, options.seed)[0], options.part
+    parts = 0 if part is None else int(part.max()) + 1
+    value = torch.full((len(first), len(second)), math.nan, dtype=torch.float64)
+    deleted, flat = value.new_full((parts, *value.shape), math.nan), False
+    for i, p in enumerate(first):
+        for j, q in enumerate(second):
+            if bool(p.any()) and bool(q.any()):
+                fit = explained(p, q, fold, FOLDS, None)
+                value[i, j] = fit.value
+                flat = flat or fit.flat
+                if part is not None and not fit.flat:
+                    deleted[:, i, j] = without_parts(p, q, fold, FOLDS, fit.strengths, part)
+    nothing = torch.full_like(value, math.nan)
+    if parts < FEWEST_GROUPS:
+        return _made(value, nothing, nothing, nothing, nothing, nothing.numpy(), None)
+    half = _student(options.level, parts) * jackknife_error(deleted)
+    low, high = value - half, (value + half).clamp(max=1)
+    found = _made(value, low, high, nothing, nothing, nothing.numpy(), deleted)
+    return replace(found, without_interval=Flag.NO_INTERVAL.note(FLAT) if flat else "")
 
 
 MEASURES: dict[str, Callable[[Layers, Layers | None, Options], LayerMatrix]] = {

@@ -48,7 +48,7 @@ def interval_of(
     value: float, deleted: Float[Tensor, " g"] | None, level: float, scale: str = "similarity"
 ) -> tuple[float, float]:
     """Student's interval of a delete-a-group jackknife: of a similarity on atanh, of a positive number on log, of a
-    share and of an angle as they are, cut at the ends of their range. NaN where every replicate is at the end of it."""
+    share, of R^2 and of an angle as they are, cut at the ends of their range. NaN where all replicates are at one."""
     if (
         deleted is None
         or len(deleted) < FEWEST_GROUPS
@@ -67,7 +67,7 @@ def interval_of(
         half = min(quantile * error / value, 700.0)
         return value * math.exp(-half), value * math.exp(half)
     low, high = value - quantile * error, value + quantile * error
-    bounds = {"angle": (0.0, math.pi), "share": (0.0, 1.0)}.get(scale, (-math.inf, math.inf))
+    bounds = {"angle": (0.0, math.pi), "share": (0.0, 1.0), "r2": (-math.inf, 1.0)}.get(scale, (-math.inf, math.inf))
     return max(low, bounds[0]), min(high, bounds[1])
 
 

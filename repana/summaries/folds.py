@@ -20,6 +20,7 @@ from repana.summaries._linalg import full_precision, gram
 ROWS = 4096  # of one product: deep enough to hide the addition to the float64 totals
 PILOT = 256  # rows whose median is the shift: one far row among them would cost the others their digits
 REGULAR = 1e-10  # of the trace of X'X: a strength from which X'X + strength has a Cholesky factor as good as any
+SUMS = ("count", "x", "z", "xx", "xz", "zz")
 LEFT_OUT, LEFT_OUT_SIZE = 1024, 2**20  # rows, and predictions, worked on at a time
 
 
@@ -89,12 +90,16 @@ class FoldMoments:
 
     def __add__(self, other: "FoldMoments") -> "FoldMoments":
         other = other.around(self.shift, self.target_shift)
-        names = ("count", "x", "z", "xx", "xz", "zz")
-        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in SUMS})
 
     def __radd__(self, other: int) -> "FoldMoments":
         """So that `sum(parts)` works, which starts from 0."""
         return self if other == 0 else NotImplemented
+
+    def __sub__(self, other: "FoldMoments") -> "FoldMoments":
+        """Without some of the rows, of which `other` are the sums."""
+        other = other.around(self.shift, self.target_shift)
+        return replace(self, **{name: getattr(self, name) - getattr(other, name) for name in SUMS})
 
     def around(self, shift: Float[Tensor, " d"], target_shift: Float[Tensor, " t"]) -> "FoldMoments":
         """The same sums around another shift."""

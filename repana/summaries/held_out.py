@@ -104,7 +104,7 @@ def held_out_rows(
     """From rows: by fold moments, or where features are more than rows by inner products of rows."""
     if x.shape[1] <= len(x):  # in float64: weak penalties divide by what single precision leaves of a small eigenvalue
         return held_out(FoldMoments.of(x.double(), z, fold, folds), strengths)
-    kernel = _kernel(x)
+    kernel = row_products(x)
     z = z.double() - z.double().mean(0)
     if strengths is None:
         strengths = grid(float(kernel.diagonal().sum()), x.shape[1])
@@ -112,7 +112,7 @@ def held_out_rows(
     t, count = z.shape[1], torch.bincount(fold, minlength=folds)
     error, spread = kernel.new_empty(folds, t, len(strengths)), kernel.new_empty(folds, t)
     for k in range(folds):
-        side = _sides(kernel, fold == k)
+        side = Sides.of(kernel, fold != k, fold == k)
         level = z[side.train].mean(0)
         at_train, at_test = z[side.train] - level, z[side.test] - level
         spread[k] = at_test.square().sum(0)
@@ -149,7 +149,7 @@ def in_sample_rows(x: Features, z: Float[Tensor, "n t"], tolerance: float = 1e-1
     if x.shape[1] <= len(x):
         one = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return in_sample(FoldMoments.of(x.double(), z, one, 1).normal(), tolerance)
-    values, vectors = torch.linalg.eigh(_kernel(x))
+    values, vectors = torch.linalg.eigh(row_products(x))
     moved = z.double() - z.double().mean(0)
     along = (vectors.T @ moved)[values > tolerance * values[-1]]
     squares = moved.square().sum(0)
@@ -186,7 +186,7 @@ class FoldSums:
         self._sum = found if self._sum is None else self._sum + found
 
 
-class _Sides(NamedTuple):
+class Sides(NamedTuple):
     """Rows fitted on and rows held out, and inner products around the mean of the first."""
 
     train: Int[Tensor, " a"]
@@ -194,16 +194,18 @@ class _Sides(NamedTuple):
     inner: Float[Tensor, "a a"]
     across: Float[Tensor, "b a"]
 
+    @classmethod
+    def of(cls, kernel: Float[Tensor, "n n"], fitted: Bool[Tensor, " n"], out: Bool[Tensor, " n"]) -> "Sides":
+        train, test = fitted.nonzero()[:, 0], out.nonzero()[:, 0]
+        inner, across = kernel[train][:, train], kernel[test][:, train]
+        means = inner.mean(0)
+        level = means.mean()
+        return cls(
+            train, test, inner - means - means[:, None] + level, across - across.mean(1)[:, None] - means + level
+        )
 
-def _sides(kernel: Float[Tensor, "n n"], out: Tensor) -> _Sides:
-    train, test = (~out).nonzero()[:, 0], out.nonzero()[:, 0]
-    inner, across = kernel[train][:, train], kernel[test][:, train]
-    means = inner.mean(0)
-    level = means.mean()
-    return _Sides(train, test, inner - means - means[:, None] + level, across - across.mean(1)[:, None] - means + level)
 
-
-def _kernel(x: Features, columns: int = 4096) -> Float[Tensor, "n n"]:
+def row_products(x: Features, columns: int = 4096) -> Float[Tensor, "n n"]:
     """Inner products of rows around their mean, in float64."""
     found = torch.zeros(len(x), len(x), dtype=torch.float64, device=x.device)
     for part in x.split(columns, 1):
