@@ -70,8 +70,9 @@ def cka(
 
     in [-1, 1], 0 on average for layers that have nothing to do with each other, whatever their widths.
     `debiased=False` gives <H(K), H(L)>/(|H(K)| |H(L)|) of the double-centred matrices, in [0, 1], which unrelated
-    layers raise to d/(n - 1 + d); the debiased value then stands beside it as `calibrated`. Unchanged by rotations,
-    reflections, translations and one scale for all features; changed by invertible maps.
+    layers raise to d/(n - 1 + d); the debiased value then stands beside it as `calibrated`, and its arccos (angular
+    CKA) is a metric. Unchanged by rotations, reflections, translations and one scale for all features; changed by
+    invertible maps.
 
     `kernel`: "linear"; "rbf", exp(-D^2/(2 f^2 m)) with f = `fraction` and m the median of D^2 over pairs
     (`bandwidth="median"`), over all n^2 entries with the zeros of the diagonal ("google"), or the square of a number;

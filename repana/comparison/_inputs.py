@@ -87,7 +87,7 @@ def paired_values(
     statistic: Callable[[Tensor, Tensor], Any], value: Any, group: Int[Tensor, " n"], count: int, seed: int = 0
 ) -> list[Any]:
     """A statistic of rows of both layers under random pairings of whole groups. Where rows are left out, what that
-    alone changes in the value as it is (the same rows of both) is taken off."""
+    alone changes in the value as it is (the same rows of both) is subtracted."""
     found = []
     for first, second in paired_groups(group, count, seed):
         drawn = statistic(first, second)

@@ -31,7 +31,7 @@ def recorded(
     kinds = [isinstance(x, Activations) for x in (a, b) if x is not None]
     if any(kinds) != all(kinds):
         raise _refusals.models_and_recordings()
-    wanted = {name: x for name, x in others.items() if x is not None and x is not False}
+    floors = {name: x for name, x in others.items() if x is not None and x is not False}
     if kinds[0]:
         if data is not None:
             raise _refusals.data_for_models(True)
@@ -42,7 +42,7 @@ def recorded(
         first, second = (
             None if x is None else chosen_layers(x, at) for x, at in ((a, layers), (b, layers_b or layers))
         )
-        found = {name: _floor(name, x, layers_b or layers) for name, x in wanted.items()}
+        found = {name: _floor(name, x, layers_b or layers) for name, x in floors.items()}
         assert first is not None
         for other in (*([] if second is None else [second]), *found.values()):
             check_paired(first, other, paired)
@@ -51,7 +51,7 @@ def recorded(
     if data is None:
         raise _refusals.data_for_models(False)
     models, places, ready = [a, *([] if b is None else [b])], [], {}
-    for name, x in wanted.items():
+    for name, x in floors.items():
         if isinstance(x, Activations):
             ready[name] = chosen_layers(x, layers_b or layers)
             continue

@@ -278,8 +278,13 @@ FINDINGS = {
     "RF707": Rule("Where the change begins", _findings.first_changed, RESULT, 40, "drift.cka", reads=("drift",)),
     "RF708": Rule("Unchanged layers", _findings.unchanged, CHECK, 30, reads=("drift",)),
     "RF709": Rule(
-        "What is left of the forgotten", _findings.forgotten, RESULT, 50, "unlearning.recovery", reads=("unlearning",)
-    ),
+        "Residual knowledge of the forget set",
+        _findings.forgotten,
+        RESULT,
+        50,
+        "unlearning.recovery",
+        reads=("unlearning",),
+    ),  # fmt: skip
     "RF710": Rule("Reference of the unlearning", _findings.reference, CHECK, 50, reads=("unlearning",)),
     "RF711": Rule("Samples against features", _findings.width, CHECK, 25, reads=("similarity",)),
 }

@@ -148,10 +148,10 @@ def unlearning_depth(
     split: str | None = None,
     width: _style.Width = _style.PAGE,
 ) -> list[Axes]:
-    """Draw what is left of the forgotten over depth. At the left, the recall of forgotten samples by a linear probe in
-    every network; what matters is the gap between the unlearned and the retrained one. At the right, how much nearer
-    each layer is to the original than to the retrained network, on forgotten and on retained samples: above 0 it is
-    still the original's. `ax`: two Axes. Returns both.
+    """Draw the residual knowledge of the forget set over depth. At the left, the recall of forgotten samples by a
+    linear probe in every network; what matters is the gap between the unlearned and the retrained one. At the right,
+    how much nearer each layer is to the original than to the retrained network, on forgotten and on retained samples:
+    above 0 it is still the original's. `ax`: two Axes. Returns both.
 
     Raises InputError for a report that is no unlearning.
     """
@@ -397,7 +397,7 @@ PANELS = (
         "similarity",
     ),
     Panel(
-        "What is left of the forgotten",
+        "Residual knowledge of the forget set",
         unlearning_depth,
         "Recall of forgotten samples by a linear probe in every network, and how much nearer each layer is to the "
         "original than "

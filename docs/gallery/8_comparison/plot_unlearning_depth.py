@@ -1,6 +1,6 @@
 """
-What is left of the forgotten
-=============================
+Residual knowledge of the forget set
+====================================
 
 **Has a network forgotten, or only its last layer?**
 
