@@ -1,6 +1,7 @@
 from . import collapse as collapse
 from . import comparison as comparison
 from . import dimension as dimension
+from . import dynamics as dynamics
 from . import errors as errors
 from . import features as features
 from . import plots as plots
@@ -10,6 +11,7 @@ from . import separation as separation
 from . import spectra as spectra
 from . import summaries as summaries
 from . import topology as topology
+from . import training as training
 from ._activations import Activations as Activations
 from ._compare import Comparison as Comparison
 from ._compare import compare as compare
@@ -59,3 +61,4 @@ from .summaries.moments import Moments as Moments
 from .sweeps._run import sweep as sweep
 from .topology import h0_separability as h0_separability
 from .topology import persistence as persistence
+from .training._monitor import Monitor as Monitor

@@ -371,7 +371,7 @@ def not_recorded(layer: str, names: Sequence[str]) -> ModelError:
     return NotRecorded("RA101", f"layer {layer!r} was not recorded; nearest: {listed(nearest(layer, names))}.")
 
 
-def negative(name: str, value: int) -> InputError:
+def negative(name: str, value: int | float) -> InputError:
     return InputError("RA212", f"`{name}` is {value}; expected 0 or more.")
 
 

@@ -184,6 +184,7 @@ def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     parents = {p.parent for name in (_saved.PROVENANCE, *_saved.REPLACED) for p in path.rglob(name)}
+    parents = {p for p in parents if _saved.ABANDONED not in p.relative_to(path).parts}
     return sorted((p for p in parents if _saved.is_report(p) or _saved.begun(p)), key=lambda path: naturally(str(path)))
 
 

@@ -4,8 +4,8 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -66,6 +66,45 @@ def put(path: str | os.PathLike[str], content: bytes | Iterable[Buffer], size: i
             target, error, size or written, _free(target.parent), os.path.exists(target)
         ) from None
     return Written(target.name, written, digest.hexdigest())
+
+
+@contextmanager
+def put_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder, whole or not at all: what is written into the folder that this gives stands under `path` after the
+    block, by one rename. After an error, or where the process dies, nothing stands there.
+
+    Raises FileError where `path` is there already, or cannot be made.
+    """
+    target = Path(path)
+    beside = target.with_name(f"{PREFIX}{os.getpid()}-{token_hex(8)}")
+    try:
+        beside.mkdir(parents=True)
+    except OSError as error:
+        raise _file_refusals.not_written(target, error, 0, _free(target.parent), target.exists()) from None
+    try:
+        yield beside
+        try:
+            for folder in (beside, *(p for p in beside.rglob("*") if p.is_dir())):
+                _make_durable(folder)
+            if target.exists():  # an empty folder would be replaced without a word
+                raise FileExistsError(17, "a folder of this name is there", str(target))
+            os.replace(beside, target)
+            _make_durable(target.parent)
+        except OSError as error:
+            raise _file_refusals.not_written(target, error, 0, _free(target.parent), target.exists()) from None
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove files and folders that writers who died left, where nobody else may write."""
+    for path in folder.glob(f"{PREFIX}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:

@@ -27,6 +27,7 @@ ADDED: tuple[tuple[int, str, float | int], ...] = (
     (4, "p", math.nan), (4, "permutations", 0), (5, "floor", math.nan), (5, "floor_high", math.nan),
 )  # fmt: skip
 PROVENANCE = "provenance.json"
+ABANDONED = "abandoned"  # of what a training left behind when it went on from an earlier step
 NAMED = {  # the files that a provenance of format 6 names, and their names before
     "rows": (re.compile(r"rows-[0-9a-f]{8}\.parquet"), "rows.parquet"),
     "arrays": (re.compile(r"arrays-[0-9a-f]{8}\.safetensors"), "arrays.safetensors"),

@@ -17,7 +17,18 @@ from typing import Any
 from repana import _typing
 
 PACKAGE = Path(__file__).parents[1] / "repana"
-FAMILIES = ("collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison")
+FAMILIES = (
+    "collapse",
+    "separation",
+    "dimension",
+    "topology",
+    "spectra",
+    "probes",
+    "features",
+    "comparison",
+    "dynamics",
+    "training",
+)
 NAMES = re.compile(r"^EXPORTS = (\{.*?\n\})", re.M | re.S)
 
 

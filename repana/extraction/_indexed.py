@@ -70,13 +70,13 @@ class Indexed:
                 np.random.seed(place)  # noqa: NPY002
                 random.seed(place)
                 whole = self.arrays is not None
-                _absorb(digest, sliced(self.arrays, place, place + 1) if whole else self.dataset[place])
+                absorb(digest, sliced(self.arrays, place, place + 1) if whole else self.dataset[place])
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
         return digest.hexdigest()
 
 
-def _absorb(digest: Any, value: Any) -> None:
+def absorb(digest: Any, value: Any) -> None:
     """Add a sample to a digest: numbers, words, arrays and what holds some; of other objects their class."""
     digest.update(type(value).__name__.encode())
     if isinstance(value, Tensor):
@@ -95,10 +95,10 @@ def _absorb(digest: Any, value: Any) -> None:
     elif isinstance(value, Mapping):
         for key in value:
             digest.update(repr(key).encode())
-            _absorb(digest, value[key])
+            absorb(digest, value[key])
     elif isinstance(value, (tuple, list)):
         for entry in value:
-            _absorb(digest, entry)
+            absorb(digest, entry)
     elif callable(getattr(value, "tobytes", None)):  # an image of Pillow
         digest.update(f"{getattr(value, 'size', '')} {getattr(value, 'mode', '')}".encode())
         digest.update(value.tobytes())

@@ -56,7 +56,7 @@ def session(model: nn.Module, device: torch.device, dtype: torch.dtype | None) -
         modes = [(module, module.training) for module in model.modules()]
         stack.callback(_restore_modes, modes)
         stack.callback(_restore_buffers, _buffers(model))
-        stack.callback(_restore_randomness, _randomness(device))
+        stack.callback(restore_randomness, randomness(device))
         if home is not None and home != device and placed_by(model) is None:
             stack.callback(model.to, home)
             model.to(device)
@@ -172,12 +172,12 @@ def _available(device: torch.device | str) -> torch.device:
     return found
 
 
-def _randomness(device: torch.device) -> tuple[Any, ...]:
+def randomness(device: torch.device) -> tuple[Any, ...]:
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return torch.get_rng_state(), cuda, device, np.random.get_state(), random.getstate()  # noqa: NPY002
 
 
-def _restore_randomness(state: tuple[Any, ...]) -> None:
+def restore_randomness(state: tuple[Any, ...]) -> None:
     cpu, cuda, device, numpy_state, python_state = state
     torch.set_rng_state(cpu)
     if cuda is not None:

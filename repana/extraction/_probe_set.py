@@ -1,0 +1,153 @@
+"""A fixed set of samples that is shown to a network again and again: the same rows in one order, held in memory."""
+
+import hashlib
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
+
+from repana.extraction._batches import Intake
+from repana.extraction._data import arrays_of, by_index, stream
+from repana.extraction._indexed import TAKEN, absorb
+from repana.extraction._tree import mapped, tensors_of
+
+CANDIDATES = 8  # times as many samples of a data set as are kept, among which classes are balanced
+
+
+@dataclass(frozen=True)
+class ProbeSet:
+    """`batches` as the model takes them, of `samples` samples; `digest` is the SHA-256 of all that they hold."""
+
+    batches: tuple[Any, ...]
+    samples: int
+    digest: str
+    note: str
+
+    @classmethod
+    def of(cls, data: Any, intake: Intake, *, max_samples: int, batch_size: int, seed: int) -> "ProbeSet":
+        """At most so many samples of the data, as many of each class as equal shares allow, drawn by the seed and kept
+        in the order of the data. Of an iterable, which has no places, the first ones.
+
+        Random augmentation is drawn once, by the seed. Raises what reading the data raises.
+        """
+        source = _Source.of(data, batch_size)
+        note = ""
+        with _seeded(seed):
+            if source is None:
+                batches, note = _first(data, intake, max_samples, batch_size)
+            elif source.n <= max_samples:
+                batches = list(source.batches(range(source.n)))
+            else:
+                batches = list(source.batches(_balanced(source, intake, max_samples, seed)))
+        held = tuple(mapped(raw, lambda t: t.detach().clone()) for raw in batches)
+        digest = hashlib.sha256()
+        for raw in held:
+            absorb(digest, raw)
+        return cls(held, sum(intake.unpack(raw).size for raw in held), digest.hexdigest(), note)
+
+    def halved(self, intake: Intake) -> "ProbeSet | None":
+        """The same rows in batches of half the size; None where batches cannot be cut."""
+        parts: list[Any] = []
+        for raw in self.batches:
+            size = intake.unpack(raw).size
+            if size < 2 or any(not t.ndim or t.size(0) != size for t in tensors_of(raw)):
+                return None
+            half = (size + 1) // 2
+            parts += [mapped(raw, lambda t: t[:half]), mapped(raw, lambda t: t[half:])]  # noqa: B023
+        return replace(self, batches=tuple(parts))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Data of which samples can be had by their places, whatever the order that a loader walks them in."""
+
+    n: int
+    size: int
+    arrays: Any
+    dataset: Any
+    loader: dict[str, Any]
+
+    @classmethod
+    def of(cls, data: Any, batch_size: int) -> "_Source | None":
+        plain = isinstance(data, DataLoader) and data.collate_fn is default_collate
+        held = data.dataset if plain else data  # type: ignore[attr-defined]
+        arrays = arrays_of(held.tensors if type(held) is TensorDataset else data)
+        if arrays is not None:
+            size = getattr(data, "batch_size", None) or batch_size
+            return cls(int(tensors_of(arrays)[0].size(0)), size, arrays, None, {})
+        if isinstance(data, DataLoader):
+            if isinstance(data.dataset, IterableDataset) or data.batch_size is None:
+                return None
+            taken = {name: getattr(data, name) for name in TAKEN} | {
+                "num_workers": 0,
+                "timeout": 0,
+                "multiprocessing_context": None,
+            }
+            return cls(len(data.dataset), data.batch_size, None, data.dataset, taken)  # type: ignore[arg-type]
+        return cls(len(data), batch_size, None, data, {}) if by_index(data) else None
+
+    def batches(self, places: Sequence[int]) -> Iterator[Any]:
+        cuts = [list(places[k : k + self.size]) for k in range(0, len(places), self.size)]
+        if self.arrays is not None:
+            return (mapped(self.arrays, partial(_rows, cut)) for cut in cuts)
+        return iter(DataLoader(self.dataset, batch_sampler=cuts, **self.loader))
+
+
+def _rows(places: list[int], t: Tensor) -> Tensor:
+    return t[torch.tensor(places, device=t.device)]
+
+
+def _balanced(source: _Source, intake: Intake, count: int, seed: int) -> list[int]:
+    """Places of samples, as many of each class as equal shares allow; without classes at random."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randperm(source.n, generator=generator)
+    drawn = drawn if source.arrays is not None else drawn[: CANDIDATES * count]
+    labels = [intake.unpack(raw).labels for raw in source.batches(drawn.tolist())]
+    if any(y is None or y.ndim != 1 or y.is_floating_point() for y in labels):
+        return drawn[:count].sort().values.tolist()
+    return drawn[equal_shares(torch.cat([y for y in labels if y is not None]), count)].sort().values.tolist()
+
+
+def equal_shares(labels: Tensor, count: int) -> Tensor:
+    """Rows in their order, class by class in turn, until there are so many."""
+    turn = torch.empty_like(labels)
+    for value in labels.unique():
+        rows = (labels == value).nonzero()[:, 0]
+        turn[rows] = torch.arange(len(rows), dtype=labels.dtype)
+    return turn.argsort(stable=True)[:count]
+
+
+def _first(data: Any, intake: Intake, count: int, batch_size: int) -> tuple[list[Any], str]:
+    """Whole batches from the start, until there are as many samples."""
+    _, raws, _ = stream(data, batch_size)
+    kept, samples = [], 0
+    for raw in raws:
+        kept.append(raw)
+        samples += intake.unpack(raw).size
+        if samples >= count:
+            break
+    more = next(chain(raws, [None]), None) is not None
+    return kept, f"the first {samples} samples of a stream, whatever their classes" if more else ""
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Random numbers of a seed for what a data set draws; those of the caller are put back."""
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002

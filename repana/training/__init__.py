@@ -1,0 +1,10 @@
+"""Watching a training: monitors for plain loops, Lightning and Hugging Face's Trainer."""
+
+import lazy_loader as _lazy
+
+EXPORTS = {
+    "_lightning_monitor": ["LightningMonitor"],
+    "_monitor": ["Monitor"],
+    "_trainer_monitor": ["TrainerMonitor"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -1,0 +1,3 @@
+from ._lightning_monitor import LightningMonitor as LightningMonitor
+from ._monitor import Monitor as Monitor
+from ._trainer_monitor import TrainerMonitor as TrainerMonitor

@@ -1,0 +1,173 @@
+"""What a monitor measures of a record at once: a report of one step, from the features that were just recorded."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from statistics import NormalDist
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repana._activations import Activations, with_tensors
+from repana._estimate import NAN, Estimate, Flag
+from repana._profile import profile
+from repana._quantity import works
+from repana._results import Report, Row, row
+from repana.analyzers import SOURCES
+from repana.comparison._cka import on_atanh
+from repana.comparison._matrices import (
+    Centred,
+    LinearMatrix,
+    cheaper_by_features,
+    feature_products,
+    products,
+    without_groups,
+)
+from repana.comparison._resampled import interval_of
+from repana.dynamics._table import RECORD
+from repana.errors import RepanaError
+from repana.statistics.intervals import mean_of, proportion
+from repana.statistics.pairing import EXACT, Pairing
+from repana.summaries.neighbour_graph import some
+from repana.summaries.subsample import Subsample
+from repana.summaries.tree import Tree
+from repana.topology._persistence import statistics
+
+AT_ONCE = ("neural_collapse", "fisher")  # without permutations and replicates, from moments alone
+PAIRS = 512  # samples of measures that take all pairs
+TAU = 0.5
+DEPENDENT = Flag.DEPENDENT.note("no null: rows of one sample depend on each other")
+NO_INTERVAL = Flag.NO_INTERVAL.note("no interval yet: `finish()` measures it")
+
+
+def run_name(step: int) -> str:
+    return f"step {step}"
+
+
+def measured(
+    splits: Mapping[str, Activations],
+    step: int,
+    references: Mapping[str, Activations | None],
+    metrics: Mapping[str, float],
+    *,
+    level: float,
+    seed: int,
+    convention: str,
+) -> Report:
+    """A report of one record. The last of the splits is the probe set; `references` are earlier records of it by the
+    quantity that compares with them."""
+    run = run_name(step)
+    names, held = list(splits), {name: with_tensors(found) for name, found in splits.items()}
+    probe = held[names[-1]]
+    base = _of_families(held, run, step, level=level, seed=seed, convention=convention)
+    rows: list[Row] = list(base.rows)
+    for split, found in held.items():
+        rows += [row(run, split, "", -1, "training", name, e) for name, e in _of_outputs(found, level)]
+    for depth, layer in enumerate(probe.layers):
+        for name, e in _of_layer(probe[layer], seed):
+            rows.append(row(run, names[-1], layer, depth, "training", name, e))
+    rows += _similarities(run, names[-1], probe, references, level)
+    for name, value in metrics.items():
+        rows.append(row(run, names[-1], "", -1, "logged", name, Estimate(float(value), note="as it was given")))
+    kept = {r.quantity for r in rows if r.analyzer == "training"}
+    described = {f"training.{q.name}": q.described() for q in RECORD if q.name in kept}
+    known = {work for facts in described.values() for work in works(facts["source"])}
+    about = base.provenance
+    provenance = {
+        **about,
+        "quantities": {**about.get("quantities", {}), **described},
+        "sources": {**about.get("sources", {}), **{w: SOURCES[w] for w in SOURCES if w in known}},
+        "analyzers": [*about.get("analyzers", ()), "training"],
+    }
+    return Report(tuple(rows), base.arrays, provenance)
+
+
+def _of_families(held: Mapping[str, Activations], run: str, step: int, **options: Any) -> Report:
+    """Neural collapse and Fisher's family of every split, where there are labels."""
+    names = list(held)
+    first, others = held[names[0]], [held[name] for name in names[1:]]
+    if first.labels is not None:
+        try:
+            return profile(
+                first, analyzers=list(AT_ONCE), held_out=others[0] if others else None, run=run, step=step,
+                split=names[0], permutations=0, bootstrap=0, **options,
+            )  # fmt: skip
+        except RepanaError as error:
+            failures = [f"{', '.join(AT_ONCE)}: {error}"]
+    else:
+        failures = []
+    splits = {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in held.items()}
+    arguments = {"permutations": 0, "bootstrap": 0, **options}
+    provenance = {**first.provenance, "run": run, "step": step, "splits": splits, "failures": failures}
+    return Report((), {}, {**provenance, "arguments": arguments})
+
+
+def _of_outputs(found: Activations, level: float) -> Iterator[tuple[str, Estimate]]:
+    """Accuracy and cross-entropy of the logits, where labels are their columns."""
+    z, y = found.logits, found.labels
+    if z is None or y is None or y.ndim != 1 or y.is_floating_point() or z.ndim != 2:
+        return
+    y = y.to(z.device)
+    known = (y >= 0) & (y < z.shape[1])
+    if not bool(known.any()) or bool((y >= z.shape[1]).any()):
+        return
+    z, y = z[known].double(), y[known]
+    yield "accuracy", proportion(int((z.argmax(1) == y).sum()), len(y), level=level)
+    mean, low, high = mean_of(torch.nn.functional.cross_entropy(z, y, reduction="none").cpu(), level)
+    yield "loss", Estimate(float(mean), float(low), float(high), len(y))
+
+
+def _of_layer(x: Tensor, seed: int) -> Iterator[tuple[str, Estimate]]:
+    """What needs no labels."""
+    n = len(x)
+    if n < 3:
+        return
+    rows = some(n, PAIRS, seed)
+    part = Subsample.of(x, max_samples=PAIRS, seed=seed)
+    lengths = Tree.of(part.normalized("center+l2")[0]).lengths
+    value = statistics(lengths, TAU)["h0_entropy"] if float(lengths[-1]) > 0 else NAN
+    note = NO_INTERVAL if math.isfinite(value) else Flag.CONSTANT.note("all samples are equal")
+    yield "h0_entropy", Estimate(value, n=len(rows), note=note)
+    moved = x.double() - x.double().mean(0)
+    trace = float(moved.square().sum())
+    gram = moved.T @ moved if moved.shape[1] <= n else moved @ moved.T
+    size = float(gram.square().sum())
+    note = NO_INTERVAL if size > 0 else Flag.CONSTANT.note("every feature is constant")
+    yield "participation_ratio", Estimate(trace**2 / size if size > 0 else NAN, n=n, note=note)
+
+
+def _similarities(
+    run: str, split: str, probe: Activations, references: Mapping[str, Activations | None], level: float
+) -> Iterator[Row]:
+    """Debiased linear CKA of every layer with itself at earlier records, with its interval."""
+    n = len(probe.sample)
+    if n < 4:
+        return
+    group = torch.unique(probe.sample, return_inverse=True)[1].cpu()
+    grouped = int(group.max()) + 1 < n
+    for depth, layer in enumerate(probe.layers):
+        there = {name: a[layer] for name, a in references.items() if a is not None and layer in a}
+        there = {name: x.to(probe[layer]) for name, x in there.items() if len(x) == n}
+        if not there:
+            continue
+        one, *others = (LinearMatrix(Centred.of(x)) for x in (probe[layer], *there.values()))
+        by_features = n > EXACT and cheaper_by_features(n, [one.width], [m.width for m in others])
+        found = (feature_products if by_features else products)([one], others)
+        deleted = without_groups([one], others, found, group)[:, 0] if grouped else None
+        null = Pairing(0.0, math.sqrt(2 / (n * (n - 3))))
+        for j, name in enumerate(there):
+            value = float(found.values[0, j])
+            if math.isnan(value):
+                nothing = Estimate(NAN, n=n, note=Flag.CONSTANT.note("every feature is constant"))
+                yield row(run, split, layer, depth, "training", name, nothing)
+                continue
+            if deleted is None:
+                low, high = on_atanh(value, float(found.error[0, j]), NormalDist().inv_cdf(0.5 + level / 2))
+            else:
+                low, high = interval_of(value, deleted[:, j], level)
+            found_here = Estimate(value, low, high, n, DEPENDENT if deleted is not None else "")
+            if deleted is None:
+                ends = null.interval(level)
+                found_here = replace(found_here, null=0.0, null_low=ends[0], null_high=ends[1])
+            yield row(run, split, layer, depth, "training", name, found_here)

@@ -1,0 +1,547 @@
+"""A monitor: records of a fixed set of samples while a network is trained, within a share of the time."""
+
+import hashlib
+import json
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from repana import _check
+from repana._activations import Activations
+from repana._estimate import Estimate
+from repana._profile import check_recording
+from repana._results import Report
+from repana._version import __version__
+from repana.collapse._formulas import CONVENTIONS
+from repana.comparison import Similarity, similarity
+from repana.dynamics import StoppingPoint, StoppingRule, stopping_point
+from repana.errors import RepanaError
+from repana.extraction._options import Options
+from repana.extraction._probe_set import ProbeSet
+from repana.extraction._record import record
+from repana.extraction._session import device_of, randomness, restore_randomness, unwrap
+from repana.training import _processes, _refusals
+from repana.training._budget import Budget
+from repana.training._later import finished
+from repana.training._live_page import live_page
+from repana.training._measured import measured, run_name
+from repana.training._run_folder import Lock, RunFolder
+from repana.training._schedule import check_every, is_due
+from repana.training._scores import directed, rule_of, score_row, scores_of
+from repana.training._whole import whole_report
+
+logger = logging.getLogger("repana")
+KEEP = 2**31  # bytes of features
+FAILURES = 3  # in a row, after which a monitor switches itself off
+SAVED = 60.0  # seconds after which skipped steps are written down without a record
+READING = ("forward", "labels", "mask", "class_names", "batch_dim", "device", "dtype", "pool", "layout", "groups")
+
+
+class Monitor:
+    """Watches a training: at some steps the same samples go through the network, and what their representations are
+    like is written down.
+
+    - `probe`: a DataLoader, a Dataset, tensors or batches, as `record` takes them, without augmentation. At most
+      `max_samples` of them, as many of each class as equal shares allow, drawn by `seed`, are held in memory, in one
+      order. `train_probe`: samples that the network is trained on, of which neural collapse and the moment of zero
+      training error are read. Labels are not needed.
+    - `store`: the folder of the records, `step_000001200/report` with the features beside. The same monitor on a folder
+      with records goes on there: settings and probe set must be the same (RA286).
+    - `every`: a record at each step that is a multiple of it, or "log" (1, 2, 4, ..., 1024, then every 1000). `budget`:
+      the share of the time since the start that the monitor may take, its own included; a record that would exceed it
+      is skipped and written down as skipped, but the first and the last. None: no limit.
+    - At once are measured: accuracy, cross-entropy, neural collapse and Fisher's family without intervals, H0
+      separability (no labels), participation ratio, and debiased CKA with the first, the previous and the best record.
+      `finish()` adds intervals, nulls and the other families from the features, as far as they were kept: at most
+      `keep` bytes; beyond that the oldest go, but records number 1, 2, 4, 8, ... and the last three.
+    - `stop_on`: a `StoppingRule`, or its arguments as a tuple. `mode="advise"` writes down where the rule would stop;
+      with "stop" `step` returns True there.
+    - `sinks`: TensorBoard writers, W&B runs or `mlflow`, as `Report.log` takes them; one that fails is warned of once.
+    - `recording`: what else `record` takes (`pool`, `mask`, `forward`, `device`, ...). `clock`: seconds, for tests.
+
+    Weights, gradients, BatchNorm statistics, train modes and random numbers are as if there were no monitor: a training
+    gives the same weights with and without it, bit by bit (on the CPU; on a GPU as far as it is deterministic at all).
+    An error inside a record never stops the training: it is logged, and after three in a row the monitor switches
+    itself off. Under DistributedDataParallel process 0 records; sharded models run on all processes, as they must.
+
+    >>> import tempfile, torch, repana
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+    >>> x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     monitor = repana.Monitor((x, (x[:, 0] > 0).long()), store=folder, every=10, budget=None)
+    ...     for step in range(1, 21):
+    ...         stop = monitor.step(net, step)
+    ...     steps = monitor.steps
+    ...     monitor.close()
+    >>> steps
+    [1, 10, 20]
+    """
+
+    def __init__(
+        self,
+        probe: Any,
+        *,
+        store: str | os.PathLike[str],
+        train_probe: Any = None,
+        layers: Any = "auto",
+        every: int | str = 200,
+        budget: float | None = 0.05,
+        max_samples: int = 1000,
+        stop_on: StoppingRule | str | Sequence[Any] | None = None,
+        mode: str = "advise",
+        sinks: Sequence[Any] = (),
+        keep: int = KEEP,
+        convention: str = "papyan",
+        level: float = 0.95,
+        seed: int = 0,
+        batch_size: int = 64,
+        page: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+        **recording: Any,
+    ) -> None:
+        _check.level_of(level)
+        _check.choice(mode, "mode", ("advise", "stop"))
+        _check.choice(convention, "convention", CONVENTIONS)
+        _check.at_least(max_samples, "max_samples", 4)
+        _check.at_least(keep, "keep", 0)
+        if budget is not None:
+            _check.in_range(budget, "budget", 0.0, 1.0)
+        check_recording(recording, also=())
+        self._given = {"probe": probe} if train_probe is None else {"train": train_probe, "held_out": probe}
+        self._layers, self._every, self._recording = layers, check_every(every), recording
+        self._max_samples, self._batch_size, self._seed, self._level = max_samples, batch_size, seed, level
+        self._convention, self._mode, self._keep, self._page = convention, mode, keep, page
+        self.rule = rule_of(stop_on)
+        self._sinks = list(sinks)
+        self._budget = Budget(budget, clock)
+        self.folder = RunFolder(Path(store))
+        self._lock: Lock | None = None
+        self._sets: dict[str, ProbeSet] = {}
+        self._reports: dict[int, Report] = {}
+        self._references: dict[str, Activations | None] = {}
+        self._best: int | None = None
+        self._about: dict[str, Any] = {"skipped": [], "failures": [], "abandoned": [], "notes": []}
+        self._failed, self.off, self._begun, self._written = 0, False, False, -1.0
+        self._latest, self._calls, self._model = -1, 0, None
+
+    # What a loop calls
+
+    def begin(self, model: nn.Module, step: int = 0) -> None:
+        """Start, or go on, at a step at which the weights of the model are those after so many updates; records it
+        unless it was recorded. Records of later steps, of a timeline that was left, are moved to `abandoned/`.
+
+        Raises FileError where another process writes the folder, and InputError where its records were made with other
+        settings or of another probe set; nothing else.
+        """
+        step = _step_of(step)
+        if _processes.is_bystander(model):
+            self._begun, self._latest = True, step
+            return
+        self._budget.elapsed()
+        with _unnoticed(model):
+            try:
+                self._start(model, step, keep_this=True)
+                if _processes.shared(model, step not in self._reports):
+                    self._record(model, step, {})
+            finally:
+                self._budget.spent()
+
+    def step(self, model: nn.Module, step: int | None = None, *, metrics: Mapping[str, float] | None = None) -> bool:
+        """After an update of the weights, the `step`-th (by default counted here); records where one is due. `metrics`
+        are numbers of your own to be kept beside. Returns whether to stop: True only with `mode="stop"`.
+
+        A step that was seen already is passed over, as gradient accumulation repeats it. A step before the last one
+        starts a new timeline: records from there on are moved to `abandoned/`.
+        """
+        first = not self._begun
+        if step is None and first and self.folder.steps():
+            raise _refusals.step_needed(self.folder.path, self.folder.steps()[-1])
+        step = max(self._latest, 0) + 1 if step is None else _step_of(step)
+        if step == self._latest and not first:
+            return False
+        self._calls += 1
+        if _processes.is_bystander(model):
+            self._begun, self._latest = True, step
+            return self._agreed(model, False) if self._decides(step, first) else False
+        stop, due = False, first or is_due(self._every, step)
+        self._budget.elapsed()
+        if due or step < self._latest:
+            with _unnoticed(model):
+                stop = self._due(model, step, metrics or {}, first, due)
+        self._latest, self._model = step, model
+        self._budget.spent()
+        return self._agreed(model, stop) if self._decides(step, first) else stop
+
+    def _due(self, model: nn.Module, step: int, metrics: Mapping[str, float], first: bool, due: bool) -> bool:
+        if first or step < self._latest:
+            self._start(model, step, keep_this=False)
+        if not due or _processes.shared(model, self.off):
+            return False
+        if _processes.shared(model, first or self._budget.allows):
+            self._record(model, step, metrics)
+        else:
+            self._skip(step)
+        return self._mode == "stop" and self.advice.stop is not None
+
+    def finish(self, model: nn.Module | None = None, *, later: bool | Sequence[str] = True) -> Report:
+        """Record the last step if it was not, measure what was put off, write the page and let the folder go. Returns
+        the report of the whole training.
+
+        `later`: all of neural collapse, Fisher's family, dimension, spectrum, topology, probing and separability with
+        intervals and nulls, of every record whose features were kept (some seconds each); or the names of some; or
+        False. It is not part of the budget. A call that was interrupted goes on where it was.
+        """
+        self.end(model, later=later)
+        return self.report()
+
+    def end(self, model: nn.Module | None = None, *, later: bool | Sequence[str] = True) -> None:
+        """`finish` without the report, as callbacks do it."""
+        model = model if model is not None else self._model
+        with _unnoticed(model):
+            if model is not None and self._begun and not _processes.is_bystander(model):
+                self._budget.elapsed()
+                missing = not self.off and self._latest >= 0 and self._latest not in self._reports
+                if _processes.shared(model, missing):
+                    self._record(model, self._latest, {})
+                self._budget.spent()
+            self._save()
+            if later and self._writes():
+                chosen = None if later is True else list(later)
+                self._reports = finished(
+                    self.folder, self._all(), chosen, convention=self._convention, level=self._level, seed=self._seed
+                )
+            self._show()
+        self.close()
+
+    def close(self) -> None:
+        """Let the folder go, for another process to go on in it."""
+        if self._lock is not None:
+            self._save()
+            self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    # What was found
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps that were recorded."""
+        return sorted(self._reports) if self._begun else self.folder.steps()
+
+    @property
+    def skipped(self) -> list[dict[str, Any]]:
+        """Steps at which a record was due and was not made, and why."""
+        return list(self._about["skipped"])
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Steps at which a record failed, and the error."""
+        return list(self._about["failures"])
+
+    @property
+    def overhead(self) -> float:
+        """The share of all time since the start that was the monitor's."""
+        return self._budget.used
+
+    def report(self) -> Report:
+        """One run a record, at its step, and what is read of the whole training as the run "training"."""
+        records = self._all()
+        if not records:
+            raise _refusals.nothing_recorded(self.folder.path)
+        return whole_report(records, self.folder, self._told(), self.rule, self._level, self._seed)
+
+    @property
+    def scores(self) -> list[float]:
+        """The score of the rule at every record."""
+        return scores_of(self._all(), self.rule)
+
+    @property
+    def advice(self) -> StoppingPoint:
+        """Where the rule stops, and its best record, as places among `steps`."""
+        return stopping_point(self.scores, directed(self.rule, self._all()))
+
+    def choose(self) -> tuple[int, Estimate]:
+        """The step with the best smoothed score, and that record's score with its interval.
+
+        Raises InputError where no record has one.
+        """
+        point, records = self.advice, self._all()
+        if point.best is None:
+            raise _refusals.no_best()
+        step = sorted(records)[point.best]
+        found = score_row(records[step], self.rule)
+        assert found is not None
+        return step, Estimate(found.value, found.low, found.high, found.n, found.note)
+
+    def over_time(self, layer: str, **options: Any) -> Similarity:
+        """Similarity of one layer with itself over all records whose features were kept, time by time; see
+        `repana.similarity` for the options.
+
+        Raises InputError where fewer than two records kept the layer.
+        """
+        return layer_over_time(self.folder, self.steps, layer, **options)
+
+    # How a record is made
+
+    def _start(self, model: nn.Module, step: int, *, keep_this: bool) -> None:
+        """Take the folder, compare settings, and leave later records behind."""
+        if self._lock is None:
+            self._lock = self.folder.lock()
+        if not self._begun:
+            before = self.folder.about()
+            self._hold(model)
+            settings = self._settings(model)
+            if before:
+                old = before["settings"]
+                changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
+                if changed:
+                    self._release()
+                    raise _refusals.other_settings(self.folder.path, changed)
+                self._about |= {k: before.get(k, []) for k in ("skipped", "failures", "abandoned", "notes")}
+                clock = before.get("clock", {})
+                self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
+                self._budget.costs = list(clock.get("costs", []))
+            self._about["settings"] = settings
+            self._reports = {s: self.folder.report(s) for s in self.folder.steps()}
+            self._begun = True
+        late = [s for s in self._reports if s > step or (s == step and not keep_this)]
+        if late:
+            where = self.folder.abandon(late)
+            for s in late:
+                del self._reports[s]
+            text = f"{len(late)} records from step {min(late)} on belong to a timeline that was left: {where.name}"
+            self._about["abandoned"].append({"from": min(late), "records": len(late), "folder": where.name})
+            self._about["skipped"] = [x for x in self._about["skipped"] if x["step"] < min(late)]
+            logger.info("repana: %s", text)
+        self._latest = step
+        self._refer()
+        self._save()
+
+    def _hold(self, model: nn.Module) -> None:
+        """The probe sets, once a model says how their batches are read."""
+        intake = self._intake(model)
+        for name, data in self._given.items():
+            if name not in self._sets:
+                self._sets[name] = ProbeSet.of(
+                    data, intake, max_samples=self._max_samples, batch_size=self._batch_size, seed=self._seed
+                )
+        self._about["notes"] = [f"{name}: {s.note}" for name, s in self._sets.items() if s.note]
+
+    def _intake(self, model: nn.Module) -> Any:
+        inner = unwrap(model)[0]
+        chosen = {k: v for k, v in self._recording.items() if k in READING}
+        return Options.of(inner, self._layers, **chosen).intake
+
+    def _settings(self, model: nn.Module) -> dict[str, Any]:
+        """What must be the same for records to be comparable."""
+        weights = [[name, list(p.shape)] for name, p in unwrap(model)[0].named_parameters()]
+        settings = {
+            "probe": {name: s.digest for name, s in self._sets.items()},
+            "samples": {name: s.samples for name, s in self._sets.items()},
+            "model": hashlib.sha256(repr(weights).encode()).hexdigest(),
+            "layers": self._layers if isinstance(self._layers, str) else [_named(x) for x in self._layers],
+            "recording": {k: v if isinstance(v, (str, int, float, bool)) or v is None else _named(v)
+                          for k, v in sorted(self._recording.items())},
+            "convention": self._convention, "level": self._level, "seed": self._seed,
+        }  # fmt: skip
+        return json.loads(json.dumps(settings))
+
+    def _record(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
+        _synchronize(model)
+        began = self._budget.clock()
+        try:
+            self._made(model, step, metrics)
+            self._failed = 0
+        except Exception as error:
+            if getattr(error, "code", "") == "RA287" and len(self._reports) <= 1:
+                raise  # a score to stop on that no record will have
+            self._fail(step, error)
+            return
+        _synchronize(model)
+        self._budget.took(self._budget.clock() - began)
+        self._save()
+        self._show()
+        self._log(step)
+
+    def _made(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
+        splits = self._read(model)
+        if not _processes.keeps(model):
+            return
+        report = measured(
+            splits, step, self._references, metrics, level=self._level, seed=self._seed, convention=self._convention
+        )
+        self.folder.write(step, report, splits)
+        self._reports[step] = report
+        self.folder.thin(self._keep)
+        probe = splits[list(splits)[-1]]
+        self._references["cka_previous"] = probe
+        self._references.setdefault("cka_first", probe)
+        best = self.advice.best
+        best_step = None if best is None else self.steps[best]
+        if best_step == step:
+            self._references["cka_best"] = probe
+        self._best = best_step
+
+    def _read(self, model: nn.Module) -> dict[str, Activations]:
+        """The features of every probe set; where memory does not suffice, once more with halved batches."""
+        for again in (True, False):
+            try:
+                return {
+                    name: record(model, list(held.batches), self._layers, progress=False, **self._recording)
+                    for name, held in self._sets.items()
+                }
+            except (RepanaError, torch.OutOfMemoryError) as error:
+                whole = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == "RA209"
+                halves = {n: s.halved(self._intake(model)) for n, s in self._sets.items()} if whole and again else {}
+                if not halves or None in halves.values():
+                    raise
+                self._sets = {n: s for n, s in halves.items() if s is not None}
+                self._about["notes"].append("batches of the probe set were halved: memory did not suffice")
+        raise AssertionError
+
+    def _refer(self) -> None:
+        """What later records are compared with, from the folder."""
+        split = list(self._given)[-1]
+        self._references = {}
+        steps = sorted(self._reports)
+        if not steps:
+            return
+        self._references["cka_first"] = self.folder.activations(steps[0], split)
+        self._references["cka_previous"] = self.folder.activations(steps[-1], split)
+        best = self.advice.best
+        if best is not None:
+            self._references["cka_best"] = self.folder.activations(steps[best], split)
+
+    def _skip(self, step: int) -> None:
+        used = (self._budget.own + self._budget.next_cost) / max(self._budget.training + self._budget.own, 1e-9)
+        why = f"a record of {self._budget.next_cost:.3g} s would bring the monitor to {100 * used:.3g}% of the time"
+        self._about["skipped"].append({"step": step, "reason": why})
+        if self._budget.clock() - self._written > SAVED:
+            self._save()
+
+    def _fail(self, step: int, error: Exception) -> None:
+        self._failed += 1
+        text = str(error) if isinstance(error, RepanaError) else f"{type(error).__name__}: {error}"
+        self._about["failures"].append({"step": step, "error": text})
+        logger.warning("repana: the record of step %d failed: %s", step, text)
+        if self._failed >= FAILURES:
+            self.off = True
+            why = f"{FAILURES} records failed in a row; the monitor is off from step {step} on"
+            self._about["notes"].append(why)
+            warnings.warn(f"repana: {why}. The last error: {text}", stacklevel=4)
+        try:
+            self._save()
+        except RepanaError:
+            logger.warning("repana: %s cannot be written", self.folder.path)
+
+    def _save(self) -> None:
+        if self._lock is None:
+            return
+        b = self._budget
+        clock = {"training": b.training, "own": b.own, "costs": b.costs, "budget": b.share}
+        rule = None if self.rule is None else vars(self.rule)
+        self._written = b.clock()
+        self.folder.put_about({**self._about, "clock": clock, "every": self._every, "rule": rule, "mode": self._mode,
+                               "off": self.off, "versions": {"repana": __version__}})  # fmt: skip
+
+    def _told(self) -> dict[str, Any]:
+        b = self._budget
+        if not self._begun:
+            return self.folder.about()
+        return {**self._about, "clock": {"training": b.training, "own": b.own, "budget": b.share}, "off": self.off}
+
+    def _show(self) -> None:
+        """The live page; a failure of its own costs nothing else."""
+        if not self._page or not self._reports or self._lock is None:
+            return
+        try:
+            live_page(self._reports, self._told(), self.rule, self.folder.path)
+        except Exception as error:
+            logger.warning("repana: the live page could not be written: %s", error)
+
+    def _log(self, step: int) -> None:
+        for sink in list(self._sinks):
+            try:
+                self._reports[step].log(sink, step)
+            except Exception as error:
+                self._sinks.remove(sink)
+                warnings.warn(
+                    f"repana: {type(sink).__name__} takes no more records ({type(error).__name__}: {error}); they are "
+                    f"in {str(self.folder.path)!r}",
+                    stacklevel=5,
+                )
+
+    def _all(self) -> dict[int, Report]:
+        return self._reports if self._begun else {s: self.folder.report(s) for s in self.folder.steps()}
+
+    def _writes(self) -> bool:
+        """Whether this process may write: it holds the folder, or takes it."""
+        if self._lock is None and self._model is None:
+            self._lock = self.folder.lock()  # a training that ended before
+        return self._lock is not None
+
+    def _decides(self, step: int, first: bool) -> bool:
+        """Whether processes agree on stopping at this step."""
+        return self._mode == "stop" and (first or is_due(self._every, step))
+
+    def _agreed(self, model: nn.Module, stop: bool) -> bool:
+        return _processes.agreed(model, stop)
+
+
+def layer_over_time(folder: RunFolder, steps: Sequence[int], layer: str, **options: Any) -> Similarity:
+    """Similarity of a layer with itself over records."""
+    found: dict[str, Any] = {}
+    kept: Activations | None = None
+    for step in steps:
+        report = folder.report(step)
+        kept = folder.activations(step, report.splits[-1])
+        if kept is not None:
+            found[run_name(step)] = kept[layer]
+    if len(found) < 2 or kept is None:
+        raise _refusals.no_features(steps[-1] if steps else 0, layer)
+    whole = Activations(found, kept.labels, sample=kept.sample, seen=kept.seen)
+    return similarity(whole, **options)
+
+
+def _step_of(step: Any) -> int:
+    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+        raise _refusals.no_step(step)
+    return step
+
+
+def _named(value: Any) -> str:
+    return getattr(value, "__qualname__", None) or str(value)
+
+
+@contextmanager
+def _unnoticed(model: nn.Module | None) -> Iterator[None]:
+    """Random numbers go on afterwards as if nothing had been drawn in between."""
+    device = None if model is None else device_of(unwrap(model)[0])
+    state = randomness(device or torch.device("cpu"))
+    try:
+        yield
+    finally:
+        restore_randomness(state)
+
+
+def _synchronize(model: nn.Module) -> None:
+    device = device_of(unwrap(model)[0])
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize(device)

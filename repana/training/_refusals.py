@@ -1,0 +1,81 @@
+"""Refusals of monitors."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repana.errors import FileError, InputError
+
+
+def locked(folder: Path, owner: str) -> FileError:
+    who = f"process {owner}" if owner else "another monitor"
+    return FileError("RA332", f"{str(folder)!r} is written by {who}. Two trainings need two folders: `store=`.")
+
+
+def unreadable(path: Path, reason: str) -> FileError:
+    return FileError("RA333", f"{str(path)!r} does not say how a training was watched: {reason}.")
+
+
+def not_a_training(path: Path) -> FileError:
+    return FileError(
+        "RA333", f"{str(path)!r} holds no records of a training; expected the `store=` of a monitor (monitor.json)."
+    )
+
+
+def other_settings(folder: Path, changed: Mapping[str, tuple[Any, Any]]) -> InputError:
+    lines = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changed.items())
+    return InputError(
+        "RA286",
+        f"{str(folder)!r} holds records that do not go with this monitor: {lines}. "
+        "Records of one training are comparable only with the same settings and the same probe set; "
+        "take them back, or another `store=`.",
+    )
+
+
+def every_choice(every: Any) -> InputError:
+    return InputError("RA287", f"`every` is a number of steps, at least 1, or 'log'; got {every!r}.")
+
+
+def stop_choice(stop_on: Any) -> InputError:
+    return InputError(
+        "RA287",
+        "`stop_on` is a StoppingRule, a name of a score, or a tuple (quantity, layer, patience, min_delta, burn_in, "
+        f"smooth); got {stop_on!r}.",
+    )
+
+
+def unknown_score(quantity: str, known: Sequence[str]) -> InputError:
+    return InputError(
+        "RA287", f"No record has {quantity!r} to stop on; they have {', '.join(known)}, and 'logged.NAME' of metrics."
+    )
+
+
+def no_step(step: Any) -> InputError:
+    return InputError("RA287", f"A step is a whole number, 0 or more; got {step!r}.")
+
+
+def package_missing(name: str, package: str) -> InputError:
+    return InputError("RA289", f"{name} needs {package}: pip install {package}.")
+
+
+def step_needed(folder: Path, last: int) -> InputError:
+    return InputError(
+        "RA287", f"{str(folder)!r} holds records up to step {last}; say at which step this training goes on (`step=`)."
+    )
+
+
+def nothing_recorded(folder: Path) -> InputError:
+    return InputError("RA288", f"{str(folder)!r} holds no record yet; `step` or `begin` makes the first.")
+
+
+def no_features(step: int, layer: str) -> InputError:
+    return InputError(
+        "RA288",
+        f"The features of step {step} were not kept ({layer!r}); `keep=` says how many bytes of them are.",
+    )
+
+
+def no_best() -> InputError:
+    return InputError(
+        "RA288", "No record has a score to choose by: the rule's burn-in leaves none, or its quantity was not measured."
+    )

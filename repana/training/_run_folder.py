@@ -1,0 +1,192 @@
+"""A training on disk: one folder a record, one file that says how it was watched, and a lock."""
+
+import json
+import os
+import shutil
+import socket
+import time
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from repana import _saved
+from repana._activations import Activations
+from repana._files import put, put_folder, read_bytes, remove_unfinished
+from repana._results import Report
+from repana.training import _refusals
+
+FORMAT = 1
+ABOUT, LOCK, PREFIX = "monitor.json", "monitor.lock", "step_"
+PROTECTED = 3  # of the last records, whose features stay
+HALF = 6e4  # up to which float16 holds a number
+ROUNDED = 1e-4  # of the spread, that may be lost to half precision
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Records of one training by step. Only who holds the lock writes."""
+
+    path: Path
+
+    def at(self, step: int) -> Path:
+        return self.path / f"{PREFIX}{step:09d}"
+
+    def steps(self) -> list[int]:
+        """The steps that were recorded, ascending."""
+        found = []
+        for folder in self.path.glob(f"{PREFIX}*"):
+            number = folder.name.removeprefix(PREFIX)
+            if number.isdigit() and _saved.is_report(folder / "report"):
+                found.append(int(number))
+        return sorted(found)
+
+    def report(self, step: int) -> Report:
+        return Report.load(self.at(step) / "report")
+
+    def activations(self, step: int, split: str) -> Activations | None:
+        """The features of a record; None where they were thinned out, or the split was not recorded."""
+        folder = self.at(step) / "features" / split
+        return Activations.load(folder) if folder.is_dir() else None
+
+    def write(self, step: int, report: Report, splits: Mapping[str, Activations]) -> None:
+        """One record, by one rename; features in half precision where their size allows."""
+        with put_folder(self.at(step)) as folder:
+            report.save(folder / "report")
+            for split, found in splits.items():
+                _halved(found).save(folder / "features" / split)
+
+    def replace(self, step: int, report: Report) -> None:
+        """Another report in the place of the one of a record, by one rename."""
+        report.save(self.at(step) / "report")
+
+    def abandon(self, steps: list[int]) -> Path:
+        """Move records of a timeline that was left out of the way. Returns where they are."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        target, k = self.path / _saved.ABANDONED / stamp, 1
+        while target.exists():
+            target, k = self.path / _saved.ABANDONED / f"{stamp}-{k}", k + 1
+        target.mkdir(parents=True)
+        for step in sorted(steps, reverse=True):  # the last first: what is left is a whole timeline
+            os.replace(self.at(step), target / self.at(step).name)
+        return target
+
+    def thin(self, most: int) -> list[int]:
+        """Remove features, the oldest first, until all together take at most so many bytes. Those of the records
+        number 1, 2, 4, 8, ... and of the last three stay. Returns the steps that lost theirs."""
+        steps = self.steps()
+        sizes = {s: _size(self.at(s) / "features") for s in steps}
+        total, gone = sum(sizes.values()), []
+        for number, step in enumerate(steps[:-PROTECTED], 1):
+            if total <= most:
+                break
+            if number & (number - 1) and sizes[step]:
+                shutil.rmtree(self.at(step) / "features")
+                total -= sizes[step]
+                gone.append(step)
+        return gone
+
+    def about(self) -> dict[str, Any]:
+        """What `monitor.json` says; empty where there is none."""
+        try:
+            content = read_bytes(self.path / ABOUT)
+        except FileNotFoundError:
+            return {}
+        try:
+            found = json.loads(content)
+        except ValueError as error:
+            raise _refusals.unreadable(self.path / ABOUT, str(error)) from None
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise _refusals.unreadable(self.path / ABOUT, "it is of another version, or no monitor's")
+        return found
+
+    def put_about(self, about: Mapping[str, Any]) -> None:
+        put(self.path / ABOUT, json.dumps({"format": FORMAT, **about}, indent=2).encode() + b"\n")
+
+    def lock(self) -> "Lock":
+        """Take the folder; what a process that died left half written is removed. Raises FileError where another
+        process holds it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = Lock(self.path / LOCK)
+        remove_unfinished(self.path)
+        return lock
+
+
+class Lock:
+    """A file that one process holds, until it is released or the process ends."""
+
+    def __init__(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        owner = os.read(handle, 256).decode(errors="replace").strip()
+        try:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # a system without it: the number of the process that wrote it
+            if _lives(owner):
+                os.close(handle)
+                raise _refusals.locked(path.parent, owner) from None
+        except BlockingIOError:
+            os.close(handle)
+            raise _refusals.locked(path.parent, owner) from None
+        except OSError:  # a file system without locks
+            pass
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        self._freed = weakref.finalize(self, _free, handle)
+
+    def release(self) -> None:
+        self._freed()
+
+
+def _free(handle: int) -> None:
+    with suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.close(handle)
+
+
+def _lives(owner: str) -> bool:
+    """Whether the process that a lock names is there, on this machine."""
+    number, _, host = owner.partition(" on ")
+    if not number.isdigit() or host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except OSError:
+        return False
+    return int(number) != os.getpid()
+
+
+def _halved(found: Activations) -> Activations:
+    """Features in float16, where its rounding is far below the spread within classes (or of all rows)."""
+    features = {}
+    for layer in found.features:
+        x = found[layer].detach().cpu()
+        wide = x.dtype in (torch.float32, torch.float64)
+        features[layer] = x.to(torch.float16) if wide and _fits(x, found.labels) else x
+    return Activations(
+        features, found.labels, found.logits, found.head, found.sample, found.seen, found.exact, found.provenance
+    )
+
+
+def _fits(x: Tensor, labels: Tensor | None) -> bool:
+    if not len(x) or float(x.abs().amax()) > HALF:
+        return False
+    x = x.double()
+    lost = float((x - x.to(torch.float16)).square().sum())
+    spread = float((x - x.mean(0)).square().sum())
+    if labels is not None and labels.ndim == 1 and not labels.is_floating_point():
+        _, group = torch.unique(labels.cpu(), return_inverse=True)
+        count = torch.bincount(group)
+        means = x.new_zeros(len(count), x.shape[1]).index_add_(0, group, x) / count[:, None]
+        spread = min(spread, float((x - means[group]).square().sum()))
+    return lost <= ROUNDED * spread
+
+
+def _size(folder: Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) if folder.is_dir() else 0
