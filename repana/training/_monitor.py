@@ -302,6 +302,10 @@ class Monitor:
 
     def _start(self, model: nn.Module, step: int, *, keep_this: bool) -> None:
         """Take the folder, compare settings, and leave later records behind."""
+        if not _processes.keeps(model):
+            self._hold(model)
+            self._begun, self._latest = True, step
+            return
         if self._lock is None:
             self._lock = self.folder.lock()
         if not self._begun:
