@@ -61,4 +61,5 @@ from .summaries.moments import Moments as Moments
 from .sweeps._run import sweep as sweep
 from .topology import h0_separability as h0_separability
 from .topology import persistence as persistence
+from .training._checkpoint_trajectory import trajectory as trajectory
 from .training._monitor import Monitor as Monitor

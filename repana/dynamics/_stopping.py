@@ -62,7 +62,7 @@ class StoppingPoint:
     smoothed: np.ndarray
 
 
-def stopping_point(scores: Sequence[float], rule: StoppingRule | None = None) -> StoppingPoint:
+def stopping_point(scores: Sequence[int | float], rule: StoppingRule | None = None) -> StoppingPoint:
     """Where a patience rule stops a sequence of scores, and the best record up to there.
 
     With s_t the mean of the last `smooth` scores, b_t the best s up to t and past `burn_in`: stop at the first t at
@@ -104,7 +104,7 @@ def stopping_point(scores: Sequence[float], rule: StoppingRule | None = None) ->
     return StoppingPoint(best, stop, smoothed)
 
 
-def regret(point: StoppingPoint, accuracy: Sequence[float]) -> float:
+def regret(point: StoppingPoint, accuracy: Sequence[int | float]) -> float:
     """The best accuracy over all records less that of the record that the rule names; NaN without either."""
     curve = np.asarray(accuracy, float)
     if point.best is None or not np.isfinite(curve).any() or not math.isfinite(curve[point.best]):
@@ -112,7 +112,7 @@ def regret(point: StoppingPoint, accuracy: Sequence[float]) -> float:
     return float(np.nanmax(curve) - curve[point.best])
 
 
-def rank_correlation(scores: Sequence[float], accuracy: Sequence[float]) -> Estimate:
+def rank_correlation(scores: Sequence[int | float], accuracy: Sequence[int | float]) -> Estimate:
     """Spearman's correlation of a score and the accuracy over the records of one training, in [-1, 1].
 
     Records of one training follow on each other, so that it has no interval: it says whether the score went with the

@@ -13,7 +13,7 @@ from repana.dynamics import _refusals
 FEWEST = 8  # records of which a slope has an interval
 
 
-def log_slope(steps: Sequence[float], values: Sequence[float], *, level: float = 0.95) -> Estimate:
+def log_slope(steps: Sequence[int | float], values: Sequence[int | float], *, level: float = 0.95) -> Estimate:
     """Least-squares slope of ln(value) over the step: the relative change per step, so that exp(1000 b) is the factor
     over 1000 steps.
 

@@ -3,6 +3,7 @@
 import lazy_loader as _lazy
 
 EXPORTS = {
+    "_checkpoint_trajectory": ["trajectory"],
     "_lightning_monitor": ["LightningMonitor"],
     "_monitor": ["Monitor"],
     "_trainer_monitor": ["TrainerMonitor"],

@@ -1,3 +1,4 @@
+from ._checkpoint_trajectory import trajectory as trajectory
 from ._lightning_monitor import LightningMonitor as LightningMonitor
 from ._monitor import Monitor as Monitor
 from ._trainer_monitor import TrainerMonitor as TrainerMonitor

@@ -37,6 +37,7 @@ from repana.topology._persistence import statistics
 AT_ONCE = ("neural_collapse", "fisher")  # without permutations and replicates, from moments alone
 PAIRS = 512  # samples of measures that take all pairs
 TAU = 0.5
+SIMILARITIES = ("cka_first", "cka_previous", "cka_best")
 DEPENDENT = Flag.DEPENDENT.note("no null: rows of one sample depend on each other")
 NO_INTERVAL = Flag.NO_INTERVAL.note("no interval yet: `finish()` measures it")
 
@@ -135,6 +136,16 @@ def _of_layer(x: Tensor, seed: int) -> Iterator[tuple[str, Estimate]]:
     size = float(gram.square().sum())
     note = NO_INTERVAL if size > 0 else Flag.CONSTANT.note("every feature is constant")
     yield "participation_ratio", Estimate(trace**2 / size if size > 0 else NAN, n=n, note=note)
+
+
+def related(report: Report, probe: Activations, references: Mapping[str, Activations | None], level: float) -> Report:
+    """The report of a record, with its similarities to other records measured anew."""
+    kept = [r for r in report.rows if r.quantity not in SIMILARITIES]
+    again = list(_similarities(report.runs[0], report.splits[-1], with_tensors(probe), references, level))
+    found = {r.quantity for r in again}
+    described = {f"training.{q.name}": q.described() for q in RECORD if q.name in found}
+    quantities = {**report.provenance["quantities"], **described}
+    return Report((*kept, *again), report.arrays, {**report.provenance, "quantities": quantities})
 
 
 def _similarities(

@@ -246,6 +246,21 @@ class Monitor:
         return sorted(self._reports) if self._begun else self.folder.steps()
 
     @property
+    def reports(self) -> Mapping[int, Report]:
+        """The records by step."""
+        return self._all()
+
+    @property
+    def attached(self) -> bool:
+        """Whether the folder is taken and its settings were compared."""
+        return self._begun
+
+    @property
+    def level(self) -> float:
+        """The confidence level of intervals."""
+        return self._level
+
+    @property
     def skipped(self) -> list[dict[str, Any]]:
         """Steps at which a record was due and was not made, and why."""
         return list(self._about["skipped"])
@@ -302,41 +317,53 @@ class Monitor:
 
     def _start(self, model: nn.Module, step: int, *, keep_this: bool) -> None:
         """Take the folder, compare settings, and leave later records behind."""
+        self.attach(model)
+        self._latest = step
+        if not _processes.keeps(model):
+            return
+        late = [s for s in self._reports if s > step or (s == step and not keep_this)]
+        if late:
+            self.leave(late)
+        self._refer()
+        self._save()
+
+    def attach(self, model: nn.Module) -> None:
+        """Take the folder and what it holds, if its records were made with the settings and the probe set of this
+        monitor. `begin` and `step` call it."""
+        if self._begun:
+            return
         if not _processes.keeps(model):
             self._hold(model)
-            self._begun, self._latest = True, step
+            self._begun = True
             return
         if self._lock is None:
             self._lock = self.folder.lock()
-        if not self._begun:
-            before = self.folder.about()
-            self._hold(model)
-            settings = self._settings(model)
-            if before:
-                old = before["settings"]
-                changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
-                if changed:
-                    self._release()
-                    raise _refusals.other_settings(self.folder.path, changed)
-                self._about |= {k: before.get(k, []) for k in ("skipped", "failures", "abandoned", "notes")}
-                clock = before.get("clock", {})
-                self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
-                self._budget.costs = list(clock.get("costs", []))
-            self._about["settings"] = settings
-            self._reports = {s: self.folder.report(s) for s in self.folder.steps()}
-            self._begun = True
-        late = [s for s in self._reports if s > step or (s == step and not keep_this)]
-        if late:
-            where = self.folder.abandon(late)
-            for s in late:
-                del self._reports[s]
-            text = f"{len(late)} records from step {min(late)} on belong to a timeline that was left: {where.name}"
-            self._about["abandoned"].append({"from": min(late), "records": len(late), "folder": where.name})
-            self._about["skipped"] = [x for x in self._about["skipped"] if x["step"] < min(late)]
-            logger.info("repana: %s", text)
-        self._latest = step
-        self._refer()
-        self._save()
+        before = self.folder.about()
+        self._hold(model)
+        settings = self._settings(model)
+        if before:
+            old = before["settings"]
+            changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
+            if changed:
+                self._release()
+                raise _refusals.other_settings(self.folder.path, changed)
+            self._about |= {k: before.get(k, []) for k in ("skipped", "failures", "abandoned", "notes")}
+            clock = before.get("clock", {})
+            self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
+            self._budget.costs = list(clock.get("costs", []))
+        self._about["settings"] = settings
+        self._reports = {s: self.folder.report(s) for s in self.folder.steps()}
+        self._begun = True
+
+    def leave(self, steps: list[int]) -> None:
+        """Move records out of the way, to `abandoned/`."""
+        where = self.folder.abandon(steps)
+        for s in steps:
+            del self._reports[s]
+        first = min(steps)
+        self._about["abandoned"].append({"from": first, "records": len(steps), "folder": where.name})
+        self._about["skipped"] = [x for x in self._about["skipped"] if x["step"] < first]
+        logger.info("repana: %d records from step %d on were moved to %s", len(steps), first, where)
 
     def _hold(self, model: nn.Module) -> None:
         """The probe sets, once a model says how their batches are read."""
@@ -385,15 +412,10 @@ class Monitor:
         self._log(step)
 
     def _made(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
-        splits = self._read(model)
+        splits = self.read(model)
         if not _processes.keeps(model):
             return
-        report = measured(
-            splits, step, self._references, metrics, level=self._level, seed=self._seed, convention=self._convention
-        )
-        self.folder.write(step, report, splits)
-        self._reports[step] = report
-        self.folder.thin(self._keep)
+        self.put(step, splits, self._references, metrics)
         probe = splits[list(splits)[-1]]
         self._references["cka_previous"] = probe
         self._references.setdefault("cka_first", probe)
@@ -403,7 +425,29 @@ class Monitor:
             self._references["cka_best"] = probe
         self._best = best_step
 
-    def _read(self, model: nn.Module) -> dict[str, Activations]:
+    def put(
+        self,
+        step: int,
+        splits: Mapping[str, Activations],
+        references: Mapping[str, Activations | None],
+        metrics: Mapping[str, float],
+        **more: Any,
+    ) -> None:
+        """Measure a record and write it."""
+        report = measured(
+            splits, step, references, metrics, level=self._level, seed=self._seed, convention=self._convention
+        )
+        report = Report(report.rows, report.arrays, {**report.provenance, **more})
+        self.folder.write(step, report, splits)
+        self._reports[step] = report
+        self.folder.thin(self._keep)
+
+    def replace(self, step: int, report: Report) -> None:
+        """Another report of a record."""
+        self.folder.replace(step, report)
+        self._reports[step] = report
+
+    def read(self, model: nn.Module) -> dict[str, Activations]:
         """The features of every probe set; where memory does not suffice, once more with halved batches."""
         for again in (True, False):
             try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repana._check import listed
 from repana.errors import FileError, InputError
 
 
@@ -79,3 +80,21 @@ def no_best() -> InputError:
     return InputError(
         "RA288", "No record has a score to choose by: the rule's burn-in leaves none, or its quantity was not measured."
     )
+
+
+def checkpoints_without_step(names: Sequence[str]) -> InputError:
+    what = f"no step in the names of {listed(list(names), 4)}" if names else "no checkpoint was found"
+    return InputError(
+        "RA290",
+        f"Checkpoints need a step: {what}. Expected names such as 'epoch10.pt', or a mapping from steps to files.",
+    )
+
+
+def same_step(step: int, names: Sequence[str]) -> InputError:
+    return InputError(
+        "RA290", f"Step {step} has {len(names)} checkpoints: {listed(list(names), 4)}; expected one a step."
+    )
+
+
+def no_checkpoint_measured(failures: Sequence[str]) -> InputError:
+    return InputError("RA290", f"No checkpoint could be measured: {listed(list(failures), 4)}.")
