@@ -101,11 +101,10 @@ def _record(monitor: Monitor, step: int, source: Any, make_model: Callable[..., 
 
 
 def _made(make_model: Callable[..., nn.Module], source: Any) -> nn.Module:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = inspect.signature(make_model).parameters.values()
-        required = [
-            p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        ]
+        required = [p for p in parameters if p.default is p.empty and p.kind in kinds]
     except (TypeError, ValueError):
         required = []
     if required:
@@ -148,14 +147,14 @@ def _by_step(checkpoints: Checkpoints) -> dict[int, Any]:
     unknown = [str(source) for step, source in pairs if step is None]
     if unknown or not pairs:
         raise _refusals.checkpoints_without_step(unknown)
-    numbers = [step for step, _ in pairs]
-    for step in numbers:
+    known: dict[int, Any] = {}
+    for step, source in pairs:
         if isinstance(step, bool) or not isinstance(step, int) or step < 0:
             raise _refusals.no_step(step)
-    twice = sorted({s for s in numbers if numbers.count(s) > 1})
-    if twice:
-        raise _refusals.same_step(twice[0], [str(source) for step, source in pairs if step == twice[0]])
-    return dict(sorted(pairs))
+        if step in known:
+            raise _refusals.same_step(step, [str(known[step]), str(source)])
+        known[step] = source
+    return dict(sorted(known.items()))
 
 
 def _step_of(path: str) -> int | None:
@@ -170,8 +169,5 @@ def _identity(source: Any) -> dict[str, Any]:
     path = Path(os.fspath(source))
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     sizes = [p.stat() for p in files]
-    return {
-        "name": path.name,
-        "bytes": sum(s.st_size for s in sizes),
-        "written": max((s.st_mtime_ns for s in sizes), default=0),
-    }
+    written = max((s.st_mtime_ns for s in sizes), default=0)
+    return {"name": path.name, "bytes": sum(s.st_size for s in sizes), "written": written}

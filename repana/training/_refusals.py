@@ -91,9 +91,8 @@ def checkpoints_without_step(names: Sequence[str]) -> InputError:
 
 
 def same_step(step: int, names: Sequence[str]) -> InputError:
-    return InputError(
-        "RA290", f"Step {step} has {len(names)} checkpoints: {listed(list(names), 4)}; expected one a step."
-    )
+    shown = listed(list(names), 4)
+    return InputError("RA290", f"Step {step} has {len(names)} checkpoints: {shown}; expected one a step.")
 
 
 def no_checkpoint_measured(failures: Sequence[str]) -> InputError:
