@@ -73,6 +73,12 @@ class Report:
         return _unique(row.run for row in self.rows)
 
     @cached_property
+    def profiles(self) -> tuple[str, ...]:
+        """The runs that are profiles, and not read of others (as what is said of a whole training); all where none
+        is."""
+        return tuple(run for run in self.runs if not self.about(run).get("compared")) or self.runs
+
+    @cached_property
     def splits(self) -> tuple[str, ...]:
         return _unique(row.split for row in self.rows)
 

@@ -44,6 +44,7 @@ from repana.cli._output import (
 )
 from repana.cli._stored import export, is_store, merge, record, verify
 from repana.cli._swept import sweep, task
+from repana.cli._watched import watch
 from repana.errors import RepanaError
 
 UNSAFE_CODES = ("RA302",)
@@ -63,6 +64,7 @@ app.command()(export)
 app.command()(merge)
 app.command()(sweep)
 app.command()(task)
+app.command()(watch)
 
 
 @app.callback()

@@ -76,7 +76,8 @@ def stopping(view: View) -> Finding:
     if rule is None or best is None:
         return Finding(ABSENT, "No stopping rule was asked for (`stop_on=`).")
     where = f" at {best.label}" if best.label else ""
-    text = f"The score {rule['quantity']}{where} is best at step {best.value:.0f}"
+    analyzer, _, name = rule["quantity"].rpartition(".")
+    text = f"{view.report.quantity(analyzer, name).label}{where} is best at step {best.value:.0f}"
     if stop is not None and math.isfinite(stop.value):
         text += f"; the rule (patience {rule['patience']}) stops at step {stop.value:.0f}"
     else:

@@ -46,8 +46,8 @@ def of_run(view: View, found: Sequence[Finding]) -> tuple[str, ...]:
 
 def of_runs(report: Report, found: Sequence[Finding]) -> tuple[str, ...]:
     """The summary of many runs: the range of the numbers that they share, or that none has class structure."""
-    views = [View(report, run) for run in report.runs]
-    first = f"{len(views)} runs, {listed(report.runs)}." if len(views) <= 4 else f"{len(views)} runs."
+    views = [View(report, run) for run in report.profiles]
+    first = f"{len(views)} runs, {listed(report.profiles)}." if len(views) <= 4 else f"{len(views)} runs."
     without = {f.run for f in found if f.code == "RF102" and f.text.startswith("No class structure")}
     if len(without) == len(views):
         first = f"No class structure was found in any of {len(views)} runs: no headline value is better than with "
@@ -56,7 +56,10 @@ def of_runs(report: Report, found: Sequence[Finding]) -> tuple[str, ...]:
         first = f"{first.removesuffix('.')}; no class structure in {len(without)} of them ({listed(sorted(without))})."
     lines = [_range(views, name, title) for name, title in RANGED]
     lines = [line for line in lines if line][:2]
-    return tuple(lines) if lines and not without and len(views) > 4 else (first, *lines)
+    whole = [f for f in found if f.run not in report.profiles]  # what is read of all records of a training
+    told = [f.text for f in whole if f.kind == RESULT and f.severity != ABSENT][:3]
+    told += [_care(cautions)] if (cautions := [f for f in whole if f.kind == CAUTION]) else []
+    return (*told, *(lines if lines and not without and len(views) > 4 else (first, *lines)))
 
 
 RANGED = (("probing.linear_probe", "Linear probe accuracy"), (NC1, "NC1"), ("dimension.two_nn", "Intrinsic dimension"))

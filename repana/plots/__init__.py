@@ -1,6 +1,6 @@
 """Figures: each reads a report or activations, draws on Axes and returns them; nothing is shown or set globally."""
 
-from repana.plots import collapse, comparison, dimension, features, probes, spectra, topology
+from repana.plots import collapse, comparison, dimension, features, probes, spectra, topology, training
 from repana.plots._data import drawn_data
 from repana.plots._panels import Panel, Section
 from repana.plots._style import FONTS, figure_of, style
@@ -36,6 +36,7 @@ from repana.plots.runs import run_summary
 from repana.plots.separation import class_distances
 from repana.plots.spectra import spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
+from repana.plots.training import settling, step_map
 from repana.plots.trajectory import is_training, trajectory
 
 SECTIONS = (
@@ -78,9 +79,11 @@ SECTIONS = (
     ),
 )  # of the page, in its order
 PANELS = tuple(panel for section in SECTIONS for panel in section.panels)
+OF_TRAINING = training.PANELS  # beside the trajectory of a training
 
 __all__ = [
     "FONTS",
+    "OF_TRAINING",
     "OVERVIEW",
     "PANELS",
     "SECTIONS",
@@ -130,7 +133,9 @@ __all__ = [
     "sample_efficiency_curve",
     "sedimentation_curve",
     "selectivity_depth",
+    "settling",
     "spectrum",
+    "step_map",
     "style",
     "subspace_curve",
     "trajectory",

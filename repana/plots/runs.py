@@ -32,7 +32,7 @@ def run_summary(
     """
     _style.check_report(report)
     names = quantities or report.headline
-    runs = _sorted(report, names[0], layer) if sort else report.runs
+    runs = _sorted(report, names[0], layer) if sort else report.profiles
     width = _style.in_inches(width)
     with _style.drawing():
         own = [] if ax is not None else _grid(len(names), len(runs), width)
@@ -41,7 +41,7 @@ def run_summary(
             found = _points(report, name, layer)
             if not found:
                 raise _report_refusals.no_array(name, layer or "", "", "", [], report.layers)
-            _panel(panel, report.named(name), found, runs, report.splits)
+            _panel(panel, report.named(name), found, runs, [s for s in report.splits if any(k == s for _, k in found)])
             panel.tick_params(labelleft=k % _columns(len(names), width) == 0 or not own)
         if own:
             read = {layer or penultimate(report, run) for run in runs}
@@ -59,7 +59,7 @@ def _sorted(report: Report, name: str, layer: str | None) -> tuple[str, ...]:
     """Runs by a quantity of their first split, the best first (the lowest where no side is better)."""
     found, line = _points(report, name, layer), report.named(name)
     sign = -1 if line.better == "higher" else 1
-    values = {run: next((r.value for (of, _), r in found.items() if of == run), math.nan) for run in report.runs}
+    values = {run: next((r.value for (of, _), r in found.items() if of == run), math.nan) for run in report.profiles}
     return tuple(sorted(values, key=lambda run: (math.isnan(values[run]), sign * values[run])))
 
 
@@ -74,7 +74,7 @@ def _grid(panels: int, runs: int, width: float) -> list[Axes]:
 def _points(report: Report, name: str, layer: str | None) -> dict[tuple[str, str], Row]:
     """The row of every run and split at the layer, where there is one."""
     full, found = report.qualified(name), dict[tuple[str, str], Row]()
-    for run in report.runs:
+    for run in report.profiles:
         at = layer or penultimate(report, run)
         rows = [r for r in report.of_run(run) if r.layer == at and f"{r.analyzer}.{r.quantity}" == full]
         found |= {(run, r.split): r for r in rows}

@@ -59,6 +59,8 @@ def trajectory(
             if not drawn:
                 raise _report_refusals.nothing_selected(name, "any", split or "any", report.runs, report.splits)
             _share_scale(row, drawn, report.named(name), titled=alone)
+            for panel, group in zip(row, found):
+                mark_zero_error(panel, report, group, named=i == 0)
         if ax is None:
             figure = _style.figure_of(axes)
             said = [split_name(split or report.splits[0])] if len(report.splits) > 1 else []
@@ -75,6 +77,25 @@ def trajectory(
             figure.legend([handles[k] for k in shown], [labels[k] for k in shown], loc="outside upper center",
                           ncols=min(4 if width > _style.COLUMN + 1 else 2, len(shown)), frameon=False)  # fmt: skip
     return axes
+
+
+def whole_run(report: Report, group: str) -> str:
+    """The run that says what is read of a whole series of records; "" where there is none."""
+    name = f"{group}/training" if group else "training"
+    return name if report.about(name).get("compared") == "dynamics" else ""
+
+
+def mark_zero_error(ax: Axes, report: Report, group: str, *, named: bool, low: bool = False) -> None:
+    """An upright line at the first record without training error, where the report knows it."""
+    run = whole_run(report, group)
+    step = next((r.value for r in report.of_run(run) if r.quantity == "zero_error_step"), math.nan)
+    if math.isfinite(step):
+        ax.axvline(step, color=_style.GREY, linestyle=(0, (4, 2)), linewidth=_style.thin(), zorder=1)
+        if named:
+            place, side = (0.05, "bottom") if low else (0.98, "top")
+            ax.annotate("zero training error", (step, place), xycoords=("data", "axes fraction"), xytext=(2, 0),
+                        textcoords="offset points", va=side, color=_style.GREY,
+                        fontsize=mpl.rcParams["xtick.labelsize"])  # fmt: skip
 
 
 def series_of(report: Report) -> dict[str, list[str]]:

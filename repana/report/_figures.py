@@ -72,7 +72,8 @@ def overview_of(report: Report) -> Iterator[Picture]:
         yield Picture(
             "Trajectory", svg(axes, words, "trajectory"), caption, code=code, data=_packed(plots.drawn_data(axes))
         )
-    if len(report.runs) > 1:
+        yield from _of_training(report)
+    if len(report.profiles) > 1:
         caption = f"Each run at the input of its classifier, with its {report.confidence} interval."
         axes, code = plots.run_summary(report, *names), f"repana.plots.run_summary(report, {listed})"
         drawn = svg(axes, f"Runs: {_say(report, names)}", "runs")
@@ -85,6 +86,20 @@ def overview_of(report: Report) -> Iterator[Picture]:
             "Layers", svg(axes, _say(report, names), "depth", adapts=True), _depth_caption(report),
             _layout(report, names, axes), curves, "report.plot()", _packed(plots.drawn_data(axes)),
         )  # fmt: skip
+
+
+def _of_training(report: Report) -> Iterator[Picture]:
+    """What a monitor adds to the trajectory: layers over steps, and when they settle."""
+    for panel in plots.OF_TRAINING:
+        try:
+            drawn = panel.draw(report)
+        except RepanaError:
+            continue
+        data = plots.drawn_data(drawn)
+        words = f"{panel.caption.partition('. ')[0]}. {_ends(data)}".strip()
+        code = f"repana.plots.{panel.draw.__name__}(report)"
+        yield Picture(panel.heading, svg(drawn, words, _identifier(panel.heading)), panel.caption, code=code,
+                      data=_packed(data), analyzer=panel.analyzer)  # fmt: skip
 
 
 def _of_comparison(report: Report) -> Iterator[Picture]:
@@ -114,7 +129,7 @@ def _depth_caption(report: Report) -> str:
 def singles_of(report: Report) -> Iterator[OneRun]:
     """Of many runs up to twelve, one by one."""
     found = find(report)
-    for i, run in enumerate(report.runs[:MOST_RUNS]):
+    for i, run in enumerate(report.profiles[:MOST_RUNS]):
         axes = plots.depth_profile(report, runs=[run])  # as the code beside it
         picture = Picture(
             run, svg(axes, f"Quantities by layer of {run}", f"run{i}"), _depth_caption(report),

@@ -133,10 +133,10 @@ def _samples(split: str, found: Mapping[str, Any]) -> str:
 
 def varied(report: Report) -> str:
     """What differs between several runs, of what was recorded."""
-    if len(report.runs) < 2:
+    if len(report.profiles) < 2:
         return ""
     found: dict[str, list[str]] = {}
-    for run in report.runs:
+    for run in report.profiles:
         p = report.about(run)
         series = run.rpartition("/")[0]
         facts = [*([("Series", series)] if series else []), *recorded(p), ("Step", str(p.get("step", "")))]
@@ -148,7 +148,7 @@ def varied(report: Report) -> str:
             found.setdefault(name, []).append(text)
     told = []
     for name, texts in found.items():
-        values = list(dict.fromkeys(texts)) + ([""] if len(texts) < len(report.runs) else [])
+        values = list(dict.fromkeys(texts)) + ([""] if len(texts) < len(report.profiles) else [])
         if len(values) > 1 and name not in ("Weights", "Time"):
             told.append(f"{name.lower()} ({listed([value or 'not recorded' for value in values])})")
     return f"Varied between runs: {'; '.join(told)}." if told else "All recorded settings are the same for all runs."

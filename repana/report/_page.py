@@ -31,11 +31,12 @@ FAMILIES = {
     "5": "Probing",
     "6": "Features",
     "7": "Comparison",
+    "8": "Training",
 }
 NC1 = "neural_collapse.nc1"
 FIGURE_OF = {"neural_collapse.cdnv": "overlap-of-classes", "probing.gap": "probes", "probing.memorization": "probes",
-             "similarity.cka": "similarity-of-layers", "unlearning.recovery": "what-is-left-of-the-forgotten",
-             "drift.cka": "layers"}  # fmt: skip
+             "similarity.cka": "similarity-of-layers", "unlearning.recovery": "residual-knowledge-of-the-forget-set",
+             "drift.cka": "layers", "training.h0_entropy": "trajectory"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def minified(script: str) -> str:
 
 
 def _title(report: Report) -> str:
-    if len(report.runs) > FEW:
-        return f"{len(report.runs)} runs, {report.runs[0]} to {report.runs[-1]}"
+    if len(report.profiles) > FEW:
+        return f"{len(report.profiles)} runs, {report.profiles[0]} to {report.profiles[-1]}"
     return ", ".join(report.runs) or "report"
 
 
@@ -180,7 +181,9 @@ def _shared(report: Report, found: Sequence[Finding]) -> Lines:
     for same in by_code.values():
         texts = list(dict.fromkeys(f.text for f in same))
         example = "" if len(texts) == 1 else f" ({same[0].run})"
-        lines.append((same[0], f"{len(same)} of {len(report.runs)} runs: {texts[0]}{example}"))
+        whole = same[0].run not in report.profiles  # read of all runs together
+        many = "" if whole else f"{len(same)} of {len(report.profiles)} runs: "
+        lines.append((same[0], f"{many}{texts[0]}{example}"))
     return lines
 
 

@@ -119,8 +119,8 @@ def _cells(report: Report, quantities: Sequence[str]) -> tuple[list[str], Cells,
     """Names of lines, texts by line and column, heads of columns: layers of one run, or runs at their last layer."""
     columns = _columns(report, quantities)
     single = len(report.runs) == 1
-    names = list(report.layers) if single else list(report.runs)
-    last = {run: penultimate(report, run) for run in report.runs}
+    names = list(report.layers) if single else list(report.profiles)
+    last = {run: penultimate(report, run) for run in report.profiles}
     rows = {(r.run, r.split, f"{r.analyzer}.{r.quantity}", r.layer): r for r in report.rows}
     cells: dict[tuple[str, int], str] = {}
     for name in names:

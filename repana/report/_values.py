@@ -72,13 +72,13 @@ def _cell(
 def runs_table(report: Report) -> Values:
     """Key numbers of every run at the input of its classifier."""
     names = plots.overview(report)
-    last = {run: penultimate(report, run) for run in report.runs}
+    last = {run: penultimate(report, run) for run in report.profiles}
     rows = {(r.run, f"{r.analyzer}.{r.quantity}", r.layer): r for r in reversed(report.rows)}
-    columns = [[rows.get((run, name, last[run])) for run in report.runs] for name in names]
+    columns = [[rows.get((run, name, last[run])) for run in report.profiles] for name in names]
     bars = [_bars(column) for column in columns]
     lines = tuple(
         (run, run, tuple(replace(_cell(column[i]), bar=bar[i]) for column, bar in zip(columns, bars)))
-        for i, run in enumerate(report.runs)
+        for i, run in enumerate(report.profiles)
     )
     return Values("runs", tuple(report.named(name).label for name in names), (("", lines),))
 

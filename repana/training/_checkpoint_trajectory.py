@@ -140,7 +140,7 @@ def _by_step(checkpoints: Checkpoints) -> dict[int, Any]:
     else:
         given = [checkpoints] if isinstance(checkpoints, (str, os.PathLike)) else list(checkpoints)
         paths: list[str] = []
-        for path in map(os.fspath, given):
+        for path in [str(p) for p in given]:
             found = sorted(glob.glob(path, recursive=True), key=naturally) if glob.has_magic(path) else [path]
             paths += found
         pairs = [(_step_of(path), path) for path in paths]

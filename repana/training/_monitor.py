@@ -564,7 +564,8 @@ def layer_over_time(folder: RunFolder, steps: Sequence[int], layer: str, **optio
             found[run_name(step)] = kept[layer]
     if len(found) < 2 or kept is None:
         raise _refusals.no_features(steps[-1] if steps else 0, layer)
-    whole = Activations(found, kept.labels, sample=kept.sample, seen=kept.seen)
+    about = {"model": f"{layer} over training"}
+    whole = Activations(found, kept.labels, sample=kept.sample, seen=kept.seen, provenance=about)
     return similarity(whole, **options)
 
 
