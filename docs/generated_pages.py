@@ -20,17 +20,21 @@ import repana
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
+from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.findings import FINDINGS, explanations
 from repana.report._formulas import mathml
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(repana.__file__).parent
-FAMILIES = ("collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison")
+FAMILIES = (
+    "collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison", "dynamics",
+    "training",
+)  # fmt: skip
 PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summaries", "report")))
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",
     "spectra": "spectrum", "probes": "probing", "features": "features",
-    "comparison": "comparison",
+    "comparison": "comparison", "dynamics": "training", "training": "training",
 }  # fmt: skip
 TABLES = ("COMPARISONS",)  # exported, and no functions
 OF_ANALYZER = {
@@ -114,8 +118,11 @@ def quantities() -> list[str]:
 def comparisons() -> list[str]:
     """The table of measures that compare two layers, or the outputs of two networks."""
     lines = []
-    for name, described in REPORTED.items():
-        lines += [f"## {name}", "", f"[`{name}`](api/repana.comparison.{name}.md)", ""]
+    monitor = "[`Monitor`](api/repana.Monitor.md)"
+    owners = {name: f"[`{name}`](api/repana.comparison.{name}.md)" for name in REPORTED}
+    owners |= {"training": f"{monitor}, of every record", "dynamics": f"{monitor}, of a whole training"}
+    for name, described in (REPORTED | OF_TRAINING).items():
+        lines += [f"## {name}", "", owners[name], ""]
         lines += ["| quantity | formula | better | unit | source |", "|---|---|---|---|---|"]
         for q in described:
             formula = mathml(q.formula).replace("|", "&#124;")

@@ -4,6 +4,7 @@ cost."""
 import lazy_loader as _lazy
 
 EXPORTS = {
+    "_sessions": ["HeadSessions", "MeanDrift", "Sessions", "sessions"],
     "_stopping": ["StoppingPoint", "StoppingRule", "stopping_point"],
     "_trends": ["log_slope"],
 }

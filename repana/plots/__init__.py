@@ -34,6 +34,7 @@ from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sam
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
 from repana.plots.runs import run_summary
 from repana.plots.separation import class_distances
+from repana.plots.sessions import session_accuracy
 from repana.plots.spectra import spectrum
 from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
 from repana.plots.training import settling, step_map
@@ -133,6 +134,7 @@ __all__ = [
     "sample_efficiency_curve",
     "sedimentation_curve",
     "selectivity_depth",
+    "session_accuracy",
     "settling",
     "spectrum",
     "step_map",
