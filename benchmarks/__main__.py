@@ -14,6 +14,7 @@ from benchmarks import (
     profile,
     recording,
     store,
+    training,
     tree,
 )
 
@@ -29,6 +30,7 @@ SUITES = {
     "profile": profile.main,
     "plan": plan.main,
     "store": store.main,
+    "training": training.main,
     "device": device.main,
 }
 

@@ -79,10 +79,9 @@ class Sessions:
         text = f"{name}: {shared:.1f} of the {lost:.1f} points of accuracy lost on earlier sessions are competition"
         text += " of more classes, which a head fitted on all rows and a frozen body lose too"
         if self.settings["bodies"] > 1:
-            text += (
-                f"; over all sessions a head fitted anew would gain {100 * found.head_loss.value:.1f} points, and the "
-            )
-            text += f"first body {100 * found.body_loss.value:.1f} more"
+            head_loss, body_loss = 100 * found.head_loss.value, 100 * found.body_loss.value
+            text += f"; over all sessions a head fitted anew would gain {head_loss:.1f} points, and the first body "
+            text += f"is {abs(body_loss):.1f} points {'better' if body_loss >= 0 else 'worse'} than the last"
         return f"{text}."
 
     def __repr__(self) -> str:

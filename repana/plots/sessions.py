@@ -76,7 +76,7 @@ def _way(ax: Axes, found: Sessions) -> None:
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.set_xlabel("session")
-    ax.legend(frameon=False, loc="lower left")
+    ax.legend(loc="lower left", facecolor="white", framealpha=0.85, edgecolor="none")
     _style.guides(ax)
     _style.title(ax, "Accuracy on sessions seen")
 

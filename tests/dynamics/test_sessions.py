@@ -197,3 +197,10 @@ def test_refusals():
     ):
         with pytest.raises(InputError, match="RA2"):
             sessions(*given, **options)
+
+
+def test_what_is_missing_is_said():
+    with pytest.raises(InputError, match="RA291: Class 0 comes in sessions 0, 1, 2"):
+        sessions(X, Y, np.arange(180) % 3, held_out=(T, Z))
+    with pytest.raises(InputError, match="RA291: `bodies` has 2 entries; expected one for each of 3 sessions"):
+        sessions(None, Y, Y // 2, bodies=[X, X])

@@ -595,7 +595,21 @@ def test_a_report_of_one_layer_has_all_findings():
 @pytest.mark.parametrize("code", FINDINGS)
 def test_kinds(code):
     """A check that does not hold is a caution, and says what to do; a result stays one, however it turned out."""
-    numbers = (*range(201, 207), *range(301, 305), 306, 401, 501, *range(503, 506), *range(601, 604), 701, 707, 709)
+    numbers = (
+        *range(201, 207),
+        *range(301, 305),
+        306,
+        401,
+        501,
+        *range(503, 506),
+        *range(601, 604),
+        701,
+        707,
+        709,
+        801,
+        802,
+        803,
+    )
     results = list(map(str, numbers))
     assert FINDINGS[code].kind == ("result" if code[2:] in results else "check")
     for of, report, severity, _ in CASES:

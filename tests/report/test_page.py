@@ -24,6 +24,7 @@ from repana._results import row
 from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
+from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.report import bibliography, bibtex, fragment, number, page
 from repana.report._page import minified
 
@@ -249,7 +250,8 @@ def test_every_source_has_its_entry(report):
         work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
     }
     named |= {work for m in COMPARISONS.values() for work in works(m.source)}
-    named |= {work for quantities in REPORTED.values() for q in quantities for work in works(q.source)}
+    reported = (*REPORTED.values(), *OF_TRAINING.values())
+    named |= {work for quantities in reported for q in quantities for work in works(q.source)}
     assert named == set(SOURCES)
     text = bibliography(report)
     keys = re.findall(r"^@\w+\{(\w+),$", text, re.M)

@@ -792,6 +792,7 @@ def test_every_figure_has_a_short_gallery_script():
         "Mixed",
         "is_training",
         "overview",
+        "OF_TRAINING",
         "PANELS",
         "Panel",
         "SECTIONS",

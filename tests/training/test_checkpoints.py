@@ -82,7 +82,7 @@ def test_one_bad_checkpoint_does_not_cost_the_others(tmp_path):
     assert "step 10" in report.failures[0]
     for path in paths:
         path.write_bytes(b"no checkpoint")
-    with pytest.raises(InputError, match="RA290.*step_5.pt"):
+    with pytest.raises(InputError, match="RA290: .*step_5.pt"):
         repana.trajectory(paths, network, PROBE)
 
 

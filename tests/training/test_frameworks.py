@@ -1,6 +1,8 @@
 """Monitors as callbacks of Lightning and of Hugging Face's Trainer, in real trainings."""
 
 import math
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -162,3 +164,20 @@ def test_trainer_stops(tmp_path):
     )
     trainer, _ = train_with_trainer(tmp_path / "t", [seen], 1, steps=40)
     assert trainer.state.global_step == 4
+
+
+@pytest.mark.parametrize("package", ["lightning", "transformers"])
+def test_a_framework_that_is_missing_is_named(package):
+    module = {"lightning": "_lightning_monitor", "transformers": "_trainer_monitor"}[package]
+    code = (
+        "import sys\n"
+        "for name in ('lightning', 'lightning.pytorch', 'pytorch_lightning', 'transformers'):\n"
+        "    sys.modules[name] = None\n"
+        f"import repana.training.{module}\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert f"RA289: {module_name(module)} needs {package}" in done.stderr
+
+
+def module_name(module):
+    return {"_lightning_monitor": "LightningMonitor", "_trainer_monitor": "TrainerMonitor"}[module]

@@ -199,7 +199,7 @@ def test_steps_are_counted_where_they_are_not_given(tmp_path):
     train(network(), 6, lambda n, s, loss: monitor.step(n))
     assert monitor.steps == [1, 2, 4, 6]
     monitor.close()
-    with pytest.raises(InputError, match="RA287.*up to step 6"):
+    with pytest.raises(InputError, match="RA287: .*up to step 6"):
         repana.Monitor((X, Y), store=tmp_path, every=2, budget=None).step(network())
 
 
@@ -261,7 +261,7 @@ def test_other_settings_are_refused(changed, tmp_path):
     else:
         net = network()
     monitor = repana.Monitor(options.pop("probe"), **options)
-    with pytest.raises(InputError, match="RA286"):
+    with pytest.raises(InputError, match="RA286: "):
         monitor.step(net, 11)
     repana.Monitor((X, Y), store=tmp_path, budget=None).begin(network(), 10)  # the folder was let go
 
@@ -269,7 +269,7 @@ def test_other_settings_are_refused(changed, tmp_path):
 def test_two_monitors_need_two_folders(tmp_path):
     monitor = watched(tmp_path, steps=10)
     other = repana.Monitor((X, Y), store=tmp_path, budget=None)
-    with pytest.raises(FileError, match="RA332"):
+    with pytest.raises(FileError, match="RA332: "):
         other.begin(network(), 10)
     monitor.close()
     other.begin(network(), 10)
