@@ -118,7 +118,7 @@ def quantities() -> list[str]:
 def comparisons() -> list[str]:
     """The table of measures that compare two layers, or the outputs of two networks."""
     lines = []
-    monitor = "[`Monitor`](api/repana.Monitor.md)"
+    monitor = "[`Monitor`](api/repana.training.Monitor.md)"
     owners = {name: f"[`{name}`](api/repana.comparison.{name}.md)" for name in REPORTED}
     owners |= {"training": f"{monitor}, of every record", "dynamics": f"{monitor}, of a whole training"}
     for name, described in (REPORTED | OF_TRAINING).items():

@@ -111,7 +111,7 @@ def follows(view: View) -> Finding:
             TIP, "Too few records to tell whether the score follows the accuracy.", action="Record more often."
         )
     lost = _network(view, "regret")
-    if r.value >= FOLLOWS and lost is not None and lost.value > LOST:
+    if r.value >= FOLLOWS and best is not None and lost is not None and lost.value > LOST:
         text = f"The record that H0 separability at {layer} names, step {best.value:.0f}, has "
         text += f"{percent(lost.value, 2)} less accuracy than the best, although the two go together (rank correlation "
         text += f"{number(r.value, 2)})."

@@ -36,7 +36,7 @@ def trajectory(
 ) -> Report:
     """What a `Monitor` would have recorded, from the checkpoints that a training left.
 
-    - `checkpoints`: a mapping from steps to files, or files (a list, or a pattern such as "runs/a/*.pt") whose names
+    - `checkpoints`: a mapping from steps to files, or files (a list, or a pattern such as `runs/a/*.pt`) whose names
       end with their step: "epoch10.pt", "step_2000.safetensors", "checkpoint-500".
     - `make_model`: a function without arguments that makes the network, into which the weights of each file are put
       (all of them and nothing else, as `load_model(checkpoint=)` does it, without running code of the file); or a
@@ -88,16 +88,16 @@ def _record(monitor: Monitor, step: int, source: Any, make_model: Callable[..., 
     if report is None and (monitor.folder.at(step) / "report").is_dir():
         report = monitor.folder.report(step)
     if report is not None and report.provenance.get("checkpoint") == known:
-        if monitor.attached:
+        if monitor._begun:
             return
-        monitor.attach(_made(make_model, source))  # says so where settings differ
+        monitor._attach(_made(make_model, source))  # says so where settings differ
         return
     model = _made(make_model, source)
-    monitor.attach(model)
-    splits = monitor.read(model)
+    monitor._attach(model)
+    splits = monitor._read(model)
     if step in monitor.reports:
-        monitor.leave([step])
-    monitor.put(step, splits, {}, {}, checkpoint=known)
+        monitor._leave([step])
+    monitor._put(step, splits, {}, {}, checkpoint=known)
 
 
 def _made(make_model: Callable[..., nn.Module], source: Any) -> nn.Module:
@@ -127,7 +127,7 @@ def _relate(monitor: Monitor) -> None:
         if probe is None:
             continue
         names = {"cka_first": first, "cka_previous": previous, "cka_best": best}
-        monitor.replace(step, related(report, probe, names, monitor.level))
+        monitor._replace(step, related(report, probe, names, monitor._level))
         first, previous = first or probe, probe
         at = stopping_point(scores_of(done, monitor.rule), directed(monitor.rule, done)).best
         best = None if at is None else held[sorted(done)[at]]

@@ -251,16 +251,6 @@ class Monitor:
         return self._all()
 
     @property
-    def attached(self) -> bool:
-        """Whether the folder is taken and its settings were compared."""
-        return self._begun
-
-    @property
-    def level(self) -> float:
-        """The confidence level of intervals."""
-        return self._level
-
-    @property
     def skipped(self) -> list[dict[str, Any]]:
         """Steps at which a record was due and was not made, and why."""
         return list(self._about["skipped"])
@@ -317,17 +307,17 @@ class Monitor:
 
     def _start(self, model: nn.Module, step: int, *, keep_this: bool) -> None:
         """Take the folder, compare settings, and leave later records behind."""
-        self.attach(model)
+        self._attach(model)
         self._latest = step
         if not _processes.keeps(model):
             return
         late = [s for s in self._reports if s > step or (s == step and not keep_this)]
         if late:
-            self.leave(late)
+            self._leave(late)
         self._refer()
         self._save()
 
-    def attach(self, model: nn.Module) -> None:
+    def _attach(self, model: nn.Module) -> None:
         """Take the folder and what it holds, if its records were made with the settings and the probe set of this
         monitor. `begin` and `step` call it."""
         if self._begun:
@@ -355,7 +345,7 @@ class Monitor:
         self._reports = {s: self.folder.report(s) for s in self.folder.steps()}
         self._begun = True
 
-    def leave(self, steps: list[int]) -> None:
+    def _leave(self, steps: list[int]) -> None:
         """Move records out of the way, to `abandoned/`."""
         where = self.folder.abandon(steps)
         for s in steps:
@@ -412,10 +402,10 @@ class Monitor:
         self._log(step)
 
     def _made(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
-        splits = self.read(model)
+        splits = self._read(model)
         if not _processes.keeps(model):
             return
-        self.put(step, splits, self._references, metrics)
+        self._put(step, splits, self._references, metrics)
         probe = splits[list(splits)[-1]]
         self._references["cka_previous"] = probe
         self._references.setdefault("cka_first", probe)
@@ -425,7 +415,7 @@ class Monitor:
             self._references["cka_best"] = probe
         self._best = best_step
 
-    def put(
+    def _put(
         self,
         step: int,
         splits: Mapping[str, Activations],
@@ -442,12 +432,12 @@ class Monitor:
         self._reports[step] = report
         self.folder.thin(self._keep)
 
-    def replace(self, step: int, report: Report) -> None:
+    def _replace(self, step: int, report: Report) -> None:
         """Another report of a record."""
         self.folder.replace(step, report)
         self._reports[step] = report
 
-    def read(self, model: nn.Module) -> dict[str, Activations]:
+    def _read(self, model: nn.Module) -> dict[str, Activations]:
         """The features of every probe set; where memory does not suffice, once more with halved batches."""
         for again in (True, False):
             try:
