@@ -15,6 +15,7 @@ from scipy import stats
 
 from repana import _check, _file_refusals, _report_refusals, _saved
 from repana._estimate import LEVEL, NAN, span
+from repana._files import PREFIX
 from repana._numbers import naturally, number, percent
 from repana._results import Report, Row, concat
 from repana.errors import FileError
@@ -184,8 +185,13 @@ def _inside(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     parents = {p.parent for name in (_saved.PROVENANCE, *_saved.REPLACED) for p in path.rglob(name)}
-    parents = {p for p in parents if _saved.ABANDONED not in p.relative_to(path).parts}
+    parents = {p for p in parents if not any(_left(part) for part in p.relative_to(path).parts)}
     return sorted((p for p in parents if _saved.is_report(p) or _saved.begun(p)), key=lambda path: naturally(str(path)))
+
+
+def _left(name: str) -> bool:
+    """Whether a folder is of a timeline that was left, or of a writer that died."""
+    return name == _saved.ABANDONED or name.startswith(PREFIX)
 
 
 def _joined(found: Mapping[Path, Report]) -> Report:

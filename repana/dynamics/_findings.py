@@ -6,6 +6,7 @@ from typing import Any
 from repana._finding import ABSENT, PASSED, TIP, Finding, View, listed
 from repana._numbers import number, percent
 from repana._results import penultimate
+from repana.dynamics._stopping import LABEL_FREE
 
 FOLLOWS = 0.5  # rank correlation from which a score is said to follow the accuracy
 LOST = 0.05  # of accuracy, from which a rule is said to have failed
@@ -99,31 +100,27 @@ def follows(view: View) -> Finding:
     rule = _settings(view).get("rule")
     rows = {r.layer: r for r in view.rows("dynamics.score_correlation")}
     best = _network(view, "best_step")
-    layer = best.label if best is not None and best.label in rows else _last_layer(view)
-    if rule is None or rule["quantity"] != "training.h0_entropy":
+    if rule is None or rule["quantity"] not in LABEL_FREE:
         return Finding(ABSENT, "No rule without labels was asked for.")
     if not _settings(view).get("labels"):
         text = "No evidence that the score follows the accuracy: the probe set has no labels."
         return Finding(TIP, text, action="Label a few hundred samples, or do not stop by it.")
+    layer = best.label if best is not None and best.label in rows else _last_layer(view)
     r = rows.get(layer)
     if r is None or not math.isfinite(r.value):
-        return Finding(
-            TIP, "Too few records to tell whether the score follows the accuracy.", action="Record more often."
-        )
-    lost = _network(view, "regret")
-    if r.value >= FOLLOWS and best is not None and lost is not None and lost.value > LOST:
-        text = f"The record that H0 separability at {layer} names, step {best.value:.0f}, has "
-        text += f"{percent(lost.value, 2)} less accuracy than the best, although the two go together (rank correlation "
-        text += f"{number(r.value, 2)})."
+        text = "Too few records to tell whether the score follows the accuracy."
+        return Finding(TIP, text, action="Record more often.")
+    analyzer, _, name = rule["quantity"].rpartition(".")
+    score = f"{view.report.quantity(analyzer, name).label} at {layer}"
+    with_it, lost = f"rank correlation {number(r.value, 2)}", _network(view, "regret")
+    if r.value < FOLLOWS:
+        text = f"{score} does not follow the accuracy in this training: {with_it} over {r.n} records."
+        return Finding(TIP, text, (layer,), "Do not stop by it; it fails in networks without LayerNorm.")
+    if best is not None and lost is not None and lost.value > LOST:
+        text = f"The record that {score} names, step {best.value:.0f}, has {percent(lost.value, 2)} less accuracy than "
+        text += f"the best, although the two go together ({with_it})."
         return Finding(TIP, text, (layer,), "Give the rule a `burn_in`: early peaks come before classes form.")
-    if r.value >= FOLLOWS:
-        text = (
-            f"H0 separability at {layer} follows the accuracy in this training (rank correlation {number(r.value, 2)}"
-        )
-        return Finding(PASSED, f"{text} over {r.n} records).", (layer,))
-    text = f"H0 separability at {layer} does not follow the accuracy in this training: rank correlation "
-    text += f"{number(r.value, 2)} over {r.n} records."
-    return Finding(TIP, text, (layer,), "Do not stop by it; it fails in networks without LayerNorm.")
+    return Finding(PASSED, f"{score} follows the accuracy in this training ({with_it} over {r.n} records).", (layer,))
 
 
 def records(view: View) -> Finding:

@@ -53,7 +53,7 @@ class HeadSums:
             return -_distances(moved, means)
         if head == "lda":
             within = self.square - (sums / counts.sqrt()[:, None]).T @ (sums / counts.sqrt()[:, None])
-            root = _inverse_root(within / counts.sum())
+            root = _inverse_root(_shrunk(within / counts.sum(), float(counts.sum()) - len(classes)))
             prior = (counts / counts.sum()).log() if options.get("priors") == "counts" else 0.0
             return -0.5 * _distances(moved @ root, means @ root) + prior
         n, mean = counts.sum(), sums.sum(0) / counts.sum()
@@ -84,6 +84,17 @@ class Head:
 def _distances(x: Float[Tensor, "m d"], means: Float[Tensor, "c d"]) -> Float[Tensor, "m c"]:
     """Squared distances, by differences."""
     return torch.stack([(x - mean).square().sum(1) for mean in means], 1)
+
+
+def _shrunk(scatter: Float[Tensor, "d d"], degrees: float) -> Float[Tensor, "d d"]:
+    """The scatter, or with no more degrees of freedom than features shrunk towards a multiple of the identity."""
+    d = len(scatter)
+    if degrees > d:
+        return scatter
+    trace, square = float(scatter.diagonal().sum()), float(scatter.square().sum())
+    spread = (degrees + 1 - 2 / d) * (square - trace**2 / d)
+    share = min(((1 - 2 / d) * square + trace**2) / spread, 1.0) if spread > 0 else 1.0
+    return (1 - share) * scatter + share * trace / d * torch.eye(d, dtype=scatter.dtype, device=scatter.device)
 
 
 def _inverse_root(scatter: Float[Tensor, "d d"]) -> Float[Tensor, "d r"]:

@@ -36,11 +36,13 @@ class HeadSessions:
     forward: Estimate
     harmonic: Estimate
     competition: Estimate
+    intransigence: Estimate
     head_loss: Estimate
     body_loss: Estimate
     accuracy: Float[Tensor, "t t"] = field(default_factory=lambda: torch.empty(0, 0))
     aware: Float[Tensor, "t t"] = field(default_factory=lambda: torch.empty(0, 0))
     refit: Float[Tensor, "t t"] = field(default_factory=lambda: torch.empty(0, 0))
+    joint: Float[Tensor, "t t"] = field(default_factory=lambda: torch.empty(0, 0))
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,17 @@ def sessions(
     - `session`: the number or name of each row's session, in the order in which they come. `held_out`: features and
       labels of the rows to test on, and their sessions where classes come in more than one; by default half of the rows
       of every class of a session, drawn by `seed`.
-    - `heads`: "nmc", nearest class mean; "lda", Mahalanobis distance by the within-class scatter/n, whose
-      pseudo-inverse is taken where it is singular, with `priors` "equal" or by "counts"; "ridge", least squares of
-      centred one-hot targets with penalty alpha tr(S)/d, S the scatter of all rows seen.
+    - `heads`: "nmc", nearest class mean; "lda", Mahalanobis distance by the within-class scatter/n, shrunk (oracle
+      approximating) where rows less classes are no more than features, with `priors` "equal" or by "counts"; "ridge",
+      least squares of centred one-hot targets with penalty alpha tr(S)/d, S the scatter of all rows seen.
     - `final` mean_u a[T, u]; `incremental` mean_t mean_{u<=t} a[t, u]; `learning` mean a[u, u];
       `forgetting` mean_{u<T} (max_{u<=t<T} a[t, u] - a[T, u]), below 0 where accuracy grew;
       `backward` mean_{u<T} (a[T, u] - a[u, u]); `harmonic` 2bn/(b + n), b = a[T, 0], n the mean of the others.
       `forward` mean_{u>0} (a[u-1, u] - base_u), `base` an accuracy for each session, such as that of a network with
       random weights, by default chance; NaN where a session brings classes, which no head can name before.
     - `competition`: the forgetting of the joint head on the first body, frozen: more classes compete, and no method
-      avoids it.
+      avoids it. `intransigence`: mean_t of its a[t, t] less that of the head, what the newest session lacks; 0 with one
+      body. `joint` (T, T): its accuracies.
     - `bodies`: the features of the same rows after every session, one entry a session, each an array or, with
       `held_out`, a pair (features, held-out features); `features` are then not read and may be None. A head then keeps
       the means and scatters of the body of each class's session. `head_loss` = refit(last body) - stale: what a head
@@ -146,8 +149,9 @@ def sessions(
     Raises InputError for NaN or infinite features, rows that do not match, fewer than two classes, an unknown head, or
     a session without held-out rows.
 
-    Sources: Chaudhry et al. 2018, arXiv:1801.10112 (forgetting); Lopez-Paz & Ranzato 2017, arXiv:1706.08840 (backward,
-    forward); Rebuffi et al. 2017, arXiv:1611.07725 (incremental accuracy).
+    Sources: Chen et al. 2010, doi:10.1109/TSP.2010.2053029 (shrinkage); Chaudhry et al. 2018, arXiv:1801.10112
+    (forgetting); Lopez-Paz & Ranzato 2017, arXiv:1706.08840 (backward, forward); Rebuffi et al. 2017, arXiv:1611.07725
+    (incremental accuracy).
 
     >>> import torch
     >>> from repana.dynamics import sessions
@@ -161,7 +165,7 @@ def sessions(
     _check.choice(priors, "priors", ("equal", "counts"))
     _check.positive(alpha, "alpha")
     _check.at_least(bootstrap, "bootstrap", 0)
-    for name in heads:
+    for name in heads or ("",):
         _check.choice(name, "heads", HEADS)
     rows = SessionRows.of(features, labels, session, held_out, bodies, seed)
     if base is not None and len(base) != rows.sessions:
@@ -194,16 +198,19 @@ def _of_head(
         found = summary(a, base if base is not None else [1 / len(rows.classes)] * rows.sessions)
         ends = [float(np.nanmean(m[-1])) for m in (a, anew, joint)]
         losses = {"head_loss": ends[1] - ends[0], "body_loss": ends[2] - ends[1]}
-        return {**found, "competition": summary(joint)["forgetting"], **losses}
+        newest = float(np.mean(np.diagonal(joint) - np.diagonal(a)))
+        return {**found, "competition": summary(joint)["forgetting"], "intransigence": newest, **losses}
 
     here = values(None)
     drawn = [values(order) for order in resample]
     estimates = {name: _estimate(name, v, [d[name] for d in drawn], n, level, rows) for name, v in here.items()}
     if not last:
         same = Flag.NOT_APPLICABLE.note("one body, which did not change")
-        estimates |= {name: Estimate(0.0, n=n, note=same) for name in ("head_loss", "body_loss")}
-    accuracy, limited, anew = (torch.from_numpy(_matrix(h, rows.test_at, rows)) for h in (stale, aware, refit))
-    return HeadSessions(**estimates, accuracy=accuracy, aware=limited, refit=anew)
+        estimates |= {name: Estimate(0.0, n=n, note=same) for name in ("intransigence", "head_loss", "body_loss")}
+    accuracy, limited, anew, joint = (
+        torch.from_numpy(_matrix(h, rows.test_at, rows)) for h in (stale, aware, refit, frozen)
+    )
+    return HeadSessions(**estimates, accuracy=accuracy, aware=limited, refit=anew, joint=joint)
 
 
 def _estimate(name: str, value: float, drawn: list[float], n: int, level: float, rows: SessionRows) -> Estimate:

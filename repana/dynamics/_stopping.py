@@ -48,7 +48,9 @@ class StoppingRule:
         return self.quantity not in LABEL_FREE
 
 
-LABEL_FREE = (ENTROPY, "training.participation_ratio", "training.cka_first", "training.cka_previous")
+LABEL_FREE = tuple(
+    f"training.{name}" for name in ("h0_entropy", "participation_ratio", "cka_first", "cka_previous", "cka_best")
+)
 
 
 @dataclass(frozen=True)

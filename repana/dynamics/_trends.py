@@ -21,9 +21,10 @@ def log_slope(steps: Sequence[int | float], values: Sequence[int | float], *, le
     autocorrelation of neighbouring residuals corrected for its bias, (r + 2/n)/(1 - 4/n), and never below 0; m - 2
     degrees of freedom. Of 8 to 40 records it held the slope in 96 of 100 draws with independent residuals, in 87 to 93
     with an AR(1) of .5 and in 76 to 92 with one of .8 (least with 8 records): short series that swing slowly look like
-    trends. NaN with fewer than 8 records or where m is not above 2, with a note.
+    trends. No interval, and a note, with fewer than 8 records or where m is not above 2.2; NaN with fewer than two
+    steps.
 
-    Raises InputError for steps and values of different lengths, values that are not positive, or one step.
+    Raises InputError for steps and values of different lengths, or values that are not positive.
 
     Source: Santer et al. 2000, doi:10.1029/1999JD901105 (trends of autocorrelated series).
 

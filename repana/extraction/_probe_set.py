@@ -12,12 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset, default_collate
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+    default_collate,
+)
 
 from repana.extraction._batches import Intake
 from repana.extraction._data import arrays_of, by_index, stream
 from repana.extraction._indexed import TAKEN, absorb
-from repana.extraction._tree import mapped, tensors_of
+from repana.extraction._tree import inputs_in, mapped, tensors_of
 
 CANDIDATES = 8  # times as many samples of a data set as are kept, among which classes are balanced
 
@@ -38,19 +45,21 @@ class ProbeSet:
 
         Random augmentation is drawn once, by the seed. Raises what reading the data raises.
         """
-        source = _Source.of(data, batch_size)
         note = ""
         with _seeded(seed):
+            source = _Source.of(data, batch_size)
             if source is None:
                 batches, note = _first(data, intake, max_samples, batch_size)
             elif source.n <= max_samples:
-                batches = list(source.batches(range(source.n)))
+                batches = list(source.batches(source.places))
             else:
                 batches = list(source.batches(_balanced(source, intake, max_samples, seed)))
         held = tuple(mapped(raw, lambda t: t.detach().clone()) for raw in batches)
         digest = hashlib.sha256()
         for raw in held:
             absorb(digest, raw)
+            for way, t in inputs_in(raw):  # also of what is no tuple, list or mapping
+                absorb(digest, [".".join(map(str, way)), t])
         return cls(held, sum(intake.unpack(raw).size for raw in held), digest.hexdigest(), note)
 
     def halved(self, intake: Intake) -> "ProbeSet | None":
@@ -61,38 +70,47 @@ class ProbeSet:
             if size < 2 or any(not t.ndim or t.size(0) != size for t in tensors_of(raw)):
                 return None
             half = (size + 1) // 2
-            parts += [mapped(raw, lambda t: t[:half]), mapped(raw, lambda t: t[half:])]  # noqa: B023
+            cut = [mapped(raw, lambda t: t[:half]), mapped(raw, lambda t: t[half:])]  # noqa: B023
+            if [intake.unpack(part).size for part in cut] != [half, size - half]:
+                return None
+            parts += cut
         return replace(self, batches=tuple(parts))
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Data of which samples can be had by their places, whatever the order that a loader walks them in."""
+    """Data of which samples can be had by their places. `places` are those that a loader's sampler gives, ascending:
+    all of them, unless it draws from some alone."""
 
-    n: int
+    places: list[int]
     size: int
     arrays: Any
     dataset: Any
     loader: dict[str, Any]
 
+    @property
+    def n(self) -> int:
+        return len(self.places)
+
     @classmethod
     def of(cls, data: Any, batch_size: int) -> "_Source | None":
-        plain = isinstance(data, DataLoader) and data.collate_fn is default_collate
-        held = data.dataset if plain else data  # type: ignore[attr-defined]
-        arrays = arrays_of(held.tensors if type(held) is TensorDataset else data)
-        if arrays is not None:
-            size = getattr(data, "batch_size", None) or batch_size
-            return cls(int(tensors_of(arrays)[0].size(0)), size, arrays, None, {})
+        places, loader, plain = None, {}, True
         if isinstance(data, DataLoader):
-            if isinstance(data.dataset, IterableDataset) or data.batch_size is None:
+            if isinstance(data.dataset, IterableDataset) or data.batch_sampler is None:
                 return None
-            taken = {name: getattr(data, name) for name in TAKEN} | {
-                "num_workers": 0,
-                "timeout": 0,
-                "multiprocessing_context": None,
-            }
-            return cls(len(data.dataset), data.batch_size, None, data.dataset, taken)  # type: ignore[arg-type]
-        return cls(len(data), batch_size, None, data, {}) if by_index(data) else None
+            loader = {name: getattr(data, name) for name in TAKEN}
+            loader |= {"num_workers": 0, "timeout": 0, "multiprocessing_context": None}
+            plain, batch_size = data.collate_fn is default_collate, data.batch_size or batch_size
+            if not isinstance(data.sampler, (SequentialSampler, RandomSampler)) or data.batch_size is None:
+                places = sorted({int(k) for batch in data.batch_sampler for k in batch})
+            data = data.dataset
+        arrays = arrays_of(data.tensors if plain and type(data) is TensorDataset else data)
+        if arrays is not None:
+            n = int(tensors_of(arrays)[0].size(0))
+            return cls(list(range(n)) if places is None else places, batch_size, arrays, None, {})
+        if not by_index(data):
+            return None
+        return cls(list(range(len(data))) if places is None else places, batch_size, None, data, loader)
 
     def batches(self, places: Sequence[int]) -> Iterator[Any]:
         cuts = [list(places[k : k + self.size]) for k in range(0, len(places), self.size)]
@@ -108,7 +126,7 @@ def _rows(places: list[int], t: Tensor) -> Tensor:
 def _balanced(source: _Source, intake: Intake, count: int, seed: int) -> list[int]:
     """Places of samples, as many of each class as equal shares allow; without classes at random."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(source.n, generator=generator)
+    drawn = torch.tensor(source.places)[torch.randperm(source.n, generator=generator)]
     drawn = drawn if source.arrays is not None else drawn[: CANDIDATES * count]
     labels = [intake.unpack(raw).labels for raw in source.batches(drawn.tolist())]
     if any(y is None or y.ndim != 1 or y.is_floating_point() for y in labels):
@@ -118,10 +136,10 @@ def _balanced(source: _Source, intake: Intake, count: int, seed: int) -> list[in
 
 def equal_shares(labels: Tensor, count: int) -> Tensor:
     """Rows in their order, class by class in turn, until there are so many."""
-    turn = torch.empty_like(labels)
+    turn = torch.empty(len(labels), dtype=torch.int64)
     for value in labels.unique():
         rows = (labels == value).nonzero()[:, 0]
-        turn[rows] = torch.arange(len(rows), dtype=labels.dtype)
+        turn[rows] = torch.arange(len(rows))
     return turn.argsort(stable=True)[:count]
 
 
@@ -143,7 +161,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """Random numbers of a seed for what a data set draws; those of the caller are put back."""
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # that of the host alone
         np.random.seed(seed % 2**32)  # noqa: NPY002
         random.seed(seed)
         try:

@@ -24,9 +24,9 @@ def session_accuracy(
 
     At the left the accuracy on every session (columns) after every session (rows), white where a session has not come.
     In the middle the mean accuracy on the sessions seen, for every head, with chance; with several bodies also that of
-    a head fitted anew in the last body. At the right what was lost on earlier sessions: competition of more classes,
-    and, with several bodies, what head and body lost over all sessions. `head`: the one of the matrix, by default the
-    first. `ax`: three Axes. Returns them.
+    a head fitted anew in the last body, and of one on the frozen first body. At the right what was lost on earlier
+    sessions: competition of more classes, and, with several bodies, what head and body lost over all sessions. `head`:
+    the one of the matrix, by default the first. `ax`: three Axes. Returns them.
     """
     name = head or next(iter(found.heads))
     one = found[name]
@@ -69,8 +69,11 @@ def _way(ax: Axes, found: Sessions) -> None:
         if several:
             anew = one.refit.numpy()
             ax.plot(x, [anew[t, : t + 1].mean() for t in range(len(anew))], ":", color=_style.COLOURS[i])
+            joint = one.joint.numpy()
+            ax.plot(x, [joint[t, : t + 1].mean() for t in range(len(joint))], "-.", color=_style.COLOURS[i], alpha=0.5)
     if several:
         ax.plot([], [], ":", color=_style.GREY, label="fitted anew")
+        ax.plot([], [], "-.", color=_style.GREY, label="frozen body")
     ax.plot(x, found.chance.numpy(), "--", color=_style.GREY, label="chance")
     ax.set_ylim(0, 1.02)
     ax.yaxis.set_major_formatter(PercentFormatter(1.0, 0))

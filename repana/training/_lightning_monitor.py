@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 from repana.training import _refusals
-from repana.training._monitor import Monitor
+from repana.training._monitor import Monitor, ended
 
 
 def _callback() -> Any:
@@ -51,7 +51,7 @@ class LightningMonitor(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        self.monitor.end(pl_module, later=self._finish)
+        ended(self.monitor, pl_module, self._finish)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         self.monitor.close()

@@ -12,15 +12,13 @@ from repana._files import put
 from repana._numbers import lasting, number, percent
 from repana._results import Report
 from repana.dynamics import StoppingRule, stopping_point
-from repana.training._scores import directed, score_row, scores_of
+from repana.dynamics._stopping import ENTROPY
+from repana.training._scores import BRIEF, probe_split, score_row, scores_of
 from repana.training._whole import zero_error
 
 PAGE, REFRESH = "live.html", 15  # seconds
 WIDE, TALL, LEFT, RIGHT, TOP, LOW = 430, 210, 52, 10, 26, 26
-SHOWN = (
-    "training.accuracy", "training.loss", "neural_collapse.nc1", "training.h0_entropy", "training.participation_ratio",
-    "training.cka_first",
-)  # fmt: skip
+SHOWN = (*BRIEF[:3], ENTROPY, *BRIEF[3:])
 LOG = ("neural_collapse.nc1", "training.loss", "training.participation_ratio")
 MOST, POINTS, BANDS = 12, 400, 8  # layers of a panel, records of a curve, layers that have bands
 SPLITS = {"probe": "probe set", "held_out": "held-out probe set", "train": "training samples"}
@@ -92,7 +90,8 @@ def told(records: Mapping[int, Report], about: Mapping[str, Any], rule: Stopping
         lines.append(f"The monitor took {lasting(clock['own'])} of {lasting(whole)} ({share}; {limit}).")
     skipped, failed = about.get("skipped", ()), about.get("failures", ())
     if skipped:
-        lines.append(f"Skipped: {len(skipped)}, the last at step {skipped[-1]['step']} ({skipped[-1]['reason']}).")
+        many, last_one = about.get("skips", len(skipped)), skipped[-1]
+        lines.append(f"Skipped: {many}, the last at step {last_one['step']} ({last_one['reason']}).")
     if failed:
         lines.append(f"Failed: {len(failed)}, the last at step {failed[-1]['step']} ({failed[-1]['error']}).")
     for left in about.get("abandoned", ()):
@@ -107,11 +106,8 @@ def _at(report: Report, split: str) -> str:
 
 
 def _advice(records: Mapping[int, Report], rule: StoppingRule | None) -> str:
-    steps, asked = sorted(records), directed(rule, records)
-    try:
-        point = stopping_point(scores_of(records, rule), asked)
-    except ValueError as error:
-        return str(error)
+    steps = sorted(records)
+    point = stopping_point(scores_of(records, rule), rule)
     found = score_row(records[steps[-1]], rule)
     if point.best is None or found is None:
         return "No record has the score to stop on yet." if rule is not None else "No stopping rule was asked for."
@@ -204,7 +200,7 @@ def _panel(label: str, curves: Sequence[Curve], log: bool, zero: int | None, end
 
 
 def _layers(report: Report) -> list[str]:
-    split = report.splits[-1]
+    split = probe_split(report)
     return list(dict.fromkeys(r.layer for r in report.rows if r.split == split))
 
 

@@ -33,8 +33,8 @@ from repana.summaries.neighbour_graph import some
 from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
 from repana.topology._persistence import statistics
+from repana.training._scores import AT_ONCE, probe_split
 
-AT_ONCE = ("neural_collapse", "fisher")  # without permutations and replicates, from moments alone
 PAIRS = 512  # samples of measures that take all pairs
 TAU = 0.5
 SIMILARITIES = ("cka_first", "cka_previous", "cka_best")
@@ -75,24 +75,26 @@ def measured(
     described = {f"training.{q.name}": q.described() for q in RECORD if q.name in kept}
     known = {work for facts in described.values() for work in works(facts["source"])}
     about = base.provenance
+    counts = {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in held.items()}
     provenance = {
         **about,
         "quantities": {**about.get("quantities", {}), **described},
         "sources": {**about.get("sources", {}), **{w: SOURCES[w] for w in SOURCES if w in known}},
         "analyzers": [*about.get("analyzers", ()), "training"],
+        "splits": {name: about["splits"].get(name, count) for name, count in counts.items()},
     }
     return Report(tuple(rows), base.arrays, provenance)
 
 
 def _of_families(held: Mapping[str, Activations], run: str, step: int, **options: Any) -> Report:
     """Neural collapse and Fisher's family of every split, where there are labels."""
-    names = list(held)
-    first, others = held[names[0]], [held[name] for name in names[1:]]
-    if first.labels is not None:
+    first = next(iter(held.values()))
+    names = [name for name, found in held.items() if found.labels is not None]
+    if names:
         try:
             return profile(
-                first, analyzers=list(AT_ONCE), held_out=others[0] if others else None, run=run, step=step,
-                split=names[0], permutations=0, bootstrap=0, **options,
+                held[names[0]], analyzers=list(AT_ONCE), held_out=held[names[1]] if names[1:] else None, run=run,
+                step=step, split=names[0], permutations=0, bootstrap=0, **options,
             )  # fmt: skip
         except RepanaError as error:
             failures = [f"{', '.join(AT_ONCE)}: {error}"]
@@ -109,7 +111,7 @@ def _of_outputs(found: Activations, level: float) -> Iterator[tuple[str, Estimat
     z, y = found.logits, found.labels
     if z is None or y is None or y.ndim != 1 or y.is_floating_point() or z.ndim != 2:
         return
-    y = y.to(z.device)
+    y = y.to(z.device).long()
     known = (y >= 0) & (y < z.shape[1])
     if not bool(known.any()) or bool((y >= z.shape[1]).any()):
         return
@@ -141,7 +143,7 @@ def _of_layer(x: Tensor, seed: int) -> Iterator[tuple[str, Estimate]]:
 def related(report: Report, probe: Activations, references: Mapping[str, Activations | None], level: float) -> Report:
     """The report of a record, with its similarities to other records measured anew."""
     kept = [r for r in report.rows if r.quantity not in SIMILARITIES]
-    again = list(_similarities(report.runs[0], report.splits[-1], with_tensors(probe), references, level))
+    again = list(_similarities(report.runs[0], probe_split(report), with_tensors(probe), references, level))
     found = {r.quantity for r in again}
     described = {f"training.{q.name}": q.described() for q in RECORD if q.name in found}
     quantities = {**report.provenance["quantities"], **described}

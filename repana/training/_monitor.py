@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,13 @@ from repana.training._live_page import live_page
 from repana.training._measured import measured, run_name
 from repana.training._run_folder import Lock, RunFolder
 from repana.training._schedule import check_every, is_due
-from repana.training._scores import directed, rule_of, score_row, scores_of
+from repana.training._scores import in_brief, probe_split, rule_of, score_row, scores_of
 from repana.training._whole import whole_report
 
 logger = logging.getLogger("repana")
 KEEP = 2**31  # bytes of features
 FAILURES = 3  # in a row, after which a monitor switches itself off
+SKIPPED = 1000  # of the last skipped steps, that are kept by number
 SAVED = 60.0  # seconds after which skipped steps are written down without a record
 READING = ("forward", "labels", "mask", "class_names", "batch_dim", "device", "dtype", "pool", "layout", "groups")
 
@@ -130,7 +132,8 @@ class Monitor:
         self._best: int | None = None
         self._about: dict[str, Any] = {"skipped": [], "failures": [], "abandoned": [], "notes": []}
         self._failed, self.off, self._begun, self._written = 0, False, False, -1.0
-        self._latest, self._calls, self._model = -1, 0, None
+        self._aside = False  # a process that leaves records to another
+        self._latest, self._model = -1, None
 
     # What a loop calls
 
@@ -138,10 +141,11 @@ class Monitor:
         """Start, or go on, at a step at which the weights of the model are those after so many updates; records it
         unless it was recorded. Records of later steps, of a timeline that was left, are moved to `abandoned/`.
 
-        Raises FileError where another process writes the folder, and InputError where its records were made with other
-        settings or of another probe set; nothing else.
+        Raises FileError where another process writes the folder, InputError where its records were made with other
+        settings or of another probe set, and what reading the probe set raises. A record that fails does not.
         """
         step = _step_of(step)
+        self._aside = not _processes.keeps(model)
         if _processes.is_bystander(model):
             self._begun, self._latest = True, step
             return
@@ -161,28 +165,35 @@ class Monitor:
         A step that was seen already is passed over, as gradient accumulation repeats it. A step before the last one
         starts a new timeline: records from there on are moved to `abandoned/`.
         """
-        first = not self._begun
-        if step is None and first and self.folder.steps():
+        first, self._aside = not self._begun, not _processes.keeps(model)
+        if step is None and first and not self._aside and self.folder.steps():
             raise _refusals.step_needed(self.folder.path, self.folder.steps()[-1])
         step = max(self._latest, 0) + 1 if step is None else _step_of(step)
         if step == self._latest and not first:
             return False
-        self._calls += 1
+        before = min(self._latest, step - 1)
         if _processes.is_bystander(model):
             self._begun, self._latest = True, step
-            return self._agreed(model, False) if self._decides(step, first) else False
-        stop, due = False, first or is_due(self._every, step)
+            return self._agreed(model, False) if self._decides(step, first, before) else False
+        stop, due = False, first or is_due(self._every, step, min(self._latest, step - 1))
         self._budget.elapsed()
         if due or step < self._latest:
             with _unnoticed(model):
                 stop = self._due(model, step, metrics or {}, first, due)
         self._latest, self._model = step, model
         self._budget.spent()
-        return self._agreed(model, stop) if self._decides(step, first) else stop
+        return self._agreed(model, stop) if self._decides(step, first, before) else stop
 
     def _due(self, model: nn.Module, step: int, metrics: Mapping[str, float], first: bool, due: bool) -> bool:
-        if first or step < self._latest:
+        if first:
             self._start(model, step, keep_this=False)
+        elif step < self._latest:
+            try:
+                self._start(model, step, keep_this=False)
+            except (RepanaError, OSError) as error:
+                self._fail(step, error)
+        else:
+            self._attach(model)  # a monitor that was closed takes its folder again
         if not due or _processes.shared(model, self.off):
             return False
         if _processes.shared(model, first or self._budget.allows):
@@ -200,24 +211,35 @@ class Monitor:
         False. It is not part of the budget. A call that was interrupted goes on where it was.
         """
         self.end(model, later=later)
-        return self.report()
+        return Report(()) if self._aside and not self.folder.steps() else self.report()
+
+    def last(self, model: nn.Module) -> None:
+        """Record the step that `step` saw last, unless it was recorded: at the end, while the weights are still those
+        of that step."""
+        if not self._begun or _processes.is_bystander(model):
+            return
+        self._budget.elapsed()
+        with _unnoticed(model):
+            missing = not self.off and self._latest >= 0 and self._latest not in self._reports
+            if _processes.shared(model, missing):
+                self._attach(model)
+                self._record(model, self._latest, {})
+        self._budget.spent()
 
     def end(self, model: nn.Module | None = None, *, later: bool | Sequence[str] = True) -> None:
         """`finish` without the report, as callbacks do it."""
         model = model if model is not None else self._model
+        if model is not None:
+            self.last(model)
         with _unnoticed(model):
-            if model is not None and self._begun and not _processes.is_bystander(model):
-                self._budget.elapsed()
-                missing = not self.off and self._latest >= 0 and self._latest not in self._reports
-                if _processes.shared(model, missing):
-                    self._record(model, self._latest, {})
-                self._budget.spent()
             self._save()
             if later and self._writes():
                 chosen = None if later is True else list(later)
-                self._reports = finished(
-                    self.folder, self._all(), chosen, convention=self._convention, level=self._level, seed=self._seed
+                records = {step: self.folder.report(step) for step in self.steps}
+                records = finished(
+                    self.folder, records, chosen, convention=self._convention, level=self._level, seed=self._seed
                 )
+                self._reports = {step: in_brief(report, self.rule) for step, report in records.items()}
             self._show()
         self.close()
 
@@ -252,7 +274,7 @@ class Monitor:
 
     @property
     def skipped(self) -> list[dict[str, Any]]:
-        """Steps at which a record was due and was not made, and why."""
+        """Steps at which a record was due and was not made, and why; of very many the last 1000."""
         return list(self._about["skipped"])
 
     @property
@@ -267,7 +289,7 @@ class Monitor:
 
     def report(self) -> Report:
         """One run a record, at its step, and what is read of the whole training as the run "training"."""
-        records = self._all()
+        records = {step: self.folder.report(step) for step in self.steps}
         if not records:
             raise _refusals.nothing_recorded(self.folder.path)
         return whole_report(records, self.folder, self._told(), self.rule, self._level, self._seed)
@@ -280,7 +302,7 @@ class Monitor:
     @property
     def advice(self) -> StoppingPoint:
         """Where the rule stops, and its best record, as places among `steps`."""
-        return stopping_point(self.scores, directed(self.rule, self._all()))
+        return stopping_point(self.scores, self.rule)
 
     def choose(self) -> tuple[int, Estimate]:
         """The step with the best smoothed score, and that record's score with its interval.
@@ -320,7 +342,7 @@ class Monitor:
     def _attach(self, model: nn.Module) -> None:
         """Take the folder and what it holds, if its records were made with the settings and the probe set of this
         monitor. `begin` and `step` call it."""
-        if self._begun:
+        if self._begun and (self._lock is not None or not _processes.keeps(model)):
             return
         if not _processes.keeps(model):
             self._hold(model)
@@ -328,9 +350,13 @@ class Monitor:
             return
         if self._lock is None:
             self._lock = self.folder.lock()
-        before = self.folder.about()
-        self._hold(model)
-        settings = self._settings(model)
+        try:
+            before = self.folder.about()
+            self._hold(model)
+            settings = self._settings(model)
+        except BaseException:
+            self._release()
+            raise
         if before:
             old = before["settings"]
             changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
@@ -338,11 +364,12 @@ class Monitor:
                 self._release()
                 raise _refusals.other_settings(self.folder.path, changed)
             self._about |= {k: before.get(k, []) for k in ("skipped", "failures", "abandoned", "notes")}
+            self._about["skips"] = before.get("skips", len(self._about["skipped"]))
             clock = before.get("clock", {})
             self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
             self._budget.costs = list(clock.get("costs", []))
         self._about["settings"] = settings
-        self._reports = {s: self.folder.report(s) for s in self.folder.steps()}
+        self._reports = {s: in_brief(self.folder.report(s), self.rule) for s in self.folder.steps()}
         self._begun = True
 
     def _leave(self, steps: list[int]) -> None:
@@ -353,7 +380,9 @@ class Monitor:
         first = min(steps)
         self._about["abandoned"].append({"from": first, "records": len(steps), "folder": where.name})
         self._about["skipped"] = [x for x in self._about["skipped"] if x["step"] < first]
-        logger.info("repana: %d records from step %d on were moved to %s", len(steps), first, where)
+        logger.warning(
+            "repana: %d records from step %d on, of a timeline that was left, are in %s", len(steps), first, where
+        )
 
     def _hold(self, model: nn.Module) -> None:
         """The probe sets, once a model says how their batches are read."""
@@ -391,9 +420,9 @@ class Monitor:
             self._made(model, step, metrics)
             self._failed = 0
         except Exception as error:
-            if getattr(error, "code", "") == "RA287" and len(self._reports) <= 1:
-                raise  # a score to stop on that no record will have
             self._fail(step, error)
+            return
+        if self._aside:
             return
         _synchronize(model)
         self._budget.took(self._budget.clock() - began)
@@ -429,13 +458,13 @@ class Monitor:
         )
         report = Report(report.rows, report.arrays, {**report.provenance, **more})
         self.folder.write(step, report, splits)
-        self._reports[step] = report
+        self._reports[step] = in_brief(report, self.rule)
         self.folder.thin(self._keep)
 
     def _replace(self, step: int, report: Report) -> None:
         """Another report of a record."""
         self.folder.replace(step, report)
-        self._reports[step] = report
+        self._reports[step] = in_brief(report, self.rule)
 
     def _read(self, model: nn.Module) -> dict[str, Activations]:
         """The features of every probe set; where memory does not suffice, once more with halved batches."""
@@ -447,7 +476,8 @@ class Monitor:
                 }
             except (RepanaError, torch.OutOfMemoryError) as error:
                 whole = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == "RA209"
-                halves = {n: s.halved(self._intake(model)) for n, s in self._sets.items()} if whole and again else {}
+                alone = whole and again and not _processes.is_cut(model)  # others would not halve theirs
+                halves = {n: s.halved(self._intake(model)) for n, s in self._sets.items()} if alone else {}
                 if not halves or None in halves.values():
                     raise
                 self._sets = {n: s for n, s in halves.items() if s is not None}
@@ -470,7 +500,8 @@ class Monitor:
     def _skip(self, step: int) -> None:
         used = (self._budget.own + self._budget.next_cost) / max(self._budget.training + self._budget.own, 1e-9)
         why = f"a record of {self._budget.next_cost:.3g} s would bring the monitor to {100 * used:.3g}% of the time"
-        self._about["skipped"].append({"step": step, "reason": why})
+        self._about["skipped"] = [*self._about["skipped"], {"step": step, "reason": why}][-SKIPPED:]
+        self._about["skips"] = self._about.get("skips", 0) + 1
         if self._budget.clock() - self._written > SAVED:
             self._save()
 
@@ -484,20 +515,21 @@ class Monitor:
             why = f"{FAILURES} records failed in a row; the monitor is off from step {step} on"
             self._about["notes"].append(why)
             warnings.warn(f"repana: {why}. The last error: {text}", stacklevel=4)
-        try:
-            self._save()
-        except RepanaError:
-            logger.warning("repana: %s cannot be written", self.folder.path)
+        self._save()
 
     def _save(self) -> None:
-        if self._lock is None:
+        """What the folder says of the training; where it cannot be written, that is logged."""
+        if self._lock is None or not self._begun:
             return
         b = self._budget
         clock = {"training": b.training, "own": b.own, "costs": b.costs, "budget": b.share}
         rule = None if self.rule is None else vars(self.rule)
         self._written = b.clock()
-        self.folder.put_about({**self._about, "clock": clock, "every": self._every, "rule": rule, "mode": self._mode,
-                               "off": self.off, "versions": {"repana": __version__}})  # fmt: skip
+        known = {"clock": clock, "every": self._every, "rule": rule, "mode": self._mode, "off": self.off}
+        try:
+            self.folder.put_about({**self._about, **known, "versions": {"repana": __version__}})
+        except RepanaError as error:
+            logger.warning("repana: %s", error)
 
     def _told(self) -> dict[str, Any]:
         b = self._budget
@@ -517,7 +549,7 @@ class Monitor:
     def _log(self, step: int) -> None:
         for sink in list(self._sinks):
             try:
-                self._reports[step].log(sink, step)
+                self.folder.report(step).log(sink, step)
             except Exception as error:
                 self._sinks.remove(sink)
                 warnings.warn(
@@ -531,16 +563,26 @@ class Monitor:
 
     def _writes(self) -> bool:
         """Whether this process may write: it holds the folder, or takes it."""
-        if self._lock is None and self._model is None:
-            self._lock = self.folder.lock()  # a training that ended before
+        if self._aside:
+            return False
+        if self._lock is None:
+            self._lock = self.folder.lock()  # of a training that ended before
         return self._lock is not None
 
-    def _decides(self, step: int, first: bool) -> bool:
+    def _decides(self, step: int, first: bool, before: int) -> bool:
         """Whether processes agree on stopping at this step."""
-        return self._mode == "stop" and (first or is_due(self._every, step))
+        return self._mode == "stop" and (first or is_due(self._every, step, before))
 
     def _agreed(self, model: nn.Module, stop: bool) -> bool:
         return _processes.agreed(model, stop)
+
+
+def ended(monitor: Monitor, model: nn.Module | None, later: bool) -> None:
+    """The end of a training in a framework, which no error of a monitor keeps from ending."""
+    try:
+        monitor.end(model, later=later)
+    except Exception as error:
+        logger.warning("repana: the training ended without the last record: %s", error)
 
 
 def layer_over_time(folder: RunFolder, steps: Sequence[int], layer: str, **options: Any) -> Similarity:
@@ -549,7 +591,7 @@ def layer_over_time(folder: RunFolder, steps: Sequence[int], layer: str, **optio
     kept: Activations | None = None
     for step in steps:
         report = folder.report(step)
-        kept = folder.activations(step, report.splits[-1])
+        kept = folder.activations(step, probe_split(report))
         if kept is not None:
             found[run_name(step)] = kept[layer]
     if len(found) < 2 or kept is None:
@@ -566,7 +608,16 @@ def _step_of(step: Any) -> int:
 
 
 def _named(value: Any) -> str:
-    return getattr(value, "__qualname__", None) or str(value)
+    """What is the same in every process: of functions and objects no address."""
+    if isinstance(value, partial):
+        return f"{_named(value.func)}{value.args}{sorted((value.keywords or {}).items())}"
+    if isinstance(value, (str, int, float, bool, torch.dtype, torch.device, type(None))):
+        return str(value)
+    if isinstance(value, Mapping):
+        return str({str(k): _named(v) for k, v in value.items()})
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return str([_named(v) for v in value])
+    return getattr(value, "__qualname__", None) or type(value).__qualname__
 
 
 @contextmanager

@@ -14,7 +14,7 @@ def _together() -> bool:
 
 def is_bystander(model: nn.Module) -> bool:
     """Whether this process leaves records to process 0, which has the whole model."""
-    return _together() and dist.get_rank() != 0 and not _is_cut(model)
+    return _together() and dist.get_rank() != 0 and not is_cut(model)
 
 
 def keeps(model: nn.Module) -> bool:
@@ -24,7 +24,7 @@ def keeps(model: nn.Module) -> bool:
 
 def shared(model: nn.Module, decision: bool) -> bool:
     """The decision of process 0, where all run the probe set: a forward pass of a sharded model needs every process."""
-    return _broadcast(decision) if _together() and _is_cut(model) else decision
+    return _broadcast(decision) if _together() and is_cut(model) else decision
 
 
 def agreed(model: nn.Module, decision: bool) -> bool:
@@ -32,8 +32,10 @@ def agreed(model: nn.Module, decision: bool) -> bool:
     return _broadcast(decision) if _together() else decision
 
 
-def _is_cut(model: nn.Module) -> bool:
+def is_cut(model: nn.Module) -> bool:
     inner = unwrap(model)[0]
+    if any(hasattr(p, "ds_id") for p in inner.parameters()):  # of DeepSpeed's ZeRO-3
+        return True
     return is_sharded(inner) or any(type(m).__name__ == "FullyShardedDataParallel" for m in inner.modules())
 
 

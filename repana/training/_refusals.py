@@ -47,7 +47,14 @@ def stop_choice(stop_on: Any) -> InputError:
 
 def unknown_score(quantity: str, known: Sequence[str]) -> InputError:
     return InputError(
-        "RA287", f"No record has {quantity!r} to stop on; they have {', '.join(known)}, and 'logged.NAME' of metrics."
+        "RA287",
+        f"{quantity!r} names no score of a record; expected one of {', '.join(known)}, or 'logged.NAME' of metrics.",
+    )
+
+
+def no_better_side(quantity: str) -> InputError:
+    return InputError(
+        "RA287", f"{quantity!r} has no better side of its own; say which: StoppingRule({quantity!r}, better='lower')."
     )
 
 

@@ -17,8 +17,10 @@ from torch import Tensor
 
 from repana import _saved
 from repana._activations import Activations
+from repana._files import PREFIX as UNFINISHED
 from repana._files import put, put_folder, read_bytes, remove_unfinished
 from repana._results import Report
+from repana.errors import FileError
 from repana.training import _refusals
 
 FORMAT = 1
@@ -52,7 +54,12 @@ class RunFolder:
     def activations(self, step: int, split: str) -> Activations | None:
         """The features of a record; None where they were thinned out, or the split was not recorded."""
         folder = self.at(step) / "features" / split
-        return Activations.load(folder) if folder.is_dir() else None
+        try:
+            return Activations.load(folder) if folder.is_dir() else None
+        except FileError:
+            if folder.is_dir():
+                raise
+            return None  # thinned out in between
 
     def write(self, step: int, report: Report, splits: Mapping[str, Activations]) -> None:
         """One record, by one rename; features in half precision where their size allows."""
@@ -86,7 +93,9 @@ class RunFolder:
             if total <= most:
                 break
             if number & (number - 1) and sizes[step]:
-                shutil.rmtree(self.at(step) / "features")
+                gone_to = self.path / f"{UNFINISHED}{os.getpid()}-features-{step}"
+                os.replace(self.at(step) / "features", gone_to)
+                shutil.rmtree(gone_to, ignore_errors=True)
                 total -= sizes[step]
                 gone.append(step)
         return gone
@@ -138,15 +147,22 @@ class Lock:
             pass
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        self._freed = weakref.finalize(self, _free, handle)
+        self._freed = weakref.finalize(self, _free, handle, os.getpid())
 
     def release(self) -> None:
         self._freed()
 
 
-def _free(handle: int) -> None:
+def _free(handle: int, owner: int) -> None:
+    """A child that was forked has the same lock, which is not its own to release; and the lock ends although a child
+    still has the file open."""
+    with suppress(OSError, ImportError):
+        if os.getpid() == owner:
+            os.ftruncate(handle, 0)
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_UN)
     with suppress(OSError):
-        os.ftruncate(handle, 0)
         os.close(handle)
 
 

@@ -15,9 +15,11 @@ def check_every(every: Any) -> int | str:
     return every
 
 
-def is_due(every: int | str, step: int) -> bool:
-    """Every so many steps; "log": at 1, 2, 4, ... up to 1024, then every 1000."""
+def is_due(every: int | str, step: int, before: int) -> bool:
+    """Whether a step of the schedule lies behind the step `before` and not behind `step`, as steps may come in strides.
+    Every so many steps; "log": 1, 2, 4, ... up to 1024, then every 1000."""
     if every == "log":
-        return step % LOG == 0 if step > 1024 else step & (step - 1) == 0
+        power = 1 << max(min(step, 1024).bit_length() - 1, 0)
+        return (step >= 1 and power > before) or (step >= 2 * LOG and step // LOG > max(before, LOG) // LOG)
     assert isinstance(every, int)
-    return step % every == 0
+    return step // every > before // every

@@ -3,7 +3,7 @@
 from typing import Any
 
 from repana.training import _refusals
-from repana.training._monitor import Monitor
+from repana.training._monitor import Monitor, ended
 
 try:
     from transformers import TrainerCallback
@@ -33,6 +33,8 @@ class TrainerMonitor(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         if self.monitor.step(model, int(state.global_step)):
             control.should_training_stop = True
+        if control.should_training_stop or state.global_step >= state.max_steps:
+            self.monitor.last(model)  # before the Trainer may load other weights (`load_best_model_at_end`)
 
     def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        self.monitor.end(model, later=self._finish)
+        ended(self.monitor, None if args.load_best_model_at_end else model, self._finish)

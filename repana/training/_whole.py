@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from repana.dynamics._stopping import rank_correlation, regret
 from repana.dynamics._table import WHOLE
 from repana.statistics.intervals import proportion
 from repana.training._run_folder import RunFolder
-from repana.training._scores import directed, score_row, scores_of
+from repana.training._scores import probe_split, score_row, scores_of
 
 RUN, SETTLED = "training", 0.95
 FEWEST = 3  # records of which it is said when a layer settled
@@ -37,7 +38,7 @@ def whole_report(
     """The records, and behind them the run "training"."""
     steps = sorted(records)
     last = records[steps[-1]]
-    probe = last.splits[-1]
+    probe = probe_split(last)
     layers = list(dict.fromkeys(r.layer for r in last.rows if r.split == probe and r.layer))
     rows: list[Row] = []
     arrays: dict[str, np.ndarray] = {}
@@ -54,7 +55,9 @@ def whole_report(
     for layer in layers:
         for name, estimate in _slopes(records, layer, None if zero is None else zero[0], level):
             add(layer, name, estimate)
-        add(layer, "score_correlation", rank_correlation(*_score_and_accuracy(records, layer)))
+        add(layer, "score_correlation", rank_correlation(*_score_and_accuracy(records, layer, rule)))
+    if rule is not None and all(r is None or not r.layer for r in (score_row(records[s], rule) for s in steps)):
+        add("", "score_correlation", rank_correlation(*_score_and_accuracy(records, "", rule)))
     for layer, (at, curve) in _settled(folder, kept, probe, level, seed).items():
         add(layer, "settled_step", Estimate(at, n=len(kept), note=_resolution(kept, at)))
         arrays[f"all/{layer}/dynamics.cka_last"] = curve
@@ -68,7 +71,7 @@ def whole_report(
     arrays["all//dynamics.steps"] = np.array(steps)
     arrays["all//dynamics.kept_steps"] = np.array(kept)
     settings = {
-        "records": len(steps), "kept": len(kept), "skipped": len(about.get("skipped", ())),
+        "records": len(steps), "kept": len(kept), "skipped": about.get("skips", len(about.get("skipped", ()))),
         "failed": list(about.get("failures", ())), "abandoned": list(about.get("abandoned", ())),
         "notes": list(about.get("notes", ())), "budget": clock.get("budget"), "off": bool(about.get("off")),
         "rule": None if rule is None else dict(vars(rule)), "layers": layers,
@@ -115,7 +118,7 @@ def _slopes(
     """Of ln NC1 of the training samples, before and from zero training error on."""
     found = {}
     for step in sorted(records):
-        split = records[step].splits[0]
+        split = "train" if "train" in records[step].splits else records[step].splits[0]
         for r in records[step].rows:
             if (r.split, r.layer, r.analyzer, r.quantity) == (split, layer, "neural_collapse", "nc1") and r.value > 0:
                 found[step] = r.value
@@ -133,15 +136,20 @@ def _accuracies(records: Mapping[int, Report]) -> list[float] | None:
     """Of the probe set by record; None where no record has one."""
     found = []
     for step in sorted(records):
-        split = records[step].splits[-1]
+        split = probe_split(records[step])
         rows = [r for r in records[step].rows if (r.split, r.analyzer, r.quantity) == (split, "training", "accuracy")]
         found.append(rows[0].value if rows else NAN)
     return found if any(map(math.isfinite, found)) else None
 
 
-def _score_and_accuracy(records: Mapping[int, Report], layer: str) -> tuple[list[float], list[float]]:
-    rows = [score_row(records[s], StoppingRule(layer=layer)) for s in sorted(records)]
-    scores = [NAN if r is None else r.value for r in rows]
+def _score_and_accuracy(
+    records: Mapping[int, Report], layer: str, rule: StoppingRule | None
+) -> tuple[list[float], list[float]]:
+    """Of the rule's quantity, by default H0 separability, at a layer; higher is better."""
+    rule = rule or StoppingRule(better="higher")
+    rows = [score_row(records[s], replace(rule, layer=layer)) for s in sorted(records)]
+    sign = -1.0 if rule.better == "lower" else 1.0
+    scores = [NAN if r is None else sign * r.value for r in rows]
     return scores, _accuracies(records) or [NAN] * len(scores)
 
 
@@ -177,7 +185,7 @@ def _features(found: Activations | None, layer: str) -> Any:
 
 def _stopping(records: Mapping[int, Report], rule: StoppingRule) -> Iterator[tuple[str, Estimate]]:
     steps = sorted(records)
-    point = stopping_point(scores_of(records, rule), directed(rule, records))
+    point = stopping_point(scores_of(records, rule), rule)
     label = next((r.layer for s in steps if (r := score_row(records[s], rule)) is not None), "")
     if point.best is not None:
         yield "best_step", Estimate(float(steps[point.best]), n=len(steps), label=label)

@@ -154,7 +154,8 @@ def test_one_session_and_fewer_rows_than_features():
     y = torch.arange(24) % 4
     x = 3 * torch.eye(4, 40)[y] + 0.3 * torch.randn(24, 40, generator=g)
     found = sessions(x, y, y // 2, heads=("nmc", "lda", "ridge"))
-    assert all(math.isfinite(float(h.final)) for h in found.heads.values())
+    assert all(float(h.final) > 0.9 for h in found.heads.values())  # the shrunken scatter keeps what the means tell
+    assert float(found["lda"].intransigence) == 0.0
 
 
 @pytest.mark.slow

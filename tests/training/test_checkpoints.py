@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from training.recipes import clusters, network, train
 
 import repana
-from repana.errors import InputError
+from repana.errors import FileError, InputError
 
 PROBE = clusters(90, seed=1)
 
@@ -114,6 +114,20 @@ def load_folder(path):
     net = network()
     net.load_state_dict(load_file(f"{path}/model.safetensors"))
     return net
+
+
+def test_a_folder_of_other_settings_is_refused_and_left_alone(tmp_path):
+    paths = saved(tmp_path, (1, 2))
+    repana.trajectory(paths, network, PROBE, store=tmp_path / "a")
+    before = (tmp_path / "a" / "step_000000001" / "report" / "provenance.json").read_bytes()
+    with pytest.raises(InputError, match="RA286: "):
+        repana.trajectory(paths, network, PROBE, store=tmp_path / "a", level=0.9)
+    monitor = repana.Monitor(PROBE, store=tmp_path / "a")
+    monitor.begin(network(), 2)
+    with pytest.raises(FileError, match="RA332: "):
+        repana.trajectory([*paths, *saved(tmp_path, (3,))], network, PROBE, store=tmp_path / "a")
+    monitor.close()
+    assert (tmp_path / "a" / "step_000000001" / "report" / "provenance.json").read_bytes() == before
 
 
 def test_refusals(tmp_path):

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import random
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -106,7 +108,7 @@ def test_values_are_those_of_the_family_functions(tmp_path):
     net = network()
     monitor = watched(tmp_path, net)
     found = repana.record(net, (X, Y), progress=False)
-    rows = {(r.analyzer, r.quantity, r.layer): r for r in monitor._reports[40].rows}
+    rows = {(r.analyzer, r.quantity, r.layer): r for r in monitor.folder.report(40).rows}
     with torch.no_grad():
         z = net.eval()(X)
     assert rows["training", "accuracy", ""].value == float((z.argmax(1) == Y).float().mean())
@@ -181,8 +183,12 @@ def test_the_clock_stands_still_between_two_processes():
 
 
 def test_schedules():
-    assert [s for s in range(1, 5001) if is_due("log", s)] == [*(2**k for k in range(11)), 2000, 3000, 4000, 5000]
-    assert [s for s in range(9) if is_due(4, s)] == [0, 4, 8]
+    powers = [2**k for k in range(11)]
+    assert [s for s in range(1, 5001) if is_due("log", s, s - 1)] == [*powers, 2000, 3000, 4000, 5000]
+    assert [s for s in range(1, 9) if is_due(4, s, s - 1)] == [4, 8]
+    assert [s for s in range(3, 1201, 3) if is_due(200, s, s - 3)] == [201, 402, 600, 801, 1002, 1200]
+    in_strides = [s for s in range(3, 3001, 3) if is_due("log", s, s - 3)]
+    assert in_strides == [3, 6, 9, 18, 33, 66, 129, 258, 513, 1026, 2001, 3000]
 
 
 def test_a_repeated_step_is_passed_over(tmp_path):
@@ -446,8 +452,9 @@ def test_choices_are_checked(tmp_path):
     for step in (-1, True):
         with pytest.raises(InputError, match="RA287"):
             repana.Monitor((X, Y), store=tmp_path, budget=None).step(network(), step)
-    with pytest.raises(InputError, match="RA287.*training.nothing"):
-        repana.Monitor((X, Y), store=tmp_path / "a", budget=None, stop_on="training.nothing").step(network(), 1)
+    for stop_on in ("training.nothing", "accuracy", "participation_ratio", ("logged.loss", "", 3)):
+        with pytest.raises(InputError, match="RA287: "):
+            repana.Monitor((X, Y), store=tmp_path / "a", budget=None, stop_on=stop_on)
     with pytest.raises(InputError, match="RA288"):
         repana.Monitor((X, Y), store=tmp_path / "b", budget=None).report()
 
@@ -486,3 +493,162 @@ def test_an_averaged_model_can_be_watched(tmp_path):
     train(net, 10, after)
     assert monitor.steps == [1, 5, 10]
     assert "module.2" in monitor.report().layers
+
+
+def test_a_training_that_ended_can_be_finished_later_and_goes_on(tmp_path):
+    """A monitor that never saw the model measures what was put off, and leaves what the folder says of itself."""
+    net = network()
+    monitor = watched(tmp_path, net, steps=10)
+    monitor.finish(later=False)
+    said = json.loads((tmp_path / "monitor.json").read_text())
+    later = repana.Monitor((X, Y), store=tmp_path, every=10, budget=None).finish(later=["topology"])
+    assert "topology" in {r.analyzer for r in later.rows}
+    assert json.loads((tmp_path / "monitor.json").read_text()) == said
+    monitor.begin(net, 10)  # the same object again, as a second `fit` does
+    with pytest.raises(FileError, match="RA332: "):
+        repana.Monitor((X, Y), store=tmp_path, budget=None).begin(net, 10)
+    monitor.step(net, 20)
+    monitor.close()
+    assert repana.Monitor((X, Y), store=tmp_path).steps == [1, 10, 20]
+
+
+def test_what_is_held_in_memory_is_brief(tmp_path):
+    monitor = watched(tmp_path, steps=10, stop_on=("neural_collapse.equinorm", None, 2))
+    held, whole = monitor.reports[10], monitor.folder.report(10)
+    assert not held.arrays
+    assert len(held.rows) < len(whole.rows) / 3
+    assert math.isfinite(monitor.choose()[1].value)
+    assert monitor.report().array("cdnv_grid", "2", run="step 10").shape == (3, 3)
+
+
+def test_very_many_skipped_steps_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("repana.training._monitor.SKIPPED", 5)
+    monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=0.0)
+    net = network()
+    for step in range(1, 31):
+        monitor.step(net, step)
+    assert monitor.steps == [1]
+    assert [s["step"] for s in monitor.skipped] == [26, 27, 28, 29, 30]
+    report = monitor.finish(later=False)
+    assert "29 were skipped" in {f.code: f for f in report.findings("training")}["RF805"].text
+
+
+def test_a_monitor_that_ended_measures_later_what_was_put_off(tmp_path):
+    """The same object, as callbacks leave it; one family after the other; unknown ones are refused and mark nothing."""
+    monitor = watched(tmp_path, steps=10)
+    monitor.end(later=False)
+    with pytest.raises(InputError, match="nonsense"):
+        monitor.finish(later=["nonsense"])
+    assert "topology" in {r.analyzer for r in monitor.finish(later=["topology"]).rows}
+    both = {r.analyzer for r in repana.training.load_training(tmp_path, later=["spectrum"]).rows}
+    assert {"topology", "spectrum"} <= both
+
+
+def test_a_closed_monitor_takes_its_folder_again(tmp_path):
+    net = network()
+    monitor = watched(tmp_path, net, steps=10)
+    monitor.close()
+    monitor.step(net, 20)
+    with pytest.raises(FileError, match="RA332: "):
+        repana.Monitor((X, Y), store=tmp_path, budget=None).begin(net, 20)
+    monitor.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_that_was_forked_does_not_hold_the_folder(tmp_path):
+    monitor = watched(tmp_path, steps=1)
+    ready, done = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of forking a process with threads
+        child = os.fork()
+    if not child:
+        os.read(ready, 1)
+        os._exit(0)
+    monitor.close()
+    try:
+        other = repana.Monitor((X, Y), store=tmp_path, every=10, budget=None)
+        other.begin(network(), 1)
+        other.close()
+    finally:
+        os.write(done, b"x")
+        os.waitpid(child, 0)
+        os.close(ready)
+        os.close(done)
+
+
+@pytest.mark.parametrize("kind", [torch.int32, torch.int8, torch.bool])
+def test_labels_of_any_whole_type(kind, tmp_path):
+    y = (X[:, 0] > 0).to(kind)
+    net = nn.Sequential(nn.Linear(12, 4), nn.ReLU(), nn.Linear(4, 2))
+    monitor = repana.Monitor((X, y), store=tmp_path, budget=None, max_samples=60)
+    monitor.step(net, 1)
+    assert not monitor.failures
+    assert "loss" in {r.quantity for r in monitor.folder.report(1).rows}
+
+
+def test_a_sampler_that_draws_from_some_rows_alone(tmp_path):
+    """The usual split of one data set into training and validation rows."""
+    data = torch.utils.data.TensorDataset(torch.arange(60).float()[:, None].repeat(1, 12), Y[:60])
+    sampler = torch.utils.data.SubsetRandomSampler(range(40, 60))
+    for number, loader in enumerate(
+        (
+            torch.utils.data.DataLoader(data, batch_size=8, sampler=sampler),
+            torch.utils.data.DataLoader(data, batch_sampler=torch.utils.data.BatchSampler(sampler, 8, False)),
+        )
+    ):
+        monitor = repana.Monitor(loader, store=tmp_path / str(number), budget=None, max_samples=10)
+        monitor.step(network(), 1)
+        rows = monitor.folder.activations(1, "probe")["input"][:, 0]
+        assert rows.min() >= 40
+        assert len(rows) == 10
+
+
+@pytest.mark.parametrize("labelled", ["train", "held_out"])
+def test_labels_in_one_of_two_sets(labelled, tmp_path):
+    probe, train_probe = ((X, Y), clusters(60)[0]) if labelled == "held_out" else (X, clusters(60))
+    monitor = repana.Monitor(probe, train_probe=train_probe, store=tmp_path, every=5, budget=None)
+    train(network(), 5, lambda n, s, loss: monitor.step(n, s))
+    report = monitor.finish(later=["neural_collapse", "topology"])
+    assert not report.failures
+    assert {r.split for r in report.rows if r.analyzer == "neural_collapse"} == {labelled}
+    assert {r.split for r in report.rows if r.analyzer == "topology"} == {"train", "held_out"}
+    assert {r.split for r in report.rows if r.quantity == "h0_entropy" and r.analyzer == "training"} == {"held_out"}
+
+
+def test_a_disk_that_is_full_never_stops_the_training(tmp_path, monkeypatch, caplog):
+    monitor = watched(tmp_path, steps=1)
+
+    def full(*_):
+        raise FileError("RA310", "no room is left")
+
+    monkeypatch.setattr("repana.training._run_folder.put", full)
+    monitor.step(network(), 10)
+    assert "no room is left" in caplog.text
+
+
+def test_a_direction_is_that_of_the_quantity_or_of_the_rule(tmp_path):
+    """A logged loss that falls: better is lower, and the last record best."""
+    rule = StoppingRule("logged.loss", "", better="lower")
+    monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=None, stop_on=rule)
+    net = network()
+    for step in range(1, 6):
+        monitor.step(net, step, metrics={"loss": 1.0 / step})
+    assert monitor.choose()[0] == 5
+    by_short_name = repana.Monitor((X, Y), store=tmp_path / "b", every=1, budget=None, stop_on="equinorm")
+    assert (by_short_name.rule.quantity, by_short_name.rule.better) == ("neural_collapse.equinorm", "lower")
+
+
+def test_settings_hold_no_addresses(tmp_path):
+    code = """
+import sys, functools, torch, repana
+def read(scale, model, batch):
+    return model(batch[0] * scale)
+x = torch.arange(240.0).view(60, 4) / 100
+net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+monitor = repana.Monitor([(x, torch.arange(60) % 2)], store=sys.argv[1], forward=functools.partial(read, 1.0))
+monitor.begin(net, int(sys.argv[2]))
+assert not monitor.failures, monitor.failures
+monitor.close()
+"""
+    for step in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True)
