@@ -42,6 +42,7 @@ from repana.training._whole import whole_report
 logger = logging.getLogger("repana")
 KEEP = 2**31  # bytes of features
 FAILURES = 3  # in a row, after which a monitor switches itself off
+OUT_OF_MEMORY = "RA209"
 SKIPPED = 1000  # of the last skipped steps, that are kept by number
 SAVED = 60.0  # seconds after which skipped steps are written down without a record
 READING = ("forward", "labels", "mask", "class_names", "batch_dim", "device", "dtype", "pool", "layout", "groups")
@@ -71,8 +72,10 @@ class Monitor:
 
     Weights, gradients, BatchNorm statistics, train modes and random numbers are as if there were no monitor: a training
     gives the same weights with and without it, bit by bit (on the CPU; on a GPU as far as it is deterministic at all).
-    An error inside a record never stops the training: it is logged, and after three in a row the monitor switches
-    itself off. Under DistributedDataParallel process 0 records; sharded models run on all processes, as they must.
+    What `record` refuses (an unknown layer, padding without a mask) is raised by the first record, before the training
+    goes on. After it an error inside a record never stops the training: it is logged, and after three in a row the
+    monitor switches itself off. Under DistributedDataParallel process 0 records; sharded models run on all processes,
+    as they must.
 
     >>> import tempfile, torch, repana
     >>> net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
@@ -142,7 +145,7 @@ class Monitor:
         unless it was recorded. Records of later steps, of a timeline that was left, are moved to `abandoned/`.
 
         Raises FileError where another process writes the folder, InputError where its records were made with other
-        settings or of another probe set, and what reading the probe set raises. A record that fails does not.
+        settings or of another probe set, what reading the probe set raises, and what the first record of all refuses.
         """
         step = _step_of(step)
         self._aside = not _processes.keeps(model)
@@ -357,7 +360,7 @@ class Monitor:
         except BaseException:
             self._release()
             raise
-        if before:
+        if before and self.folder.steps():
             old = before["settings"]
             changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
             if changed:
@@ -420,6 +423,11 @@ class Monitor:
             self._made(model, step, metrics)
             self._failed = 0
         except Exception as error:
+            refused = isinstance(error, RepanaError) and error.code != OUT_OF_MEMORY
+            if refused and not self._reports and not self._about["failures"]:
+                self._release()
+                self._begun = False
+                raise  # the first of all: what it refuses, each of the others would
             self._fail(step, error)
             return
         if self._aside:
@@ -475,7 +483,7 @@ class Monitor:
                     for name, held in self._sets.items()
                 }
             except (RepanaError, torch.OutOfMemoryError) as error:
-                whole = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == "RA209"
+                whole = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == OUT_OF_MEMORY
                 alone = whole and again and not _processes.is_cut(model)  # others would not halve theirs
                 halves = {n: s.halved(self._intake(model)) for n, s in self._sets.items()} if alone else {}
                 if not halves or None in halves.values():

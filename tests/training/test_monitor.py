@@ -304,6 +304,19 @@ def test_a_record_that_fails_never_stops_the_training(tmp_path, caplog):
     assert {f.code: f for f in found.findings("training")}["RF805"].kind == "caution"
 
 
+def test_what_can_never_be_recorded_is_refused_at_once(tmp_path):
+    """A folder without records, and a refusal: each record would fail alike."""
+    net = network()
+    monitor = repana.Monitor((X, Y), store=tmp_path, layers=["nowhere"], budget=None)
+    for start in (lambda: monitor.begin(net), lambda: monitor.step(net, 1)):
+        with pytest.raises(ModelError, match="nowhere"):
+            start()
+    other = repana.Monitor((X, Y), store=tmp_path, budget=None)
+    other.begin(net)  # the folder was let go
+    assert other.steps == [0]
+    other.close()
+
+
 def test_three_failures_in_a_row_switch_it_off(tmp_path):
     net = network()
     monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=None)
