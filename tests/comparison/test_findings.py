@@ -161,7 +161,9 @@ def test_findings(code, made, severity, text):
 
 
 def test_every_finding_of_comparisons_is_tested():
-    assert {code for code, *_ in CASES} == {code for code, rule in FINDINGS.items() if rule.reads}
+    assert {code for code, *_ in CASES} == {
+        code for code, rule in FINDINGS.items() if rule.reads and code.startswith("RF7")
+    }
     assert all(len(explanations()[code][1].split()) > 15 for code, *_ in CASES)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from repana import Estimate, Report, concat
 from repana._results import row
-from repana.findings import summarise
+from repana.findings import FINDINGS, explanations, summarise
 
 
 def record(step, values):
@@ -144,3 +144,8 @@ def test_the_summary_of_a_training_begins_with_it():
     assert report.profiles == tuple(f"step {s}" for s in range(0, 60, 10))
     plain = replace(report, rows=tuple(r for r in report.rows if r.run != "training"))
     assert "zero" not in " ".join(summarise(plain))
+
+
+def test_every_finding_of_a_training_is_tested_and_explained():
+    assert {code for code, rule in FINDINGS.items() if "dynamics" in rule.reads} == {f"RF80{k}" for k in range(1, 6)}
+    assert all(len(explanations()[f"RF80{k}"][1].split()) > 15 for k in range(1, 6))
