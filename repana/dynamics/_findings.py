@@ -92,10 +92,10 @@ def stopping(view: View) -> Finding:
 
 def follows(view: View) -> Finding:
     """Whether the score without labels follows the accuracy in this training: a caution where the rank correlation over
-    records is below 0.5, where the record that the rule names lacks more than 0.05 of accuracy, and where there are no
-    labels to tell. H0 separability follows the accuracy in networks with LayerNorm more often (rank correlations of .60
-    to .80 over 600 steps in six trained from scratch on digits) than without (-.53 to .56), and may
-    peak in the first steps, before classes form: give the rule a `burn_in`.
+    records is below 0.5, where the record that the rule names lacks more than 0.05 of accuracy, and where the probe set
+    has no labels. H0 separability follows the accuracy in networks with LayerNorm more often (rank correlations of .60
+    to .80 over 600 steps in six trained from scratch on digits) than without (-.53 to .56), and may peak in the first
+    steps, before classes form: give the rule a `burn_in`.
     """
     rule = _settings(view).get("rule")
     rows = {r.layer: r for r in view.rows("dynamics.score_correlation")}

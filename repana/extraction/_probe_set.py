@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from torch.utils.data import (
 from repana.extraction._batches import Intake
 from repana.extraction._data import arrays_of, by_index, stream
 from repana.extraction._indexed import TAKEN, absorb
+from repana.extraction._session import randomness, restore_randomness
 from repana.extraction._tree import inputs_in, mapped, tensors_of
 
 CANDIDATES = 8  # times as many samples of a data set as are kept, among which classes are balanced
@@ -152,20 +152,18 @@ def _first(data: Any, intake: Intake, count: int, batch_size: int) -> tuple[list
         samples += intake.unpack(raw).size
         if samples >= count:
             break
-    more = next(chain(raws, [None]), None) is not None
+    more = next(raws, None) is not None
     return kept, f"the first {samples} samples of a stream, whatever their classes" if more else ""
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Random numbers of a seed for what a data set draws; those of the caller are put back."""
-    states = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # that of the host alone
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])  # noqa: NPY002
+    state = randomness(torch.device("cpu"))
+    torch.default_generator.manual_seed(seed)  # that of the host alone
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        restore_randomness(state)

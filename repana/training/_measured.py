@@ -16,6 +16,7 @@ from repana._quantity import works
 from repana._results import Report, Row, row
 from repana.analyzers import SOURCES
 from repana.comparison._cka import on_atanh
+from repana.comparison._inputs import groups_of
 from repana.comparison._matrices import (
     Centred,
     LinearMatrix,
@@ -29,7 +30,6 @@ from repana.dynamics._table import RECORD
 from repana.errors import RepanaError
 from repana.statistics.intervals import mean_of, proportion
 from repana.statistics.pairing import EXACT, Pairing
-from repana.summaries.neighbour_graph import some
 from repana.summaries.subsample import Subsample
 from repana.summaries.tree import Tree
 from repana.topology._persistence import statistics
@@ -81,7 +81,7 @@ def measured(
         "quantities": {**about.get("quantities", {}), **described},
         "sources": {**about.get("sources", {}), **{w: SOURCES[w] for w in SOURCES if w in known}},
         "analyzers": [*about.get("analyzers", ()), "training"],
-        "splits": {name: about["splits"].get(name, count) for name, count in counts.items()},
+        "splits": {name: about.get("splits", {}).get(name, count) for name, count in counts.items()},
     }
     return Report(tuple(rows), base.arrays, provenance)
 
@@ -100,9 +100,8 @@ def _of_families(held: Mapping[str, Activations], run: str, step: int, **options
             failures = [f"{', '.join(AT_ONCE)}: {error}"]
     else:
         failures = []
-    splits = {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in held.items()}
     arguments = {"permutations": 0, "bootstrap": 0, **options}
-    provenance = {**first.provenance, "run": run, "step": step, "splits": splits, "failures": failures}
+    provenance = {**first.provenance, "run": run, "step": step, "failures": failures}
     return Report((), {}, {**provenance, "arguments": arguments})
 
 
@@ -126,12 +125,11 @@ def _of_layer(x: Tensor, seed: int) -> Iterator[tuple[str, Estimate]]:
     n = len(x)
     if n < 3:
         return
-    rows = some(n, PAIRS, seed)
     part = Subsample.of(x, max_samples=PAIRS, seed=seed)
     lengths = Tree.of(part.normalized("center+l2")[0]).lengths
     value = statistics(lengths, TAU)["h0_entropy"] if float(lengths[-1]) > 0 else NAN
     note = NO_INTERVAL if math.isfinite(value) else Flag.CONSTANT.note("all samples are equal")
-    yield "h0_entropy", Estimate(value, n=len(rows), note=note)
+    yield "h0_entropy", Estimate(value, n=part.n, note=note)
     moved = x.double() - x.double().mean(0)
     trace = float(moved.square().sum())
     gram = moved.T @ moved if moved.shape[1] <= n else moved @ moved.T
@@ -157,8 +155,7 @@ def _similarities(
     n = len(probe.sample)
     if n < 4:
         return
-    group = torch.unique(probe.sample, return_inverse=True)[1].cpu()
-    grouped = int(group.max()) + 1 < n
+    group = groups_of(probe.sample, n)
     for depth, layer in enumerate(probe.layers):
         there = {name: a[layer] for name, a in references.items() if a is not None and layer in a}
         there = {name: x.to(probe[layer]) for name, x in there.items() if len(x) == n}
@@ -167,7 +164,7 @@ def _similarities(
         one, *others = (LinearMatrix(Centred.of(x)) for x in (probe[layer], *there.values()))
         by_features = n > EXACT and cheaper_by_features(n, [one.width], [m.width for m in others])
         found = (feature_products if by_features else products)([one], others)
-        deleted = without_groups([one], others, found, group)[:, 0] if grouped else None
+        deleted = without_groups([one], others, found, group)[:, 0] if group is not None else None
         null = Pairing(0.0, math.sqrt(2 / (n * (n - 3))))
         for j, name in enumerate(there):
             value = float(found.values[0, j])

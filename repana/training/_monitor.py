@@ -132,7 +132,6 @@ class Monitor:
         self._sets: dict[str, ProbeSet] = {}
         self._reports: dict[int, Report] = {}
         self._references: dict[str, Activations | None] = {}
-        self._best: int | None = None
         self._about: dict[str, Any] = {"skipped": [], "failures": [], "abandoned": [], "notes": []}
         self._failed, self.off, self._begun, self._written = 0, False, False, -1.0
         self._aside = False  # a process that leaves records to another
@@ -177,15 +176,15 @@ class Monitor:
         before = min(self._latest, step - 1)
         if _processes.is_bystander(model):
             self._begun, self._latest = True, step
-            return self._agreed(model, False) if self._decides(step, first, before) else False
-        stop, due = False, first or is_due(self._every, step, min(self._latest, step - 1))
+            return _processes.agreed(False) if self._decides(step, first, before) else False
+        stop, due = False, first or is_due(self._every, step, before)
         self._budget.elapsed()
         if due or step < self._latest:
             with _unnoticed(model):
                 stop = self._due(model, step, metrics or {}, first, due)
         self._latest, self._model = step, model
         self._budget.spent()
-        return self._agreed(model, stop) if self._decides(step, first, before) else stop
+        return _processes.agreed(stop) if self._decides(step, first, before) else stop
 
     def _due(self, model: nn.Module, step: int, metrics: Mapping[str, float], first: bool, due: bool) -> bool:
         if first:
@@ -447,10 +446,8 @@ class Monitor:
         self._references["cka_previous"] = probe
         self._references.setdefault("cka_first", probe)
         best = self.advice.best
-        best_step = None if best is None else self.steps[best]
-        if best_step == step:
+        if best is not None and self.steps[best] == step:
             self._references["cka_best"] = probe
-        self._best = best_step
 
     def _put(
         self,
@@ -555,9 +552,10 @@ class Monitor:
             logger.warning("repana: the live page could not be written: %s", error)
 
     def _log(self, step: int) -> None:
+        report = self.folder.report(step) if self._sinks else Report(())
         for sink in list(self._sinks):
             try:
-                self.folder.report(step).log(sink, step)
+                report.log(sink, step)
             except Exception as error:
                 self._sinks.remove(sink)
                 warnings.warn(
@@ -580,9 +578,6 @@ class Monitor:
     def _decides(self, step: int, first: bool, before: int) -> bool:
         """Whether processes agree on stopping at this step."""
         return self._mode == "stop" and (first or is_due(self._every, step, before))
-
-    def _agreed(self, model: nn.Module, stop: bool) -> bool:
-        return _processes.agreed(model, stop)
 
 
 def ended(monitor: Monitor, model: nn.Module | None, later: bool) -> None:

@@ -27,7 +27,7 @@ def shared(model: nn.Module, decision: bool) -> bool:
     return _broadcast(decision) if _together() and is_cut(model) else decision
 
 
-def agreed(model: nn.Module, decision: bool) -> bool:
+def agreed(decision: bool) -> bool:
     """The decision of process 0, on all processes of the training."""
     return _broadcast(decision) if _together() else decision
 

@@ -15,6 +15,7 @@ from repana._quantity import works
 from repana._results import Report, Row, concat, row
 from repana._version import __version__
 from repana.analyzers import SOURCES
+from repana.comparison._inputs import groups_of
 from repana.comparison._layer_matrix import MEASURES, Options
 from repana.dynamics import StoppingRule, log_slope, stopping_point
 from repana.dynamics._stopping import rank_correlation, regret
@@ -164,8 +165,7 @@ def _settled(
     if last is None:
         return {}
     n, found = len(last.sample), {}
-    groups = torch.unique(last.sample, return_inverse=True)[1].cpu()
-    options = Options(level, seed, groups if int(groups.max()) + 1 < n else None, None, 10, "cosine")
+    options = Options(level, seed, groups_of(last.sample, n), None, 10, "cosine")
     for layer in last.layers:
         others = [_features(held[s], layer) for s in kept[:-1]]
         if any(x is None or len(x) != n for x in others):
