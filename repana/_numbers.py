@@ -65,3 +65,9 @@ def readable(size: int | float) -> str:
         if size >= factor:
             return f"{size / factor:.3g} {unit}"
     return f"{size / 1e3:.3g} kB"
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most so many places among `count`, evenly apart, the first and the last among them."""
+    kept = min(count, most)
+    return sorted({round(i * (count - 1) / max(kept - 1, 1)) for i in range(kept)})

@@ -48,3 +48,9 @@ def works(source: str) -> list[str]:
     """The works that a source names: "Lawley 1938; Hotelling 1951" are two, "by definition" none."""
     parts = [part.partition(" (")[0].strip() for part in source.split(";")]
     return [part for part in parts if part and part != "by definition"]
+
+
+def cited(described: Mapping[str, Mapping[str, Any]], entries: Mapping[str, str]) -> dict[str, str]:
+    """Those of the entries whose works the sources of quantities, as `Quantity.described` gives them, name."""
+    named = {work for facts in described.values() for work in works(facts["source"])}
+    return {work: entry for work, entry in entries.items() if work in named}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from repana._estimate import NAN, Estimate
-from repana._quantity import Quantity, works
+from repana._quantity import Quantity, cited
 from repana._results import Report, Row, row
 from repana._version import __version__
 from repana.comparison._drift import QUANTITIES, Drift
@@ -149,7 +149,6 @@ def _report(
     recordings: Mapping[str, Mapping[str, Any]],
 ) -> Report:
     quantities = {f"{analyzer}.{q.name}": q.described() for q in described}
-    named = {work for facts in quantities.values() for work in works(facts["source"])}
     provenance = {
         "run": run,
         "compared": analyzer,
@@ -159,7 +158,7 @@ def _report(
         "settings": {analyzer: {k: v for k, v in settings.items() if k != "draws"}},
         "splits": {SPLIT: {"samples": samples, "kept": kept, "draws": settings.get("draws")}},
         "quantities": quantities,
-        "sources": {work: SOURCES[work] for work in SOURCES if work in named},
+        "sources": cited(quantities, SOURCES),
         "failures": [],
         "recordings": {name: dict(known) for name, known in recordings.items()},
         "versions": {"repana": __version__},

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from repana._numbers import evenly
 from repana._results import Report
 from repana.plots import _style
 
@@ -64,8 +64,7 @@ def name_layers(
 
 def spread(layers: Sequence[str], most: int) -> list[str]:
     """At most so many layers, evenly over the depth, the first and the last among them."""
-    at = np.unique(np.linspace(0, len(layers) - 1, min(most, len(layers))).round().astype(int))
-    return [layers[int(i)] for i in at]
+    return [layers[i] for i in evenly(len(layers), most)]
 
 
 def typed(layers: Sequence[str], kinds: Mapping[str, str]) -> list[str]:

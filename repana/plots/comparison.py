@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from repana import _report_refusals
-from repana._numbers import short
+from repana._numbers import evenly, short
 from repana._results import Report
 from repana.comparison._barrier import Barrier
 from repana.comparison._robustness import HeadGeometry
@@ -200,7 +200,7 @@ def head_plane(
     with _style.drawing():
         ax, own = axes_of(ax, width)
         n = len(found.labels)
-        at = np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
+        at = evenly(n, most)
         x, y = found.norm_before.numpy()[at], found.angle_before.numpy()[at]
         u, v = found.norm_after.numpy()[at] - x, found.angle_after.numpy()[at] - y
         right, still = found.margin_before.numpy()[at] > 0, found.margin_after.numpy()[at] > 0

@@ -18,7 +18,7 @@ from repana.plots.trajectory import mark_zero_error, series_of, whole_run
 
 SETTLED = 0.95
 USUAL = ("neural_collapse.nc1", "training.h0_entropy", "training.cka_first")
-MOST_LAYERS = 40
+MOST_LAYERS, MOST_CURVES = 40, 10
 
 
 def step_map(
@@ -107,7 +107,7 @@ def settling(
     with _style.drawing():
         ax = _style.axes_or_new(ax, width, 2.4)
         names = dict(zip(layers, _layers.short_names(layers, _layers.MOST_LETTERS)))
-        chosen = _layers_shown(layers)
+        chosen = _layers.spread(layers, MOST_CURVES)
         for layer in chosen:
             curve = report.array("dynamics.cka_last", layer, run=run, split="all")
             x, colour = kept[: len(curve)], _style.depth_colour(layers.index(layer), len(layers))
@@ -144,11 +144,6 @@ def _edges(steps: Sequence[float]) -> np.ndarray:
     x = np.asarray(steps, float)
     middle = (x[1:] + x[:-1]) / 2
     return np.concatenate([[x[0] - (middle[0] - x[0])], middle, [x[-1] + (x[-1] - middle[-1])]])
-
-
-def _layers_shown(layers: Sequence[str], most: int = 10) -> list[str]:
-    every = max(1, -(-len(layers) // most))
-    return [layer for i, layer in enumerate(layers) if i % every == 0 or i == len(layers) - 1]
 
 
 PANELS = (

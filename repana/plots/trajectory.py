@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from repana import _report_refusals
 from repana._finding import split_name
+from repana._numbers import evenly
 from repana._quantity import Quantity
 from repana._results import Report, Row
 from repana.errors import RepanaError
@@ -72,8 +73,7 @@ def trajectory(
                 label for label in map(_style.legend_name, _layers.short_names(chosen, LETTERS)) if label in named
             ]
             handles = [named[label] for label in labels]
-            every = max(1, -(-len(labels) // MOST_NAMED))
-            shown = sorted({*range(0, len(labels), every), len(labels) - 1})
+            shown = evenly(len(labels), MOST_NAMED)
             figure.legend([handles[k] for k in shown], [labels[k] for k in shown], loc="outside upper center",
                           ncols=min(4 if width > _style.COLUMN + 1 else 2, len(shown)), frameon=False)  # fmt: skip
     return axes

@@ -5,7 +5,7 @@ import lazy_loader as _lazy
 EXPORTS = {
     "_checkpoint_trajectory": ["trajectory"],
     "_lightning_monitor": ["LightningMonitor"],
-    "_load": ["load_training"],
+    "_load": ["load_features", "load_training"],
     "_monitor": ["Monitor"],
     "_trainer_monitor": ["TrainerMonitor"],
 }

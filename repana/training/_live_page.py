@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from repana._files import put
-from repana._numbers import lasting, number, percent
+from repana._numbers import evenly, lasting, number, percent
 from repana._results import Report
 from repana.dynamics import StoppingRule, stopping_point
 from repana.dynamics._stopping import ENTROPY
@@ -206,8 +206,7 @@ def _layers(report: Report) -> list[str]:
 
 def _picked(layers: Sequence[str]) -> list[tuple[int, str]]:
     """At most so many layers, evenly over depth, with the last."""
-    every = max(1, -(-len(layers) // MOST))
-    return [(i, layer) for i, layer in enumerate(layers) if i % every == 0 or i == len(layers) - 1]
+    return [(i, layers[i]) for i in evenly(len(layers), MOST)]
 
 
 def _colour(place: int, count: int) -> str:

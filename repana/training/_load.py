@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from repana._results import Report
 from repana.dynamics import StoppingRule
 from repana.training import _refusals
 from repana.training._later import finished
+from repana.training._over_time import features_by_step
 from repana.training._run_folder import ABOUT, RunFolder
 from repana.training._scores import rule_of
 from repana.training._whole import whole_report
@@ -43,6 +46,16 @@ def load_training(
         finally:
             lock.release()
     return whole_report(records, folder, about, rule, settings["level"], settings["seed"])
+
+
+def load_features(path: str | os.PathLike[str], layer: str, split: str | None = None) -> dict[int, Tensor]:
+    """The (n, d) features of a layer by step, from the `store` of a monitor: of all records that kept them. `split`: by
+    default the probe set; "train" of two.
+
+    Raises FileError for what is no such folder; InputError where no record kept the layer, or has no such split.
+    """
+    folder = opened(path)[0]
+    return features_by_step(folder, folder.steps(), layer, split)
 
 
 def opened(path: str | os.PathLike[str]) -> tuple[RunFolder, dict[str, Any], StoppingRule | None]:

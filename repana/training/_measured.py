@@ -12,7 +12,7 @@ from torch import Tensor
 from repana._activations import Activations, with_tensors
 from repana._estimate import NAN, Estimate, Flag
 from repana._profile import profile
-from repana._quantity import works
+from repana._quantity import cited
 from repana._results import Report, Row, row
 from repana.analyzers import SOURCES
 from repana.comparison._cka import on_atanh
@@ -73,13 +73,12 @@ def measured(
         rows.append(row(run, names[-1], "", -1, "logged", name, Estimate(float(value), note="as it was given")))
     kept = {r.quantity for r in rows if r.analyzer == "training"}
     described = {f"training.{q.name}": q.described() for q in RECORD if q.name in kept}
-    known = {work for facts in described.values() for work in works(facts["source"])}
     about = base.provenance
     counts = {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in held.items()}
     provenance = {
         **about,
         "quantities": {**about.get("quantities", {}), **described},
-        "sources": {**about.get("sources", {}), **{w: SOURCES[w] for w in SOURCES if w in known}},
+        "sources": {**about.get("sources", {}), **cited(described, SOURCES)},
         "analyzers": [*about.get("analyzers", ()), "training"],
         "splits": {name: about.get("splits", {}).get(name, count) for name, count in counts.items()},
     }

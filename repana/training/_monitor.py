@@ -1,19 +1,16 @@
 """A monitor: records of a fixed set of samples while a network is trained, within a share of the time."""
 
-import hashlib
-import json
 import logging
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from repana import _check
 from repana._activations import Activations
@@ -22,30 +19,27 @@ from repana._profile import check_recording
 from repana._results import Report
 from repana._version import __version__
 from repana.collapse._formulas import CONVENTIONS
-from repana.comparison import Similarity, similarity
+from repana.comparison import Similarity
 from repana.dynamics import StoppingPoint, StoppingRule, stopping_point
 from repana.errors import RepanaError
-from repana.extraction._options import Options
-from repana.extraction._probe_set import ProbeSet
-from repana.extraction._record import record
 from repana.extraction._session import device_of, randomness, restore_randomness, unwrap
 from repana.training import _processes, _refusals
 from repana.training._budget import Budget
+from repana.training._journal import Journal
 from repana.training._later import finished
 from repana.training._live_page import live_page
-from repana.training._measured import measured, run_name
+from repana.training._measured import measured
+from repana.training._over_time import features_by_step, layer_over_time
+from repana.training._probe_sets import OUT_OF_MEMORY, ProbeSets
 from repana.training._run_folder import Lock, RunFolder
 from repana.training._schedule import check_every, is_due
-from repana.training._scores import in_brief, probe_split, rule_of, score_row, scores_of
+from repana.training._scores import in_brief, rule_of, score_row, scores_of
 from repana.training._whole import whole_report
 
 logger = logging.getLogger("repana")
 KEEP = 2**31  # bytes of features
 FAILURES = 3  # in a row, after which a monitor switches itself off
-OUT_OF_MEMORY = "RA209"
-SKIPPED = 1000  # of the last skipped steps, that are kept by number
 SAVED = 60.0  # seconds after which skipped steps are written down without a record
-READING = ("forward", "labels", "mask", "class_names", "batch_dim", "device", "dtype", "pool", "layout", "groups")
 
 
 class Monitor:
@@ -120,19 +114,18 @@ class Monitor:
         if budget is not None:
             _check.in_range(budget, "budget", 0.0, 1.0)
         check_recording(recording, also=())
-        self._given = {"probe": probe} if train_probe is None else {"train": train_probe, "held_out": probe}
-        self._layers, self._every, self._recording = layers, check_every(every), recording
-        self._max_samples, self._batch_size, self._seed, self._level = max_samples, batch_size, seed, level
+        given = {"probe": probe} if train_probe is None else {"train": train_probe, "held_out": probe}
+        self._sets = ProbeSets(given, layers, recording, max_samples, batch_size, seed)
+        self._every, self._seed, self._level = check_every(every), seed, level
         self._convention, self._mode, self._keep, self._page = convention, mode, keep, page
         self.rule = rule_of(stop_on)
         self._sinks = list(sinks)
         self._budget = Budget(budget, clock)
         self.folder = RunFolder(Path(store))
         self._lock: Lock | None = None
-        self._sets: dict[str, ProbeSet] = {}
         self._reports: dict[int, Report] = {}
         self._references: dict[str, Activations | None] = {}
-        self._about: dict[str, Any] = {"skipped": [], "failures": [], "abandoned": [], "notes": []}
+        self._journal = Journal()
         self._failed, self.off, self._begun, self._written = 0, False, False, -1.0
         self._aside = False  # a process that leaves records to another
         self._latest, self._model = -1, None
@@ -178,6 +171,8 @@ class Monitor:
             self._begun, self._latest = True, step
             return _processes.agreed(False) if self._decides(step, first, before) else False
         stop, due = False, first or is_due(self._every, step, before)
+        if due:
+            _synchronize(model)  # what the training still computes is its own time
         self._budget.elapsed()
         if due or step < self._latest:
             with _unnoticed(model):
@@ -277,12 +272,12 @@ class Monitor:
     @property
     def skipped(self) -> list[dict[str, Any]]:
         """Steps at which a record was due and was not made, and why; of very many the last 1000."""
-        return list(self._about["skipped"])
+        return list(self._journal.skipped)
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Steps at which a record failed, and the error."""
-        return list(self._about["failures"])
+        return list(self._journal.failures)
 
     @property
     def overhead(self) -> float:
@@ -319,6 +314,14 @@ class Monitor:
         assert found is not None
         return step, Estimate(found.value, found.low, found.high, found.n, found.note)
 
+    def features(self, layer: str, split: str | None = None) -> dict[int, Tensor]:
+        """The (n, d) features of a layer by step, of all records that kept them: for `time_to_decode`, `complexity` and
+        whatever else reads features. `split`: by default the probe set; "train" of two.
+
+        Raises InputError where no record kept the layer, or has no such split.
+        """
+        return features_by_step(self.folder, self.steps, layer, split)
+
     def over_time(self, layer: str, **options: Any) -> Similarity:
         """Similarity of one layer with itself over all records whose features were kept, time by time; see
         `repana.similarity` for the options.
@@ -347,15 +350,15 @@ class Monitor:
         if self._begun and (self._lock is not None or not _processes.keeps(model)):
             return
         if not _processes.keeps(model):
-            self._hold(model)
+            self._sets.hold(model)
             self._begun = True
             return
         if self._lock is None:
             self._lock = self.folder.lock()
         try:
             before = self.folder.about()
-            self._hold(model)
-            settings = self._settings(model)
+            self._sets.hold(model)
+            settings = {**self._sets.settings(model), "convention": self._convention, "level": self._level}
         except BaseException:
             self._release()
             raise
@@ -365,12 +368,13 @@ class Monitor:
             if changed:
                 self._release()
                 raise _refusals.other_settings(self.folder.path, changed)
-            self._about |= {k: before.get(k, []) for k in ("skipped", "failures", "abandoned", "notes")}
-            self._about["skips"] = before.get("skips", len(self._about["skipped"]))
+            self._journal.go_on(before)
             clock = before.get("clock", {})
             self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
             self._budget.costs = list(clock.get("costs", []))
-        self._about["settings"] = settings
+        self._journal.settings = settings
+        for note in self._sets.notes:
+            self._journal.note(note)
         self._reports = {s: in_brief(self.folder.report(s), self.rule) for s in self.folder.steps()}
         self._begun = True
 
@@ -380,40 +384,10 @@ class Monitor:
         for s in steps:
             del self._reports[s]
         first = min(steps)
-        self._about["abandoned"].append({"from": first, "records": len(steps), "folder": where.name})
-        self._about["skipped"] = [x for x in self._about["skipped"] if x["step"] < first]
+        self._journal.leave(first, len(steps), where.name)
         logger.warning(
             "repana: %d records from step %d on, of a timeline that was left, are in %s", len(steps), first, where
         )
-
-    def _hold(self, model: nn.Module) -> None:
-        """The probe sets, once a model says how their batches are read."""
-        intake = self._intake(model)
-        for name, data in self._given.items():
-            if name not in self._sets:
-                self._sets[name] = ProbeSet.of(
-                    data, intake, max_samples=self._max_samples, batch_size=self._batch_size, seed=self._seed
-                )
-        self._about["notes"] = [f"{name}: {s.note}" for name, s in self._sets.items() if s.note]
-
-    def _intake(self, model: nn.Module) -> Any:
-        inner = unwrap(model)[0]
-        chosen = {k: v for k, v in self._recording.items() if k in READING}
-        return Options.of(inner, self._layers, **chosen).intake
-
-    def _settings(self, model: nn.Module) -> dict[str, Any]:
-        """What must be the same for records to be comparable."""
-        weights = [[name, list(p.shape)] for name, p in unwrap(model)[0].named_parameters()]
-        settings = {
-            "probe": {name: s.digest for name, s in self._sets.items()},
-            "samples": {name: s.samples for name, s in self._sets.items()},
-            "model": hashlib.sha256(repr(weights).encode()).hexdigest(),
-            "layers": self._layers if isinstance(self._layers, str) else [_named(x) for x in self._layers],
-            "recording": {k: v if isinstance(v, (str, int, float, bool)) or v is None else _named(v)
-                          for k, v in sorted(self._recording.items())},
-            "convention": self._convention, "level": self._level, "seed": self._seed,
-        }  # fmt: skip
-        return json.loads(json.dumps(settings))
 
     def _record(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
         _synchronize(model)
@@ -423,7 +397,7 @@ class Monitor:
             self._failed = 0
         except Exception as error:
             refused = isinstance(error, RepanaError) and error.code != OUT_OF_MEMORY
-            if refused and not self._reports and not self._about["failures"]:
+            if refused and not self._reports and not self._journal.failures:
                 self._release()
                 self._begun = False
                 raise  # the first of all: what it refuses, each of the others would
@@ -472,26 +446,15 @@ class Monitor:
         self._reports[step] = in_brief(report, self.rule)
 
     def _read(self, model: nn.Module) -> dict[str, Activations]:
-        """The features of every probe set; where memory does not suffice, once more with halved batches."""
-        for again in (True, False):
-            try:
-                return {
-                    name: record(model, list(held.batches), self._layers, progress=False, **self._recording)
-                    for name, held in self._sets.items()
-                }
-            except (RepanaError, torch.OutOfMemoryError) as error:
-                whole = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == OUT_OF_MEMORY
-                alone = whole and again and not _processes.is_cut(model)  # others would not halve theirs
-                halves = {n: s.halved(self._intake(model)) for n, s in self._sets.items()} if alone else {}
-                if not halves or None in halves.values():
-                    raise
-                self._sets = {n: s for n, s in halves.items() if s is not None}
-                self._about["notes"].append("batches of the probe set were halved: memory did not suffice")
-        raise AssertionError
+        """The features of every probe set."""
+        found = self._sets.read(model)
+        if self._sets.halved:
+            self._journal.note("batches of the probe set were halved: memory did not suffice")
+        return found
 
     def _refer(self) -> None:
         """What later records are compared with, from the folder."""
-        split = list(self._given)[-1]
+        split = self._sets.last
         self._references = {}
         steps = sorted(self._reports)
         if not steps:
@@ -505,20 +468,19 @@ class Monitor:
     def _skip(self, step: int) -> None:
         used = (self._budget.own + self._budget.next_cost) / max(self._budget.training + self._budget.own, 1e-9)
         why = f"a record of {self._budget.next_cost:.3g} s would bring the monitor to {100 * used:.3g}% of the time"
-        self._about["skipped"] = [*self._about["skipped"], {"step": step, "reason": why}][-SKIPPED:]
-        self._about["skips"] = self._about.get("skips", 0) + 1
+        self._journal.skip(step, why)
         if self._budget.clock() - self._written > SAVED:
             self._save()
 
     def _fail(self, step: int, error: Exception) -> None:
         self._failed += 1
         text = str(error) if isinstance(error, RepanaError) else f"{type(error).__name__}: {error}"
-        self._about["failures"].append({"step": step, "error": text})
+        self._journal.fail(step, text)
         logger.warning("repana: the record of step %d failed: %s", step, text)
         if self._failed >= FAILURES:
             self.off = True
             why = f"{FAILURES} records failed in a row; the monitor is off from step {step} on"
-            self._about["notes"].append(why)
+            self._journal.note(why)
             warnings.warn(f"repana: {why}. The last error: {text}", stacklevel=4)
         self._save()
 
@@ -532,7 +494,7 @@ class Monitor:
         self._written = b.clock()
         known = {"clock": clock, "every": self._every, "rule": rule, "mode": self._mode, "off": self.off}
         try:
-            self.folder.put_about({**self._about, **known, "versions": {"repana": __version__}})
+            self.folder.put_about({**self._journal.told(), **known, "versions": {"repana": __version__}})
         except RepanaError as error:
             logger.warning("repana: %s", error)
 
@@ -540,7 +502,11 @@ class Monitor:
         b = self._budget
         if not self._begun:
             return self.folder.about()
-        return {**self._about, "clock": {"training": b.training, "own": b.own, "budget": b.share}, "off": self.off}
+        return {
+            **self._journal.told(),
+            "clock": {"training": b.training, "own": b.own, "budget": b.share},
+            "off": self.off,
+        }
 
     def _show(self) -> None:
         """The live page; a failure of its own costs nothing else."""
@@ -588,39 +554,10 @@ def ended(monitor: Monitor, model: nn.Module | None, later: bool) -> None:
         logger.warning("repana: the training ended without the last record: %s", error)
 
 
-def layer_over_time(folder: RunFolder, steps: Sequence[int], layer: str, **options: Any) -> Similarity:
-    """Similarity of a layer with itself over records."""
-    found: dict[str, Any] = {}
-    kept: Activations | None = None
-    for step in steps:
-        report = folder.report(step)
-        kept = folder.activations(step, probe_split(report))
-        if kept is not None:
-            found[run_name(step)] = kept[layer]
-    if len(found) < 2 or kept is None:
-        raise _refusals.no_features(steps[-1] if steps else 0, layer)
-    about = {"model": f"{layer} over training"}
-    whole = Activations(found, kept.labels, sample=kept.sample, seen=kept.seen, provenance=about)
-    return similarity(whole, **options)
-
-
 def _step_of(step: Any) -> int:
     if isinstance(step, bool) or not isinstance(step, int) or step < 0:
         raise _refusals.no_step(step)
     return step
-
-
-def _named(value: Any) -> str:
-    """What is the same in every process: of functions and objects no address."""
-    if isinstance(value, partial):
-        return f"{_named(value.func)}{value.args}{sorted((value.keywords or {}).items())}"
-    if isinstance(value, (str, int, float, bool, torch.dtype, torch.device, type(None))):
-        return str(value)
-    if isinstance(value, Mapping):
-        return str({str(k): _named(v) for k, v in value.items()})
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return str([_named(v) for v in value])
-    return getattr(value, "__qualname__", None) or type(value).__qualname__
 
 
 @contextmanager

@@ -76,11 +76,16 @@ def nothing_recorded(folder: Path) -> InputError:
     return InputError("RA288", f"{str(folder)!r} holds no record yet; `step` or `begin` makes the first.")
 
 
-def no_features(step: int, layer: str) -> InputError:
+def no_features(layer: str, kept: int, fewest: int) -> InputError:
     return InputError(
         "RA288",
-        f"The features of step {step} were not kept ({layer!r}); `keep=` says how many bytes of them are.",
+        f"{kept} records kept their features of {layer!r}; at least {fewest} needed. `keep=` says how many bytes of "
+        "features a monitor keeps.",
     )
+
+
+def unknown_split(split: str, known: Sequence[str]) -> InputError:
+    return InputError("RA288", f"{split!r} is no split of this training; expected one of {', '.join(known)}.")
 
 
 def no_best() -> InputError:

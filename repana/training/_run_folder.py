@@ -8,7 +8,7 @@ import time
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class RunFolder:
     """Records of one training by step. Only who holds the lock writes."""
 
     path: Path
+    _sizes: dict[int, int] = field(default_factory=dict, compare=False, repr=False)  # of features that were measured
 
     def at(self, step: int) -> Path:
         return self.path / f"{PREFIX}{step:09d}"
@@ -63,6 +64,7 @@ class RunFolder:
 
     def write(self, step: int, report: Report, splits: Mapping[str, Activations]) -> None:
         """One record, by one rename; features in half precision where their size allows."""
+        self._sizes.pop(step, None)
         with put_folder(self.at(step)) as folder:
             report.save(folder / "report")
             for split, found in splits.items():
@@ -80,6 +82,7 @@ class RunFolder:
             target, k = self.path / _saved.ABANDONED / f"{stamp}-{k}", k + 1
         target.mkdir(parents=True)
         for step in sorted(steps, reverse=True):  # the last first: what is left is a whole timeline
+            self._sizes.pop(step, None)
             os.replace(self.at(step), target / self.at(step).name)
         return target
 
@@ -87,16 +90,19 @@ class RunFolder:
         """Remove features, the oldest first, until all together take at most so many bytes. Those of the records
         number 1, 2, 4, 8, ... and of the last three stay. Returns the steps that lost theirs."""
         steps = self.steps()
-        sizes = {s: _size(self.at(s) / "features") for s in steps}
-        total, gone = sum(sizes.values()), []
+        for step in steps:
+            if step not in self._sizes:
+                self._sizes[step] = _size(self.at(step) / "features")
+        total, gone = sum(self._sizes[s] for s in steps), []
         for number, step in enumerate(steps[:-PROTECTED], 1):
             if total <= most:
                 break
-            if number & (number - 1) and sizes[step]:
+            if number & (number - 1) and self._sizes[step]:
                 gone_to = self.path / f"{UNFINISHED}{os.getpid()}-features-{step}"
                 os.replace(self.at(step) / "features", gone_to)
                 shutil.rmtree(gone_to, ignore_errors=True)
-                total -= sizes[step]
+                total -= self._sizes[step]
+                self._sizes[step] = 0
                 gone.append(step)
         return gone
 

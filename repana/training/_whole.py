@@ -11,7 +11,7 @@ import torch
 
 from repana._activations import Activations
 from repana._estimate import NAN, Estimate, Flag
-from repana._quantity import works
+from repana._quantity import cited
 from repana._results import Report, Row, concat, row
 from repana._version import __version__
 from repana.analyzers import SOURCES
@@ -80,7 +80,6 @@ def whole_report(
     }  # fmt: skip
     present = {r.quantity for r in rows}
     quantities = {f"dynamics.{q.name}": q.described() for q in WHOLE if q.name in present}
-    named = {work for facts in quantities.values() for work in works(facts["source"])}
     provenance = {
         "run": RUN,
         "compared": "dynamics",
@@ -90,7 +89,7 @@ def whole_report(
         "settings": {"dynamics": settings},
         "splits": {"all": {"samples": last.about()["splits"][probe]["samples"], "kept": len(steps)}},
         "quantities": quantities,
-        "sources": {work: SOURCES[work] for work in SOURCES if work in named},
+        "sources": cited(quantities, SOURCES),
         "failures": [],
         "versions": {"repana": __version__},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

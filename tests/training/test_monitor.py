@@ -4,19 +4,23 @@ import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from training.recipes import Clock, clusters, network, train, watched
+from training.stored import net, probe
 
 import repana
 from repana.dynamics import StoppingRule
 from repana.errors import FileError, InputError, ModelError
+from repana.training import load_features
 from repana.training._budget import Budget
 from repana.training._schedule import is_due
 
@@ -338,14 +342,14 @@ def test_interrupts_pass(tmp_path, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("repana.training._monitor.record", interrupted)
+    monkeypatch.setattr("repana.training._probe_sets.record", interrupted)
     with pytest.raises(KeyboardInterrupt):
         monitor.step(network(), 1)
 
 
 def test_memory_that_does_not_suffice_halves_the_batches_once(tmp_path, monkeypatch):
     monitor = repana.Monitor((X, Y), store=tmp_path, budget=None, batch_size=40)
-    sizes, record = [], repana.training._monitor.record
+    sizes, record = [], repana.training._probe_sets.record
 
     def small(model, data, *given, **options):
         sizes.append(len(data[0][0]))
@@ -353,7 +357,7 @@ def test_memory_that_does_not_suffice_halves_the_batches_once(tmp_path, monkeypa
             raise torch.OutOfMemoryError("out of memory")
         return record(model, data, *given, **options)
 
-    monkeypatch.setattr("repana.training._monitor.record", small)
+    monkeypatch.setattr("repana.training._probe_sets.record", small)
     monitor.step(network(), 1)
     monitor.step(network(), 200)
     assert sizes == [40, 20, 20]
@@ -394,6 +398,31 @@ def test_features_are_thinned_by_size(tmp_path):
     assert similar.layers_a == tuple(f"step {s}" for s in kept)
     with pytest.raises(ModelError, match="RA101"):
         monitor.over_time("nowhere")
+    found = monitor.features("2")
+    assert list(found) == kept
+    assert all(torch.equal(x, y) for x, y in zip(found.values(), load_features(tmp_path, "2").values(), strict=True))
+    targets = found[11][:, :2] - found[11][:, :2].mean(0)
+    decoded = repana.time_to_decode(found, targets)
+    assert decoded.curve.shape == (len(kept), 2)
+    assert decoded.curve[-1].min() > 0.8
+    assert decoded.layers == tuple(map(str, kept))
+    with pytest.raises(InputError, match="RA288: 'test' is no split of this training; expected one of probe"):
+        monitor.features("2", "test")
+
+
+def test_a_folder_of_the_first_format_is_read_and_gone_on_with(tmp_path):
+    shutil.unpack_archive(Path(__file__).parent / "store_1.zip", tmp_path)
+    assert repana.training.load_training(tmp_path).runs == ("step 0", "step 10", "training")
+    with repana.Monitor(probe(), store=tmp_path, every=10, budget=None) as monitor:
+        monitor.begin(net(), 10)
+        monitor.step(net(), 20)
+        assert monitor.steps == [0, 10, 20]
+        similar = {r.layer: r.value for r in monitor.reports[20].rows if r.quantity == "cka_first"}
+        assert similar == pytest.approx(dict.fromkeys(similar, 1.0), abs=1e-5)
+    about = json.loads((tmp_path / "monitor.json").read_text())
+    (tmp_path / "monitor.json").write_text(json.dumps({**about, "format": 2}))
+    with pytest.raises(FileError, match="another version"):
+        repana.training.load_training(tmp_path)
 
 
 def test_collapsed_features_are_not_rounded_away(tmp_path):
@@ -534,7 +563,7 @@ def test_what_is_held_in_memory_is_brief(tmp_path):
 
 
 def test_very_many_skipped_steps_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr("repana.training._monitor.SKIPPED", 5)
+    monkeypatch.setattr("repana.training._journal.LAST", 5)
     monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=0.0)
     net = network()
     for step in range(1, 31):
