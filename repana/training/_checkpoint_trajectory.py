@@ -20,6 +20,7 @@ from repana.extraction._guards import steps as progress_of
 from repana.training import _refusals
 from repana.training._measured import related
 from repana.training._monitor import Monitor
+from repana.training._records import Records
 from repana.training._scores import probe_split, scores_of
 
 OF_THE_FOLDER = ("RA286", "RA287", "RA332", "RA333")  # which no other checkpoint would change
@@ -73,36 +74,35 @@ def trajectory(
         for step, source in sources.items():
             begin(f"step {step}")
             try:
-                _record(monitor, step, source, make_model)
+                _record(monitor._records, step, source, make_model)
             except Exception as error:  # of a user's function too
                 if getattr(error, "code", "") in OF_THE_FOLDER:
                     raise
                 failures.append(f"step {step}, {source}: {error}")
         if not monitor.steps:
             raise _refusals.no_checkpoint_measured(failures)
-        if monitor._begun:
-            _relate(monitor)
+        if monitor._records.begun:
+            _relate(monitor._records)
         report = monitor.finish(later=later)
     return Report(report.rows, report.arrays, {**report.provenance, "failures": [*report.failures, *failures]})
 
 
-def _record(monitor: Monitor, step: int, source: Any, make_model: Callable[..., nn.Module]) -> None:
+def _record(records: Records, step: int, source: Any, make_model: Callable[..., nn.Module]) -> None:
     """Of one checkpoint, unless it is recorded as it is."""
     known = _identity(source)
-    report = monitor.reports.get(step)
-    if report is None and (monitor.folder.at(step) / "report").is_dir():
-        report = monitor.folder.report(step)
+    report = records.reports.get(step)
+    if report is None and step in records.steps:
+        report = records.folder.report(step)
     if report is not None and report.provenance.get("checkpoint") == known:
-        if monitor._begun:
-            return
-        monitor._attach(_made(make_model, source))  # says so where settings differ
+        if not records.begun:
+            records.attach(_made(make_model, source))  # says so where settings differ
         return
     model = _made(make_model, source)
-    monitor._attach(model)
-    splits = monitor._read(model)
-    if step in monitor.reports:
-        monitor._leave([step])
-    monitor._put(step, splits, {}, {}, checkpoint=known)
+    records.attach(model)
+    splits = records.read(model)
+    if step in records.reports:
+        records.leave([step])
+    records.put(step, splits, {}, {}, checkpoint=known)
 
 
 def _made(make_model: Callable[..., nn.Module], source: Any) -> nn.Module:
@@ -119,22 +119,22 @@ def _made(make_model: Callable[..., nn.Module], source: Any) -> nn.Module:
     return model
 
 
-def _relate(monitor: Monitor) -> None:
+def _relate(records: Records) -> None:
     """Similarities to the first, the previous and the best record, in the order of the steps, whatever that in which
     they were recorded."""
     first = previous = best = None
     done: dict[int, Report] = {}
     held: dict[int, Any] = {}
-    for step in monitor.steps:
-        report = monitor.folder.report(step)
-        probe = held[step] = monitor.folder.activations(step, probe_split(report))
+    for step in records.steps:
+        report = records.folder.report(step)
+        probe = held[step] = records.folder.activations(step, probe_split(report))
         done[step] = report
         if probe is None:
             continue
         names = {"cka_first": first, "cka_previous": previous, "cka_best": best}
-        monitor._replace(step, related(report, probe, names, monitor._level))
+        records.replace(step, related(report, probe, names, records.level))
         first, previous = first or probe, probe
-        at = stopping_point(scores_of(done, monitor.rule), monitor.rule).best
+        at = stopping_point(scores_of(done, records.rule), records.rule).best
         best = None if at is None else held[sorted(done)[at]]
 
 

@@ -13,25 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
-from repana._activations import Activations
 from repana._estimate import Estimate
 from repana._profile import check_recording
 from repana._results import Report
 from repana._version import __version__
 from repana.collapse._formulas import CONVENTIONS
 from repana.comparison import Similarity
-from repana.dynamics import StoppingPoint, StoppingRule, stopping_point
+from repana.dynamics import StoppingPoint, StoppingRule
 from repana.errors import RepanaError
 from repana.extraction._session import device_of, randomness, restore_randomness, unwrap
 from repana.training import _processes, _refusals
 from repana.training._budget import Budget
-from repana.training._journal import Journal
 from repana.training._later import finished
 from repana.training._live_page import live_page
-from repana.training._measured import measured
 from repana.training._over_time import features_by_step, layer_over_time
 from repana.training._probe_sets import OUT_OF_MEMORY, ProbeSets
-from repana.training._run_folder import Lock, RunFolder
+from repana.training._records import Records
+from repana.training._run_folder import RunFolder
 from repana.training._schedule import check_every, is_due
 from repana.training._scores import in_brief, rule_of, score_row, scores_of
 from repana.training._whole import whole_report
@@ -115,18 +113,14 @@ class Monitor:
             _check.in_range(budget, "budget", 0.0, 1.0)
         check_recording(recording, also=())
         given = {"probe": probe} if train_probe is None else {"train": train_probe, "held_out": probe}
-        self._sets = ProbeSets(given, layers, recording, max_samples, batch_size, seed)
-        self._every, self._seed, self._level = check_every(every), seed, level
-        self._convention, self._mode, self._keep, self._page = convention, mode, keep, page
+        sets = ProbeSets(given, layers, recording, max_samples, batch_size, seed)
+        self._every, self._mode, self._page = check_every(every), mode, page
         self.rule = rule_of(stop_on)
         self._sinks = list(sinks)
         self._budget = Budget(budget, clock)
         self.folder = RunFolder(Path(store))
-        self._lock: Lock | None = None
-        self._reports: dict[int, Report] = {}
-        self._references: dict[str, Activations | None] = {}
-        self._journal = Journal()
-        self._failed, self.off, self._begun, self._written = 0, False, False, -1.0
+        self._records = Records(self.folder, sets, self.rule, convention=convention, level=level, seed=seed, keep=keep)
+        self._failed, self.off, self._written = 0, False, -1.0
         self._aside = False  # a process that leaves records to another
         self._latest, self._model = -1, None
 
@@ -142,13 +136,13 @@ class Monitor:
         step = _step_of(step)
         self._aside = not _processes.keeps(model)
         if _processes.is_bystander(model):
-            self._begun, self._latest = True, step
+            self._records.begun, self._latest = True, step
             return
         self._budget.elapsed()
         with _unnoticed(model):
             try:
                 self._start(model, step, keep_this=True)
-                if _processes.shared(model, step not in self._reports):
+                if _processes.shared(model, step not in self._records.reports):
                     self._record(model, step, {})
             finally:
                 self._budget.spent()
@@ -160,7 +154,7 @@ class Monitor:
         A step that was seen already is passed over, as gradient accumulation repeats it. A step before the last one
         starts a new timeline: records from there on are moved to `abandoned/`.
         """
-        first, self._aside = not self._begun, not _processes.keeps(model)
+        first, self._aside = not self._records.begun, not _processes.keeps(model)
         if step is None and first and not self._aside and self.folder.steps():
             raise _refusals.step_needed(self.folder.path, self.folder.steps()[-1])
         step = max(self._latest, 0) + 1 if step is None else _step_of(step)
@@ -168,7 +162,7 @@ class Monitor:
             return False
         before = min(self._latest, step - 1)
         if _processes.is_bystander(model):
-            self._begun, self._latest = True, step
+            self._records.begun, self._latest = True, step
             return _processes.agreed(False) if self._decides(step, first, before) else False
         stop, due = False, first or is_due(self._every, step, before)
         if due:
@@ -213,11 +207,11 @@ class Monitor:
     def last(self, model: nn.Module) -> None:
         """Record the step that `step` saw last, unless it was recorded: at the end, while the weights are still those
         of that step."""
-        if not self._begun or _processes.is_bystander(model):
+        if not self._records.begun or _processes.is_bystander(model):
             return
         self._budget.elapsed()
         with _unnoticed(model):
-            missing = not self.off and self._latest >= 0 and self._latest not in self._reports
+            missing = not self.off and self._latest >= 0 and self._latest not in self._records.reports
             if _processes.shared(model, missing):
                 self._attach(model)
                 self._record(model, self._latest, {})
@@ -232,24 +226,16 @@ class Monitor:
             self._save()
             if later and self._writes():
                 chosen = None if later is True else list(later)
-                records = {step: self.folder.report(step) for step in self.steps}
-                records = finished(
-                    self.folder, records, chosen, convention=self._convention, level=self._level, seed=self._seed
-                )
-                self._reports = {step: in_brief(report, self.rule) for step, report in records.items()}
+                records = finished(self.folder, self._records.whole(), chosen, **self._records.measuring)
+                self._records.reports = {step: in_brief(report, self.rule) for step, report in records.items()}
             self._show()
         self.close()
 
     def close(self) -> None:
         """Let the folder go, for another process to go on in it."""
-        if self._lock is not None:
+        if self._records.held:
             self._save()
-            self._release()
-
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+            self._records.release()
 
     def __enter__(self) -> "Monitor":
         return self
@@ -262,22 +248,22 @@ class Monitor:
     @property
     def steps(self) -> list[int]:
         """The steps that were recorded."""
-        return sorted(self._reports) if self._begun else self.folder.steps()
+        return self._records.steps
 
     @property
     def reports(self) -> Mapping[int, Report]:
         """The records by step."""
-        return self._all()
+        return self._records.all
 
     @property
     def skipped(self) -> list[dict[str, Any]]:
         """Steps at which a record was due and was not made, and why; of very many the last 1000."""
-        return list(self._journal.skipped)
+        return list(self._records.journal.skipped)
 
     @property
     def failures(self) -> list[dict[str, Any]]:
         """Steps at which a record failed, and the error."""
-        return list(self._journal.failures)
+        return list(self._records.journal.failures)
 
     @property
     def overhead(self) -> float:
@@ -286,27 +272,27 @@ class Monitor:
 
     def report(self) -> Report:
         """One run a record, at its step, and what is read of the whole training as the run "training"."""
-        records = {step: self.folder.report(step) for step in self.steps}
+        records = self._records.whole()
         if not records:
             raise _refusals.nothing_recorded(self.folder.path)
-        return whole_report(records, self.folder, self._told(), self.rule, self._level, self._seed)
+        return whole_report(records, self.folder, self._told(), self.rule, self._records.level, self._records.seed)
 
     @property
     def scores(self) -> list[float]:
         """The score of the rule at every record."""
-        return scores_of(self._all(), self.rule)
+        return scores_of(self._records.all, self.rule)
 
     @property
     def advice(self) -> StoppingPoint:
         """Where the rule stops, and its best record, as places among `steps`."""
-        return stopping_point(self.scores, self.rule)
+        return self._records.advice
 
     def choose(self) -> tuple[int, Estimate]:
         """The step with the best smoothed score, and that record's score with its interval.
 
         Raises InputError where no record has one.
         """
-        point, records = self.advice, self._all()
+        point, records = self.advice, self._records.all
         if point.best is None:
             raise _refusals.no_best()
         step = sorted(records)[point.best]
@@ -338,68 +324,31 @@ class Monitor:
         self._latest = step
         if not _processes.keeps(model):
             return
-        late = [s for s in self._reports if s > step or (s == step and not keep_this)]
+        late = [s for s in self._records.reports if s > step or (s == step and not keep_this)]
         if late:
-            self._leave(late)
-        self._refer()
+            self._records.leave(late)
+        self._records.refer()
         self._save()
 
     def _attach(self, model: nn.Module) -> None:
-        """Take the folder and what it holds, if its records were made with the settings and the probe set of this
-        monitor. `begin` and `step` call it."""
-        if self._begun and (self._lock is not None or not _processes.keeps(model)):
-            return
-        if not _processes.keeps(model):
-            self._sets.hold(model)
-            self._begun = True
-            return
-        if self._lock is None:
-            self._lock = self.folder.lock()
-        try:
-            before = self.folder.about()
-            self._sets.hold(model)
-            settings = {**self._sets.settings(model), "convention": self._convention, "level": self._level}
-        except BaseException:
-            self._release()
-            raise
-        if before and self.folder.steps():
-            old = before["settings"]
-            changed = {k: (old.get(k), v) for k, v in settings.items() if old.get(k) != v}
-            if changed:
-                self._release()
-                raise _refusals.other_settings(self.folder.path, changed)
-            self._journal.go_on(before)
+        """Take the folder, and go on with the clock of a training that goes on."""
+        before = self._records.attach(model)
+        if before is not None:
             clock = before.get("clock", {})
             self._budget.training, self._budget.own = clock.get("training", 0.0), clock.get("own", 0.0)
             self._budget.costs = list(clock.get("costs", []))
-        self._journal.settings = settings
-        for note in self._sets.notes:
-            self._journal.note(note)
-        self._reports = {s: in_brief(self.folder.report(s), self.rule) for s in self.folder.steps()}
-        self._begun = True
-
-    def _leave(self, steps: list[int]) -> None:
-        """Move records out of the way, to `abandoned/`."""
-        where = self.folder.abandon(steps)
-        for s in steps:
-            del self._reports[s]
-        first = min(steps)
-        self._journal.leave(first, len(steps), where.name)
-        logger.warning(
-            "repana: %d records from step %d on, of a timeline that was left, are in %s", len(steps), first, where
-        )
 
     def _record(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
         _synchronize(model)
         began = self._budget.clock()
         try:
-            self._made(model, step, metrics)
+            self._records.make(model, step, metrics)
             self._failed = 0
         except Exception as error:
             refused = isinstance(error, RepanaError) and error.code != OUT_OF_MEMORY
-            if refused and not self._reports and not self._journal.failures:
-                self._release()
-                self._begun = False
+            if refused and not self._records.reports and not self._records.journal.failures:
+                self._records.release()
+                self._records.begun = False
                 raise  # the first of all: what it refuses, each of the others would
             self._fail(step, error)
             return
@@ -411,82 +360,28 @@ class Monitor:
         self._show()
         self._log(step)
 
-    def _made(self, model: nn.Module, step: int, metrics: Mapping[str, float]) -> None:
-        splits = self._read(model)
-        if not _processes.keeps(model):
-            return
-        self._put(step, splits, self._references, metrics)
-        probe = splits[list(splits)[-1]]
-        self._references["cka_previous"] = probe
-        self._references.setdefault("cka_first", probe)
-        best = self.advice.best
-        if best is not None and self.steps[best] == step:
-            self._references["cka_best"] = probe
-
-    def _put(
-        self,
-        step: int,
-        splits: Mapping[str, Activations],
-        references: Mapping[str, Activations | None],
-        metrics: Mapping[str, float],
-        **more: Any,
-    ) -> None:
-        """Measure a record and write it."""
-        report = measured(
-            splits, step, references, metrics, level=self._level, seed=self._seed, convention=self._convention
-        )
-        report = Report(report.rows, report.arrays, {**report.provenance, **more})
-        self.folder.write(step, report, splits)
-        self._reports[step] = in_brief(report, self.rule)
-        self.folder.thin(self._keep)
-
-    def _replace(self, step: int, report: Report) -> None:
-        """Another report of a record."""
-        self.folder.replace(step, report)
-        self._reports[step] = in_brief(report, self.rule)
-
-    def _read(self, model: nn.Module) -> dict[str, Activations]:
-        """The features of every probe set."""
-        found = self._sets.read(model)
-        if self._sets.halved:
-            self._journal.note("batches of the probe set were halved: memory did not suffice")
-        return found
-
-    def _refer(self) -> None:
-        """What later records are compared with, from the folder."""
-        split = self._sets.last
-        self._references = {}
-        steps = sorted(self._reports)
-        if not steps:
-            return
-        self._references["cka_first"] = self.folder.activations(steps[0], split)
-        self._references["cka_previous"] = self.folder.activations(steps[-1], split)
-        best = self.advice.best
-        if best is not None:
-            self._references["cka_best"] = self.folder.activations(steps[best], split)
-
     def _skip(self, step: int) -> None:
         used = (self._budget.own + self._budget.next_cost) / max(self._budget.training + self._budget.own, 1e-9)
         why = f"a record of {self._budget.next_cost:.3g} s would bring the monitor to {100 * used:.3g}% of the time"
-        self._journal.skip(step, why)
+        self._records.journal.skip(step, why)
         if self._budget.clock() - self._written > SAVED:
             self._save()
 
     def _fail(self, step: int, error: Exception) -> None:
         self._failed += 1
         text = str(error) if isinstance(error, RepanaError) else f"{type(error).__name__}: {error}"
-        self._journal.fail(step, text)
+        self._records.journal.fail(step, text)
         logger.warning("repana: the record of step %d failed: %s", step, text)
         if self._failed >= FAILURES:
             self.off = True
             why = f"{FAILURES} records failed in a row; the monitor is off from step {step} on"
-            self._journal.note(why)
+            self._records.journal.note(why)
             warnings.warn(f"repana: {why}. The last error: {text}", stacklevel=4)
         self._save()
 
     def _save(self) -> None:
         """What the folder says of the training; where it cannot be written, that is logged."""
-        if self._lock is None or not self._begun:
+        if not self._records.held or not self._records.begun:
             return
         b = self._budget
         clock = {"training": b.training, "own": b.own, "costs": b.costs, "budget": b.share}
@@ -494,26 +389,26 @@ class Monitor:
         self._written = b.clock()
         known = {"clock": clock, "every": self._every, "rule": rule, "mode": self._mode, "off": self.off}
         try:
-            self.folder.put_about({**self._journal.told(), **known, "versions": {"repana": __version__}})
+            self.folder.put_about({**self._records.journal.told(), **known, "versions": {"repana": __version__}})
         except RepanaError as error:
             logger.warning("repana: %s", error)
 
     def _told(self) -> dict[str, Any]:
         b = self._budget
-        if not self._begun:
+        if not self._records.begun:
             return self.folder.about()
         return {
-            **self._journal.told(),
+            **self._records.journal.told(),
             "clock": {"training": b.training, "own": b.own, "budget": b.share},
             "off": self.off,
         }
 
     def _show(self) -> None:
         """The live page; a failure of its own costs nothing else."""
-        if not self._page or not self._reports or self._lock is None:
+        if not self._page or not self._records.reports or not self._records.held:
             return
         try:
-            live_page(self._reports, self._told(), self.rule, self.folder.path)
+            live_page(self._records.reports, self._told(), self.rule, self.folder.path)
         except Exception as error:
             logger.warning("repana: the live page could not be written: %s", error)
 
@@ -530,16 +425,12 @@ class Monitor:
                     stacklevel=5,
                 )
 
-    def _all(self) -> dict[int, Report]:
-        return self._reports if self._begun else {s: self.folder.report(s) for s in self.folder.steps()}
-
     def _writes(self) -> bool:
         """Whether this process may write: it holds the folder, or takes it."""
         if self._aside:
             return False
-        if self._lock is None:
-            self._lock = self.folder.lock()  # of a training that ended before
-        return self._lock is not None
+        self._records.take()  # also of a training that ended before
+        return True
 
     def _decides(self, step: int, first: bool, before: int) -> bool:
         """Whether processes agree on stopping at this step."""

@@ -22,6 +22,7 @@ from repana.dynamics import StoppingRule
 from repana.errors import FileError, InputError, ModelError
 from repana.training import load_features
 from repana.training._budget import Budget
+from repana.training._records import Records
 from repana.training._schedule import is_due
 
 X, Y = clusters(120, seed=1)
@@ -149,13 +150,13 @@ def test_the_budget_holds_by_a_fake_clock(share, cost, tmp_path, monkeypatch):
     """At no time more than the budget and one record; steps of a second, records that take as long as they say."""
     clock = Clock()
     monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=share, page=False, clock=clock)
-    made = type(monitor)._made
+    made = Records.make
 
     def slow(self, *given):
         made(self, *given)
         clock.now += cost
 
-    monkeypatch.setattr(type(monitor), "_made", slow)
+    monkeypatch.setattr(Records, "make", slow)
     net, begun = network(), clock.now
     for step in range(1, 41):
         clock.now += 1.0
