@@ -14,7 +14,7 @@ import torch
 import repana
 from benchmarks._measure import Line, alternate, ratio, show, steady_memory
 from repana import nearest_neighbours
-from repana.summaries.neighbours import multiplies_bfloat16
+from repana.summaries._low_precision import multiplies_bfloat16
 
 N, D, K = 20_000, 768, 20
 FAISS = 1.0 if multiplies_bfloat16() else 0.85  # without such products, ours adds its certificate to the same work

@@ -20,7 +20,8 @@ from repana._results import Report
 from repana.comparison import _refusals
 from repana.comparison._cka import jackknife_error
 from repana.comparison._inputs import JACKKNIFE, dealt_out, groups_of
-from repana.comparison._layer_matrix import MEASURES, LayerMatrix, Options
+from repana.comparison._layer_matrix import LayerMatrix, Options
+from repana.comparison._layer_measures import MEASURES
 from repana.comparison._layer_pairs import identified, like_places, monotone_path
 from repana.comparison._paired import draws_of
 from repana.comparison._recorded_networks import named_as, names_of, outputs_of, recorded, same_layers

@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from repana.probes._data import Rows, class_sums
-from repana.summaries.discriminant import ledoit_wolf
 from repana.summaries.folds import Normal, RidgePath
 from repana.summaries.logistic import LogisticFits, logistic
 from repana.summaries.neighbours import Neighbours
+from repana.summaries.shrinkage import ledoit_wolf
 
 AFFINE = ("linear", "ridge", "lda", "nearest_mean", "naive_bayes")  # heads whose scores are affine in x
 KS = (1, 2, 5, 10, 20, 50, 100, 200)

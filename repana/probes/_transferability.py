@@ -16,7 +16,8 @@ from repana._typing import FeatureArray, Features, LabelArray
 from repana.probes import _refusals
 from repana.probes._data import Labelled, class_sums, reduced
 from repana.statistics.intervals import from_jackknife
-from repana.summaries.discriminant import ledoit_wolf, within_class_groups
+from repana.summaries.class_groups import within_class_groups
+from repana.summaries.shrinkage import ledoit_wolf
 
 GROUPS = 20
 SHOTS = 5

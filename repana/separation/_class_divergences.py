@@ -14,7 +14,7 @@ from repana._reads import checked
 from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.separation import _refusals
 from repana.statistics.intervals import from_jackknife
-from repana.summaries.discriminant import within_class_groups
+from repana.summaries.class_groups import within_class_groups
 
 GROUPS = 10  # of the jackknife
 CALL = 3e6  # operations that one pair of small covariances is worth

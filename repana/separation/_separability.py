@@ -20,7 +20,7 @@ from repana.separation._dsi import BinnedDistances, OrderedPairs
 from repana.separation._permuted import ADDITIONS, FEWEST, permuted_separability
 from repana.statistics.intervals import from_error, from_jackknife, proportion
 from repana.statistics.permutation import against
-from repana.summaries.discriminant import within_class_groups
+from repana.summaries.class_groups import within_class_groups
 from repana.summaries.distances import Distances
 from repana.summaries.pairwise_distances import NearestByClass, PairwiseDistances, drawn
 from repana.summaries.resampling import class_sums, permuted_orders

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from repana._typing import Features
+from repana.summaries import _refusals
 
 
 class full_precision:
@@ -46,3 +47,33 @@ def gram(x: Features) -> Float[Tensor, "d d"]:
             stop = min(start + HALVED, d)
             found[start:stop, :stop] = x[:, start:stop].T @ x[:, :stop]
     return found.tril() + found.tril(-1).T
+
+
+def whitening(z: Float[Tensor, "n r"], tolerance: float) -> Float[Tensor, "r k"]:
+    """W with W' z'z/n W = I, on the directions that are more than rounding."""
+    n, r = z.shape
+    if n <= r:
+        wide = z.double()
+        values, vectors = torch.linalg.eigh(wide @ wide.T / n)
+        kept = values > tolerance * r**0.5 * values[-1]
+        return wide.T @ (vectors[:, kept] / (n**0.5 * values[kept]))
+    total = (z.T @ z).double() / n
+    factor, info = torch.linalg.cholesky_ex(total)
+    diagonal = factor.diagonal().square()
+    if n - 1 > r and not int(info) and float(diagonal.min()) >= r * 1e-14 * float(diagonal.max()):
+        eye = torch.eye(r, dtype=total.dtype, device=total.device)
+        return torch.linalg.solve_triangular(factor, eye, upper=False).T
+    values, vectors = torch.linalg.eigh(total)
+    kept = values > tolerance * r**0.5 * values[-1]
+    return vectors[:, kept] * values[kept].rsqrt()
+
+
+def unit_rows(x: Tensor, name: str) -> Tensor:
+    x = x.double()
+    scale = power_of_two(x)
+    x = scaled(x, scale)
+    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    zero = (norms[:, 0] == 0).nonzero()[:, 0]
+    if len(zero):
+        raise _refusals.zero_rows(name, len(zero), int(zero[0]))
+    return x.div_(norms) if scale != 1.0 else x / norms

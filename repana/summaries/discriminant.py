@@ -19,16 +19,18 @@ from torch import Tensor
 from repana import _check
 from repana._cost import Cost, Size
 from repana._typing import Features, Labels
+from repana.summaries._linalg import whitening
 from repana.summaries._summary import Layer, Summary
+from repana.summaries.class_groups import leave_out, within_class_groups
 from repana.summaries.moments import Moments
 from repana.summaries.resampling import (
     BLOCK_BYTES,
     affordable_permutations,
-    by_first_row,
     class_sums,
     permuted_orders,
     working,
 )
+from repana.summaries.shrinkage import share_of_diagonal
 
 WIDEST = 4096  # a (d, d) float64 factorisation above this takes minutes and gigabytes
 GROUPS = 20
@@ -111,7 +113,7 @@ class Discriminant(Summary):
         none).
         """
         shrinkage = _check.shrinkage_of(shrinkage)
-        shrinkage = _share_of_diagonal(features, labels) if isinstance(shrinkage, str) else shrinkage
+        shrinkage = share_of_diagonal(features, labels) if isinstance(shrinkage, str) else shrinkage
         tolerance = DOUBLE if features.dtype == torch.float64 else SINGLE
         narrow, total, span = features.shape[1] <= WIDEST, None, None
         if narrow and not shrinkage and len(features) <= features.shape[1]:
@@ -357,7 +359,7 @@ def _permuted(
         return PermutedEigenvalues(nan, nan, nan[:, 0], torch.zeros(len(orders), d, dtype=torch.float64))
     z = (x[:, alive] * variance[alive].rsqrt()).to(working(features))
     known = not bool(found.canonical.isnan().any())
-    white = _whitening(z, tolerance) if known else z[:0].T
+    white = whitening(z, tolerance) if known else z[:0].T
     count = torch.bincount(codes, minlength=c).double()
     between = torch.zeros(len(orders), d, dtype=torch.float64, device=x.device)
     canonical = torch.full((len(orders), size), torch.nan, dtype=torch.float64)
@@ -391,58 +393,6 @@ def _one_by_one(
         torch.tensor([one.trace_ratio for one in found], dtype=torch.float64),
         torch.stack([one.per_feature for one in found]),
     )
-
-
-def _whitening(z: Float[Tensor, "n r"], tolerance: float) -> Float[Tensor, "r k"]:
-    """W with W' z'z/n W = I, on the directions that are more than rounding."""
-    n, r = z.shape
-    if n <= r:
-        wide = z.double()
-        values, vectors = torch.linalg.eigh(wide @ wide.T / n)
-        kept = values > tolerance * r**0.5 * values[-1]
-        return wide.T @ (vectors[:, kept] / (n**0.5 * values[kept]))
-    total = (z.T @ z).double() / n
-    factor, info = torch.linalg.cholesky_ex(total)
-    diagonal = factor.diagonal().square()
-    if n - 1 > r and not int(info) and float(diagonal.min()) >= r * 1e-14 * float(diagonal.max()):
-        eye = torch.eye(r, dtype=total.dtype, device=total.device)
-        return torch.linalg.solve_triangular(factor, eye, upper=False).T
-    values, vectors = torch.linalg.eigh(total)
-    kept = values > tolerance * r**0.5 * values[-1]
-    return vectors[:, kept] * values[kept].rsqrt()
-
-
-def ledoit_wolf(
-    z: Float[Tensor, "n r"],
-    codes: Int[Tensor, " n"],
-    means: Float[Tensor, "c r"],
-    within: Float[Tensor, "r r"],
-    d: int,
-) -> float:
-    """The share of the identity in a pooled covariance of d features (Ledoit & Wolf 2004), as scikit-learn has it."""
-    n = len(z)
-    fourth = float((z.double() - means[codes]).square().sum(1).square().sum())
-    squares, level = float(within.square().sum()), float(within.diagonal().sum()) / d
-    apart = (squares - d * level**2) / d
-    noise = (fourth / n - squares) / (d * n)
-    return min(max(noise, 0.0), apart) / apart if apart > 0 else 1.0
-
-
-def _share_of_diagonal(features: Features, labels: Labels) -> float:
-    """How far the within-class covariance goes towards its diagonal: the share of Ledoit & Wolf 2004 for features in
-    units of their within-class deviation, where that diagonal is the identity.
-    """
-    x = features.double()
-    _, codes, counts = torch.unique(labels.to(x.device), return_inverse=True, return_counts=True)
-    means = torch.zeros(len(counts), x.shape[1], dtype=x.dtype, device=x.device).index_add_(0, codes, x)
-    residual = x - (means / counts[:, None])[codes]
-    scale = residual.square().mean(0).sqrt()
-    alive = scale > 1e-13 * x.abs().amax(0)
-    if not bool(alive.any()):
-        return 0.0
-    residual = residual[:, alive] / scale[alive]
-    n, d = residual.shape
-    return ledoit_wolf(residual, torch.zeros_like(codes), residual.new_zeros(1, d), residual.T @ residual / n, d)
 
 
 def _ratios(moments: Moments) -> tuple[float, Float[Tensor, " d"]]:
@@ -482,26 +432,3 @@ def _eigenvalues(t: Float[Tensor, "r c"], size: int) -> Tensor:
     gram = t.T @ t if t.shape[1] <= t.shape[0] else t @ t.T
     found = torch.linalg.eigvalsh(gram).flip(0)[: min(size, t.shape[0])].clamp_min(0).cpu()
     return torch.nn.functional.pad(found, (0, size - len(found)))
-
-
-def leave_out(features: Features, labels: Labels, total: Moments, groups: int, seed: int) -> Iterator[Moments]:
-    """The moments without each of `groups` random parts, drawn within classes; single samples always stay."""
-    group = within_class_groups(labels, groups, seed)
-    for g in range(groups):
-        rows = (group == g).nonzero()[:, 0]
-        if len(rows):
-            at = rows.to(features.device)
-            yield total - Moments.of(features[at], labels[rows.to(labels.device)], scatter=total.scatter is not None)
-
-
-def within_class_groups(labels: Labels, groups: int, seed: int) -> Tensor:
-    """A group number for each sample, as even as possible inside every class; -1 for a class with one sample."""
-    generator = torch.Generator().manual_seed(seed)
-    host = by_first_row(labels.detach())
-    shuffled = torch.randperm(len(host), generator=generator)
-    order = shuffled[torch.argsort(host[shuffled], stable=True)]
-    group = torch.empty(len(host), dtype=torch.int64)
-    group[order] = torch.arange(len(host)) % groups
-    values, inverse, counts = torch.unique(host, return_inverse=True, return_counts=True)
-    group[counts[inverse] == 1] = -1
-    return group

@@ -24,7 +24,8 @@ from torch import Tensor
 from repana import _check
 from repana._typing import Array, Features, Labels
 from repana.summaries import _refusals
-from repana.summaries._linalg import full_precision, power_of_two, scaled
+from repana.summaries._linalg import full_precision, power_of_two, scaled, unit_rows
+from repana.summaries._low_precision import multiplies_bfloat16, rounded_away
 
 METRICS = ("euclidean", "cosine", "inner")
 MARGIN = 28.0  # c: twice the largest error seen, and the rounding of centred features
@@ -155,7 +156,7 @@ class _Search:
         self._same = y is x
         x, y = (t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in (x, y))
         if metric == "cosine":
-            x, y = _unit(x, "features"), _unit(y, "bank")
+            x, y = unit_rows(x, "features"), unit_rows(y, "bank")
         self._scale = power_of_two(y, x)
         self._x, self._y = scaled(x, self._scale), scaled(y, self._scale)
         if self._same:
@@ -317,7 +318,7 @@ class _Step:
         norms = y.square().sum(1, dtype=torch.float64)
         low = dtype == torch.bfloat16
         if low:
-            self._error = _rounding(y, norms)
+            self._error = rounded_away(y, norms)
             self._margin += self._error * (2 + self._error) + STORED * (1 + self._error) ** 2
         # |x.y| errs by no more than c u |x||y| <= c u (|x|^2 + |y|^2)/2
         bias = -self._margin * norms / 2 if search._metric == "inner" else norms * (1 - self._margin)
@@ -351,7 +352,7 @@ class _Step:
                 torch.mm(x.to(self._dtype), self._y, out=self._low[: len(rows)])
                 torch.add(self._bias, self._low[: len(rows)], alpha=factor, out=v)
                 if not s._same:
-                    worse = max(0.0, _rounding(x, norms) - self._error)
+                    worse = max(0.0, rounded_away(x, norms) - self._error)
                     margin += worse * (1 + self._error) * 2  # the queries round worse than the bank
         if s._own is not None:
             _leave_out(v, s._own[rows])
@@ -396,18 +397,6 @@ class _Step:
         return values, torch.gather(best, 1, at // self._group) * self._group + at % self._group
 
 
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products of bfloat16."""
-    known = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in known)
-
-
-def _rounding(x: Float[Tensor, "n d"], norms: Float[Tensor, " n"]) -> float:
-    """The largest share of a row's length that bfloat16 rounds away."""
-    lost = (x - x.to(torch.bfloat16)).square().sum(1, dtype=torch.float64)
-    return float((lost / norms.clamp_min(1e-300)).amax().sqrt())
-
-
 def _starts(n: int, pieces: int) -> list[int]:
     """Where `torch.tensor_split` begins each piece."""
     size, longer = divmod(n, pieces)
@@ -418,17 +407,6 @@ def _leave_out(values: Tensor, column: Tensor) -> None:
     """Infinite where a query meets itself, at the column of its place; columns outside are not in the bank."""
     here = ((column >= 0) & (column < values.shape[1])).nonzero()[:, 0]
     values[here, column[here]] = math.inf
-
-
-def _unit(x: Tensor, name: str) -> Tensor:
-    x = x.double()
-    scale = power_of_two(x)
-    x = scaled(x, scale)
-    norms = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    zero = (norms[:, 0] == 0).nonzero()[:, 0]
-    if len(zero):
-        raise _refusals.zero_rows(name, len(zero), int(zero[0]))
-    return x.div_(norms) if scale != 1.0 else x / norms
 
 
 def _sorted(distances: Tensor, indices: Tensor, k: int, *, largest: bool = False) -> tuple[Tensor, Tensor]:

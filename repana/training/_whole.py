@@ -16,7 +16,8 @@ from repana._results import Report, Row, concat, row
 from repana._version import __version__
 from repana.analyzers import SOURCES
 from repana.comparison._inputs import groups_of
-from repana.comparison._layer_matrix import MEASURES, Options
+from repana.comparison._layer_matrix import Options
+from repana.comparison._layer_measures import MEASURES
 from repana.dynamics import StoppingRule, log_slope, stopping_point
 from repana.dynamics._stopping import rank_correlation, regret
 from repana.dynamics._table import WHOLE

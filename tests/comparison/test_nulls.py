@@ -11,7 +11,8 @@ from scipy import stats
 from sklearn.linear_model import Ridge
 
 from repana.comparison import cka, distance_correlation, neighbourhoods, predictivity, rsa
-from repana.comparison._layer_matrix import MEASURES, Options
+from repana.comparison._layer_matrix import Options
+from repana.comparison._layer_measures import MEASURES
 from repana.comparison._matrices import (
     Centred,
     LinearMatrix,

@@ -24,7 +24,7 @@ from repana.comparison import (
     procrustes,
     similarity,
 )
-from repana.comparison._layer_matrix import MEASURES
+from repana.comparison._layer_measures import MEASURES
 from repana.comparison._layer_pairs import like_places, monotone_path
 from repana.extraction._together import record_together
 

@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from repana import class_divergences, data_complexity, separability
 from repana.separation import _separability as s
-from repana.summaries.discriminant import within_class_groups
+from repana.summaries.class_groups import within_class_groups
 from repana.summaries.pairwise_distances import drawn
 
 

@@ -6,8 +6,9 @@ import torch
 
 from repana import Moments, fisher
 from repana.summaries import discriminant
+from repana.summaries.class_groups import within_class_groups
 from repana.summaries.covariance import Covariance
-from repana.summaries.discriminant import Discriminant, within_class_groups
+from repana.summaries.discriminant import Discriminant
 from repana.summaries.pairwise_distances import PairwiseDistances
 from repana.summaries.resampling import bootstrapped, permuted_orders
 
