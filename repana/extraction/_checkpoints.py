@@ -41,7 +41,7 @@ def load_checkpoint(
         raise _weights_refusals.checkpoint_is_folder(path)
     if not file.is_file():
         raise _weights_refusals.file_missing(path, "checkpoint")
-    found = states_in(_read_checkpoint(file, allow_pickle))
+    found = states_in(read_checkpoint(file, allow_pickle))
     if not found:
         raise _check.unreadable(file, "it holds no mapping of names to tensors")
     goal = Weights.of(model)
@@ -49,7 +49,7 @@ def load_checkpoint(
     goal.fill(state, file, prefix, [ignore] if isinstance(ignore, str) else list(ignore), say)
 
 
-def _read_checkpoint(file: Path, allow_pickle: bool) -> Any:
+def read_checkpoint(file: Path, allow_pickle: bool) -> Any:
     if file.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

@@ -9,11 +9,16 @@ from ._conductance import Conductance as Conductance
 from ._conductance import conductance as conductance
 from ._dictionary import Dictionary as Dictionary
 from ._dictionary import dictionary as dictionary
+from ._dictionary_quality import DictionaryQuality as DictionaryQuality
+from ._dictionary_quality import dictionary_quality as dictionary_quality
 from ._flow import Flow as Flow
 from ._flow import flow as flow
 from ._head_importance import head_importance as head_importance
 from ._importance import Importance as Importance
 from ._importance import importance as importance
+from ._load_sae import load_sae as load_sae
+from ._match_dictionaries import DictionaryMatch as DictionaryMatch
+from ._match_dictionaries import match_dictionaries as match_dictionaries
 from ._merging import FeatureMerging as FeatureMerging
 from ._merging import feature_merging as feature_merging
 from ._read_features import FeatureReading as FeatureReading
@@ -25,6 +30,8 @@ from ._sedimentation import sedimentation as sedimentation
 from ._sedimentation import time_to_decode as time_to_decode
 from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
+from ._sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
+from ._sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
 from ._superposition import Superposition as Superposition
 from ._superposition import hoyer as hoyer
 from ._superposition import superposition as superposition

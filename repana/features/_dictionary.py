@@ -18,6 +18,7 @@ from repana.summaries._linalg import full_precision, gram
 from repana.summaries.nnls import non_negative
 
 KINDS = ("units", "classes", "pca", "nmf")
+SPANS = "spans the layer: explained is 1 for any such vectors"
 ENCODERS = ("project", "least_squares", "nnls")
 
 
@@ -39,7 +40,18 @@ class Dictionary:
         return len(self.atoms)
 
     def __repr__(self) -> str:
-        return f"Dictionary({len(self)} features of {self.atoms.shape[1]} units: {self.kind}, {self.encoder})"
+        said = f"; {self.trivial}" if self.trivial else ""
+        return f"Dictionary({len(self)} features of {self.atoms.shape[1]} units: {self.kind}, {self.encoder}{said})"
+
+    @property
+    def trivial(self) -> str:
+        """Why the share that it explains says nothing of it: given vectors that span the layer hold every row."""
+        return SPANS if self.kind == "given" and self.encoder != "nnls" and self._spans else ""
+
+    @cached_property
+    def _spans(self) -> bool:
+        t, d = self.atoms.shape
+        return t >= d and int(torch.linalg.matrix_rank(self.atoms.double())) == d
 
     def codes(self, features: FeatureArray) -> Float[Tensor, "n t"]:
         """How strongly each row has each feature. Raises InputError for rows of another width."""
@@ -98,8 +110,10 @@ def dictionary(
     - "nmf": `count` parts of which non-negative rows are non-negative sums (by default as many as the components
       above, at most 64), by scikit-learn's coordinate descent; codes of any rows are non-negative least squares, exact
       for up to 512 parts, for more within 1e-6 of the conditions of the minimum.
-    - a matrix (t, d): decoder rows of a sparse autoencoder, concept directions, what you like. `encoder` says how rows
-      are written in them: "least_squares" by default, "project" for directions that are read one by one, "nnls".
+    - a matrix (t, d): concept directions, what you like. `encoder` says how rows are written in them: "least_squares"
+      by default, "project" for directions that are read one by one, "nnls". With as many directions as units, least
+      squares write every row, and nothing is sparse: for a sparse autoencoder, whose codes are those of its own
+      encoder, see `load_sae` and `SparseAutoencoder`.
 
     Raises InputError for a matrix of another width, "classes" without `weight`, "nmf" of negative features, or more
     parts than there are rows or units.

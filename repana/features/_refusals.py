@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, float64
 
 from repana._check import _tensor, listed, matrix
-from repana.errors import InputError, ModelError
+from repana.errors import FileError, InputError, ModelError
 
 
 def dictionary_of(value: Any, d: int) -> Tensor:
@@ -26,6 +26,113 @@ def dictionary_width(shape: tuple[int, ...], d: int) -> InputError:
         f"the dictionary has shape {shape} and the layer {d} units{turned}; expected (features, {d}), one row "
         "a feature.",
     )
+
+
+def finite_array(value: Any, name: str, shape: Sequence[int | None], *, scalar: bool = False) -> Tensor:
+    """A real tensor on the host, of these sizes; float64 stays, all else becomes float32. `scalar`: one number stands
+    for all."""
+    x = _tensor(value, name).detach().cpu()
+    x = x if x.dtype == float64 else x.float()
+    if scalar and x.numel() == 1:
+        x = x.reshape(()).expand([int(size or 1) for size in shape]).clone()
+    if x.ndim != len(shape) or any(size not in (None, at) for size, at in zip(shape, x.shape)):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InputError("RA254", f"`{name}` of the autoencoder has shape {tuple(x.shape)}; expected ({wanted}).")
+    if not bool(x.isfinite().all()):
+        raise InputError(
+            "RA254", f"`{name}` of the autoencoder has {int((~x.isfinite()).sum())} values that are not finite."
+        )
+    return x
+
+
+def codes_of(value: Any, n: int, t: int) -> Tensor:
+    """(n, t) codes that a function gave."""
+    if not isinstance(value, Tensor) or tuple(value.shape) != (n, t):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError("RA254", f"the encoder gave {got}; expected a tensor ({n}, {t}), one column a feature.")
+    return value
+
+
+def autoencoder_needs(name: str, what: str) -> InputError:
+    return InputError("RA254", f"{what!r} needs `{name}`; give `{name}=`.")
+
+
+def at_most_features(k: int, t: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= t:
+        raise InputError("RA254", f"`k` is {k!r}; expected 1 to {t}, the number of features.")
+    return k
+
+
+def decoded_alone(normalization: str) -> InputError:
+    return InputError(
+        "RA254",
+        f"rows are normalised one by one ({normalization!r}), so codes alone do not say what they stand for; use "
+        "`decode_beside(codes, rows)`.",
+    )
+
+
+def autoencoder_without(name: str, title: str, found: Sequence[str]) -> InputError:
+    return InputError("RA254", f"{title} has no {name!r}; found {listed(list(found))}.")
+
+
+def unknown_architecture(name: str, known: Sequence[str]) -> InputError:
+    return InputError("RA254", f"the architecture is {name!r}; expected one of {', '.join(known)}.")
+
+
+def no_architecture(title: str) -> InputError:
+    return InputError(
+        "RA254", f"{title} does not say its architecture; give `architecture=` ('standard', 'topk', ...)."
+    )
+
+
+def batch_wide(title: str) -> InputError:
+    return InputError(
+        "RA254",
+        f"{title} takes the top features of a whole batch and holds no threshold, so that the codes of a row depend on "
+        "its neighbours; give architecture='topk' and `k=` to take the same number of each row.",
+    )
+
+
+def transcoder(title: str) -> InputError:
+    return InputError(
+        "RA254", f"{title} is a transcoder: it writes the output of a module from its input, not a layer from itself."
+    )
+
+
+def which_way(title: str, shape: tuple[int, ...]) -> InputError:
+    return InputError(
+        "RA254",
+        f"{title}: nothing says which axis of the encoder {shape} holds units and which features; expected a "
+        "configuration with d_in and d_sae, or biases of different lengths.",
+    )
+
+
+def autoencoder_shape(name: str, shape: tuple[int, ...], expected: tuple[int, int], title: str) -> InputError:
+    return InputError("RA254", f"{name!r} of {title} has shape {shape}; expected {expected}.")
+
+
+def rows_for_quality(n: int) -> InputError:
+    return InputError("RA211", f"{n} rows; the quality of a dictionary needs at least 2.")
+
+
+def zero_feature(name: str, row: int) -> InputError:
+    return InputError("RA254", f"feature {row} of {name!r} is a row of zeros, which has no direction.")
+
+
+def no_array(name: str, reason: str) -> InputError:
+    return InputError("RA254", f"{name!r} is no array of numbers: {reason}.")
+
+
+def whitened_rows() -> InputError:
+    return InputError(
+        "RA254",
+        "rows were whitened in training ('covariance_whitening') by a matrix in a file of its own; whiten the features "
+        "with it, and load the arrays without a configuration.",
+    )
+
+
+def no_autoencoder_files(path: Any, names: Sequence[str]) -> FileError:
+    return FileError("RA301", f"{str(path)!r} has none of {', '.join(names)}; expected a sparse autoencoder.")
 
 
 def negative_features(lowest: float) -> InputError:
