@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -10,6 +10,17 @@ from torch import Tensor, nn
 
 from repana import _check
 from repana.extraction import _attribution_refusals, _refusals
+from repana.extraction._answers import (
+    IGNORED,
+    Answers,
+    Position,
+    is_unmoved,
+    real_positions,
+    shifted,
+    token_ids,
+    token_labels,
+    with_last_token_changed,
+)
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
@@ -19,7 +30,7 @@ from repana.extraction._pooling import MEANS
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import arguments, at, is_empty, leaves, mapped
 
-TARGETS = ("predicted", "label")
+TARGETS = ("predicted", "label", "loss")
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,9 @@ class Reader:
     forward: Forward | None
     device: torch.device
     swaps: dict[str, Callable[[Tensor], Tensor]]  # by address; what is absent passes unchanged
+    target: str | int = "predicted"
+    position: Position = "last"
+    verdicts: list[bool] = field(default_factory=list)  # whether the model is causal, once it was tried
 
     @property
     def layers(self) -> tuple[Planned, ...]:
@@ -81,12 +95,75 @@ class Reader:
             raise _check.one_layer(layer, [p.address for p in found])
         return found[0]
 
-    def logits(self, batch: Batch) -> Tensor:
+    def answers(self, batch: Batch) -> Answers:
+        """What the model answers: one row of logits a sample, or one a position."""
         output = run(self.live.model, batch, self.forward)
-        z = at(output, self.plan.facts["logits"] or ())
-        if z is None or z.ndim != 2:
-            raise _check.no_classes("no tensor" if z is None else tuple(z.shape))
-        return z
+        planned = self.plan.facts["token_logits"]
+        if planned is None:
+            z = at(output, self.plan.facts["logits"] or ())
+            if z is None or z.ndim != 2:
+                raise _check.no_classes("no tensor" if z is None else tuple(z.shape))
+            y = batch.labels
+            named = y is not None and y.ndim == 1 and not y.is_floating_point()
+            labels = y.long().to(z.device)[:, None] if named and y is not None else None
+            return Answers(z[:, None], torch.ones(len(z), 1, dtype=torch.bool, device=z.device), labels)
+        z = at(output, planned.site.part) if planned.site.part else next(t for _, t in leaves(output))
+        z = Places.of(planned).rows(z)
+        real = real_positions(planned, batch, z.shape[1], z.device)
+        return Answers(z, real, token_labels(batch, real, token_ids(batch, z.shape[1])))
+
+    def held_against(self, found: Answers, batch: Batch) -> Answers:
+        """With labels: those of the data, or of a model whose answers do not see later tokens the tokens that follow.
+
+        Raises InputError where there are none, and the next tokens do not stand for them.
+        """
+        if found.labels is not None:
+            return found
+        if self.plan.facts["token_logits"] is None:
+            raise _check.no_labels("the loss, and importance of the labels' logits")
+        ids = token_ids(batch, found.logits.shape[1])
+        if ids is None:
+            raise _attribution_refusals.no_next_token("no input holds token ids of this length")
+        if not self.verdicts:
+            with torch.no_grad():
+                changed = with_last_token_changed(batch, ids, found.real, found.logits.shape[2])
+                self.verdicts.append(is_unmoved(found, self.answers(changed)))
+        if not self.verdicts[0]:
+            raise _attribution_refusals.no_next_token(
+                "a later token changes earlier answers, so the model is not causal"
+            )
+        return replace(found, labels=shifted(ids.to(found.real.device), found.real))
+
+    def logits(self, batch: Batch) -> Tensor:
+        """(b, columns) whose chosen one is explained: logits of each sample, or at `position`; the loss alone."""
+        found = self.answers(batch)
+        if self.target == "loss":
+            return self.held_against(found, batch).loss()[:, None]
+        return found.logits[:, 0] if found.logits.shape[1] == 1 else found.picked(self.position).logits[:, 0]
+
+    def columns(self, z: Tensor, batch: Batch) -> Tensor:
+        """Of logits (b, columns), the column that is explained of each sample."""
+        if self.target == "loss":
+            return torch.zeros(len(z), dtype=torch.int64, device=z.device)
+        if self.target == "predicted":
+            return z.argmax(1)
+        if isinstance(self.target, int):
+            _check.output_of(self.target, z.shape[1])
+            return torch.full((len(z),), self.target, device=z.device)
+        if self.plan.facts["token_logits"] is None:
+            y = batch.labels
+            if y is None or y.ndim != 1 or y.is_floating_point():
+                raise _check.no_labels("importance of the labels' logits")
+        else:
+            with torch.no_grad():
+                found = self.held_against(self.answers(batch), batch).picked(self.position)
+            assert found.labels is not None
+            y = found.labels[:, 0]
+            if bool((y == IGNORED).any()):
+                raise _attribution_refusals.position_without_label(self.position)
+        if int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
+            raise _attribution_refusals.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
+        return y.long().to(z.device)
 
     def values(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """The tensor of every layer, and the logits. Later changes in place do not reach the tensors."""
@@ -128,6 +205,8 @@ def reading(
     mask: Any = None,
     layout: str | Mapping[str, str] | None = None,
     batch_size: int = 64,
+    target: str | int = "predicted",
+    position: Position = "last",
 ) -> Iterator[tuple[Reader, Iterator[Batch]]]:
     """The model ready to be differentiated at these layers, and its batches. All is put back at the end.
 
@@ -140,7 +219,7 @@ def reading(
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
-    if planned.facts["logits"] is None:
+    if planned.facts["logits"] is None and planned.facts["token_logits"] is None:
         beyond = planned.facts["labels_beyond"]
         raise _attribution_refusals.labels_beyond(beyond) if beyond else _check.no_classes("no (n, classes) tensor")
     for p in planned.layers:
@@ -151,7 +230,7 @@ def reading(
         for p in planned.layers:
             live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))
         yield (
-            Reader(live, planned, forward, options.device, swaps),
+            Reader(live, planned, forward, options.device, swaps, target, position),
             (options.intake.unpack(raw).to(options.device) for raw in raws if not is_empty(raw)),
         )
 
@@ -170,7 +249,9 @@ def repeated(batch: Batch, times: int) -> Batch:
 
     raw, args, kwargs = mapped((batch.raw, batch.args, dict(batch.kwargs)), repeat)
     masks = {key: mask.repeat(times, 1) for key, mask in batch.masks.items()}
-    return replace(batch, raw=raw, args=args, kwargs=kwargs, labels=None, masks=masks, size=batch.size * times)
+    y = batch.labels
+    labels = None if y is None else y.repeat(times, *[1] * (y.ndim - 1))
+    return replace(batch, raw=raw, args=args, kwargs=kwargs, labels=labels, masks=masks, size=batch.size * times)
 
 
 def along_path(
@@ -252,21 +333,6 @@ def target_of(target: Any) -> str | int:
         _check.choice(target, "target", TARGETS)
         return target
     return target if isinstance(target, bool) else _check.whole(target, "target")
-
-
-def columns_of(z: Tensor, batch: Batch, target: str | int) -> Tensor:
-    """Of logits (b, classes), the column that is explained of each sample."""
-    if isinstance(target, str) and target == "predicted":
-        return z.argmax(1)
-    if isinstance(target, str):
-        y = batch.labels
-        if y is None or y.ndim != 1 or y.is_floating_point():
-            raise _check.no_labels("importance of the labels' logits")
-        if int(y.min()) < 0 or int(y.max()) >= z.shape[1]:
-            raise _attribution_refusals.labels_to_explain(int(y.min()), int(y.max()), z.shape[1])
-        return y.long().to(z.device)
-    _check.output_of(target, z.shape[1])
-    return torch.full((len(z),), target, device=z.device)
 
 
 def _through(planned: Planned, swaps: Mapping[str, Callable[[Tensor], Tensor]]) -> Callable[[Any], Any]:

@@ -40,6 +40,39 @@ def labels_beyond(note: str) -> InputError:
     return InputError("RA203", f"{note}; give labels from 0, or data without them.")
 
 
+def no_position(position: object) -> InputError:
+    return InputError("RA212", f"`position` is 'first', 'last' or a whole number; got {position!r}.")
+
+
+def position_beyond(position: object, fewest: int) -> InputError:
+    return InputError(
+        "RA212",
+        f"position {position!r} is in no sample of {fewest} real positions; expected -{fewest} to {fewest - 1}.",
+    )
+
+
+def sample_without_labels(sample: int) -> InputError:
+    return InputError(
+        "RA203", f"no position of sample {sample} of a batch has a label; leave it out, or explain a logit of it."
+    )
+
+
+def position_without_label(position: object) -> InputError:
+    return InputError(
+        "RA203",
+        f"position {position!r} has no label in some samples, as the last token of a text has no next one; take "
+        "another `position`, such as -2, or target='loss'.",
+    )
+
+
+def no_next_token(reason: str) -> InputError:
+    return InputError(
+        "RA203",
+        f"the data have no labels for each token, and the next tokens cannot stand for them: {reason}. Give labels "
+        "(b, t), with -100 where there is none, or explain a logit.",
+    )
+
+
 def used_again(layer: str, calls: int) -> ModelError:
     return ModelError(
         "RA118",

@@ -35,6 +35,15 @@ def logits_leaf(trace: Trace, labels: Tensor | None) -> Leaf | None:
     return linear[0] if len(linear) == 1 else None
 
 
+def token_logits_leaf(trace: Trace) -> Leaf | None:
+    """The (b, t, classes) output of the call: named logits, or the only floating-point output."""
+    outputs = [leaf for leaf in trace.outputs if leaf.dtype.is_floating_point and not leaf.nested]
+    named = [leaf for leaf in outputs if leaf.path and leaf.path[-1] == "logits"]
+    chosen = named or (outputs if len(outputs) == 1 else [])
+    fit = [leaf for leaf in chosen if len(leaf.shape) == 3 and trace.layout(leaf).sample is not None]
+    return fit[0] if len(fit) == 1 else None
+
+
 def _could_be_logits(leaf: Leaf, labels: Tensor | None, trace: Trace) -> bool:
     if len(leaf.shape) != 2 or not leaf.dtype.is_floating_point or leaf.nested:
         return False

@@ -8,7 +8,8 @@ from torch import nn
 
 from repana import _check
 from repana.extraction import _refusals
-from repana.extraction._auto import Head, find_head, logits_leaf
+from repana.extraction._addresses import Site
+from repana.extraction._auto import Head, find_head, logits_leaf, token_logits_leaf
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch
 from repana.extraction._guards import memory_errors
@@ -65,6 +66,7 @@ def planned_of(
     facts["labels_beyond"] = beyond
     notes += [beyond] if beyond else []
     facts["logits"] = leaf.path if leaf is not None and found else None
+    facts["token_logits"] = _token_logits(trace, options) if leaf is None and options.logits else None
     read = None if head is None else _head_input(head, trace, planned)
     if found and head is not None and read is None:
         notes.append(f"the input of the classifier ({head.module}:in) is not among the layers")
@@ -74,6 +76,17 @@ def planned_of(
     if is_sharded(live.model):
         made = with_shards(made, Taps(live, made, intake.forward).read(batch, 0)[0], live.model)
     return made, options
+
+
+def _token_logits(trace: Trace, options: Options) -> Planned | None:
+    """Logits of every position, as a layer that keeps them all; None where the output is no such tensor. Raises where
+    its axes or its mask are doubtful."""
+    leaf = token_logits_leaf(trace)
+    if leaf is None:
+        return None
+    reading = replace(options.reading, pool="last", layout=None)
+    found = resolve([Site("", "out", leaf.path)], trace, reading)[0][0]
+    return found if len(found.pooling.layout.positions) == 1 and len(found.pooling.layout.features) == 1 else None
 
 
 def _everywhere(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate
-from repana.extraction._attribution import Places, Reader, along_path, columns_of, reading, target_of
+from repana.extraction._attribution import Places, Reader, along_path, reading, target_of
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned
 from repana.statistics.intervals import mean_of
@@ -38,6 +38,7 @@ def conductance(
     start: str = "input",
     baseline: float | Tensor = 0.0,
     target: Any = "predicted",
+    position: int | str = "last",
     steps: int = 32,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
@@ -54,7 +55,7 @@ def conductance(
 
     summed over positions, by the trapezoidal rule on `steps` equal steps. One forward and one backward pass a step give
     the derivatives of all layers. `start` is where the path runs: the model's input, or a layer (the embedding of token
-    ids). `target` as in `importance`.
+    ids). `target` and `position` as in `importance`.
 
     `signed` and `absolute` (d,) by layer, means over samples; `change` the mean of f(x) - f(baseline). `gap` by layer:
     mean |sum_j cond_j - change| as a share of mean |change|. It goes to 0 with the steps where the layer is all that
@@ -79,6 +80,8 @@ def conductance(
         mask=mask,
         layout=layout,
         batch_size=batch_size,
+        target=target,
+        position=position,
     ) as (reader, batches):
         first = reader.only(start)
         auto = "auto" in requested  # then what comes before the start is no layer of the path
@@ -87,7 +90,7 @@ def conductance(
         sums: dict[str, list[Tensor]] = {p.address: [] for p in behind}
         changes: list[Tensor] = []
         for batch in batches:
-            found, change = _conducted(reader, batch, first, places, baseline, steps, target)
+            found, change = _conducted(reader, batch, first, places, baseline, steps)
             changes.append(change.double().cpu())
             for name, value in found.items():
                 sums[name].append(value.double().cpu())
@@ -105,7 +108,7 @@ def conductance(
             for name, value in each.items()
         },
         change=Estimate(mean, low, high, len(change)),
-        settings={"start": start, "target": target, "steps": steps, "level": level},
+        settings={"start": start, "target": target, "position": position, "steps": steps, "level": level},
     )
 
 
@@ -116,12 +119,11 @@ def _conducted(
     places: Mapping[str, Places],
     baseline: float | Tensor,
     steps: int,
-    target: str | int,
 ) -> tuple[dict[str, Tensor], Tensor]:
     total: dict[str, Tensor] = {}
     with torch.no_grad():
         tensors, logits = reader.values(batch)
-    columns = columns_of(logits, batch, target)
+    columns = reader.columns(logits, batch)
     behind = [p for p in reader.layers if p.address in places]
     path = along_path(reader, batch, start, tensors[start.address], baseline, steps, columns, behind)
     for (h0, g0, z0), (h1, g1, z1) in itertools.pairwise(path):

@@ -71,6 +71,11 @@ class Dictionary:
         with full_precision():
             return codes.double() @ self.atoms.double().to(codes.device) + self.mean.to(codes.device)
 
+    def factors(self, features: FeatureArray) -> Float[Tensor, "n 1"]:
+        """What the atoms are multiplied by at each row."""
+        x = _check.features_of(features)
+        return x.new_ones(len(x), 1)
+
     def left(self, features: FeatureArray) -> Float[Tensor, "n d"]:
         """What the dictionary does not hold of rows: x - zD, of "project" encoders less what the atoms span."""
         x = _check.features_of(features).double()

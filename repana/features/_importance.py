@@ -15,7 +15,6 @@ from repana.extraction._attribution import (
     Places,
     Reader,
     along_path,
-    columns_of,
     differentiable,
     reading,
     repeated,
@@ -65,6 +64,7 @@ def importance(
     *,
     method: str = "gradient_x_input",
     target: Any = "predicted",
+    position: int | str = "last",
     steps: int = 32,
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
@@ -80,7 +80,8 @@ def importance(
 
     A row x of the layer (every position of a map or sequence) is written as x = zD + rest, with the rest kept as it is;
     `dictionary` is one of `repana.dictionary`'s kinds, fitted on the recorded layer, or a `Dictionary`, or a matrix.
-    The logit is that of the `target`: "predicted" class, true "label", or a column. Of a feature z_i over positions:
+    The logit is that of the `target`: "predicted" class, true "label", or a column; or the "loss", the cross-entropy of
+    the label, in place of a logit. Of a feature z_i over positions:
 
     - "gradient_x_input": sum z_i df/dz_i, by captum's `InputXGradient`; Gamma = E|z_i df/dz_i| is the published
       importance.
@@ -98,6 +99,12 @@ def importance(
     - `represented`: share of the variance of the layer's rows in zD (for "project" encoders, in what the atoms span).
     - `gap`: mean |sum of values - change| as a share of mean |change|: 0 where the method is complete. The change is
       f(z) - f(0), of "conductance" that from the input 0 to the input.
+
+    Of a language model, whose logits are (b, t, V), the logit is that at `position`: "last", "first", or a number of
+    real tokens from the start or, when negative, from the end of each text. Its label is that of the batch's (b, t)
+    labels, -100 for none; labels that repeat the token ids are taken as the model is trained with them, each for the
+    position before. Without labels of tokens a causal model, whose answers a later token does not change (which is
+    tried), is held against the next tokens. The "loss" is the mean over all labelled positions of a text.
 
     `pool`, `device`, `forward`, `labels`, `mask`, `layout` and `batch_size` are as `record` takes them. The model is
     left as it was, also after an error: hooks, mode, gradients of its parameters. One sample has no intervals.
@@ -121,12 +128,12 @@ def importance(
     parts: list[Tensor] = []
     changes: list[Tensor] = []
     variance = _Variance()
-    with reading(model, data, layers, **options) as (reader, batches):
+    with reading(model, data, layers, target=target, position=position, **options) as (reader, batches):
         planned = reader.only(layer)
         places = Places.of(planned)
         found = units_of(planned.width) if words is None else words
         for batch in batches:
-            values, change = _of_batch(reader, batch, planned, places, found, method, target, steps, variance)
+            values, change = _of_batch(reader, batch, planned, places, found, method, steps, variance)
             parts.append(values.double().cpu())
             changes.append(change.double().cpu())
     values, change = torch.cat(parts), torch.cat(changes)
@@ -142,7 +149,7 @@ def importance(
         inhibitors=Estimate(float((high < 0).double().mean()), n=t)
         if rows > 1
         else Estimate(NAN, n=t, note=Flag.NO_INTERVAL.note("one sample")),
-        represented=Estimate(variance.share(), n=rows),
+        represented=Estimate(variance.share(), n=rows, note=Flag.TRIVIAL.note(found.trivial) if found.trivial else ""),
         gap=Estimate(float(left / size) if size else NAN, n=rows),
         signed=signed,
         signed_low=low,
@@ -152,7 +159,15 @@ def importance(
         absolute_high=absolute_high,
         values=values,
         dictionary=found,
-        settings={"layer": layer, "method": method, "target": target, "steps": steps, "level": level, "seed": seed},
+        settings={
+            "layer": layer,
+            "method": method,
+            "target": target,
+            "position": position,
+            "steps": steps,
+            "level": level,
+            "seed": seed,
+        },  # fmt: skip
     )
 
 
@@ -166,14 +181,13 @@ def _of_batch(
     places: Places,
     words: Dictionary,
     method: str,
-    target: str | int,
     steps: int,
     variance: "_Variance",
 ) -> tuple[Float[Tensor, "b t"], Float[Tensor, " b"]]:
     """Values by sample and feature, and the change that they explain."""
     with torch.no_grad():
         tensors, logits = reader.values(batch)
-    columns = columns_of(logits, batch, target)
+    columns = reader.columns(logits, batch)
     tensor = tensors[planned.address].detach()
     code = _Code(words, places, tensor)
     variance.add(places.rows(tensor), code.left())
@@ -244,10 +258,15 @@ class _Code:
         self._units = words.kind == "units"
         self._atoms = words.atoms.to(tensor)
         self.z = rows if self._units else words.codes(rows.flatten(0, 1)).to(tensor).unflatten(0, rows.shape[:2])
+        flat = rows.flatten(0, 1)
+        self._factor = words.factors(flat).to(tensor).unflatten(0, rows.shape[:2])
         self._rest = rows - self._combined(self.z)
 
     def _combined(self, z: Tensor) -> Tensor:
-        return z if self._units else z @ self._atoms
+        if self._units:
+            return z
+        times = len(z) // len(self._factor)
+        return z @ self._atoms * (self._factor.repeat(times, 1, 1) if times > 1 else self._factor)
 
     def decoded(self, z: Tensor) -> Tensor:
         """The layer's tensor where its codes are z; of several copies of the batch in a row."""
@@ -258,7 +277,7 @@ class _Code:
 
     def left(self) -> Tensor:
         """What the dictionary does not hold of each row."""
-        if self._words.encoder != "project":
+        if self._words.encoder != "project" and self._words.kind != "sae":
             return self._rest
         rows = self._combined(self.z) + self._rest
         return torch.zeros_like(rows) if self._units else self._words.left(rows.flatten(0, 1)).view_as(rows)
@@ -266,7 +285,7 @@ class _Code:
     def slopes(self, slope: Tensor) -> Tensor:
         """Derivatives in z from those in the layer's tensor."""
         rows = self._places.rows(slope)
-        return rows if self._units else rows @ self._atoms.T
+        return rows if self._units else rows * self._factor @ self._atoms.T
 
 
 class _Variance:

@@ -45,6 +45,7 @@ def read_features(
     count: int | None = None,
     method: str = "gradient_x_input",
     target: str | int = "predicted",
+    position: int | str = "last",
     threshold: float = 0.8,
     folds: int = 5,
     groups: LabelArray | None = None,
@@ -80,7 +81,9 @@ def read_features(
     sites = [site for name in (layer, "input") if (site := parse(name, modules)) is not None]
     options = {k: _of_layers(v, sites) for k, v in recording.items() if k in READING}
     options = {k: v for k, v in options.items() if v != {}}
-    used = importance(model, data, layer, words, method=method, target=target, level=level, seed=seed, **options)
+    used = importance(
+        model, data, layer, words, method=method, target=target, position=position, level=level, seed=seed, **options
+    )
     plane = complexity_vs_importance(found, used, level=level, seed=seed)
     return FeatureReading(found, used, plane, words, activations)
 

@@ -118,6 +118,10 @@ class SparseAutoencoder(Dictionary):
         x = self._rows(features)
         return x.double() - self.reconstruct(x).double()
 
+    def factors(self, features: FeatureArray) -> Float[Tensor, "n 1"]:
+        """What the atoms are multiplied by at each row, where rows are normalised."""
+        return self.frame(self._rows(features))[0]
+
     def explained(self, features: FeatureArray) -> float:
         """1 - sum |x - x^|^2 / sum |x - mean row|^2, in (-inf, 1]; NaN for rows that are all equal."""
         x = self._rows(features).double()
@@ -184,13 +188,13 @@ def sparse_autoencoder(
     >>> sae.codes(torch.tensor([[1.0, -2.0, 0.0]])).tolist()
     [[1.0, 0.0, 0.0, 0.0, 2.0, 0.0]]
     """
-    own = callable(encoder) and not isinstance(encoder, Tensor)
-    architecture = "callable" if own else architecture
+    own: Callable[[Tensor], Tensor] | None = None if isinstance(encoder, Tensor) or not callable(encoder) else encoder
+    architecture = architecture if own is None else "callable"
     _check.choice(architecture, "architecture", ARCHITECTURES)
     _check.choice(normalization, "normalization", NORMALIZATIONS)
     atoms = _refusals.finite_array(decoder, "decoder", (None, None))
     t, d = atoms.shape
-    weight = None if own else _refusals.finite_array(encoder, "encoder", (d, t))
+    weight = None if own is not None else _refusals.finite_array(encoder, "encoder", (d, t))
 
     def vector(value: Any, name: str, size: int) -> Tensor:
         return atoms.new_zeros(size) if value is None else _refusals.finite_array(value, name, (size,))
@@ -215,7 +219,7 @@ def sparse_autoencoder(
         architecture,
         vector(decoder_bias, "decoder_bias", d).double(),
         encoder_weight=weight,
-        encoder_bias=None if own else vector(encoder_bias, "encoder_bias", t),
+        encoder_bias=None if own is not None else vector(encoder_bias, "encoder_bias", t),
         threshold=level,
         k=k if architecture == "topk" else None,
         gate_bias=vector(gate_bias, "gate_bias", t) if architecture == "gated" else None,
@@ -224,7 +228,7 @@ def sparse_autoencoder(
         by_norm=by_norm,
         normalization=normalization,
         scale=scale,
-        function=encoder if own else None,
+        function=own,
         hook=hook,
         settings=dict(settings or {}),
     )

@@ -13,7 +13,7 @@ from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._renamed import renamed
-from repana.extraction._attribution import along_features, derivatives, reading
+from repana.extraction._attribution import along_features, derivatives, reading, target_of
 from repana.extraction._batches import Forward
 from repana.probes import _refusals
 from repana.probes._protocol import Probe
@@ -44,8 +44,9 @@ def concept_use(
     layer: str,
     probe: Probe,
     concept: str | int,
-    target: int,
+    target: int | str,
     *,
+    position: int | str = "last",
     pool: str | Mapping[str, str] = "auto",
     device: torch.device | str | None = None,
     forward: Forward | None = None,
@@ -61,9 +62,10 @@ def concept_use(
 
     The direction v is the probe's weight of `concept` (a name or column of `probe.classes`) less the mean of its other
     weights, in units of the features as they came, of length 1. For each sample, the derivative of the logit of column
-    `target` as the features move along v: for features that are a mean over positions, every position that the mean
-    takes moves along v; for those of one token, that token. `data`, `layer` and the other options are as `record` takes
-    them, and should be those with which the probe's features were recorded.
+    `target` (or "predicted", "label", "loss"; of a language model at `position`, as in `importance`) as the features
+    move along v: for features that are a mean over positions, every position that the mean takes moves along v; for
+    those of one token, that token. `data`, `layer` and the other options are as `record` takes them, and should be
+    those with which the probe's features were recorded.
 
     - `found`: the probe's recall of the concept on its test samples.
     - `tcav`: share of inputs with a positive derivative, Wilson's interval. Behind the layer all is linear, as in front
@@ -81,6 +83,7 @@ def concept_use(
     """
     _check.level_of(level)
     _check.at_least(permutations, "permutations", 1)
+    target = target_of(target)
     if probe.weight is None:
         raise _refusals.no_weights(str(probe.settings.get("probe")))
     column = _refusals.class_of(concept, probe.classes)
@@ -89,14 +92,15 @@ def concept_use(
     v = v / v.norm()
     parts = []
     options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "labels": labels, "mask": mask}
-    with reading(model, data, [layer], layout=layout, batch_size=batch_size, **options) as (reader, batches):
+    options |= {"layout": layout, "batch_size": batch_size, "target": target, "position": position}
+    with reading(model, data, [layer], **options) as (reader, batches):
         planned = reader.only(layer)
         if planned.width != len(v):
             raise _refusals.probe_width(layer, planned.shape, len(v))
         for batch in batches:
             tensors, logits = reader.values(batch)
-            _check.output_of(target, logits.shape[1])
-            (slope,) = derivatives(logits[:, target].sum(), [tensors[planned.address]], [planned.address])
+            chosen = logits.gather(1, reader.columns(logits, batch)[:, None])
+            (slope,) = derivatives(chosen.sum(), [tensors[planned.address]], [planned.address])
             parts.append(along_features(planned, slope.detach(), batch).double().cpu())
     gradient = torch.cat(parts)
     n = len(gradient)
@@ -132,6 +136,7 @@ def concept_use(
             "layer": layer,
             "concept": probe.classes[column],
             "target": target,
+            "position": position,
             "permutations": permutations,
             "level": level,
             "seed": seed,
