@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
+from repana.errors import InputError
 from repana.extraction import _attribution_refusals, _refusals
 from repana.extraction._answers import (
     IGNORED,
@@ -95,9 +96,13 @@ class Reader:
             raise _check.one_layer(layer, [p.address for p in found])
         return found[0]
 
-    def answers(self, batch: Batch) -> Answers:
+    def output(self, batch: Batch) -> Any:
+        """What the model gives."""
+        return run(self.live.model, batch, self.forward)
+
+    def answers(self, batch: Batch, output: Any = None) -> Answers:
         """What the model answers: one row of logits a sample, or one a position."""
-        output = run(self.live.model, batch, self.forward)
+        output = self.output(batch) if output is None else output
         planned = self.plan.facts["token_logits"]
         if planned is None:
             z = at(output, self.plan.facts["logits"] or ())
@@ -133,6 +138,15 @@ class Reader:
                 "a later token changes earlier answers, so the model is not causal"
             )
         return replace(found, labels=shifted(ids.to(found.real.device), found.real))
+
+    def labels_or_reason(self, found: Answers, batch: Batch) -> Tensor | str:
+        """The labels that answers are held against, or why there are none."""
+        try:
+            labels = self.held_against(found, batch).labels
+        except InputError as error:
+            return str(error).partition(": ")[2]
+        assert labels is not None
+        return labels
 
     def logits(self, batch: Batch) -> Tensor:
         """(b, columns) whose chosen one is explained: logits of each sample, or at `position`; the loss alone."""

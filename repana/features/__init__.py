@@ -19,6 +19,7 @@ EXPORTS = {
     "_sedimentation": ["Sedimentation", "sedimentation", "time_to_decode"],
     "_sensitivity": ["Sensitivity", "sensitivity"],
     "_sparse_autoencoder": ["SparseAutoencoder", "sparse_autoencoder"],
+    "_splice": ["Splice", "splice"],
     "_superposition": ["Superposition", "hoyer", "superposition"],
     "_variance_explained": ["VarianceExplained", "variance_explained"],
 }

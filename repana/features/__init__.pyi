@@ -32,6 +32,8 @@ from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
 from ._sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
 from ._sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
+from ._splice import Splice as Splice
+from ._splice import splice as splice
 from ._superposition import Superposition as Superposition
 from ._superposition import hoyer as hoyer
 from ._superposition import superposition as superposition

@@ -119,6 +119,14 @@ def zero_feature(name: str, row: int) -> InputError:
     return InputError("RA254", f"feature {row} of {name!r} is a row of zeros, which has no direction.")
 
 
+def loss_of(value: Any, n: int) -> Tensor:
+    """(n,) losses that a function gave."""
+    if not isinstance(value, Tensor) or tuple(value.shape) != (n,):
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise InputError("RA212", f"`loss` gave {got}; expected a tensor ({n},), one number for each sample.")
+    return value.detach().double().cpu()
+
+
 def no_array(name: str, reason: str) -> InputError:
     return InputError("RA254", f"{name!r} is no array of numbers: {reason}.")
 
