@@ -1,6 +1,7 @@
 """Settings for all tests: no deadline for hypothesis on a busy machine, one thread, seeded torch."""
 
 import os
+import zlib
 from pathlib import Path
 
 import jaxtyping
@@ -32,6 +33,9 @@ UNCHECKED = (
 )  # fmt: skip
 
 
+CHECKED = 4
+
+
 def _checked(on: bool) -> None:
     jaxtyping.config.update("jaxtyping_disable", not on)
 
@@ -45,11 +49,12 @@ def _checked_module(request):
 
 @pytest.fixture(autouse=True)
 def _checked_test(request):
-    """Slow tests simulate: what they call is checked by the others."""
-    if request.node.get_closest_marker("slow") is None or request.module.__name__.rpartition(".")[2] in UNCHECKED:
+    """One in four tests is checked, by its name: a function is called by many. Slow tests simulate, and are not."""
+    if request.module.__name__.rpartition(".")[2] in UNCHECKED:
         yield
         return
-    _checked(False)
+    slow = request.node.get_closest_marker("slow") is not None
+    _checked(not slow and zlib.crc32(request.node.name.encode()) % CHECKED == 0)
     yield
     _checked(True)
 

@@ -1,6 +1,7 @@
 """Findings on comparisons, each where it holds and where it does not; and their figures."""
 
 import copy
+from functools import cache
 
 import numpy as np
 import pytest
@@ -199,18 +200,24 @@ def test_hatching_where_nothing_is_shared():
     assert not any(p.get_hatch() for p in left.patches)
 
 
+@cache
+def of_many_layers(layers):
+    g = torch.Generator().manual_seed(0)
+    base = torch.randn(60, 4, generator=g)
+    names = [f"encoder.layers.{k}.attention.output" for k in range(layers)]
+    acts = Activations({n: base + 0.2 * k * torch.randn(60, 4, generator=g) for k, n in enumerate(names)})
+    found = similarity(acts, acts, measures="cka", names=("a network with a rather long name", "another network"))
+    return found.report(), drift(acts, acts).report()
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("width", [3.25, 5.5, 6.75])
 @pytest.mark.parametrize("layers", [2, 12, 40])
 def test_no_text_is_clipped(layers, width):
     from report.test_plots import assert_nothing_clipped
 
-    g = torch.Generator().manual_seed(0)
-    base = torch.randn(60, 4, generator=g)
-    names = [f"encoder.layers.{k}.attention.output" for k in range(layers)]
-    acts = Activations({n: base + 0.2 * k * torch.randn(60, 4, generator=g) for k, n in enumerate(names)})
-    found = similarity(acts, acts, measures="cka", names=("a network with a rather long name", "another network"))
-    for drawn in (plots.layer_similarity(found.report(), width=width), plots.drift_depth(drift(acts, acts).report())):
+    similar, moved_on = of_many_layers(layers)
+    for drawn in (plots.layer_similarity(similar, width=width), plots.drift_depth(moved_on, width=width)):
         figure = plots.figure_of(drawn)
         figure.draw_without_rendering()
         assert_nothing_clipped(figure)

@@ -484,8 +484,9 @@ document.title = JSON.stringify([first, still, begin, last, end, pointed, sorted
 
 @pytest.mark.slow
 @browser
-@pytest.mark.parametrize("flags", [(), ("--blink-settings=preferredColorScheme=0",)], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(
+    ("width", "flags"), [(1280, ()), (390, ("--blink-settings=preferredColorScheme=0",))], ids=["light", "dark"]
+)
 def test_accessibility_checker_finds_nothing(text, tmp_path, width, flags):
     """axe-core, with every `details` open."""
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -51,8 +52,13 @@ def training(folder, begun=None):
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 def test_twenty_kills(tmp_path):
+    straight = tmp_path / "straight"
+    straight.mkdir()
+    training(straight)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "repana.training._monitor", "training.recipes"])
+    context.set_forkserver_preload(
+        [name for name in sys.modules if name.split(".")[0] in ("torch", "repana", "training")]
+    )
     rng, kills = random.Random(0), 0
     for _ in range(60):
         begun = context.Event()
@@ -74,9 +80,6 @@ def test_twenty_kills(tmp_path):
     assert not list((tmp_path / "run").glob(".put-*"))
     assert kills >= 20
 
-    straight = tmp_path / "straight"
-    straight.mkdir()
-    training(straight)
     for step in range(0, STEPS + 1, EVERY):
         folders = [folder / "run" / f"step_{step:09d}" / "report" for folder in (tmp_path, straight)]
         rows = [
