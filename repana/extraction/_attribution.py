@@ -130,9 +130,9 @@ class Reader:
         if ids is None:
             raise _attribution_refusals.no_next_token("no input holds token ids of this length")
         if not self.verdicts:
-            with torch.no_grad():
-                changed = with_last_token_changed(batch, ids, found.real, found.logits.shape[2])
-                self.verdicts.append(is_unmoved(found, self.answers(changed)))
+            changed = with_last_token_changed(batch, ids, found.real, found.logits.shape[2])
+            with torch.no_grad(), self.as_it_is():
+                self.verdicts.append(is_unmoved(self.answers(batch), self.answers(changed)))
         if not self.verdicts[0]:
             raise _attribution_refusals.no_next_token(
                 "a later token changes earlier answers, so the model is not causal"
@@ -169,7 +169,7 @@ class Reader:
             if y is None or y.ndim != 1 or y.is_floating_point():
                 raise _check.no_labels("importance of the labels' logits")
         else:
-            with torch.no_grad():
+            with torch.no_grad(), self.as_it_is():
                 found = self.held_against(self.answers(batch), batch).picked(self.position)
             assert found.labels is not None
             y = found.labels[:, 0]
@@ -193,6 +193,16 @@ class Reader:
         with self.swapped({p.address: keep(p.address) for p in self.layers if p.address not in self.swaps}):
             z = self.logits(batch)
         return found, z
+
+    @contextmanager
+    def as_it_is(self) -> Iterator[None]:
+        """With no layer's tensor put through a function."""
+        before = dict(self.swaps)
+        self.swaps.clear()
+        try:
+            yield
+        finally:
+            self.swaps.update(before)
 
     @contextmanager
     def swapped(self, swaps: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:

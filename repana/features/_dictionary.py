@@ -71,6 +71,14 @@ class Dictionary:
         with full_precision():
             return codes.double() @ self.atoms.double().to(codes.device) + self.mean.to(codes.device)
 
+    def reconstruct(self, features: FeatureArray) -> Float[Tensor, "n d"]:
+        """What the dictionary keeps of rows: what its atoms span of them around the mean with "project", else what
+        their codes decode to."""
+        x = _check.features_of(features).double()
+        if self.encoder == "project":
+            return x - self.left(x) + self.mean.to(x.device)
+        return self.decode(self.codes(x))
+
     def factors(self, features: FeatureArray) -> Float[Tensor, "n 1"]:
         """What the atoms are multiplied by at each row."""
         x = _check.features_of(features)

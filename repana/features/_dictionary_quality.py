@@ -267,9 +267,7 @@ def _decoded(words: Dictionary, codes: Tensor, rows: Tensor) -> Float[Tensor, "n
     """In float64."""
     if isinstance(words, SparseAutoencoder):
         return words.decode_beside(codes, rows).double()
-    if words.encoder == "project":  # what its directions span of a row
-        return rows.double() - words.left(rows)
-    return words.decode(codes)
+    return words.reconstruct(rows) if words.encoder == "project" else words.decode(codes)
 
 
 # --- beside the values ------------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ def _read(path: Path, allow_pickle: bool) -> Files:
             break
     if file.suffix == ".npz":
         try:
-            with np.load(file, allow_pickle=False) as held:
+            with file.open("rb") as handle, np.load(handle, allow_pickle=False) as held:
                 arrays = {name: held[name] for name in held.files}
         except (ValueError, OSError, EOFError, BadZipFile) as error:
             raise _check.unreadable(file, str(error)) from error

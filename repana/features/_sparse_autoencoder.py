@@ -30,7 +30,7 @@ class SparseAutoencoder(Dictionary):
     - "standard": z = relu(a).
     - "jumprelu": z = relu(a) where a > `threshold` (one number, or one a feature), else 0.
     - "topk": the `k` largest a of a row where they are positive, the rest 0. With `by_norm` the largest of a times the
-      norm of the decoder row.
+      norm of the decoder row (SAELens gives out codes times that norm, for decoder rows of length 1).
     - "gated": z = relu(x' (`encoder_weight` exp(`gain`)) + `encoder_bias`) where x' `encoder_weight` + `gate_bias` > 0.
     - "callable": z = `function(x)`.
 

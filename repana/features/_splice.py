@@ -19,7 +19,6 @@ from repana.extraction._reinitialised import iter_once
 from repana.features import _refusals
 from repana.features._dictionary import Dictionary
 from repana.features._recorded import made_of
-from repana.features._sparse_autoencoder import SparseAutoencoder
 from repana.statistics.resampling import resampled
 
 REFERENCES = ("mean", "zero")
@@ -201,8 +200,8 @@ def _with(
 
 
 def _rebuilt(words: Dictionary, x: Tensor, keep_error: bool) -> Tensor:
-    found = words.reconstruct(x) if isinstance(words, SparseAutoencoder) else x - words.left(x).to(x)
-    return found.to(x) + (x - found.to(x)) if keep_error else found
+    found = words.reconstruct(x).to(x)
+    return found + (x - found) if keep_error else found
 
 
 def _compared(
