@@ -59,6 +59,12 @@ def _checked_test(request):
     _checked(True)
 
 
+@pytest.fixture
+def unchecked(_checked_test):
+    """For arguments of a wrong type, which the package refuses in its own words."""
+    _checked(False)
+
+
 @pytest.fixture(scope="session")
 def small():
     """A network, images of five classes and labels, and the report of all that is measured of them."""

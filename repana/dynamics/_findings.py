@@ -54,7 +54,7 @@ def settling(view: View) -> Finding:
     """In which order layers reach their final representation: a result names the layers whose debiased CKA with the
     last record is at least 0.95 for good first and last. Of five records or more.
     """
-    rows = [r for r in view.rows("dynamics.settled_step") if math.isfinite(r.value)]
+    rows = [r for r in view.rows("dynamics.settled_step") if math.isfinite(r.value) and r.layer != "input"]
     if len(rows) < 2 or rows[0].n < FEW:
         return Finding(ABSENT, "Too few records with features to say in which order layers settle.")
     first, last = min(rows, key=lambda r: r.value), max(rows, key=lambda r: r.value)

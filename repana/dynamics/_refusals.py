@@ -15,7 +15,7 @@ def not_positive(count: int) -> InputError:
     return InputError("RA285", f"The logarithm needs positive values; {count} of them are 0 or less.")
 
 
-def bodies_count(got: int, sessions: int) -> InputError:
+def bodies_count(got: int | str, sessions: int) -> InputError:
     return InputError("RA291", f"`bodies` has {got} entries; expected one for each of {sessions} sessions.")
 
 
@@ -57,3 +57,15 @@ def class_in_sessions(code: int, names: Sequence[str]) -> InputError:
 
 def widths_differ(first: int, second: int) -> InputError:
     return InputError("RA291", f"Bodies have {first} and {second} features; a head keeps sums of one width.")
+
+
+def session_of_nothing(count: int) -> InputError:
+    return InputError("RA291", f"`session` has {count} values that are not finite; every row is of a session.")
+
+
+def held_out_width(fit: int, held_out: int) -> InputError:
+    return InputError("RA291", f"Rows to fit on have {fit} features and held-out rows {held_out}; expected the same.")
+
+
+def no_base(base: object) -> InputError:
+    return InputError("RA291", f"`base` is an accuracy from 0 to 1 for each session; got {base!r}.")

@@ -42,6 +42,8 @@ class SessionRows:
             raise _refusals.held_out_form()
         y, test_y = _labels(labels, None if held_out is None else held_out[1])
         names, at = _codes(session, len(y))
+        if bodies is not None and (isinstance(bodies, (str, Tensor, np.ndarray)) or not isinstance(bodies, Sequence)):
+            raise _refusals.bodies_count(type(bodies).__name__, len(names))
         given = [features if held_out is None else (features, held_out[0])] if bodies is None else list(bodies)
         if bodies is not None and len(given) != len(names):
             raise _refusals.bodies_count(len(given), len(names))
@@ -57,6 +59,7 @@ class SessionRows:
             fit, test = ([_check.features_of(pair[k]).double() for pair in given] for k in (0, 1))
             _same_rows(fit, len(y))
             _same_rows(test, len(test_y))
+            _same_width(fit, test)
             test_at = _sessions_of(held_out, test_y, y, at, names)
         known: set[int] = set()
         new = []
@@ -90,6 +93,8 @@ def _codes(session: Any, n: int) -> tuple[list[Any], Int[Tensor, " n"]]:
     given = np.asarray(session.cpu() if isinstance(session, Tensor) else session)
     if given.shape != (n,):
         raise _check.unlike_samples(n, len(given.reshape(-1)))
+    if given.dtype.kind == "f" and not bool(np.isfinite(given).all()):
+        raise _refusals.session_of_nothing(int((~np.isfinite(given)).sum()))
     if given.dtype.kind in "iuf":
         names, codes = np.unique(given, return_inverse=True)
         return names.tolist(), torch.from_numpy(codes).long()
@@ -138,3 +143,9 @@ def _same_rows(given: Sequence[Tensor], n: int) -> None:
     for x in given:
         if len(x) != n:
             raise _check.unlike_samples(len(x), n)
+
+
+def _same_width(fit: Sequence[Tensor], test: Sequence[Tensor]) -> None:
+    for x, held_out in zip(fit, test):
+        if x.shape[1] != held_out.shape[1]:
+            raise _refusals.held_out_width(x.shape[1], held_out.shape[1])

@@ -165,11 +165,15 @@ def sessions(
     _check.choice(priors, "priors", ("equal", "counts"))
     _check.positive(alpha, "alpha")
     _check.at_least(bootstrap, "bootstrap", 0)
+    heads = [heads] if isinstance(heads, str) else heads
+    if not isinstance(heads, Sequence):
+        _check.choice(heads, "heads", HEADS)
     for name in heads or ("",):
         _check.choice(name, "heads", HEADS)
+    seed = _check.whole(seed, "seed")
     rows = SessionRows.of(features, labels, session, held_out, bodies, seed)
-    if base is not None and len(base) != rows.sessions:
-        raise _refusals.base_count(len(base), rows.sessions)
+    if base is not None:
+        base = _base(base, rows.sessions)
     resample = _resamples(rows, bootstrap, seed)
     found = {name: _of_head(Head(name, alpha, priors), rows, base, resample, level) for name in heads}
     seen = np.cumsum([len(c) for c in rows.new])
@@ -178,6 +182,19 @@ def sessions(
         "sessions": rows.names, "bodies": len(rows.fit), "fitted": len(rows.y), "held_out": len(rows.test_y),
     }  # fmt: skip
     return Sessions(found, _drift(rows), torch.from_numpy(1.0 / seen), tuple(map(tuple, rows.new)), settings)
+
+
+def _base(base: Any, sessions: int) -> list[float]:
+    """An accuracy for each session."""
+    try:
+        given = [float(b) for b in base]
+    except (TypeError, ValueError):
+        raise _refusals.no_base(base) from None
+    if len(given) != sessions:
+        raise _refusals.base_count(len(given), sessions)
+    if not all(0 <= b <= 1 for b in given):
+        raise _refusals.no_base(base)
+    return given
 
 
 def _of_head(

@@ -113,6 +113,8 @@ class Reader:
             labels = y.long().to(z.device)[:, None] if named and y is not None else None
             return Answers(z[:, None], torch.ones(len(z), 1, dtype=torch.bool, device=z.device), labels)
         z = at(output, planned.site.part) if planned.site.part else next(t for _, t in leaves(output))
+        if z is None:
+            raise _check.no_classes("no tensor")
         z = Places.of(planned).rows(z)
         real = real_positions(planned, batch, z.shape[1], z.device)
         return Answers(z, real, token_labels(batch, real, token_ids(batch, z.shape[1])))

@@ -188,7 +188,8 @@ def sparse_autoencoder(
     >>> sae.codes(torch.tensor([[1.0, -2.0, 0.0]])).tolist()
     [[1.0, 0.0, 0.0, 0.0, 2.0, 0.0]]
     """
-    own: Callable[[Tensor], Tensor] | None = None if isinstance(encoder, Tensor) or not callable(encoder) else encoder
+    given: Any = encoder
+    own: Any = None if isinstance(given, Tensor) or not callable(given) else given
     architecture = architecture if own is None else "callable"
     _check.choice(architecture, "architecture", ARCHITECTURES)
     _check.choice(normalization, "normalization", NORMALIZATIONS)

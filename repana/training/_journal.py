@@ -39,6 +39,7 @@ class Journal:
         """So many records, from a step on, that are in a folder of `abandoned/` now."""
         self.abandoned.append({"from": first, "records": records, "folder": folder})
         self.skipped = [x for x in self.skipped if x["step"] < first]
+        self.failures = [x for x in self.failures if x["step"] < first]
 
     def told(self) -> dict[str, Any]:
         return asdict(self)

@@ -37,11 +37,13 @@ def load_training(
     steps = folder.steps()
     if not steps:
         raise _refusals.nothing_recorded(folder.path)
-    records = {step: folder.report(step) for step in steps}
+    records = folder.reports(steps)
+    if not records:
+        raise _refusals.nothing_recorded(folder.path)
     if later:
         lock = folder.lock()
         try:
-            chosen = None if later is True else list(later)
+            chosen = None if later is True else [later] if isinstance(later, str) else list(later)
             records = finished(folder, records, chosen, **{k: settings[k] for k in ("convention", "level", "seed")})
         finally:
             lock.release()

@@ -69,14 +69,18 @@ def measured(
         for name, e in _of_layer(probe[layer], seed):
             rows.append(row(run, names[-1], layer, depth, "training", name, e))
     rows += _similarities(run, names[-1], probe, references, level)
-    for name, value in metrics.items():
-        rows.append(row(run, names[-1], "", -1, "logged", name, Estimate(float(value), note="as it was given")))
+    failures = [*base.failures, *(said for split, found in held.items() if (said := _unscored(split, found)))]
+    numbers, refused = _numbers(metrics)
+    failures += refused
+    for name, value in numbers.items():
+        rows.append(row(run, names[-1], "", -1, "logged", name, Estimate(value, note="as it was given")))
     kept = {r.quantity for r in rows if r.analyzer == "training"}
     described = {f"training.{q.name}": q.described() for q in RECORD if q.name in kept}
     about = base.provenance
     counts = {name: {"samples": a.seen, "kept": len(a.sample)} for name, a in held.items()}
     provenance = {
         **about,
+        "failures": failures,
         "quantities": {**about.get("quantities", {}), **described},
         "sources": {**about.get("sources", {}), **cited(described, SOURCES)},
         "analyzers": [*about.get("analyzers", ()), "training"],
@@ -102,6 +106,37 @@ def _of_families(held: Mapping[str, Activations], run: str, step: int, **options
     arguments = {"permutations": 0, "bootstrap": 0, **options}
     provenance = {**first.provenance, "run": run, "step": step, "failures": failures}
     return Report((), {}, {**provenance, "arguments": arguments})
+
+
+def _numbers(metrics: Any) -> tuple[dict[str, float], list[str]]:
+    """Metrics that are numbers, and what is said of the others."""
+    if not isinstance(metrics, Mapping):
+        return {}, [f"metrics: expected a mapping from names to numbers, got {type(metrics).__name__}"]
+    found, refused = {}, []
+    for name, value in metrics.items():
+        try:
+            found[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            refused.append(f"metrics: {name!r} is no number, {str(value)[:60]!r}")
+    return found, refused
+
+
+def _unscored(split: str, found: Activations) -> str:
+    """Why labels and logits give no accuracy, or only of some samples."""
+    z, y, what = found.logits, found.labels, f"accuracy and loss of {split}"
+    beyond_all = found.provenance.get("labels_beyond")
+    if beyond_all and y is not None:
+        return f"{what}: {beyond_all}"
+    if z is None or y is None or z.ndim != 2:
+        return ""
+    if y.ndim != 1:
+        return f"{what}: labels have shape {tuple(y.shape)}; expected one class for each sample"
+    if y.is_floating_point():
+        return "" if bool((y != y.round()).any()) else f"{what}: labels are {y.dtype}; expected whole numbers"
+    beyond, below = int((y >= z.shape[1]).sum()), int((y < 0).sum())
+    if beyond:
+        return f"{what}: labels reach {int(y.max())} and there are {z.shape[1]} outputs, from 0"
+    return f"{what}: {below} of {len(y)} samples have a label below 0 and are left out" if below else ""
 
 
 def _of_outputs(found: Activations, level: float) -> Iterator[tuple[str, Estimate]]:

@@ -1,6 +1,7 @@
 """A monitor: records of a fixed set of samples while a network is trained, within a share of the time."""
 
 import logging
+import operator
 import os
 import time
 import warnings
@@ -20,7 +21,7 @@ from repana._version import __version__
 from repana.collapse._formulas import CONVENTIONS
 from repana.comparison import Similarity
 from repana.dynamics import StoppingPoint, StoppingRule
-from repana.errors import RepanaError
+from repana.errors import FileError, RepanaError
 from repana.extraction._session import device_of, randomness, restore_randomness, unwrap
 from repana.training import _processes, _refusals
 from repana.training._budget import Budget
@@ -37,6 +38,7 @@ from repana.training._whole import whole_report
 logger = logging.getLogger("repana")
 KEEP = 2**31  # bytes of features
 FAILURES = 3  # in a row, after which a monitor switches itself off
+STORING = ("lanes", "lanes_of", "shards", "store_dtype")  # options of `record` alone
 SAVED = 60.0  # seconds after which skipped steps are written down without a record
 
 
@@ -59,6 +61,7 @@ class Monitor:
       `keep` bytes; beyond that the oldest go, but records number 1, 2, 4, 8, ... and the last three.
     - `stop_on`: a `StoppingRule`, or its arguments as a tuple. `mode="advise"` writes down where the rule would stop;
       with "stop" `step` returns True there.
+    - `metrics` of `step` are kept where a step is recorded.
     - `sinks`: TensorBoard writers, W&B runs or `mlflow`, as `Report.log` takes them; one that fails is warned of once.
     - `recording`: what else `record` takes (`pool`, `mask`, `forward`, `device`, ...). `clock`: seconds, for tests.
 
@@ -109,13 +112,25 @@ class Monitor:
         _check.choice(convention, "convention", CONVENTIONS)
         _check.at_least(max_samples, "max_samples", 4)
         _check.at_least(keep, "keep", 0)
-        if budget is not None:
-            _check.in_range(budget, "budget", 0.0, 1.0)
+        _check.at_least(batch_size, "batch_size", 1)
+        _check.whole(seed, "seed")
+        if budget is not None and (not isinstance(budget, (int, float)) or not 0 <= budget <= 1):
+            raise _refusals.no_share(budget)
+        if isinstance(sinks, (str, bytes)) or not isinstance(sinks, Sequence):
+            raise _refusals.no_sinks(sinks)
+        if not isinstance(store, (str, os.PathLike)):
+            raise _refusals.no_store(store)
+        recording.pop("progress", None)  # a record has no bar
         check_recording(recording, also=())
+        for name in STORING:
+            if name in recording:
+                raise _refusals.not_of_a_monitor(name)
         given = {"probe": probe} if train_probe is None else {"train": train_probe, "held_out": probe}
         sets = ProbeSets(given, layers, recording, max_samples, batch_size, seed)
         self._every, self._mode, self._page = check_every(every), mode, page
         self.rule = rule_of(stop_on)
+        if mode == "stop" and self.rule is None:
+            raise _refusals.stop_without_rule()
         self._sinks = list(sinks)
         self._budget = Budget(budget, clock)
         self.folder = RunFolder(Path(store))
@@ -225,7 +240,7 @@ class Monitor:
         with _unnoticed(model):
             self._save()
             if later and self._writes():
-                chosen = None if later is True else list(later)
+                chosen = None if later is True else [later] if isinstance(later, str) else list(later)
                 records = finished(self.folder, self._records.whole(), chosen, **self._records.measuring)
                 self._records.reports = {step: in_brief(report, self.rule) for step, report in records.items()}
             self._show()
@@ -324,6 +339,9 @@ class Monitor:
         self._latest = step
         if not _processes.keeps(model):
             return
+        if keep_this and step in self._records.reports and not self._records.is_of(step, model):
+            logger.warning("repana: the record of step %d is of other weights than the model has", step)
+            keep_this = False
         late = [s for s in self._records.reports if s > step or (s == step and not keep_this)]
         if late:
             self._records.leave(late)
@@ -345,7 +363,8 @@ class Monitor:
             self._records.make(model, step, metrics)
             self._failed = 0
         except Exception as error:
-            refused = isinstance(error, RepanaError) and error.code != OUT_OF_MEMORY
+            memory = isinstance(error, torch.OutOfMemoryError) or getattr(error, "code", "") == OUT_OF_MEMORY
+            refused = not memory and not isinstance(error, (OSError, FileError))
             if refused and not self._records.reports and not self._records.journal.failures:
                 self._records.release()
                 self._records.begun = False
@@ -446,9 +465,13 @@ def ended(monitor: Monitor, model: nn.Module | None, later: bool) -> None:
 
 
 def _step_of(step: Any) -> int:
-    if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+    try:
+        number = -1 if isinstance(step, bool) else operator.index(step)
+    except TypeError:
+        number = -1
+    if number < 0:
         raise _refusals.no_step(step)
-    return step
+    return number
 
 
 @contextmanager

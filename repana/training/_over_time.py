@@ -18,11 +18,10 @@ def records_with(
 ) -> dict[int, Activations]:
     """The stored recordings of a split by step, without those that were thinned out."""
     found: dict[int, Activations] = {}
-    for step in steps:
-        splits = folder.report(step).splits
-        if split is not None and split not in splits:
-            raise _refusals.unknown_split(split, splits)
-        kept = folder.activations(step, split or probe_split(folder.report(step)))
+    for step, report in folder.reports(steps).items():
+        if split is not None and split not in report.splits:
+            raise _refusals.unknown_split(split, report.splits)
+        kept = folder.activations(step, split or probe_split(report))
         if kept is not None:
             kept[layer]  # refuses a layer that was not recorded
             found[step] = kept

@@ -16,9 +16,11 @@ from repana.extraction._options import Options
 from repana.extraction._probe_set import ProbeSet
 from repana.extraction._record import record
 from repana.extraction._session import unwrap
-from repana.training import _processes
+from repana.training import _processes, _refusals
 
 OUT_OF_MEMORY = "RA209"
+FEWEST = 4  # samples that everything measured needs
+SAMPLED = 16  # entries of each weight that tell it apart
 READING = ("forward", "labels", "mask", "class_names", "batch_dim", "device", "dtype", "pool", "layout", "groups")
 
 
@@ -50,9 +52,12 @@ class ProbeSets:
         intake = self._intake(model)
         for split, data in self.given.items():
             if split not in self.held:
-                self.held[split] = ProbeSet.of(
+                held = ProbeSet.of(
                     data, intake, max_samples=self.max_samples, batch_size=self.batch_size, seed=self.seed
                 )
+                if held.samples < FEWEST:
+                    raise _refusals.too_few_samples(split, held.samples)
+                self.held[split] = held
 
     def settings(self, model: nn.Module) -> dict[str, Any]:
         """What must be the same for records to be comparable."""
@@ -93,6 +98,22 @@ class ProbeSets:
     def _intake(self, model: nn.Module) -> Any:
         chosen = {k: v for k, v in self.recording.items() if k in READING}
         return Options.of(unwrap(model)[0], self.layers, **chosen).intake
+
+
+def weights_digest(model: nn.Module) -> str:
+    """What tells the weights of a model from those of another, and from its own after an update: some entries of each
+    parameter, spread over it. Of a sharded model those of this process."""
+    digest = hashlib.sha256()
+    for name, p in unwrap(model)[0].named_parameters():
+        own = p.detach()
+        own = getattr(own, "to_local", lambda own=own: own)()
+        if own.is_meta or own.layout != torch.strided or not own.numel():
+            continue
+        flat = own.reshape(-1)
+        at = torch.linspace(0, flat.numel() - 1, min(SAMPLED, flat.numel()), device=flat.device).long()
+        digest.update(f"{name} {tuple(own.shape)} ".encode())
+        digest.update(flat[at].double().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _named(value: Any) -> str:

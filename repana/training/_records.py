@@ -12,7 +12,7 @@ from repana.dynamics import StoppingPoint, StoppingRule, stopping_point
 from repana.training import _processes, _refusals
 from repana.training._journal import Journal
 from repana.training._measured import measured
-from repana.training._probe_sets import ProbeSets
+from repana.training._probe_sets import ProbeSets, weights_digest
 from repana.training._run_folder import Lock, RunFolder
 from repana.training._scores import in_brief, scores_of
 
@@ -62,8 +62,8 @@ class Records:
         return stopping_point(scores_of(self.all, self.rule), self.rule)
 
     def whole(self) -> dict[int, Report]:
-        """The records as they are on disk."""
-        return {step: self.folder.report(step) for step in self.steps}
+        """The records as they are on disk, without those that cannot be read."""
+        return self.folder.reports(self.steps)
 
     @property
     def measuring(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Records:
         self.journal.settings = settings
         for note in self.sets.notes:
             self.journal.note(note)
-        self.reports = {step: in_brief(self.folder.report(step), self.rule) for step in self.folder.steps()}
+        self.reports = {step: in_brief(r, self.rule) for step, r in self.folder.reports(self.folder.steps()).items()}
         self.begun = True
         return goes_on
 
@@ -130,7 +130,7 @@ class Records:
         splits = self.read(model)
         if not _processes.keeps(model):
             return
-        self.put(step, splits, self._references, metrics)
+        self.put(step, splits, self._references, metrics, weights=weights_digest(model))
         probe = splits[self.sets.last]
         self._references["cka_previous"] = probe
         self._references.setdefault("cka_first", probe)
@@ -156,6 +156,10 @@ class Records:
         """Measure a record and write it; `more` goes into its provenance."""
         report = measured(splits, step, references, metrics, **self.measuring)
         report = Report(report.rows, report.arrays, {**report.provenance, **more})
+        layer = None if self.rule is None else self.rule.layer
+        layers = list(dict.fromkeys(r.layer for r in report.rows if r.layer))
+        if not self.reports and layer and layer not in layers:
+            raise _refusals.unknown_layer(layer, layers)
         self.folder.write(step, report, splits)
         self.reports[step] = in_brief(report, self.rule)
         self.folder.thin(self._keep)
@@ -164,6 +168,11 @@ class Records:
         """Another report of a record."""
         self.folder.replace(step, report)
         self.reports[step] = in_brief(report, self.rule)
+
+    def is_of(self, step: int, model: nn.Module) -> bool:
+        """Whether a record was made with these weights, as far as it tells."""
+        known = self.reports[step].provenance.get("weights")
+        return known is None or known == weights_digest(model)
 
     def refer(self) -> None:
         """What later records are compared with, from the folder."""

@@ -37,6 +37,36 @@ def every_choice(every: Any) -> InputError:
     return InputError("RA287", f"`every` is a number of steps, at least 1, or 'log'; got {every!r}.")
 
 
+def no_share(budget: Any) -> InputError:
+    return InputError("RA287", f"`budget` is a share of the time from 0 to 1, or None; got {budget!r}.")
+
+
+def no_sinks(sinks: Any) -> InputError:
+    return InputError(
+        "RA287", f"`sinks` is a list of writers, W&B runs or mlflow, as `Report.log` takes them; got {sinks!r}."
+    )
+
+
+def no_store(store: Any) -> InputError:
+    return InputError("RA287", f"`store` is the path of a folder; got {store!r}.")
+
+
+def not_of_a_monitor(name: str) -> InputError:
+    return InputError("RA287", f"`{name}` is no option of a monitor, which stores records in its own way.")
+
+
+def stop_without_rule() -> InputError:
+    return InputError("RA287", "mode='stop' needs a rule; give `stop_on=`, such as stop_on='h0_separability'.")
+
+
+def too_few_samples(split: str, samples: int) -> InputError:
+    return InputError("RA287", f"the probe set {split!r} has {samples} samples; expected at least 4.")
+
+
+def unknown_layer(layer: str, layers: Sequence[str]) -> InputError:
+    return InputError("RA287", f"`stop_on` reads layer {layer!r}; recorded are {listed(list(layers), 12)}.")
+
+
 def stop_choice(stop_on: Any) -> InputError:
     return InputError(
         "RA287",

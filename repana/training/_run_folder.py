@@ -1,12 +1,13 @@
 """A training on disk: one folder a record, one file that says how it was watched, and a lock."""
 
 import json
+import logging
 import os
 import shutil
 import socket
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,14 @@ from torch import Tensor
 
 from repana import _saved
 from repana._activations import Activations
+from repana._file_refusals import not_written
 from repana._files import PREFIX as UNFINISHED
 from repana._files import put, put_folder, read_bytes, remove_unfinished
 from repana._results import Report
 from repana.errors import FileError
 from repana.training import _refusals
 
+logger = logging.getLogger("repana")
 FORMAT = 1
 ABOUT, LOCK, PREFIX = "monitor.json", "monitor.lock", "step_"
 PROTECTED = 3  # of the last records, whose features stay
@@ -52,15 +55,40 @@ class RunFolder:
     def report(self, step: int) -> Report:
         return Report.load(self.at(step) / "report")
 
+    def reports(self, steps: Iterable[int]) -> dict[int, Report]:
+        """Those of these records that can be read; of the others that is logged."""
+        found = {}
+        for step in steps:
+            try:
+                found[step] = self.report(step)
+            except FileError as error:
+                logger.warning("repana: the record of step %d is left out: %s", step, error)
+        return found
+
+    def unreadable(self) -> list[str]:
+        """Records that cannot be read, each with the reason."""
+        found = []
+        for step in self.steps():
+            try:
+                self.report(step)
+            except FileError as error:
+                found.append(f"step {step}: {error}")
+        return found
+
     def activations(self, step: int, split: str) -> Activations | None:
-        """The features of a record; None where they were thinned out, or the split was not recorded."""
+        """The features of a record; None where they were thinned out, the split was not recorded, or, which is logged,
+        they cannot be read."""
         folder = self.at(step) / "features" / split
         try:
-            return Activations.load(folder) if folder.is_dir() else None
-        except FileError:
-            if folder.is_dir():
-                raise
-            return None  # thinned out in between
+            found = Activations.load(folder) if folder.is_dir() else None
+            if found is not None:
+                for layer in found.layers:
+                    found[layer][:1]
+            return found
+        except FileError as error:
+            if folder.is_dir():  # not thinned out in between
+                logger.warning("repana: the features of step %d are left out: %s", step, error)
+            return None
 
     def write(self, step: int, report: Report, splits: Mapping[str, Activations]) -> None:
         """One record, by one rename; features in half precision where their size allows."""
@@ -126,8 +154,13 @@ class RunFolder:
     def lock(self) -> "Lock":
         """Take the folder; what a process that died left half written is removed. Raises FileError where another
         process holds it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = Lock(self.path / LOCK)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = Lock(self.path / LOCK)
+        except FileError:
+            raise
+        except OSError as error:
+            raise not_written(self.path, error, 0, None, there=False) from error
         remove_unfinished(self.path)
         return lock
 

@@ -28,7 +28,7 @@ def rule_of(given: StoppingRule | str | Sequence[Any] | None) -> StoppingRule | 
     if isinstance(given, str):
         given = StoppingRule(given)
     if not isinstance(given, StoppingRule):
-        arguments = list(given)
+        arguments = list(given) if isinstance(given, Sequence) else []
         if not 1 <= len(arguments) <= 7 or not isinstance(arguments[0], str):
             raise _refusals.stop_choice(given)
         given = StoppingRule(*arguments)
@@ -75,6 +75,6 @@ def in_brief(report: Report, rule: StoppingRule | None) -> Report:
     named = {ENTROPY, *BRIEF, *([] if rule is None else [rule.quantity])}
     kept = tuple(r for r in report.rows if f"{r.analyzer}.{r.quantity}" in named or r.quantity in HEADS)
     described = {k: v for k, v in report.provenance.get("quantities", {}).items() if k in named}
-    small = ("run", "step", "splits", "failures", "arguments", "later", "checkpoint", "model")
+    small = ("run", "step", "splits", "failures", "arguments", "later", "checkpoint", "model", "weights")
     about = {k: report.provenance[k] for k in small if k in report.provenance}
     return Report(kept, {}, {**about, "quantities": described})

@@ -205,3 +205,26 @@ def test_what_is_missing_is_said():
         sessions(X, Y, np.arange(180) % 3, held_out=(T, Z))
     with pytest.raises(InputError, match="RA291: `bodies` has 2 entries; expected one for each of 3 sessions"):
         sessions(None, Y, Y // 2, bodies=[X, X])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"session": np.where(np.arange(120) == 3, np.nan, np.arange(120) % 4 // 2)}, "1 values that are not finite"),
+        ({"base": [np.nan, 0.1]}, "`base` is an accuracy from 0 to 1"),
+        ({"base": [50, 50]}, "`base` is an accuracy from 0 to 1"),
+        ({"base": 0.1}, "`base` is an accuracy"),
+        ({"base": [0.1]}, "`base` has 1 accuracies"),
+        ({"bodies": 3}, "`bodies` has int entries"),
+        ({"heads": 3}, "`heads` is 3"),
+        ({"heads": "knn"}, "`heads` is 'knn'"),
+        ({"seed": "a"}, "`seed` is 'a'"),
+        ({"held_out": (torch.ones(4, 3), torch.arange(4))}, "Rows to fit on have 4 features and held-out rows 3"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(unchecked, options, text):
+    y = torch.arange(120) % 4
+    x = 3 * torch.eye(4)[y] + torch.randn(120, 4, generator=torch.Generator().manual_seed(0))
+    given = {"session": y // 2, **options}
+    with pytest.raises(InputError, match=text):
+        sessions(x, y, given.pop("session"), **given)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -222,7 +223,7 @@ def test_a_training_goes_on_where_it_was(tmp_path):
     train(net, 50, lambda n, s, loss: again.step(n, s), start=30)
     assert again.steps == [1, 10, 20, 30, 40, 50]
     assert not (tmp_path / "abandoned").exists()
-    assert again._references["cka_first"].layers == again.folder.activations(1, "probe").layers
+    assert again._records._references["cka_first"].layers == again.folder.activations(1, "probe").layers
     again.close()
 
 
@@ -482,7 +483,7 @@ def test_choices_are_checked(tmp_path):
     for options, code in (
         ({"every": 0}, "RA287"),
         ({"every": "sometimes"}, "RA287"),
-        ({"budget": 2.0}, "RA212"),
+        ({"budget": 2.0}, "RA287"),
         ({"stop_on": ("h0_separability",) + (1,) * 9}, "RA287"),
         ({"mode": "halt"}, "RA2"),
         ({"max_samples": 2}, "RA212"),
@@ -694,3 +695,97 @@ monitor.close()
 """
     for step in ("1", "2"):
         subprocess.run([sys.executable, "-c", code, str(tmp_path), step], check=True)
+
+
+def test_a_record_of_other_weights_is_not_gone_on_with(tmp_path):
+    """A script that is run again on its folder has another start, whose step 0 is not the old one."""
+    for seed in (0, 7):
+        model = network(seed)
+        with repana.Monitor((X, Y), store=tmp_path, every=10, budget=None) as monitor:
+            monitor.begin(model)
+            train(model, 20, lambda n, s, loss, monitor=monitor: monitor.step(n, s) and None)
+            monitor.finish(later=False)
+    fresh = tmp_path / "fresh"
+    with repana.Monitor((X, Y), store=fresh, every=10, budget=None) as monitor:
+        monitor.begin(network(7))
+    values = [
+        {(r.layer, r.quantity): r.value for r in repana.Report.load(at / "step_000000000" / "report").rows}
+        for at in (tmp_path, fresh)
+    ]
+    assert values[0] == pytest.approx(values[1], nan_ok=True)
+    assert len(list((tmp_path / "abandoned").glob("*/step_*"))) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"budget": "5%"}, "RA287: `budget` is a share of the time from 0 to 1, or None; got '5%'"),
+        ({"budget": 5}, "RA287: `budget`"),
+        ({"batch_size": 0}, "RA212: `batch_size` is 0"),
+        ({"seed": "a"}, "RA212: `seed` is 'a'"),
+        ({"sinks": "tb"}, "RA287: `sinks` is a list of writers"),
+        ({"mode": "stop"}, "RA287: mode='stop' needs a rule"),
+        ({"stop_on": 3}, "RA287: `stop_on` is a StoppingRule"),
+        ({"store_dtype": "float16"}, "RA287: `store_dtype` is no option of a monitor"),
+        ({"store": 5}, "RA287: `store` is the path of a folder; got 5"),
+    ],
+)
+def test_arguments_of_a_monitor_are_checked(tmp_path, unchecked, options, text):
+    with pytest.raises(InputError, match=text):
+        repana.Monitor((X, Y), **{"store": tmp_path, **options})
+
+
+def test_what_no_record_could_do_is_raised_by_the_first(tmp_path):
+    with pytest.raises(InputError, match="RA287: the probe set 'probe' has 3 samples; expected at least 4"):
+        repana.Monitor((X[:3], Y[:3]), store=tmp_path / "few", budget=None).begin(network())
+    rule = StoppingRule(layer="hed")
+    with pytest.raises(InputError, match="RA287: `stop_on` reads layer 'hed'; recorded are 'input', '2'"):
+        repana.Monitor((X, Y), store=tmp_path / "layer", budget=None, stop_on=rule).begin(network())
+    (tmp_path / "file").write_text("")
+    for store in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(FileError, match="RA310"):
+            repana.Monitor((X, Y), store=store, budget=None).begin(network())
+    repana.Monitor((X, Y), store=tmp_path / "bar", budget=None, progress=False).begin(network())
+
+
+def test_metrics_that_are_no_numbers_cost_nothing_else(tmp_path, unchecked):
+    monitor = repana.Monitor((X, Y), store=tmp_path, every=1, budget=None)
+    monitor.step(network(), np.int64(1), metrics={"a": "x", "b": torch.tensor(2.0)})
+    monitor.step(network(), 2, metrics=[1])
+    assert monitor.steps == [1, 2]
+    report = monitor.report()
+    assert {r.quantity: r.value for r in report.rows if r.analyzer == "logged"} == {"b": 2.0}
+    assert "metrics: 'a' is no number, 'x'" in "; ".join(report.failures)
+    assert "metrics: expected a mapping from names to numbers, got list" in "; ".join(report.failures)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (Y.float(), "labels are torch.float32; expected whole numbers"),
+        (Y + 5, "labels reach 7 but no output has more than 3 columns"),
+        (nn.functional.one_hot(Y), r"labels have shape \(120, 3\)"),
+        (Y - 1, "40 of 120 samples have a label below 0 and are left out"),
+    ],
+    ids=["float", "beyond", "one hot", "below"],
+)
+def test_labels_that_give_no_accuracy_are_named(tmp_path, labels, text):
+    monitor = repana.Monitor((X, labels), store=tmp_path, budget=None)
+    monitor.step(network(), 1)
+    assert re.search(f"accuracy and loss of probe: {text}", "; ".join(monitor.report().failures))
+
+
+def test_a_damaged_record_does_not_cost_the_others(tmp_path, caplog):
+    watched(tmp_path).finish(later=False)
+    (part,) = (tmp_path / "step_000000010").rglob("part-00000.safetensors")
+    part.write_bytes(b"junk")
+    rows = next((tmp_path / "step_000000020" / "report").glob("rows*"))
+    rows.write_bytes(b"junk")
+    report = repana.training.load_training(tmp_path)
+    assert report.runs == ("step 1", "step 10", "step 30", "step 40", "training")
+    assert any(line.startswith("step 20: RA3") for line in report.failures)
+    assert list(load_features(tmp_path, "2")) == [1, 30, 40]
+    assert "the features of step 10 are left out" in caplog.text
+    with repana.Monitor(clusters(120, seed=1), store=tmp_path, every=10, budget=None) as monitor:
+        monitor.begin(network(), 50)
+        assert monitor.steps == [1, 10, 30, 40, 50]
