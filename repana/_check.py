@@ -486,8 +486,9 @@ def one_layer(layer: str, found: Sequence[str]) -> ModelError:
 def no_classes(shape: Any) -> ModelError:
     return ModelError(
         "RA119",
-        f"the model's output is {shape}; importance needs logits (n, classes), or (n, t, classes) of tokens. Give `forward=` that returns them. What "
-        "needs no head (complexity, flow, variance explained) can be computed from recorded features.",
+        f"the model's output is {shape}; importance needs logits (n, classes), or (n, t, classes) of tokens. Give "
+        "`forward=` that returns them. What needs no head (complexity, flow, variance explained) can be computed from "
+        "recorded features.",
     )
 
 
