@@ -260,6 +260,23 @@ def test_rows_of_one_text_are_left_out_together():
     assert wide > 2.2 * (mixed.high - mixed.low)
 
 
+@pytest.mark.slow
+def test_intervals_over_whole_texts_cover():
+    """93 to 94 of 100 (300 draws of 60 and 200 texts of ten rows); as independent rows 67 to 70."""
+    g = torch.Generator().manual_seed(0)
+    encoder, decoder = torch.randn(8, 24, generator=g).double(), torch.randn(24, 8, generator=g).double()
+    sae = sparse_autoencoder(decoder / decoder.norm(dim=1, keepdim=True) / 2, encoder / 2, architecture="topk", k=3)
+
+    def drawn(texts, seed):
+        g = torch.Generator().manual_seed(seed)
+        middle = torch.randn(texts, 1, 8, generator=g).double() * torch.arange(1, 9) ** -0.5
+        return (middle + 0.5 * torch.randn(texts, 10, 8, generator=g).double()).flatten(0, 1)
+
+    truth = float(dictionary_quality(sae, drawn(20_000, 10**6)).explained)
+    found = [dictionary_quality(sae, drawn(60, k), groups=np.arange(600) // 10).explained for k in range(100)]
+    assert 0.87 <= np.mean([e.low <= truth <= e.high for e in found]) <= 0.99
+
+
 @given(seed=st.integers(0, 2**16))
 def test_order_of_features_and_their_scale_change_nothing(seed):
     g = torch.Generator().manual_seed(seed)
