@@ -233,8 +233,11 @@ def reading(
     batch_size: int = 64,
     target: str | int = "predicted",
     position: Position = "last",
+    tokens: bool = False,
 ) -> Iterator[tuple[Reader, Iterator[Batch]]]:
     """The model ready to be differentiated at these layers, and its batches. All is put back at the end.
+
+    `tokens`: logits of every position (b, t, classes) are taken too, at `position` or as a loss over all of them.
 
     Refuses layers that are called more than once, and models whose logits are not found.
     """
@@ -245,7 +248,7 @@ def reading(
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
-    if planned.facts["logits"] is None and planned.facts["token_logits"] is None:
+    if planned.facts["logits"] is None and not (tokens and planned.facts["token_logits"] is not None):
         beyond = planned.facts["labels_beyond"]
         raise _attribution_refusals.labels_beyond(beyond) if beyond else _check.no_classes("no (n, classes) tensor")
     for p in planned.layers:

@@ -82,6 +82,7 @@ def conductance(
         batch_size=batch_size,
         target=target,
         position=position,
+        tokens=True,
     ) as (reader, batches):
         first = reader.only(start)
         auto = "auto" in requested  # then what comes before the start is no layer of the path

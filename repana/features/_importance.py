@@ -128,7 +128,7 @@ def importance(
     parts: list[Tensor] = []
     changes: list[Tensor] = []
     variance = _Variance()
-    with reading(model, data, layers, target=target, position=position, **options) as (reader, batches):
+    with reading(model, data, layers, target=target, position=position, tokens=True, **options) as (reader, batches):
         planned = reader.only(layer)
         places = Places.of(planned)
         found = units_of(planned.width) if words is None else words

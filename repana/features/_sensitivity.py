@@ -81,7 +81,7 @@ def sensitivity(
     options |= {"layout": layout, "batch_size": batch_size}
     words = None if dictionary is None else made_of(model, data, layer, dictionary, seed, options)
     parts: list[Tensor] = []
-    with reading(model, data, ["input", layer], **options) as (reader, batches), torch.no_grad():
+    with reading(model, data, ["input", layer], tokens=True, **options) as (reader, batches), torch.no_grad():
         planned = reader.only(layer)
         generator = torch.Generator(device=reader.device).manual_seed(seed)
         for batch in batches:

@@ -101,7 +101,7 @@ def splice(
         raise _refusals.dictionary_width(tuple(known.atoms.shape), len(middle))
     rows: list[Tensor] = []
     unlabelled = ""
-    with reading(model, data, [layer], **options) as (reader, batches), torch.no_grad():
+    with reading(model, data, [layer], tokens=True, **options) as (reader, batches), torch.no_grad():
         planned = reader.only(layer)
         places = Places.of(planned)
         for batch in batches:
@@ -162,7 +162,7 @@ def _mean_row(model: nn.Module, data: Any, layer: str, options: Mapping[str, Any
     """Over the real positions of all samples."""
     total: Tensor | float = 0.0
     count = 0
-    with reading(model, data, [layer], **options) as (reader, batches), torch.no_grad():
+    with reading(model, data, [layer], tokens=True, **options) as (reader, batches), torch.no_grad():
         planned = reader.only(layer)
         places = Places.of(planned)
         for batch in batches:

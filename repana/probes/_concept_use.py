@@ -92,7 +92,7 @@ def concept_use(
     v = v / v.norm()
     parts = []
     options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "labels": labels, "mask": mask}
-    options |= {"layout": layout, "batch_size": batch_size, "target": target, "position": position}
+    options |= {"layout": layout, "batch_size": batch_size, "target": target, "position": position, "tokens": True}
     with reading(model, data, [layer], **options) as (reader, batches):
         planned = reader.only(layer)
         if planned.width != len(v):

@@ -208,3 +208,14 @@ def test_hidden_states_are_no_logits():
     net = transformers.GPT2Model(model_of("gpt2").config).eval()
     with pytest.raises(ModelError, match="RA119"):
         importance(net, [batch()], "h.1", forward=lambda m, b: tuple(m(**b, output_hidden_states=True).hidden_states))
+
+
+def test_what_reads_one_answer_a_sample_takes_no_logits_of_tokens():
+    """Neither the barrier nor stitching may read the last position, let alone a padded one, as the answer."""
+    from repana.comparison import barrier, stitching
+
+    a, b = model_of("gpt2"), model_of("gpt2")
+    with pytest.raises(ModelError, match="RA119"):
+        barrier(a, b, [batch()])
+    with pytest.raises(ModelError, match="RA119"):
+        stitching(a, LAYER, b, LAYER, [batch()])
