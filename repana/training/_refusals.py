@@ -23,8 +23,14 @@ def not_a_training(path: Path) -> FileError:
     )
 
 
+DIGESTS = {
+    "probe": "the probe set has other samples, labels or batches, or another order",
+    "model": "the network has other parameters",
+}
+
+
 def other_settings(folder: Path, changed: Mapping[str, tuple[Any, Any]]) -> InputError:
-    lines = ", ".join(f"{name} was {old!r} and is {new!r}" for name, (old, new) in changed.items())
+    lines = ", ".join(DIGESTS.get(name, f"{name} was {old!r} and is {new!r}") for name, (old, new) in changed.items())
     return InputError(
         "RA286",
         f"{str(folder)!r} holds records that do not go with this monitor: {lines}. "
