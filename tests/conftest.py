@@ -60,6 +60,12 @@ def _checked_test(request):
 
 
 @pytest.fixture
+def checked(_checked_test):
+    """For a test of the checks themselves."""
+    _checked(True)
+
+
+@pytest.fixture
 def unchecked(_checked_test):
     """For arguments of a wrong type, which the package refuses in its own words."""
     _checked(False)

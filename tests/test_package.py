@@ -40,7 +40,7 @@ def test_every_public_name_exists():
     assert repana.__version__
 
 
-def test_shape_checks_are_on_under_pytest():
+def test_shape_checks_are_on_under_pytest(checked):
     from jaxtyping import TypeCheckError
 
     with pytest.raises(TypeCheckError):

@@ -87,6 +87,8 @@ def match_dictionaries(
     x, y = _unit(a, "a"), _unit(b, "b")
     if x.shape[1] != y.shape[1]:
         raise _refusals.dictionary_width(tuple(y.shape), x.shape[1])
+    kind = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(kind), y.to(kind)
     d, t, u = x.shape[1], len(x), len(y)
     best_ab, best_ba = _nearest(x, y, absolute)
     pairs, cosines, note = _matching(x, y, absolute)
@@ -95,7 +97,7 @@ def match_dictionaries(
     drawn: dict[str, list[float]] = {name: [] for name in found}
     rotated = torch.empty(rotations, t, dtype=torch.float64)
     for k in range(rotations):
-        turned = y @ _rotation(d, generator)
+        turned = y @ _rotation(d, generator).to(kind)
         one, other = _nearest(x, turned, absolute)
         for name, value in _values(one, other, _matching(x, turned, absolute)[1]).items():
             drawn[name].append(value)

@@ -373,6 +373,13 @@ def test_a_greedy_matching_of_many_features_is_nearly_the_best(monkeypatch):
     assert torch.allclose(greedy.best_ab, exact.best_ab)
 
 
+def test_dictionaries_of_two_precisions_are_matched():
+    a = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    one, other = (match_dictionaries(a, b, rotations=3) for b in (a.flip(0), a.flip(0).double()))
+    assert float(one.matched) == pytest.approx(1.0, abs=1e-6)
+    assert one.max_cosine_ab.null == pytest.approx(other.max_cosine_ab.null, abs=1e-6)
+
+
 def test_features_without_a_direction_are_refused():
     with pytest.raises(InputError, match="RA254: feature 2 of 'b' is a row of zeros"):
         match_dictionaries(torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
