@@ -165,9 +165,7 @@ def sessions(
     _check.choice(priors, "priors", ("equal", "counts"))
     _check.positive(alpha, "alpha")
     _check.at_least(bootstrap, "bootstrap", 0)
-    heads = [heads] if isinstance(heads, str) else heads
-    if not isinstance(heads, Sequence):
-        _check.choice(heads, "heads", HEADS)
+    heads = heads if isinstance(heads, Sequence) and not isinstance(heads, str) else [heads]
     for name in heads or ("",):
         _check.choice(name, "heads", HEADS)
     seed = _check.whole(seed, "seed")

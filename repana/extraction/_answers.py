@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from repana import _check
+from repana._typing import IGNORED
 from repana.extraction import _attribution_refusals
 from repana.extraction._batches import Batch
 from repana.extraction._plan import Planned
 from repana.extraction._tree import mapped
 
-IGNORED = -100  # labels that stand for none, as in torch's cross-entropy
 CAUSAL = 1e-3  # of the spread of logits, that a later token may move earlier ones by rounding
 NOT_IDS = ("attention_mask", "decoder_attention_mask", "token_type_ids", "position_ids", "mask", "labels")
 Position = int | str
@@ -35,12 +35,11 @@ class Answers:
         place = {"first": 0, "last": -1}.get(position, position) if isinstance(position, str) else position
         if isinstance(place, bool) or not isinstance(place, int):
             raise _attribution_refusals.no_position(position)
-        wanted = torch.full_like(count, place) if place >= 0 else count + place
-        short = (wanted < 0) | (wanted >= count)
-        if bool(short.any()):
+        requested = torch.full_like(count, place) if place >= 0 else count + place
+        if bool(((requested < 0) | (requested >= count)).any()):
             raise _attribution_refusals.position_beyond(position, int(count.min()))
         order = self.real.long().cumsum(1) - 1
-        return ((order == wanted[:, None]) & self.real).long().argmax(1)
+        return ((order == requested[:, None]) & self.real).long().argmax(1)
 
     def picked(self, position: Position) -> "Answers":
         """One position of each sample."""
@@ -53,10 +52,10 @@ class Answers:
         """Cross-entropy where there is a label, 0 elsewhere."""
         if self.labels is None:
             raise _check.no_labels("the loss")
-        y = self.labels
-        top = int(y.max())
-        if top >= self.logits.shape[2] or int(y[y != IGNORED].min() if bool((y != IGNORED).any()) else 0) < 0:
-            raise _attribution_refusals.labels_to_explain(int(y[y != IGNORED].min()), top, self.logits.shape[2])
+        y, classes = self.labels, self.logits.shape[2]
+        known = y[y != IGNORED]
+        if len(known) and not 0 <= int(known.min()) <= int(known.max()) < classes:
+            raise _attribution_refusals.labels_to_explain(int(known.min()), int(known.max()), classes)
         flat = torch.nn.functional.cross_entropy(
             self.logits.flatten(0, 1), y.flatten(), ignore_index=IGNORED, reduction="none"
         )

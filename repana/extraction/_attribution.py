@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from repana import _check
+from repana._typing import IGNORED
 from repana.errors import InputError
 from repana.extraction import _attribution_refusals, _refusals
 from repana.extraction._answers import (
-    IGNORED,
     Answers,
     Position,
     is_unmoved,

@@ -79,6 +79,10 @@ class Dictionary:
             return x - self.left(x) + self.mean.to(x.device)
         return self.decode(self.codes(x))
 
+    def decode_beside(self, codes: Float[Tensor, "n t"], features: FeatureArray) -> Float[Tensor, "n d"]:
+        """What is kept of these rows, of which the codes are known."""
+        return self.reconstruct(features) if self.encoder == "project" else self.decode(codes)
+
     def factors(self, features: FeatureArray) -> Float[Tensor, "n 1"]:
         """What the atoms are multiplied by at each row."""
         x = _check.features_of(features)

@@ -114,11 +114,12 @@ def dictionary_quality(
         raise _refusals.rows_for_quality(n)
     block, grouped = _blocks(groups, n)
     sums = _summed(words, x, block)
+    without = sums.without()
     t, count = len(words), round(float(sums.l0.sum()) / n)
     bare = "" if grouped or groups is None else Flag.FEW_SAMPLES.note("fewer than two groups")
 
     def estimate(name: str, bounds: tuple[float, float], note: str = "") -> Estimate:
-        value, deleted = _quantity(sums, name)
+        value, deleted = _quantity(without, name)
         if not math.isfinite(value):
             reason = (
                 NO_ROWS if name in ("bias_gamma", "cosine", "norm_ratio") else Flag.CONSTANT.note("all rows are equal")
@@ -164,8 +165,8 @@ def dictionary_quality(
 
 @dataclass(frozen=True)
 class _Sums:
-    """By block: rows, their sum less a fixed row, squares of that, of what is left and its sum, of what is decoded and
-    its product with the rows, cosines, ratios of lengths, and how many rows have these; codes that are not 0."""
+    """Sums by block of rows x, around a fixed row c: of 1, x - c, |x - c|^2, |x - x^|^2, x - x^, |x^|^2, <x, x^>, the
+    cosines, the ratios of lengths, of 1 over rows that have either, and of the codes that are not 0."""
 
     count: Tensor
     total: Tensor
@@ -193,9 +194,8 @@ class _Sums:
         return _Sums(**{name: leave(getattr(self, name)) for name in names}, each=self.each, active=self.active)
 
 
-def _quantity(sums: _Sums, name: str) -> tuple[float, list[float]]:
-    """The value of all rows, and those without each block."""
-    s = sums.without()
+def _quantity(s: _Sums, name: str) -> tuple[float, list[float]]:
+    """The value of all rows, and those without each block, from `_Sums.without`."""
     variance = s.square - s.total.square().sum(1) / s.count
     varying = variance > 1e-14 * s.square.clamp_min(1e-300)
     if name == "l0":
@@ -240,7 +240,7 @@ def _summed(words: Dictionary, x: Float[Tensor, "n d"], block: Tensor) -> _Sums:
         on = codes != 0
         each[start : start + step] = on.sum(1).double().cpu()
         active += on.sum(0).double().cpu()
-        inside, decoded = rows.double(), _decoded(words, codes, rows)
+        inside, decoded = rows.double(), words.decode_beside(codes, rows).double()
         moved, left = inside - centre, inside - decoded
         length, other, product = inside.norm(dim=1), decoded.norm(dim=1), (inside * decoded).sum(1)
         long, both = length > 0, (length > 0) & (other > 0)
@@ -261,13 +261,6 @@ def _summed(words: Dictionary, x: Float[Tensor, "n d"], block: Tensor) -> _Sums:
         for name, value in values.items():
             sums[name].index_add_(0, here, value.double().cpu())
     return _Sums(**sums, each=each, active=active)
-
-
-def _decoded(words: Dictionary, codes: Tensor, rows: Tensor) -> Float[Tensor, "n d"]:
-    """In float64."""
-    if isinstance(words, SparseAutoencoder):
-        return words.decode_beside(codes, rows).double()
-    return words.reconstruct(rows) if words.encoder == "project" else words.decode(codes)
 
 
 # --- beside the values ------------------------------------------------------------------------------------------------

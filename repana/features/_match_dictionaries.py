@@ -1,7 +1,7 @@
 """Whether two dictionaries hold the same features: cosines, matches, and what random directions would give."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -115,23 +115,11 @@ def match_dictionaries(
         )  # fmt: skip
 
     share = proportion(int((cosines > SHARED).sum()), len(cosines), level=level)
-    shared = estimate("shared", len(cosines), note)
     return DictionaryMatch(
         max_cosine_ab=estimate("max_cosine_ab", t),
         max_cosine_ba=estimate("max_cosine_ba", u),
         matched=estimate("matched", len(cosines), note),
-        shared=Estimate(
-            shared.value,
-            share.low,
-            share.high,
-            shared.n,
-            note,
-            null=shared.null,
-            null_low=shared.null_low,
-            null_high=shared.null_high,
-            p=shared.p,
-            permutations=shared.permutations,
-        ),  # fmt: skip
+        shared=replace(estimate("shared", len(cosines), note), low=share.low, high=share.high),
         unique=Estimate(_different(x, y, absolute) / t, n=t),
         random=Estimate(largest_of_random(d, u, absolute=absolute), n=u),
         best_ab=best_ab,

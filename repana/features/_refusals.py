@@ -36,8 +36,8 @@ def finite_array(value: Any, name: str, shape: Sequence[int | None], *, scalar: 
     if scalar and x.numel() == 1:
         x = x.reshape(()).expand([int(size or 1) for size in shape]).clone()
     if x.ndim != len(shape) or any(size not in (None, at) for size, at in zip(shape, x.shape)):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise InputError("RA254", f"`{name}` of the autoencoder has shape {tuple(x.shape)}; expected ({wanted}).")
+        requested = ", ".join("any" if size is None else str(size) for size in shape)
+        raise InputError("RA254", f"`{name}` of the autoencoder has shape {tuple(x.shape)}; expected ({requested}).")
     if not bool(x.isfinite().all()):
         raise InputError(
             "RA254", f"`{name}` of the autoencoder has {int((~x.isfinite()).sum())} values that are not finite."

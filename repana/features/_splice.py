@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
-from repana.extraction._answers import IGNORED, Answers, real_positions
+from repana._typing import IGNORED
+from repana.extraction._answers import Answers, real_positions
 from repana.extraction._attribution import Places, Reader, reading
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned
@@ -22,7 +23,8 @@ from repana.features._recorded import made_of
 from repana.statistics.resampling import resampled
 
 REFERENCES = ("mean", "zero")
-KINDS = ("clean", "spliced", "mean", "zero")
+# Columns of what is summed by sample: losses and labelled positions, divergences, equal answers and positions.
+CLEAN, SPLICED, MEAN, ZERO, LABELLED, KL_SPLICED, KL_MEAN, KL_ZERO, EQUAL, POSITIONS = range(10)
 HURTS_NOT = Flag.UNDEFINED.note("the reference does not hurt: its loss is no higher than the clean one")
 Loss = Callable[[Any, Any], Tensor]
 
@@ -115,7 +117,7 @@ def splice(
 
 
 def _splice(
-    columns: Float[Tensor, "n eleven"],
+    columns: Float[Tensor, "n ten"],
     reference: str,
     unlabelled: str,
     layer: str,
@@ -123,37 +125,35 @@ def _splice(
     level: float,
     seed: int,
 ) -> Splice:
-    """Columns by sample: four losses, how many of each; three divergences, agreement, how many of each, and 1."""
-    which = {"mean": 2, "zero": 3}
+    """Ratios of sums of the columns, on one resample of the samples."""
 
-    def estimate(statistic: Callable[[Tensor], Tensor], note: str = "") -> Estimate:
-        return resampled(columns, None, None, level=level, seed=seed, statistic=statistic, note=note)
+    def estimate(statistic: Callable[[Tensor], Tensor]) -> Estimate:
+        return resampled(columns, None, None, level=level, seed=seed, statistic=statistic)
 
     def mean_loss(k: int) -> Estimate:
-        return estimate(lambda s: s[..., k] / s[..., 4]) if not unlabelled else nothing
+        return estimate(lambda s: s[..., k] / s[..., LABELLED]) if not unlabelled else nothing
 
-    def recovered(kind: str) -> Estimate:
+    def recovered(k: int) -> Estimate:
         if unlabelled:
             return nothing
-        k = which[kind]
         whole = columns.sum(0)
-        if not float(whole[k]) > float(whole[0]):
+        if not float(whole[k]) > float(whole[CLEAN]):
             return Estimate(NAN, n=len(columns), note=HURTS_NOT)
-        return estimate(lambda s: (s[..., k] - s[..., 1]) / (s[..., k] - s[..., 0]))
+        return estimate(lambda s: (s[..., k] - s[..., SPLICED]) / (s[..., k] - s[..., CLEAN]))
 
     nothing = Estimate(NAN, n=len(columns), note=Flag.MISSING_INPUT.note(unlabelled) if unlabelled else "")
-    of_reference = {"mean": 6, "zero": 7}[reference]
+    loss, kl = {"mean": (MEAN, KL_MEAN), "zero": (ZERO, KL_ZERO)}[reference]
     return Splice(
-        recovered=recovered(reference),
-        recovered_zero=recovered("zero"),
-        kl=estimate(lambda s: s[..., 5] / s[..., 9]),
-        kl_score=estimate(lambda s: 1 - s[..., 5] / s[..., of_reference]),
-        agreement=estimate(lambda s: s[..., 8] / s[..., 9]),
-        clean=mean_loss(0),
-        spliced=mean_loss(1),
-        mean=mean_loss(2),
-        zero=mean_loss(3),
-        losses=torch.where(columns[:, 4:5] > 0, columns[:, :4] / columns[:, 4:5], NAN),
+        recovered=recovered(loss),
+        recovered_zero=recovered(ZERO),
+        kl=estimate(lambda s: s[..., KL_SPLICED] / s[..., POSITIONS]),
+        kl_score=estimate(lambda s: 1 - s[..., KL_SPLICED] / s[..., kl]),
+        agreement=estimate(lambda s: s[..., EQUAL] / s[..., POSITIONS]),
+        clean=mean_loss(CLEAN),
+        spliced=mean_loss(SPLICED),
+        mean=mean_loss(MEAN),
+        zero=mean_loss(ZERO),
+        losses=torch.where(columns[:, [LABELLED]] > 0, columns[:, :LABELLED] / columns[:, [LABELLED]], NAN),
         settings={"layer": layer, "reference": reference, "keep_error": keep_error, "level": level, "seed": seed},
     )
 
@@ -206,8 +206,8 @@ def _rebuilt(words: Dictionary, x: Tensor, keep_error: bool) -> Tensor:
 
 def _compared(
     reader: Reader, batch: Batch, runs: list[tuple[Any, Answers]], loss: Loss | None
-) -> tuple[Float[Tensor, "b eleven"], str]:
-    """Sums by sample: see `_splice`; and why there is no loss."""
+) -> tuple[Float[Tensor, "b ten"], str]:
+    """Sums by sample, in the order of the columns; and why there is no loss."""
     clean = runs[0][1]
     real, why = clean.real, ""
     b = len(real)

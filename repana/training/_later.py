@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from repana._activations import Activations
 from repana._estimate import Estimate
@@ -20,16 +20,17 @@ LABELED = ("neural_collapse", "fisher", *UNLABELED, "probing", "separability")
 
 
 def finished(
-    folder: RunFolder, reports: Mapping[int, Report], analyzers: Sequence[str] | None = None, **options: Any
+    folder: RunFolder, reports: Mapping[int, Report], later: Literal[True] | str | Sequence[str] = True, **options: Any
 ) -> dict[int, Report]:
     """The reports of all records, those with features measured in full; each is put in the place of the first one when
     it is whole, so that a call that was interrupted goes on where it was, and what was measured is not measured again.
-    What fails is said in the report's failures.
+    What fails is said in the report's failures. `later`: the names of some, or of one; True: all.
 
     Raises InputError for unknown analyzers.
     """
+    analyzers = None if later is True else [later] if isinstance(later, str) else list(later)
     if analyzers is not None:
-        selected(list(analyzers))
+        selected(analyzers)
     found = dict(reports)
     for step, report in sorted(reports.items()):
         splits = {split: folder.activations(step, split) for split in report.provenance["splits"]}

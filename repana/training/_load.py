@@ -43,8 +43,7 @@ def load_training(
     if later:
         lock = folder.lock()
         try:
-            chosen = None if later is True else [later] if isinstance(later, str) else list(later)
-            records = finished(folder, records, chosen, **{k: settings[k] for k in ("convention", "level", "seed")})
+            records = finished(folder, records, later, **{k: settings[k] for k in ("convention", "level", "seed")})
         finally:
             lock.release()
     return whole_report(records, folder, about, rule, settings["level"], settings["seed"])

@@ -240,8 +240,7 @@ class Monitor:
         with _unnoticed(model):
             self._save()
             if later and self._writes():
-                chosen = None if later is True else [later] if isinstance(later, str) else list(later)
-                records = finished(self.folder, self._records.whole(), chosen, **self._records.measuring)
+                records = finished(self.folder, self._records.whole(), later, **self._records.measuring)
                 self._records.reports = {step: in_brief(report, self.rule) for step, report in records.items()}
             self._show()
         self.close()

@@ -7,7 +7,7 @@ import shutil
 import socket
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,10 +65,12 @@ class RunFolder:
                 logger.warning("repana: the record of step %d is left out: %s", step, error)
         return found
 
-    def unreadable(self) -> list[str]:
-        """Records that cannot be read, each with the reason."""
+    def unreadable(self, read: Container[int]) -> list[str]:
+        """Records that cannot be read, each with the reason; those that were `read` are not tried again."""
         found = []
         for step in self.steps():
+            if step in read:
+                continue
             try:
                 self.report(step)
             except FileError as error:

@@ -91,7 +91,7 @@ def whole_report(
         "splits": {"all": {"samples": last.about()["splits"][probe]["samples"], "kept": len(steps)}},
         "quantities": quantities,
         "sources": cited(quantities, SOURCES),
-        "failures": folder.unreadable(),
+        "failures": folder.unreadable(records),
         "versions": {"repana": __version__},
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
