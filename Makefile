@@ -22,7 +22,7 @@ lint: $(VENV)/tested
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: $(VENV)/tested
-	$(BIN)/python -m sphinx -W -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W -q -j auto -b html docs docs/_build/html
 
 bench: $(VENV)/tested
 	$(BIN)/python -m benchmarks

@@ -36,7 +36,6 @@ exclude_patterns = [
     "generated/gallery/**/*.ipynb",
     "generated/gallery/**/*.py",
 ]
-suppress_warnings = ["config.cache"]  # the scraper below is a function, which the cache cannot hold
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # tutorials are kept with their outputs; the tests run them
@@ -45,35 +44,11 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
 
-def pictures(block, block_vars, gallery_conf):
-    """The variable `figure` of a gallery script, drawn without pyplot, as the picture of its page.
-
-    Where the script has `variants`, figures by name, they stand in tabs.
-    """
-    from sphinx_gallery.scrapers import figure_rst
-
-    names = block_vars["example_globals"]
-    figure = names.get("figure")
-    if figure is None or getattr(figure, "in_gallery", False):
-        return ""
-    figure.in_gallery = True
-    shown = {}
-    for name, drawn in (names.get("variants") or {"": figure}).items():
-        shown[name] = next(block_vars["image_path_iterator"])
-        drawn.savefig(shown[name], format="png", dpi=150)
-    if len(shown) == 1:
-        return figure_rst(list(shown.values()), gallery_conf["src_dir"])
-    tabs = [".. tab-set::", ""]
-    for name, path in shown.items():
-        inside = figure_rst([path], gallery_conf["src_dir"])
-        tabs += [f"    .. tab-item:: {name}", "", *(f"        {line}" for line in inside.splitlines()), ""]
-    return "\n".join(tabs)
-
-
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE / "gallery"),
     "gallery_dirs": "generated/gallery",
-    "image_scrapers": (pictures,),
+    "image_scrapers": ("gallery_pictures.pictures",),
+    "parallel": 2,
     "reset_modules": (),
     "filename_pattern": r"plot_",
     "download_all_examples": False,

@@ -22,19 +22,21 @@ from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
 from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.findings import FINDINGS, explanations
+from repana.ranking._table import REPORTED as OF_RANKINGS
 from repana.report._formulas import mathml
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(repana.__file__).parent
 FAMILIES = (
     "collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison", "dynamics",
-    "training",
+    "ranking", "training",
 )  # fmt: skip
 PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summaries", "report")))
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",
     "spectra": "spectrum", "probes": "probing", "features": "features",
-    "comparison": "comparison", "dynamics": "training", "training": "training",
+    "comparison": "comparison", "dynamics": "training", "ranking": "ranking",
+    "training": "training",
 }  # fmt: skip
 TABLES = ("COMPARISONS",)  # exported, and no functions
 OF_ANALYZER = {
@@ -121,7 +123,8 @@ def comparisons() -> list[str]:
     monitor = "[`Monitor`](api/repana.training.Monitor.md)"
     owners = {name: f"[`{name}`](api/repana.comparison.{name}.md)" for name in REPORTED}
     owners |= {"training": f"{monitor}, of every record", "dynamics": f"{monitor}, of a whole training"}
-    for name, described in (REPORTED | OF_TRAINING).items():
+    owners |= {name: f"[`{name}`](api/repana.ranking.{name}.md)" for name in OF_RANKINGS}
+    for name, described in (REPORTED | OF_TRAINING | OF_RANKINGS).items():
         lines += [f"## {name}", "", owners[name], ""]
         lines += ["| quantity | formula | better | unit | source |", "|---|---|---|---|---|"]
         for q in described:

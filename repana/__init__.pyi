@@ -6,6 +6,7 @@ from . import errors as errors
 from . import features as features
 from . import plots as plots
 from . import probes as probes
+from . import ranking as ranking
 from . import report as report
 from . import separation as separation
 from . import spectra as spectra

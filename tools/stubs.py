@@ -27,6 +27,7 @@ FAMILIES = (
     "features",
     "comparison",
     "dynamics",
+    "ranking",
     "training",
 )
 NAMES = re.compile(r"^EXPORTS = (\{.*?\n\})", re.M | re.S)

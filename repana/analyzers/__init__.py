@@ -11,12 +11,13 @@ from repana.dimension._table import FAMILY as DIMENSION
 from repana.dynamics._table import FAMILY as DYNAMICS
 from repana.features._table import FAMILY as FEATURES
 from repana.probes._table import FAMILY as PROBES
+from repana.ranking._table import FAMILY as RANKING
 from repana.separation._table import FAMILY as SEPARATION
 from repana.spectra._table import FAMILY as SPECTRA
 from repana.topology._table import FAMILY as TOPOLOGY
 
 FAMILIES: tuple[Family, ...] = (
-    COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON, DYNAMICS,
+    COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON, DYNAMICS, RANKING,
 )  # fmt: skip
 ANALYZERS: dict[str, Analyzer] = {a.name: a for family in FAMILIES for a in family.analyzers}
 ACROSS_LAYERS: dict[str, Across] = {a.name: a for family in FAMILIES for a in family.across}

@@ -32,6 +32,7 @@ from repana.plots.maps import layer_map, layer_maps
 from repana.plots.objective import subspace_curve
 from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
+from repana.plots.ranking import ranking_depth
 from repana.plots.runs import run_summary
 from repana.plots.separation import class_distances
 from repana.plots.sessions import session_accuracy
@@ -130,6 +131,7 @@ __all__ = [
     "persistence_diagram",
     "probe_depth",
     "robustness_depth",
+    "ranking_depth",
     "run_summary",
     "sample_efficiency_curve",
     "sedimentation_curve",

@@ -1,0 +1,12 @@
+from ._by_layer import ByLayer as ByLayer
+from ._by_layer import by_layer as by_layer
+from ._cross_modal import CrossModal as CrossModal
+from ._cross_modal import cross_modal as cross_modal
+from ._pair_scores import PairScores as PairScores
+from ._pair_scores import pair_scores as pair_scores
+from ._retrieval import Retrieval as Retrieval
+from ._retrieval import retrieval as retrieval
+from ._whitening import Whitening as Whitening
+from ._whitening import whitening as whitening
+from ._zero_shot import ZeroShot as ZeroShot
+from ._zero_shot import zero_shot as zero_shot
