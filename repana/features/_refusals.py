@@ -242,3 +242,11 @@ def steps_differ(steps: Sequence[Any]) -> InputError:
     return InputError(
         "RA255", f"step(s) {listed(steps)} are in one of the two mappings only; expected the same in both."
     )
+
+
+def no_direction() -> InputError:
+    return InputError("RA254", "`direction` is zero or not finite; expected the weights of a probe.")
+
+
+def no_such_features(chosen: Sequence[int], count: int) -> InputError:
+    return InputError("RA254", f"`main` is {listed(chosen)}; expected at least one feature, from 0 to {count - 1}.")
