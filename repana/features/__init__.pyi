@@ -1,3 +1,5 @@
+from ._absorption import Absorption as Absorption
+from ._absorption import absorption as absorption
 from ._complexity import Complexity as Complexity
 from ._complexity import LayerReading as LayerReading
 from ._complexity import LayerReadings as LayerReadings
@@ -16,6 +18,8 @@ from ._flow import flow as flow
 from ._head_importance import head_importance as head_importance
 from ._importance import Importance as Importance
 from ._importance import importance as importance
+from ._latent_classes import LatentClasses as LatentClasses
+from ._latent_classes import latent_classes as latent_classes
 from ._load_sae import load_sae as load_sae
 from ._match_dictionaries import DictionaryMatch as DictionaryMatch
 from ._match_dictionaries import match_dictionaries as match_dictionaries
@@ -32,6 +36,8 @@ from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
 from ._sparse_autoencoder import SparseAutoencoder as SparseAutoencoder
 from ._sparse_autoencoder import sparse_autoencoder as sparse_autoencoder
+from ._sparse_probe import SparseProbe as SparseProbe
+from ._sparse_probe import sparse_probe as sparse_probe
 from ._splice import Splice as Splice
 from ._splice import splice as splice
 from ._superposition import Superposition as Superposition

@@ -17,6 +17,7 @@ from repana.plots.comparison import (
 )
 from repana.plots.depth import OVERVIEW, depth_profile, overview
 from repana.plots.dimension import dimension_depth, dimension_scale
+from repana.plots.exits import exit_depth
 from repana.plots.features import (
     complexity_plane,
     exciting_inputs,
@@ -109,6 +110,7 @@ __all__ = [
     "drift_depth",
     "edge_lengths",
     "exciting_inputs",
+    "exit_depth",
     "feature_fan",
     "figure_of",
     "flow_paths",

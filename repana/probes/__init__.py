@@ -6,6 +6,7 @@ EXPORTS = {
     "_concept_use": ["ConceptUse", "concept_use"],
     "_controls": ["ProbeBaselines", "Selectivity", "probe_baselines", "selectivity"],
     "_erasure": ["Erasure", "erase"],
+    "_exits": ["Exits", "exits"],
     "_information": ["MDL", "Pareto", "UsableInformation", "mdl", "pareto", "usable_information"],
     "_label_complexity": ["LabelComplexity", "label_complexity"],
     "_layer_combination": ["LayerCombination", "layer_combination", "moment_probe"],

@@ -6,6 +6,8 @@ from ._controls import probe_baselines as probe_baselines
 from ._controls import selectivity as selectivity
 from ._erasure import Erasure as Erasure
 from ._erasure import erase as erase
+from ._exits import Exits as Exits
+from ._exits import exits as exits
 from ._information import MDL as MDL
 from ._information import Pareto as Pareto
 from ._information import UsableInformation as UsableInformation

@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 from repana._check import _tensor, groups_of, listed, matrix
-from repana.errors import InputError
+from repana.errors import InputError, ModelError
 
 
 def attribute_of(values: Any, n: int) -> tuple[list[str], np.ndarray]:
@@ -147,3 +147,49 @@ def named_samples() -> InputError:
     return InputError(
         "RA201", "`sample` has names, whose order is open, and `labels` one value a sample; give one label per token."
     )
+
+
+def no_blocks(layers: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA133",
+        f"no two blocks of one class were found among {listed(layers)}; name the blocks in forward order as `layers`, "
+        "or take lens='probe'.",
+    )
+
+
+def stream_changes(first: str, shape: Sequence[int], last: str, of_last: Sequence[int]) -> ModelError:
+    return ModelError(
+        "RA133",
+        f"{first!r} has shape {tuple(shape)} and the last block {last!r} {tuple(of_last)}: what stands behind the last "
+        "block cannot read it; name blocks of one shape as `layers`, or take lens='probe'.",
+    )
+
+
+def tail_differs(last: str) -> ModelError:
+    return ModelError(
+        "RA133",
+        f"with its own output put in place of {last!r} the model gives other logits, so that something beside the last "
+        "block reaches them; name the last block as the last of `layers`, or take lens='probe'.",
+    )
+
+
+def no_logits_recorded() -> ModelError:
+    return ModelError(
+        "RA133", "the model's output is no tensor (n, classes), whose answers a probe could be held against."
+    )
+
+
+def alphas_above_zero(alphas: Any) -> InputError:
+    return InputError("RA212", f"`alphas` is {alphas!r}; expected at least one number above 0.")
+
+
+def fit_of_a_probe() -> InputError:
+    return InputError("RA212", "`fit` is for the tuned lens; a probe splits the samples of `data` itself.")
+
+
+def no_samples_left() -> InputError:
+    return InputError("RA205", "no answer is left to report: give more samples, or `skip_first=False`.")
+
+
+def too_few_to_fit(folds: int) -> InputError:
+    return InputError("RA227", f"a tuned lens needs at least {folds} samples to fit on; give more, or `fit`.")
