@@ -15,7 +15,7 @@ from repana._ambient import settled
 from repana._loop import Measurements
 from repana._renamed import renamed
 from repana._results import Report
-from repana._selection import Selection, selected
+from repana._selection import Selection, as_listed, selected
 from repana._table import described
 from repana._typing import INPUT
 from repana.collapse._formulas import CONVENTIONS
@@ -24,6 +24,7 @@ from repana.extraction._guards import steps
 from repana.extraction._record import record
 from repana.extraction._reinitialised import iter_once, reinitialised
 
+OF_DICTIONARIES = ("dictionary_quality", "splice")  # measured where dictionaries are given
 PERMUTATIONS = 199  # of which 5 to either side lie outside the 95% range
 
 
@@ -47,6 +48,7 @@ def profile(
     baselines: int = 0,
     factory: Callable[[], nn.Module] | None = None,
     analysis_memory: int | None = None,
+    dictionaries: Mapping[str, Any] | None = None,
     **recording: Any,
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
@@ -68,6 +70,9 @@ def profile(
       `probe_layers`); `factory` makes one, by default the modules of a copy are reset (see `repana.reinitialised`).
     - `analysis_memory`: bytes that an analyzer may take beside the features, by its plan (see `plan_profile`); by
       default what is free when it begins. What would take more is a failure that says so.
+    - `dictionaries`: by layer a `Dictionary`, such as a sparse autoencoder from `load_sae`: how well it writes the
+      layer's rows (`dictionary_quality`; of token models every real token is a row, whatever the pooling) and what the
+      network loses by it (`splice`).
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
@@ -77,7 +82,7 @@ def profile(
     Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
     measured, and all that `record` raises.
     """
-    selection = selected(analyzers)
+    selection = selected([*as_listed(analyzers), *OF_DICTIONARIES] if dictionaries else analyzers)
     if isinstance(model, Activations) and data is not None:
         raise _profile_refusals.activations_and_data()
     if isinstance(model, Activations) and isinstance(held_out, Activations):
@@ -122,6 +127,8 @@ def profile(
             selection,
             lambda: _untrained(model, data, train, copies, factory, recording, seed, split, measured.fail),  # noqa: B023
             lambda: _inputs(model, data, train, recording, seed),
+            dictionaries,
+            _live(model, data if name == split else held_out, recording),
         )
     failures = measured.failures()
     if not measured.rows:
@@ -294,6 +301,13 @@ def _untrained(
             fail(split, "", f"re-initialised copy {k}", error)
             break
     return found
+
+
+def _live(model: Any, data: Any, recording: Mapping[str, Any]) -> Callable[[], Any]:
+    """The model with the data of a split, where there is one and the data can be walked again."""
+    if isinstance(model, Activations) or data is None or iter_once(data) or isinstance(data, Activations):
+        return lambda: None
+    return lambda: (model, data, recording)
 
 
 def _inputs(model: Any, data: Any, trained: Activations, recording: Mapping[str, Any], seed: int) -> Any:

@@ -44,9 +44,14 @@ class Selection:
         return {work: SOURCES[work] for work in named if work in SOURCES}
 
 
+def as_listed(analyzers: Any) -> list[Any]:
+    """One analyzer, or several, as a list."""
+    return [analyzers] if isinstance(analyzers, str | Analyzer) or callable(analyzers) else list(analyzers)
+
+
 def selected(analyzers: Any) -> Selection:
     """What was asked for. Raises InputError for an unknown name, and for a function that cannot be measured."""
-    asked = [analyzers] if isinstance(analyzers, str | Analyzer) or callable(analyzers) else list(analyzers)
+    asked = as_listed(analyzers)
     names = [a for a in asked if isinstance(a, str)]
     alone = [a.name for a in ACROSS_LAYERS.values() if not a.needs]
     for name in names:
@@ -57,7 +62,8 @@ def selected(analyzers: Any) -> Selection:
     known = {a.name for a in chosen}
     across = []
     for a in ACROSS_LAYERS.values():
-        if known.issuperset(a.needs) if a.needs else (ALL in names or a.name in names):
+        asked_for = a.name in names or (ALL in names and a.default)
+        if known.issuperset(a.needs) if a.needs else asked_for:
             across.append(a)
             known.add(a.name)
     named = tuple(a for a in chosen if a.name in names or a in own)

@@ -76,6 +76,8 @@ class Context:
     found: dict[str, Outcome] = field(default_factory=dict)
     untrained: "Callable[[], list[Activations]]" = list
     inputs: Callable[[], Any] = lambda: None
+    dictionaries: Mapping[str, Any] = field(default_factory=dict)  # by layer, as `profile` was given them
+    live: Callable[[], Any] = lambda: None  # (model, data, options of the recording), or None where there is no model
 
     def of(self, analyzer: str) -> dict[str, Any]:
         """The results of one analyzer by layer, in forward order."""
@@ -87,7 +89,8 @@ class Across:
     """What is read from the layers together: `read` gives an `Outcome` of a `Context`, or None where there is nothing.
 
     `function` is what a user calls for the same. `needs` names the analyzers whose results it reads, and it is measured
-    where those are; without any it is measured with "all" or by its own name. `cost` says what a layer adds to it.
+    where those are; without any it is measured with "all" or by its own name, with `default=False` by its name alone.
+    `cost` says what a layer adds to it.
     """
 
     function: Callable[..., Any]
@@ -97,6 +100,7 @@ class Across:
     needs: tuple[str, ...] = ()
     of_layer: Callable[..., Any] | None = None  # the class of the results of each layer, where there are several
     cost: Callable[[Size], Cost] | None = None
+    default: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)

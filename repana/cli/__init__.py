@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from repana.cli._compared import similarity
+from repana.cli._dictionaries import sae
 from repana.cli._interrupted import RESUMABLE, Interrupted, interruptible
 from repana.cli._options import (
     Baselines,
@@ -59,6 +60,7 @@ app = typer.Typer(
 
 app.command()(sourced(record))
 app.command()(sourced(similarity))
+app.command()(sourced(sae))
 app.command()(verify)
 app.command()(export)
 app.command()(merge)

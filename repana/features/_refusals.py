@@ -244,6 +244,22 @@ def steps_differ(steps: Sequence[Any]) -> InputError:
     )
 
 
+def not_a_dictionary(layer: str, kind: str) -> InputError:
+    return InputError(
+        "RA254",
+        f"`dictionaries` has a {kind} for {layer!r}; expected a Dictionary: `load_sae(path)`, "
+        "`sparse_autoencoder(...)`, or `dictionary(features, kind)`.",
+    )
+
+
+def pooled_rows(layer: str, pooling: str) -> InputError:
+    return InputError(
+        "RA254",
+        f"layer {layer!r} was recorded with pool={pooling!r}, and a dictionary reads single positions; record it with "
+        "pool='tokens', or give the model and the data.",
+    )
+
+
 def no_direction() -> InputError:
     return InputError("RA254", "`direction` is zero or not finite; expected the weights of a probe.")
 

@@ -90,6 +90,14 @@ def splice(
     Raises as `importance`; InputError for data that can be iterated only once.
 
     Sources: Karvonen et al. 2025, arXiv:2503.09532 (loss recovered); Makelov, Lange & Nanda 2024, arXiv:2405.08366.
+
+    >>> import torch
+    >>> from repana.features import sparse_autoencoder, splice
+    >>> both = torch.cat([torch.eye(4), -torch.eye(4)])
+    >>> model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3)).eval()
+    >>> data = torch.randn(20, 4), torch.arange(20) % 3
+    >>> float(splice(model, data, "0", sparse_autoencoder(both, both.T)).agreement)
+    1.0
     """
     _check.level_of(level)
     _check.choice(reference, "reference", REFERENCES)

@@ -16,6 +16,7 @@ from repana.plots.comparison import (
     unlearning_depth,
 )
 from repana.plots.depth import OVERVIEW, depth_profile, overview
+from repana.plots.dictionaries import dictionary, matching
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.exits import exit_depth
 from repana.plots.features import (
@@ -104,6 +105,7 @@ __all__ = [
     "confusion",
     "default_figure",
     "depth_profile",
+    "dictionary",
     "dimension_depth",
     "dimension_scale",
     "drawn_data",
@@ -123,6 +125,7 @@ __all__ = [
     "layer_strip",
     "local_dimension_histogram",
     "local_dimension_map",
+    "matching",
     "mdl_curve",
     "mean_spectrum",
     "merging_curve",
