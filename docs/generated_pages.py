@@ -22,6 +22,7 @@ from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
 from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.findings import FINDINGS, explanations
+from repana.heads._table import REPORTED as OF_HEADS
 from repana.ranking._table import REPORTED as OF_RANKINGS
 from repana.report._formulas import mathml
 
@@ -29,13 +30,13 @@ DOCS = Path(__file__).parent
 PACKAGE = Path(repana.__file__).parent
 FAMILIES = (
     "collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison", "dynamics",
-    "ranking", "training",
+    "ranking", "heads", "training",
 )  # fmt: skip
 PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summaries", "report")))
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",
     "spectra": "spectrum", "probes": "probing", "features": "features",
-    "comparison": "comparison", "dynamics": "training", "ranking": "ranking",
+    "comparison": "comparison", "dynamics": "training", "ranking": "ranking", "heads": "heads",
     "training": "training",
 }  # fmt: skip
 TABLES = ("COMPARISONS",)  # exported, and no functions
@@ -124,7 +125,8 @@ def comparisons() -> list[str]:
     owners = {name: f"[`{name}`](api/repana.comparison.{name}.md)" for name in REPORTED}
     owners |= {"training": f"{monitor}, of every record", "dynamics": f"{monitor}, of a whole training"}
     owners |= {name: f"[`{name}`](api/repana.ranking.{name}.md)" for name in OF_RANKINGS}
-    for name, described in (REPORTED | OF_TRAINING | OF_RANKINGS).items():
+    owners |= {name: f"[`{name}`](api/repana.heads.{name}.md)" for name in OF_HEADS}
+    for name, described in (REPORTED | OF_TRAINING | OF_RANKINGS | OF_HEADS).items():
         lines += [f"## {name}", "", owners[name], ""]
         lines += ["| quantity | formula | better | unit | source |", "|---|---|---|---|---|"]
         for q in described:

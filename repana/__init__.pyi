@@ -4,6 +4,7 @@ from . import dimension as dimension
 from . import dynamics as dynamics
 from . import errors as errors
 from . import features as features
+from . import heads as heads
 from . import plots as plots
 from . import probes as probes
 from . import ranking as ranking

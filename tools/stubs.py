@@ -28,6 +28,7 @@ FAMILIES = (
     "comparison",
     "dynamics",
     "ranking",
+    "heads",
     "training",
 )
 NAMES = re.compile(r"^EXPORTS = (\{.*?\n\})", re.M | re.S)

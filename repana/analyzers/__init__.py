@@ -10,6 +10,7 @@ from repana.comparison._table import FAMILY as COMPARISON
 from repana.dimension._table import FAMILY as DIMENSION
 from repana.dynamics._table import FAMILY as DYNAMICS
 from repana.features._table import FAMILY as FEATURES
+from repana.heads._table import FAMILY as HEADS
 from repana.probes._table import FAMILY as PROBES
 from repana.ranking._table import FAMILY as RANKING
 from repana.separation._table import FAMILY as SEPARATION
@@ -17,7 +18,7 @@ from repana.spectra._table import FAMILY as SPECTRA
 from repana.topology._table import FAMILY as TOPOLOGY
 
 FAMILIES: tuple[Family, ...] = (
-    COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON, DYNAMICS, RANKING,
+    COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON, DYNAMICS, RANKING, HEADS,
 )  # fmt: skip
 ANALYZERS: dict[str, Analyzer] = {a.name: a for family in FAMILIES for a in family.analyzers}
 ACROSS_LAYERS: dict[str, Across] = {a.name: a for family in FAMILIES for a in family.across}

@@ -108,3 +108,23 @@ def other_architecture(names: Sequence[str]) -> ModelError:
         "of the "
         "same shapes.",
     )
+
+
+def no_attention_interface(model: str) -> ModelError:
+    return ModelError(
+        "RA134",
+        f"the attention of {model} cannot be read: expected a model of transformers whose attention goes through its "
+        "AttentionInterface (most classes since version 4.48 do).",
+    )
+
+
+def attention_differs(moved: float) -> ModelError:
+    return ModelError(
+        "RA134",
+        f"with its attention read the model gives other outputs (by {moved:.2g} of their size): its attention has a "
+        "part that the interface does not pass on.",
+    )
+
+
+def no_self_attention() -> ModelError:
+    return ModelError("RA134", "no attention module of equal numbers of queries and keys ran.")

@@ -28,6 +28,7 @@ from repana.plots.features import (
     onset_histogram,
     sedimentation_curve,
 )
+from repana.plots.heads import head_maps
 from repana.plots.heat import heat_map
 from repana.plots.local_dimension import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map, layer_maps
@@ -116,6 +117,7 @@ __all__ = [
     "feature_fan",
     "figure_of",
     "flow_paths",
+    "head_maps",
     "head_plane",
     "heat_map",
     "is_training",

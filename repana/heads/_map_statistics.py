@@ -1,0 +1,137 @@
+"""Statistics of attention maps: sums by text over rows of real queries, for every head, with their nulls."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from repana._estimate import NAN
+
+QUANTITIES = (
+    "entropy", "entropy_share", "top_mass", "distance", "distance_share", "sink", "previous", "rank", "stable_rank",
+    "write", "share",
+)  # fmt: skip
+TOP = 5
+
+
+@dataclass(frozen=True)
+class MapSums:
+    """Numerators and denominators (texts, heads) of every quantity, and of its null; `apart` (heads, heads) and
+    `rows`: total variation between heads, summed over rows."""
+
+    numerator: Mapping[str, Float[Tensor, "b h"]]
+    denominator: Mapping[str, Float[Tensor, "b h"]]
+    null: Mapping[str, Float[Tensor, "b h"]]
+    apart: Float[Tensor, "h h"]
+    rows: float
+    single: int  # rows of one allowed key, which are left out
+
+
+def map_sums(
+    a: Float[Tensor, "b h t t"],
+    allowed: Bool[Tensor, "b h t t"],
+    real: Bool[Tensor, "b t"],
+    top: int = TOP,
+    written: Float[Tensor, "b h t"] | None = None,
+    product: Float[Tensor, "b h t"] | None = None,
+    whole: Float[Tensor, "b t"] | None = None,
+) -> MapSums:
+    """Of maps a_ij, query i and key j; `allowed` keys of each query; `real` positions, which alone are read.
+
+    `written` |w_h| of what a head writes, `product` <w_h, o> and `whole` |o|^2 with o the sum of heads.
+    """
+    b, h, t, _ = a.shape
+    a = a.double()
+    pair = real[:, None, :, None] & real[:, None, None, :]
+    allowed = allowed & pair
+    a = torch.where(allowed, a, 0.0)
+    m = allowed.sum(3)  # (b, h, t)
+    rows = (m >= 2) & real[:, None, :]
+    place = (real.long().cumsum(1) - 1).double()  # among real tokens
+    gap = (place[:, None, :, None] - place[:, None, None, :]).abs()
+    many = m.clamp_min(1).double()
+    entropy = -torch.xlogy(a, a).sum(3)
+    log_m = many.log()
+    distance = (a * gap).sum(3)
+    uniform_distance = torch.where(allowed, gap, 0.0).sum(3) / many
+    first = real.long().argmax(1)
+    sink = a.gather(3, first[:, None, None, None].expand(b, h, t, 1))[..., 0]
+    before = _previous(a, place, real)
+    has_before = _previous(allowed.double(), place, real) > 0
+    wide = rows & (m > top)
+    largest = a.topk(min(top, t), dim=3).values.sum(3)
+
+    def over(values: Tensor, chosen: Tensor) -> Tensor:
+        return torch.where(chosen, values.double().expand(chosen.shape), 0.0).sum(2)
+
+    count = over(torch.ones_like(entropy), rows)
+    one, prior = torch.ones_like(many), 1 / many
+    numerator = {
+        "entropy": over(entropy, rows),
+        "entropy_share": over(entropy / log_m.clamp_min(1e-300), rows),
+        "top_mass": over(largest, wide),
+        "distance": over(distance, rows),
+        "distance_share": over(distance, rows),
+        "sink": over(sink, rows),
+        "previous": over(before, rows & has_before),
+    }
+    denominator = {
+        **dict.fromkeys(("entropy", "entropy_share", "distance", "sink"), count),
+        "top_mass": over(one, wide),
+        "distance_share": over(uniform_distance, rows),
+        "previous": over(one, rows & has_before),
+    }
+    null = {
+        "entropy": over(log_m, rows),
+        "entropy_share": count,
+        "top_mass": over(top * prior, wide),
+        "distance": over(uniform_distance, rows),
+        "distance_share": over(uniform_distance, rows),
+        "sink": over(prior, rows),
+        "previous": over(prior, rows & has_before),
+    }
+    ranks, uniform = _ranks(a, real), _ranks(torch.where(allowed, prior[..., None], 0.0), real)
+    for name, k in (("rank", 0), ("stable_rank", 1)):
+        numerator[name], null[name] = ranks[k], uniform[k]
+        denominator[name] = torch.ones_like(count)
+    if written is not None and product is not None and whole is not None:
+        queries = real[:, None, :].expand(b, h, t)
+        numerator |= {"write": over(written, queries), "share": over(product, queries)}
+        denominator |= {
+            "write": over(one, queries),
+            "share": torch.where(real, whole.double(), 0.0).sum(1)[:, None].expand(b, h),
+        }
+        null |= {"write": torch.full_like(count, NAN), "share": torch.full_like(count, 1 / h) * denominator["share"]}
+    apart = _apart(a, rows.all(1) if h else rows[:, 0])
+    return MapSums(
+        numerator, denominator, null, apart, float(rows.all(1).sum()), int(((m == 1) & real[:, None, :])[:, 0].sum())
+    )
+
+
+def _previous(a: Float[Tensor, "b h t t"], place: Float[Tensor, "b t"], real: Bool[Tensor, "b t"]) -> Tensor:
+    """The entry of the real token in front of each query; 0 for the first."""
+    before = (place[:, :, None] - place[:, None, :] == 1) & real[:, :, None] & real[:, None, :]
+    return (a * before[:, None]).sum(3)
+
+
+def _ranks(a: Float[Tensor, "b h t t"], real: Bool[Tensor, "b t"]) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b h"]]:
+    """exp of the entropy of the singular values, and sum s^2/s_1^2, of the map of each text's real tokens."""
+    effective, stable = [], []
+    for one, keep in zip(a, real):
+        s = torch.linalg.svdvals(one[:, keep][:, :, keep])
+        share = s / s.sum(1, keepdim=True).clamp_min(1e-300)
+        effective.append((-torch.xlogy(share, share).sum(1)).exp())
+        stable.append(s.square().sum(1) / s[:, 0].square().clamp_min(1e-300))
+    return torch.stack(effective), torch.stack(stable)
+
+
+def _apart(a: Float[Tensor, "b h t t"], rows: Bool[Tensor, "b t"]) -> Float[Tensor, "h h"]:
+    """Total variation of every pair of heads, summed over rows."""
+    h = a.shape[1]
+    kept = a.transpose(1, 2)[rows]  # (r, h, t)
+    found = torch.zeros(h, h, dtype=torch.float64, device=a.device)
+    for i in range(h):
+        found[i] = 0.5 * (kept[:, i : i + 1] - kept).abs().sum((0, 2))
+    return found
