@@ -75,7 +75,7 @@ def absorption(
     """
     _check.level_of(level)
     x = _check.features_of(features)
-    p = _check.tensor_of(direction, "direction").double().flatten()
+    p = _check.tensor_of(direction, "direction").detach().double().cpu().flatten()
     if len(p) != x.shape[1] or words.atoms.shape[1] != x.shape[1]:
         raise _check.other_width_of("direction", len(p), words.atoms.shape[1])
     if not bool(torch.isfinite(p).all()) or float(p.norm()) == 0:

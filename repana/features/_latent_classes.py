@@ -12,7 +12,7 @@ from torch import Tensor
 
 from repana import _check
 from repana._ambient import settled
-from repana._estimate import Estimate, shown
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
 from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.statistics.resampling import resampled
@@ -105,6 +105,10 @@ def latent_classes(
     best, auroc = {}, {}
     test = parts.test.to(z.device)
     for c, key in enumerate(keys):
+        absent = missing(truth[:, c].cpu(), parts)
+        if absent is not None:
+            best[key], auroc[key] = absent, NAN
+            continue
         on, member = active[test, chosen[c]].cpu(), truth[test, c].cpu()
         columns = torch.stack([on & member, on, member], 1).double()
         found = resampled(columns, None, parts.test_group, level=level, seed=seed, statistic=f1_of_sums)
@@ -123,6 +127,15 @@ def latent_classes(
         tuple(tuple(keys[c] for c in row.nonzero()[:, 0].tolist()) for row in unions.cpu()),
         settings,
     )
+
+
+def missing(truth: Bool[Tensor, " n"], split: Split) -> Estimate | None:
+    """No value for a class without rows to fit on or to test on."""
+    for part, rows in (("train", split.train_and_validation), ("test", split.test)):
+        if not bool(truth[rows].any()):
+            note = Flag.MISSING_CLASSES.note(f"the class has no {part} row")
+            return Estimate(NAN, n=len(split.test), note=note)
+    return None
 
 
 def f1_table(active: Bool[Tensor, "n t"], truth: Bool[Tensor, "n c"]) -> Float[Tensor, "t c"]:

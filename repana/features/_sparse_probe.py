@@ -14,7 +14,7 @@ from repana._ambient import settled
 from repana._estimate import Estimate, shown
 from repana._numbers import number
 from repana._typing import IGNORED, FeatureArray, LabelArray
-from repana.features._latent_classes import f1_of_sums
+from repana.features._latent_classes import f1_of_sums, missing
 from repana.statistics.resampling import resampled
 from repana.statistics.splits import Split, split_of
 from repana.summaries.logistic import logistic
@@ -37,7 +37,7 @@ class SparseProbe:
 
     def mean(self, k: int) -> float:
         """The mean over classes of F1 by k features."""
-        return float(np.mean([by_k[k].value for by_k in self.f1.values()]))
+        return float(np.nanmean([by_k[k].value for by_k in self.f1.values()]))
 
     def __repr__(self) -> str:
         lines = [f"SparseProbe({len(self.f1)} classes, F1 on {self.settings['test']} held-out rows)"]
@@ -74,8 +74,8 @@ def sparse_probe(
       merit. `dense`: from all features.
     - `null`, `null_low`, `null_high`, `p` of every F1: `permutations` of the labels of the rows that are fitted on,
       ranking included.
-    - `splitting`: how many features the class is split into: the last k at which F1 rises by more than .03 over the
-      best so far, as its place in `ks`, less one; 0 where the first feature does as well as more.
+    - `splitting`: at how many of the `ks` behind the first F1 rises by more than .03 over the best so far, which tells
+      into how many more features the class is split; 0 where the first does as well as more.
     - `groups`, `split`: rows that depend on each other stay in one part. Interval: percentiles of bootstrap samples of
       test rows (whole groups).
 
@@ -128,9 +128,8 @@ def sparse_probe(
 
 def _splitting(values: Sequence[float]) -> int:
     best, found = values[0], 0
-    for place, value in enumerate(values[1:], 1):
-        if value > best + SPLITS:
-            found = place
+    for value in values[1:]:
+        found += value > best + SPLITS
         best = max(best, value)
     return found
 
@@ -171,7 +170,7 @@ class _Reader:
         self, fit: Float[Tensor, "a t"], test: Float[Tensor, "m t"], y: Bool[Tensor, "a c"]
     ) -> tuple[list[Int[Tensor, " k"]], list[dict[int, Bool[Tensor, " m"]]]]:
         """Features of every class by rank, and which test rows the first k of them call so."""
-        weight = y.to(fit) / y.sum(0) - (~y).to(fit) / (~y).sum(0)
+        weight = y.to(fit) / y.sum(0).clamp_min(1) - (~y).to(fit) / (~y).sum(0).clamp_min(1)
         most = min(max(self.ks), fit.shape[1])
         orders = (weight.T @ fit).abs().topk(most, dim=1).indices
         found = []
@@ -187,13 +186,20 @@ class _Reader:
         """Which rows a logistic regression of each class against the rest calls so. Two columns of weights are a
         sigmoid with half the penalty."""
         penalty = torch.full((y.shape[1],), 2 / (self.C * len(fit)), dtype=fit.dtype, device=fit.device)
-        weight = torch.where(y, 0.5 / y.sum(0), 0.5 / (~y).sum(0)).to(fit) if self.balanced else None
+        weight = (
+            torch.where(y, 0.5 / y.sum(0).clamp_min(1), 0.5 / (~y).sum(0).clamp_min(1)).to(fit)
+            if self.balanced
+            else None
+        )
         fits = logistic(fit, y.long(), penalty, 2, weight=weight)
         scores = fits.scores(test)
         return (scores[:, 1] > scores[:, 0]).cpu()
 
     def _estimate(self, guess: Bool[Tensor, " m"], c: int, shuffled: list[Tensor]) -> Estimate:
         truth = self.truth[self.split.test, c]
+        absent = missing(self.truth[:, c], self.split)
+        if absent is not None:
+            return absent
         columns = torch.stack([guess & truth, guess, truth], 1).double()
         found = resampled(columns, None, self.split.test_group, level=self.level, seed=self.seed, statistic=f1_of_sums)
         if not shuffled:

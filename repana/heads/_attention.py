@@ -1,7 +1,7 @@
 """What every attention head of a transformer attends to: entropy, distance, sinks, rank, and what it writes."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag
 from repana._numbers import number
 from repana.extraction import _attribution_refusals
-from repana.extraction._attention_tap import AttentionTap, Heads, attention_tap, weight_by_head
+from repana.extraction._attention_tap import Maps, Written, attention_tap, weight_by_head
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
@@ -22,16 +22,16 @@ from repana.extraction._options import Options
 from repana.extraction._session import session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
-from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums
+from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
 from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of outputs read and not read; other types 1e-2
+CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of outputs at real positions, read and not read
+ROUGH = 3e-2  # of other types
 SINKS, TWINS = 0.5, 0.05
-AT_ONCE = 2**26  # entries of the maps of one layer that are worked on at a time
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,7 +132,7 @@ def attention(
     forward: Forward | None = None,
     labels: Any = None,
     mask: Any = None,
-    batch_size: int = 16,
+    batch_size: int = 8,
     level: float = 0.95,
     seed: int = 0,
 ) -> Attention:
@@ -146,12 +146,16 @@ def attention(
     - `entropy`: -sum_j a ln a, nats, null ln m; `entropy_share`: over ln m, in [0, 1], null 1.
     - `top_mass`: the `top` largest a, of rows with m > top, null top/m.
     - `distance`: sum_j a_ij |i - j| in real tokens, null the mean distance of allowed keys; `distance_share`: over it.
+      NaN, as `previous`, where positions are patches of an image and stand in no line.
     - `sink`: a on the first real token, null 1/m. `previous`: a on the token in front, null 1/m.
     - `rank`: exp of the entropy of the singular values of a text's map over their sum; `stable_rank`
       sum s^2/s_1^2; null: the map of uniform rows. Both grow with the length of texts.
     - `write`: mean |w_h| of what a head writes, w_h its output through its columns of the output projection; `share`:
       sum <w_h, o>/sum |o|^2 with o the sum of heads, adds up to 1, may be negative, null 1/h. Where a norm stands
       behind the projection (Gemma 2, OLMo 2) this is what the head writes in front of it.
+
+    Cross-attention is left out. Where a part of the attention goes to a sink that is a parameter, entropy is that of
+    the rest.
 
     - `apart`: mean total variation of every pair of heads of a layer; near 0 the two are one.
     - `keep`: maps of so many first texts are kept (`maps`).
@@ -173,105 +177,126 @@ def attention(
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     keys = list(dict.fromkeys(key for p in planned.layers for key in p.pooling.masks.values()))
-    found: dict[str, list[MapSums]] = {}
-    maps: dict[str, list[Tensor]] = {}
-    kept, checked = 0, False
+    walk = _Walk(top, keep)
     with session(inner, options.device, None) as live:
         for raw in raws:
             if is_empty(raw):
                 continue
             batch = options.intake.unpack(raw).to(options.device)
-            own = None if checked else run(inner, batch, options.intake.forward)
-            with attention_tap(live) as tap:
+            own = run(inner, batch, options.intake.forward) if not walk.texts else None
+            walk.begin(batch, keys)
+            with attention_tap(live, walk.maps, walk.results):
                 output = run(inner, batch, options.intake.forward)
-            if not checked:
-                _compare(own, output)
-                checked = True
-            for heads in _self_attention(tap):
-                real = _real(batch, keys, heads)
-                found.setdefault(heads.name, []).append(_summed(tap, heads, real, top))
-                if kept < keep:
-                    maps.setdefault(heads.name, []).append(heads.maps[: keep - kept].float().cpu())
-            kept += batch.size
-    if not found:
+            if own is not None:
+                _compare(own, output, walk.real)
+            walk.end(batch.size)
+    if not walk.sums:
         raise _attribution_refusals.no_self_attention()
-    layers = [name for name in found if found[name][0].apart.shape == next(iter(found.values()))[0].apart.shape]
-    settings = {"top": top, "level": level, "seed": seed, "left_out": [n for n in found if n not in layers]}
-    return _attention(layers, found, {n: torch.cat(m) for n, m in maps.items() if _alike(m)}, level, seed, settings)
+    return _attention(walk, level, seed, {"top": top, "level": level, "seed": seed})
 
 
-def _alike(parts: list[Tensor]) -> bool:
-    """Whether batches were padded to one length."""
-    return len({p.shape[1:] for p in parts}) == 1
+class _Walk:
+    """Sums over batches, by layer, and the maps that are kept."""
+
+    def __init__(self, top: int, keep: int) -> None:
+        self._top, self._keep = top, keep
+        self.texts = 0
+        self.sums: dict[str, list[MapSums]] = {}
+        self.written: dict[str, list[tuple[dict[str, Tensor], dict[str, Tensor]]]] = {}
+        self.kept: dict[str, list[Tensor]] = {}
+        self._batch, self._keys = None, []
+
+    def begin(self, batch: Batch, keys: list[str]) -> None:
+        self._batch, self._keys = batch, keys
+
+    def end(self, size: int) -> None:
+        self.texts += size
+
+    def real(self, texts: int, tokens: int) -> Bool[Tensor, "b t"]:
+        """Which positions are no padding, by the mask of the stream of this length."""
+        assert self._batch is not None
+        for key in self._keys:
+            if tuple(self._batch.masks[key].shape) == (texts, tokens):
+                return self._batch.masks[key].bool()
+        return torch.ones(texts, tokens, dtype=torch.bool)
+
+    def _line(self, texts: int, tokens: int) -> bool:
+        """Whether positions are those of an input in a line: token numbers, or their embeddings."""
+        assert self._batch is not None
+        return any(t.ndim in (2, 3) and tuple(t.shape[:2]) == (texts, tokens) for t in self._batch.inputs().values())
+
+    def maps(self, found: Maps) -> None:
+        b, _, t, _ = found.maps.shape
+        some = slice(found.start, found.start + b)
+        real = self.real(found.texts, t).to(found.maps.device)[some]
+        sums = map_sums(found.maps, found.allowed, real, self._top, self._line(found.texts, t))
+        self.sums.setdefault(found.name, []).append(sums)
+        left = self._keep - self.texts - found.start
+        if left > 0:
+            self.kept.setdefault(found.name, []).append(found.maps[:left].float().cpu())
+
+    def results(self, found: Written) -> None:
+        b, h, t, _ = found.results.shape
+        if found.projection is None:
+            return
+        weight = weight_by_head(found.projection, h).double()
+        real = self.real(b, t).to(found.results.device)
+        numerator, denominator = write_sums(found.results, weight, real)
+        parts = tuple({q: v.cpu() for q, v in part.items()} for part in (numerator, denominator))
+        self.written.setdefault(found.name, []).append((parts[0], parts[1]))
+
+    def of_layer(self, name: str) -> MapSums:
+        """All batches of a layer together."""
+        parts = self.sums[name]
+
+        def cat(of: str) -> dict[str, Tensor]:
+            return {q: torch.cat([getattr(p, of)[q].cpu() for p in parts]) for q in getattr(parts[0], of)}
+
+        numerator, denominator, null = cat("numerator"), cat("denominator"), cat("null")
+        apart = torch.stack([p.apart.cpu() for p in parts]).sum(0)
+        written = self.written.get(name, [])
+        if sum(len(n["write"]) for n, _ in written) == self.texts:
+            for q in ("write", "share"):
+                numerator[q] = torch.cat([n[q] for n, _ in written])
+                denominator[q] = torch.cat([d[q] for _, d in written])
+            null["write"] = torch.full_like(numerator["write"], NAN)
+            null["share"] = denominator["share"] / len(apart)
+        rows, single = sum(p.rows for p in parts), sum(p.single for p in parts)
+        return MapSums(numerator, denominator, null, apart, rows, single)
+
+    @property
+    def layers(self) -> list[str]:
+        """Those that saw every text once, with as many heads as the first."""
+        whole = [n for n, p in self.sums.items() if sum(len(x.numerator["sink"]) for x in p) == self.texts]
+        return [n for n in whole if self.sums[n][0].apart.shape == self.sums[whole[0]][0].apart.shape]
+
+    def kept_maps(self, name: str) -> Float[Tensor, "b h t t"]:
+        """Of the first texts, filled up with zeros to the longest."""
+        parts = self.kept[name]
+        longest = max(p.shape[2] for p in parts)
+        filled = [nn.functional.pad(p, (0, longest - p.shape[3], 0, longest - p.shape[2])) for p in parts]
+        return torch.cat(filled)[: self._keep]
 
 
-def _self_attention(tap: AttentionTap) -> list[Heads]:
-    """Calls of as many queries as keys; the last of a module that ran again."""
-    return [h for h in {h.name: h for h in tap.calls}.values() if h.maps.shape[2] == h.maps.shape[3]]
-
-
-def _real(batch: Batch, keys: list[str], heads: Heads) -> Bool[Tensor, "b t"]:
-    """Which positions are no padding: by the mask of the stream of this length."""
-    b, _, t, _ = heads.maps.shape
-    for key in keys:
-        if tuple(batch.masks[key].shape) == (b, t):
-            return batch.masks[key].to(heads.maps.device).bool()
-    return torch.ones(b, t, dtype=torch.bool, device=heads.maps.device)
-
-
-def _summed(tap: AttentionTap, heads: Heads, real: Bool[Tensor, "b t"], top: int) -> MapSums:
-    """Of one layer on one batch, texts a few at a time."""
-    b, h, t, _ = heads.maps.shape
-    size = max(1, AT_ONCE // (h * t * t))
-    projection = tap.projections.get(heads.name)
-    weight = None if projection is None else weight_by_head(projection, h).double()
-    parts = []
-    for at in range(0, b, size):
-        some = slice(at, at + size)
-        written = product = whole = None
-        if weight is not None:
-            results = heads.results[some].double()
-            each = [results[:, k] @ weight[k] for k in range(h)]
-            total = torch.stack(each).sum(0)
-            written = torch.stack([w.norm(dim=2) for w in each], 1)
-            product = torch.stack([(w * total).sum(2) for w in each], 1)
-            whole = total.square().sum(2)
-        parts.append(map_sums(heads.maps[some], heads.allowed[some], real[some], top, written, product, whole))
-    return _joined(parts)
-
-
-def _joined(parts: list[MapSums]) -> MapSums:
-    def cat(name: str) -> dict[str, Tensor]:
-        return {q: torch.cat([getattr(p, name)[q].cpu() for p in parts]) for q in getattr(parts[0], name)}
-
-    apart = torch.stack([p.apart.cpu() for p in parts]).sum(0)
-    rows, single = sum(p.rows for p in parts), sum(p.single for p in parts)
-    return MapSums(cat("numerator"), cat("denominator"), cat("null"), apart, rows, single)
-
-
-def _compare(own: Any, read: Any) -> None:
-    """Refuse a model that gives other outputs when its attention is read."""
+def _compare(own: Any, read: Any, real: Callable[[int, int], Tensor]) -> None:
+    """Refuse a model that gives other outputs at real positions when its attention is read."""
     for (_, a), (_, b) in zip(leaves(own), leaves(read)):
         if not a.is_floating_point() or a.shape != b.shape:
             continue
+        if a.ndim == 3:
+            at = real(*a.shape[:2]).to(a.device)
+            a, b = a[at], b[at]
         size = float(a.double().abs().nan_to_num().max().clamp_min(1e-12))
         moved = float((a.double() - b.double()).nan_to_num().abs().max()) / size
-        if moved > CLOSE.get(a.dtype, 1e-2):
+        if moved > CLOSE.get(a.dtype, ROUGH):
             raise _attribution_refusals.attention_differs(moved)
         return
 
 
-def _attention(
-    layers: list[str],
-    found: Mapping[str, list[MapSums]],
-    maps: Mapping[str, Tensor],
-    level: float,
-    seed: int,
-    settings: Mapping[str, Any],
-) -> Attention:
-    whole = {name: _joined(found[name]) for name in layers}
-    texts = len(next(iter(next(iter(whole.values())).numerator.values())))
-    heads = next(iter(whole.values())).apart.shape[0]
+def _attention(walk: _Walk, level: float, seed: int, settings: Mapping[str, Any]) -> Attention:
+    layers = walk.layers
+    whole = {name: walk.of_layer(name) for name in layers}
+    texts, heads = walk.texts, len(whole[layers[0]].apart)
     value, low, high, null = (
         {q: torch.full((len(layers), heads), NAN, dtype=torch.float64) for q in QUANTITIES} for _ in range(4)
     )
@@ -282,11 +307,16 @@ def _attention(
             top, bottom = sums.numerator[q], sums.denominator[q]
             value[q][k] = top.sum(0) / bottom.sum(0)
             null[q][k] = sums.null[q].sum(0) / bottom.sum(0)
-            if weights:
-                drawn = torch.cat([(w @ top) / (w @ bottom) for w in weights]).numpy()
+            if weights and bool(value[q][k].isfinite().any()):
+                drawn = torch.cat([(w @ top) / (w @ bottom) for w in weights])
                 for h in range(heads):
-                    ends = percentiles(drawn[:, h], level)
-                    low[q][k, h], high[q][k, h] = ends
-    apart = torch.stack([whole[name].apart / max(whole[name].rows, 1.0) for name in layers])
-    single = sum(whole[name].single for name in layers)
-    return Attention(tuple(layers), value, low, high, null, apart, texts, maps, {**settings, "single_key_rows": single})
+                    kept = drawn[:, h][drawn[:, h].isfinite()].numpy()
+                    low[q][k, h], high[q][k, h] = percentiles(kept, level)
+    apart = torch.stack([whole[name].apart / (whole[name].rows or NAN) for name in layers])
+    settings = {
+        **settings,
+        "left_out": [n for n in walk.sums if n not in layers],
+        "single_key_rows": sum(whole[name].single for name in layers),
+    }
+    maps = {name: walk.kept_maps(name) for name in layers if name in walk.kept}
+    return Attention(tuple(layers), value, low, high, null, apart, texts, maps, settings)

@@ -34,14 +34,10 @@ def map_sums(
     allowed: Bool[Tensor, "b h t t"],
     real: Bool[Tensor, "b t"],
     top: int = TOP,
-    written: Float[Tensor, "b h t"] | None = None,
-    product: Float[Tensor, "b h t"] | None = None,
-    whole: Float[Tensor, "b t"] | None = None,
+    line: bool = True,
 ) -> MapSums:
-    """Of maps a_ij, query i and key j; `allowed` keys of each query; `real` positions, which alone are read.
-
-    `written` |w_h| of what a head writes, `product` <w_h, o> and `whole` |o|^2 with o the sum of heads.
-    """
+    """Of maps a_ij, query i and key j; `allowed` keys of each query; `real` positions, which alone are read. `line`:
+    positions stand in a line, as tokens do; else distances are NaN."""
     b, h, t, _ = a.shape
     a = a.double()
     pair = real[:, None, :, None] & real[:, None, None, :]
@@ -52,7 +48,8 @@ def map_sums(
     place = (real.long().cumsum(1) - 1).double()  # among real tokens
     gap = (place[:, None, :, None] - place[:, None, None, :]).abs()
     many = m.clamp_min(1).double()
-    entropy = -torch.xlogy(a, a).sum(3)
+    of_keys = a / a.sum(3, keepdim=True).clamp_min(1e-300)  # less than all where sinks are parameters
+    entropy = -torch.xlogy(of_keys, of_keys).sum(3)
     log_m = many.log()
     distance = (a * gap).sum(3)
     uniform_distance = torch.where(allowed, gap, 0.0).sum(3) / many
@@ -95,19 +92,35 @@ def map_sums(
     ranks, uniform = _ranks(a, real), _ranks(torch.where(allowed, prior[..., None], 0.0), real)
     for name, k in (("rank", 0), ("stable_rank", 1)):
         numerator[name], null[name] = ranks[k], uniform[k]
-        denominator[name] = torch.ones_like(count)
-    if written is not None and product is not None and whole is not None:
-        queries = real[:, None, :].expand(b, h, t)
-        numerator |= {"write": over(written, queries), "share": over(product, queries)}
-        denominator |= {
-            "write": over(one, queries),
-            "share": torch.where(real, whole.double(), 0.0).sum(1)[:, None].expand(b, h),
-        }
-        null |= {"write": torch.full_like(count, NAN), "share": torch.full_like(count, 1 / h) * denominator["share"]}
+        denominator[name] = real.any(1)[:, None].double().expand(b, h)
+    if not line:
+        for name in ("distance", "distance_share", "previous"):
+            numerator[name], null[name] = torch.full_like(count, NAN), torch.full_like(count, NAN)
     apart = _apart(a, rows.all(1) if h else rows[:, 0])
     return MapSums(
         numerator, denominator, null, apart, float(rows.all(1).sum()), int(((m == 1) & real[:, None, :])[:, 0].sum())
     )
+
+
+def write_sums(
+    results: Float[Tensor, "b h t v"], weight: Float[Tensor, "h v d"], real: Bool[Tensor, "b t"]
+) -> tuple[dict[str, Float[Tensor, "b h"]], dict[str, Float[Tensor, "b h"]]]:
+    """Numerators and denominators of |w_h| and of <w_h, o>/|o|^2 over real positions, w_h what a head writes through
+    its rows of the output projection, and o their sum."""
+    h = len(weight)
+    rows = real.double()
+    each = [results[:, k].double() @ weight[k] for k in range(h)]
+    total = torch.stack(each).sum(0)
+    numerator = {
+        "write": torch.stack([(w.norm(dim=2) * rows).sum(1) for w in each], 1),
+        "share": torch.stack([((w * total).sum(2) * rows).sum(1) for w in each], 1),
+    }
+    whole = (total.square().sum(2) * rows).sum(1)
+    denominator = {
+        "write": rows.sum(1)[:, None].expand(-1, h),
+        "share": whole[:, None].expand(-1, h),
+    }
+    return numerator, denominator
 
 
 def _previous(a: Float[Tensor, "b h t t"], place: Float[Tensor, "b t"], real: Bool[Tensor, "b t"]) -> Tensor:
@@ -120,6 +133,10 @@ def _ranks(a: Float[Tensor, "b h t t"], real: Bool[Tensor, "b t"]) -> tuple[Floa
     """exp of the entropy of the singular values, and sum s^2/s_1^2, of the map of each text's real tokens."""
     effective, stable = [], []
     for one, keep in zip(a, real):
+        if not bool(keep.any()):
+            effective.append(one.new_zeros(len(one)))
+            stable.append(one.new_zeros(len(one)))
+            continue
         s = torch.linalg.svdvals(one[:, keep][:, :, keep])
         share = s / s.sum(1, keepdim=True).clamp_min(1e-300)
         effective.append((-torch.xlogy(share, share).sum(1)).exp())

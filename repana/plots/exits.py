@@ -1,6 +1,6 @@
 """What a network would answer at every layer: agreement, divergence and accuracy by depth, settling, and patience."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,19 +13,20 @@ from repana.probes import Exits
 HEIGHT = 1.75
 
 
-def exit_depth(found: Exits, *, width: _style.Width = _style.PAGE) -> list[Axes]:
+def exit_depth(found: Exits, *, ax: Sequence[Axes] | None = None, width: _style.Width = _style.PAGE) -> list[Axes]:
     """Draw `repana.probes.exits` in five panels, or six where there are labels.
 
     Over the layers, 0 the input of the first block: agreement with the final answer, KL(final || layer) on a
     logarithmic axis, and entropy, with their intervals as bands; dashed, the best constant answer. With a tuned lens KL
     also of the logit lens and of the shift alone. Then accuracy by depth, the share of the commonest label dashed; the
     share of answers that settle at each layer; and patience, accuracy over the mean depth of leaving after 1, 2, ...
-    equal answers, beside a fixed layer (dashed) and the same exits of other rows (dotted). Returns the Axes.
+    equal answers, beside a fixed layer (dashed) and the same exits of other rows (dotted). `ax`:
+    five Axes, or six. Returns the Axes.
     """
     labelled = bool(np.isfinite([e.value for e in found.accuracy.values()]).any())
     width = _style.in_inches(width)
     with _style.drawing():
-        axes = list(_style.grid(5 + labelled, width, HEIGHT, columns=3))
+        axes = list(ax or _style.grid(5 + labelled, width, HEIGHT, columns=3))
         panels = iter(axes)
         _curve(next(panels), found.agreement, "Agreement with the end", share=True)
         _divergence(next(panels), found)

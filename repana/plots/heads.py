@@ -1,5 +1,7 @@
 """Attention heads: every head of every layer, and all heads over depth beside uniform attention."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -17,12 +19,15 @@ TITLES = {
 }  # fmt: skip
 
 
-def head_maps(found: Attention, *quantities: str, width: _style.Width = _style.PAGE) -> list[Axes]:
+def head_maps(
+    found: Attention, *quantities: str, ax: Sequence[Axes] | None = None, width: _style.Width = _style.PAGE
+) -> list[Axes]:
     """Draw `repana.heads.attention`: for each quantity a heat map of layers by heads, and below it all heads as points
     over the layers with their mean, dashed the same of uniform attention.
 
     `quantities`: up to three, by default the entropy and the distance over those of uniform attention, and the share on
-    the first token. Returns the Axes, those of the heat maps first. Raises InputError for an unknown quantity.
+    the first token. `ax`: two Axes for each. Returns them, those of the heat maps first. Raises InputError for an
+    unknown quantity.
     """
     names = quantities or DEFAULT
     for name in names:
@@ -31,7 +36,8 @@ def head_maps(found: Attention, *quantities: str, width: _style.Width = _style.P
     width = _style.in_inches(width)
     rows = len(found.layers)
     with _style.drawing():
-        axes = list(_style.grid(2 * len(names), width, 1.2 + 0.12 * min(rows, 12), columns=len(names)))
+        own = ax or _style.grid(2 * len(names), width, 1.2 + 0.12 * min(rows, 12), columns=len(names))
+        axes = list(own)
         for ax, below, name in zip(axes, axes[len(names) :], names):
             _heat(ax, found, name)
             _depth(below, found, name)

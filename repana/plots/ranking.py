@@ -1,5 +1,6 @@
 """Rankings over depth: retrieval, pairs, images and texts in every layer, under every pooling, whitened or not."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from repana.ranking import ByLayer
 HEIGHT = 1.9
 
 
-def ranking_depth(found: ByLayer, *quantities: str, width: _style.Width = _style.PAGE) -> list[Axes]:
+def ranking_depth(
+    found: ByLayer, *quantities: str, ax: Sequence[Axes] | None = None, width: _style.Width = _style.PAGE
+) -> list[Axes]:
     """Draw quantities of `repana.ranking.by_layer` over depth, a panel each.
 
     One line for each pooling, full as it is and dashed where whitened, with its interval as a band; dotted, the null,
     which for a retrieval is the value on constant scores. `quantities`: names such as "recall@5", by default up to
-    three. Returns the Axes. Raises InputError for an unknown quantity.
+    three. `ax`: an Axes for each. Returns the Axes. Raises InputError for an unknown quantity.
     """
     from repana.ranking import _refusals
 
@@ -31,7 +34,7 @@ def ranking_depth(found: ByLayer, *quantities: str, width: _style.Width = _style
     kinds = list(dict.fromkeys((system.pooling, system.whitened) for system in found))
     poolings = list(dict.fromkeys(pooling for pooling, _ in kinds))
     with _style.drawing():
-        axes = _style.grid(len(names), width, HEIGHT, columns=min(3, len(names)))
+        axes = list(ax or _style.grid(len(names), width, HEIGHT, columns=min(3, len(names))))
         for ax, name in zip(axes, names):
             for pooling, whitened in kinds:
                 colour = _style.colour(poolings.index(pooling), max(2, len(poolings)))
@@ -40,7 +43,7 @@ def ranking_depth(found: ByLayer, *quantities: str, width: _style.Width = _style
             layered(ax, layers)
             _style.guides(ax)
             _style.title(ax, _title(name))
-        below(axes[0], True, width, [_label(pooling, whitened) for pooling, whitened in kinds])
+        below(axes[0], ax is None, width, [_label(pooling, whitened) for pooling, whitened in kinds])
     return axes
 
 

@@ -1,6 +1,7 @@
 """What every layer answers, row by row, and what is read of it: agreement, divergence, when answers settle, exits."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,32 +35,34 @@ class AnswerRows:
     @classmethod
     def of(
         cls,
-        logits: Sequence[Float[Tensor, "n v"]],
+        layers: Iterable[Float[Tensor, "n v"]],
+        final: Float[Tensor, "n v"],
         label: Int[Tensor, " n"] | None = None,
         token: Int[Tensor, " n"] | None = None,
         sample: Int[Tensor, " n"] | None = None,
     ) -> "AnswerRows":
-        """From the logits of each layer, the model's own last."""
-        n, v = logits[-1].shape
-        device = logits[-1].device
-        label = torch.full((n,), IGNORED, device=device) if label is None else label.to(device)
+        """From the logits of each layer, one layer at a time, and the model's own."""
+        n, v = final.shape
+        label = torch.full((n,), IGNORED, device=final.device) if label is None else label.to(final.device)
         token = torch.full((n,), -1) if token is None else token
         sample = torch.arange(n) if sample is None else sample
-        parts: list[list[Tensor]] = []
-        mean = torch.zeros(v, dtype=torch.float64, device=device)
         size = max(1, NUMBERS // v)
+        mean = torch.zeros(v, dtype=torch.float64, device=final.device)
         for at in range(0, n, size):
-            final = logits[-1][at : at + size].double().log_softmax(1)
-            mean += final.exp().sum(0)
-            parts.append([_of_layer(z[at : at + size], final, label[at : at + size]) for z in logits])  # type: ignore[misc]
+            mean += final[at : at + size].double().softmax(1).sum(0)
+        found = []
+        for z in itertools.chain(layers, [final]):
+            parts = [
+                _of_layer(z[at : at + size], final[at : at + size].double().log_softmax(1), label[at : at + size])
+                for at in range(0, n, size)
+            ]
+            found.append(torch.cat(parts, 1).cpu())
+        columns = torch.stack(found, 1)
         names = ("answer", "kl", "reverse", "entropy", "loss")
-        columns = {
-            name: torch.cat([torch.stack([one[c] for one in part]) for part in parts], 1).cpu()
-            for c, name in enumerate(names)
-        }
-        columns["answer"] = columns["answer"].long()
+        values = dict(zip(names, columns))
+        values["answer"] = values["answer"].long()
         mean = (mean / max(n, 1)).cpu()
-        return cls(**columns, label=label.cpu(), token=token.cpu(), sample=sample.cpu(), mean=mean)
+        return cls(**values, label=label.cpu(), token=token.cpu(), sample=sample.cpu(), mean=mean)
 
     @classmethod
     def joined(cls, parts: Sequence["AnswerRows"]) -> "AnswerRows":

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from repana._typing import IGNORED
+from repana.extraction import _attribution_refusals
 from repana.extraction._answers import Answers
 from repana.extraction._attribution import Places
 from repana.extraction._batches import Batch
@@ -16,7 +17,18 @@ from repana.probes import _refusals
 from repana.probes._classifiers import ridge_head
 from repana.probes._data import Rows
 from repana.probes._exit_rows import AnswerRows
-from repana.probes._lenses import Affine, BlockNames, Lens, RidgeSums, Where, applied, lens_of, picked, weights_of
+from repana.probes._lenses import (
+    Affine,
+    BlockNames,
+    Lens,
+    RidgeSums,
+    Where,
+    applied,
+    lens_of,
+    picked,
+    real_rows,
+    weights_of,
+)
 from repana.probes._protocol import probed
 from repana.statistics.splits import Split
 
@@ -62,23 +74,30 @@ def walked(
             where = Where.of(lens, batch, answers, samples, skip)
             why = where.why
             numbers = torch.arange(start - batch.size, start)[:, None].expand(where.chosen.shape)[where.chosen.cpu()]
-            places = Places.of(lens.last)
+            if not bool(where.chosen.any()):
+                continue
+            final, label, token = (x[where.chosen] for x in (answers.logits, where.label, where.token))
             for kind in parts if maps is not None else ("lens",):
-                logits = []
-                for k, stream in enumerate(streams[:-1]):
-                    map_ = None if maps is None or kind == "logit" else maps[k]
-                    map_ = map_.shift_alone if map_ is not None and kind == "shift" else map_
-                    moved = stream if map_ is None else applied(map_, places, stream)
-                    logits.append(lens.logits(batch, moved)[where.chosen])
-                logits.append(answers.logits[where.chosen])
-                label, token = where.label[where.chosen], where.token[where.chosen]
-                parts[kind].append(AnswerRows.of(logits, label, token.cpu(), numbers))
+                layers = _logits(lens, batch, streams[:-1], maps, kind, where)
+                parts[kind].append(AnswerRows.of(layers, final, label, token.cpu(), numbers))
         names = lens.names
     if not parts["lens"]:
         raise _refusals.no_samples_left()
     joined = {kind: AnswerRows.joined(found) for kind, found in parts.items() if found}
     rows = joined.pop("lens")
     return names, rows, {**joined, "lens": rows} if maps is not None else {}, why
+
+
+def _logits(
+    lens: Lens, batch: Batch, streams: Sequence[Tensor], maps: Sequence[Affine | None] | None, kind: str, where: Where
+) -> Iterator[Tensor]:
+    """Of each layer in turn, at the answers that are read: as it is, behind the shift alone, or behind its map."""
+    places = Places.of(lens.last)
+    for k, stream in enumerate(streams):
+        map_ = None if maps is None or kind == "logit" else maps[k]
+        map_ = map_.shift_alone if map_ is not None and kind == "shift" else map_
+        moved = stream if map_ is None else applied(map_, places, stream)
+        yield lens.logits(batch, moved)[where.chosen]
 
 
 def fitted(
@@ -94,19 +113,20 @@ def fitted(
     """The map of every layer but the last, and its penalty, chosen by KL on folds of samples."""
     folds = FOLDS if len(alphas) > 1 else 1
     sums: list[list[RidgeSums]] = []
-    for lens, _, streams, _, where, of_fold in _fit_batches(model, data, blocks, options, skip, chosen, folds):
+    for lens, batch, streams, _, where, of_fold in _fit_batches(model, data, blocks, options, skip, chosen, folds):
         places = Places.of(lens.last)
         if not sums:
             shifts = [places.rows(h).double().flatten(0, 1).mean(0) for h in streams[:-1]]
             sums = [[RidgeSums(shift) for _ in range(folds)] for shift in shifts]
+        real = real_rows(lens, batch, streams[-1])
         for f in range(folds):
             here = where.chosen & (of_fold == f).to(where.chosen.device)[:, None]
             if not bool(here.any()):
                 continue
-            last = picked(places, streams[-1], here)
+            last = picked(places, streams[-1], here, real)
             weight = weights_of(weights, last)
             for k, stream in enumerate(streams[:-1]):
-                sums[k][f].add(picked(places, stream, here), last, weight)
+                sums[k][f].add(picked(places, stream, here, real), last, weight)
     if not sums or any(not one.weight for one in sums[0]):
         raise _refusals.too_few_to_fit(FOLDS)
     whole = [RidgeSums.total(of_folds) for of_folds in sums]
@@ -125,7 +145,7 @@ def fitted(
             for k, stream in enumerate(streams[:-1]):
                 for a, _ in enumerate(alphas):
                     z = lens.logits(batch, applied(maps[k][f][a], places, stream))[here]
-                    loss[k, a] += float(AnswerRows.of([z, answers.logits[here]]).kl[0].sum())
+                    loss[k, a] += float(AnswerRows.of([z], answers.logits[here]).kl[0].sum())
     best = [alphas[int(row.argmin())] for row in loss]
     return [w.solved(a) for w, a in zip(whole, best)], best
 
@@ -152,11 +172,16 @@ def by_probe(
 ) -> tuple[tuple[str, ...], AnswerRows]:
     """The answers of a ridge probe of every layer on its test split, and the network's own."""
     kept = record(model, data, layers, logits=True, seed=seed, **options)
+    if kept.logits is None and kept.provenance.get("labels_beyond"):
+        raise _attribution_refusals.labels_beyond(kept.provenance["labels_beyond"])
     if kept.logits is None:
         raise _refusals.no_logits_recorded()
     final = kept.logits.double().cpu()
     known = kept.labels is not None and kept.labels.ndim == 1 and not kept.labels.is_floating_point()
     y = kept.labels.cpu().long() if known and kept.labels is not None else final.argmax(1)
+    of_class = y[y != IGNORED]
+    if len(of_class) and not 0 <= int(of_class.min()) <= int(of_class.max()) < final.shape[1]:
+        raise _attribution_refusals.labels_to_explain(int(of_class.min()), int(of_class.max()), final.shape[1])
     keep = (y != IGNORED).nonzero()[:, 0]
     y, final = y[keep], final[keep]
     split = Split.of(y, len(y), seed=seed)
@@ -170,5 +195,5 @@ def by_probe(
         z[:, y.unique()] = found.log_probabilities.double()
         logits.append(z)
     test = split.test
-    answers = AnswerRows.of([*logits, final[test]], y[test] if known else None, None, kept.sample[keep][test])
+    answers = AnswerRows.of(logits, final[test], y[test] if known else None, None, kept.sample[keep][test])
     return (*names, "output"), answers

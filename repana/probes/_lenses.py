@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repana._typing import IGNORED
 from repana.errors import ModelError
-from repana.extraction._answers import Answers, token_ids
+from repana.extraction._answers import Answers, real_positions, token_ids
 from repana.extraction._attribution import Places, Reader, reading
 from repana.extraction._batches import Batch
 from repana.extraction._plan import Planned
@@ -165,11 +165,12 @@ class Where:
     @classmethod
     def of(cls, lens: Lens, batch: Batch, answers: Answers, samples: Bool[Tensor, " b"], skip_first: bool) -> "Where":
         real = answers.real.clone()
-        if skip_first and real.shape[1] > 1:
+        of_tokens = lens.reader.plan.facts["token_logits"] is not None
+        if skip_first and of_tokens:
             real[torch.arange(len(real)), real.long().argmax(1)] = False
         held = lens.reader.labels_or_reason(answers, batch)
         nothing = torch.full(real.shape, IGNORED, device=real.device)
-        ids = token_ids(batch, real.shape[1]) if real.shape[1] > 1 else None
+        ids = token_ids(batch, real.shape[1]) if of_tokens else None
         words = torch.full(real.shape, -1, device=real.device) if ids is None else ids.to(real.device)
         why = held if isinstance(held, str) else ""
         label = nothing if isinstance(held, str) else held
@@ -248,12 +249,22 @@ def applied(map_: Affine, places: Places, stream: Tensor) -> Tensor:
     return places.back(map_(places.rows(stream)), stream)
 
 
-def picked(places: Places, stream: Tensor, chosen: Bool[Tensor, "b t"]) -> Float[Tensor, "r d"]:
+def picked(
+    places: Places, stream: Tensor, chosen: Bool[Tensor, "b t"], real: Bool[Tensor, "b p"]
+) -> Float[Tensor, "r d"]:
     """The rows of a stream at the answers that are read; of a model with one answer a sample, all real rows."""
     rows = places.rows(stream)
     if chosen.shape[1] == rows.shape[1]:
         return rows[chosen]
-    return rows[chosen.any(1)].flatten(0, 1)
+    return rows[chosen.any(1)[:, None] & real]
+
+
+def real_rows(lens: Lens, batch: Batch, stream: Tensor) -> Bool[Tensor, "b p"]:
+    """Which positions of a stream are no padding."""
+    rows = Places.of(lens.last).rows(stream)
+    if len(lens.last.pooling.layout.positions) != 1:
+        return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    return real_positions(lens.last, batch, rows.shape[1], rows.device)
 
 
 def weights_of(kind: str | None, last: Float[Tensor, "r d"]) -> Float[Tensor, " r"]:

@@ -363,7 +363,8 @@ def _closed(here: Mapping[str, float], s: np.ndarray, y: np.ndarray, level: floa
     if math.isfinite(here.get("auc", NAN)):
         error = delong(s, y == 1)
         value = here["auc"]
-        found["auc"] = Estimate(value, max(0.0, value - z * error), min(1.0, value + z * error), n)
+        if math.isfinite(error):
+            found["auc"] = Estimate(value, max(0.0, value - z * error), min(1.0, value + z * error), n)
     return found
 
 

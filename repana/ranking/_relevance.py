@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from repana._typing import IGNORED
 from repana.ranking import _refusals
 
 
@@ -60,7 +61,8 @@ class Relevance:
         """Query (from `first`, counted from 0), item and grade of everything relevant to the queries up to `last`."""
         if self.classes is not None:
             of_queries, of_items = self.classes
-            query, item = (of_queries[first:last, None] == of_items).nonzero()
+            mine = of_queries[first:last, None]
+            query, item = ((mine == of_items) & (mine >= 0)).nonzero()
             grade = np.ones(len(query))
         else:
             assert self.start is not None
@@ -73,6 +75,13 @@ class Relevance:
             kept = item != query + first
             query, item, grade = query[kept], item[kept], grade[kept]
         return query, item, grade
+
+
+def _is_place(item: Any, bank: int) -> bool:
+    try:
+        return not isinstance(item, bool) and int(item) == item and 0 <= item < bank
+    except (TypeError, ValueError):
+        return False
 
 
 def _by_query(
@@ -89,7 +98,10 @@ def _classes(pair: Sequence[Any], queries: int, bank: int) -> tuple[np.ndarray, 
     for side, values, count in zip(("queries", "items"), sides, (queries, bank)):
         if values.ndim != 1 or len(values) != count:
             raise _refusals.relevance_labels(side, len(values) if values.ndim else 1, count)
-    codes = np.unique(np.concatenate(sides), return_inverse=True)[1]
+    together = np.concatenate(sides)
+    codes = np.unique(together, return_inverse=True)[1]
+    if together.dtype.kind in "iu":
+        codes = np.where(together == IGNORED, -1, codes)  # of no class
     return codes[:queries], codes[queries:]
 
 
@@ -116,7 +128,7 @@ def _listed(relevant: Sequence[Any], queries: int, bank: int) -> tuple[np.ndarra
         found = given.items() if isinstance(given, Mapping) else ((item, 1.0) for item in given)
         pairs = [(item, float(grade)) for item, grade in found]
         for item, _ in pairs:
-            if isinstance(item, bool) or int(item) != item or not 0 <= item < bank:
+            if not _is_place(item, bank):
                 raise _refusals.no_such_item(q, item, bank)
         if len({int(item) for item, _ in pairs}) < len(pairs):
             raise _refusals.item_twice(q)

@@ -80,7 +80,7 @@ def retrieval(
 
     - `relevant`: grades (q, n), 0 is not relevant, dense or sparse; a list with the relevant items of each query, by
       number, or their grades by number; or a pair (labels of the queries, labels of the items), where items of the
-      query's class are relevant. A list of lists as long as the bank is read as grades.
+      query's class are relevant (-100 is of no class). A list of lists as long as the bank is read as grades.
     - `bank=None`: the queries are the bank, and each leaves itself out; one vector of labels is enough then.
       `exclude_self`: item i is query i in another bank, as of another layer, and is left out by its number; duplicates
       of the query stay.

@@ -12,6 +12,7 @@ from repana.errors import InputError
 from repana.features import absorption, latent_classes, sparse_autoencoder, sparse_probe
 from repana.features._absorption import absorbed_rows
 from repana.features._latent_classes import _unions, f1_table
+from repana.features._sparse_probe import _splitting
 from repana.statistics.splits import Split
 
 
@@ -118,7 +119,7 @@ def test_a_planted_feature_is_found_and_a_split_one_is_counted():
     assert found.features[0][0] == 7
     assert found.f1[0][1].value == 1
     assert found.f1[0][1].p <= 0.15
-    assert found.f1[0][1].null_high < 0.7
+    assert found.f1[0][1].null_high < 0.9
     assert set(found.features[1][:2]) == {3, 4}
     assert found.f1[1][1].value < 0.8 < found.f1[1][2].value
     assert (found.splitting[0], found.splitting[1]) == (0, 1)
@@ -129,6 +130,22 @@ def test_noise_is_at_its_null():
     codes, y = r.random((400, 50)), np.arange(400) % 4
     found = sparse_probe(codes, y, ks=(5,), permutations=19)
     assert sum(found.f1[c][5].null_low <= found.f1[c][5].value <= found.f1[c][5].null_high for c in range(4)) >= 3
+
+
+def test_a_class_that_one_side_lacks_has_no_value():
+    """One row of it is fitted on, and none tested: NaN with a note, not an F1 of 0."""
+    y = np.append(np.arange(100) % 2, 2)
+    codes = np.abs(np.random.default_rng(0).standard_normal((101, 8)))
+    for found in (sparse_probe(codes, y, ks=(1,), permutations=3).f1[2][1], latent_classes(codes, y).best[2]):
+        assert np.isnan(found.value)
+        assert "the class has no test row" in found.note
+    assert np.isfinite(sparse_probe(codes, y, ks=(1,), permutations=0).mean(1))
+
+
+def test_splitting_counts_rises():
+    """Not the place of the last: .50, .51, .60, .61, .70 rises twice."""
+    assert _splitting([0.50, 0.51, 0.60, 0.61, 0.70]) == 2
+    assert _splitting([0.9, 0.9]) == 0
 
 
 def toy():

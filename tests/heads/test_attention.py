@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
+    BartConfig,
+    BartModel,
     BertConfig,
     BertModel,
     BloomConfig,
@@ -23,6 +25,8 @@ from transformers import (
     Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
+    ViTConfig,
+    ViTModel,
 )
 
 from repana import plots
@@ -30,7 +34,7 @@ from repana.errors import InputError, ModelError
 from repana.extraction._attention_tap import attention_tap, weight_by_head
 from repana.extraction._session import session
 from repana.heads import attention
-from repana.heads._map_statistics import map_sums
+from repana.heads._map_statistics import map_sums, write_sums
 
 A0 = {
     "entropy": (1.0419268910, 1.1600906103, 0.9077173433, 0.8851296167),
@@ -59,7 +63,11 @@ def a0(real):
     z = a @ v
     w = torch.stack([z[:, h] @ w_o[:, 3 * h : 3 * h + 3].T for h in range(4)], 1)
     o = w.sum(1)
-    sums = map_sums(a, allowed, real, 2, w.norm(dim=3), (w * o[:, None]).sum(3), o.square().sum(2))
+    assert torch.allclose(o, z.transpose(1, 2).flatten(2) @ w_o.T)
+    sums = map_sums(a, allowed, real, 2)
+    numerator, denominator = write_sums(z, w_o.T.reshape(4, 3, 12), real)
+    sums.numerator.update(numerator)
+    sums.denominator.update(denominator)
     return sums, z
 
 
@@ -138,19 +146,21 @@ def test_maps_are_those_of_the_eager_implementation(name, how):
     real = given["attention_mask"].bool()
     with torch.no_grad():
         before = model(**given)[0]
-        with session(model, torch.device("cpu"), None) as live, attention_tap(live) as tap:
+        maps_read, results = [], []
+        cpu = torch.device("cpu")
+        with session(model, cpu, None) as live, attention_tap(live, maps_read.append, results.append):
             read = model(**given)[0]
         assert torch.allclose(before[real], read[real], atol=2e-6)
         model.set_attn_implementation("eager")
         maps = model(**given, output_attentions=True).attentions
-        assert len(tap.calls) == len(maps) == 2
-        for heads, map_ in zip(tap.calls, maps):
+        assert len(maps_read) == len(results) == len(maps) == 2
+        for found, written, map_ in zip(maps_read, results, maps):
             rows = real[:, None, :, None].expand(map_.shape)
-            assert torch.allclose(heads.maps[rows], map_[rows], atol=1e-6)
-            projection = tap.projections[heads.name]
-            w = torch.einsum("bhqv,hvd->bhqd", heads.results, weight_by_head(projection, 4)).sum(1)
+            assert torch.allclose(found.maps[rows], map_[rows], atol=1e-6)
+            projection = written.projection
+            w = torch.einsum("bhqv,hvd->bhqd", written.results, weight_by_head(projection, 4)).sum(1)
             bias = 0 if projection.bias is None else projection.bias
-            assert torch.allclose(w + bias, projection(heads.results.transpose(1, 2).flatten(2)), atol=1e-5)
+            assert torch.allclose(w + bias, projection(written.results.transpose(1, 2).flatten(2)), atol=1e-5)
 
 
 def test_groups_share_keys_in_blocks():
@@ -188,6 +198,65 @@ def test_values_intervals_and_what_is_left():
     for name, values in attention(model, [longer]).values.items():
         assert torch.allclose(values, found.values[name], atol=1e-5), name
     assert attention(model, [batch(texts(2))]).low["sink"].isnan().all()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_left_padding_is_read_at_real_tokens(name):
+    """Rows of padding queries differ between implementations; they are neither read nor compared."""
+    torch.manual_seed(0)
+    model = MODELS[name]("sdpa").eval()
+    ids = texts(6)
+    mask = torch.ones_like(ids)
+    mask[:3, :4] = 0
+    places = (mask.cumsum(1) - 1).clamp_min(0)
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": places}
+    found = attention(model, [given])
+    cut = [
+        {"input_ids": ids[:3, 4:], "attention_mask": mask[:3, 4:], "position_ids": places[:3, 4:]},
+        {"input_ids": ids[3:], "attention_mask": mask[3:], "position_ids": places[3:]},
+    ]
+    for q, values in attention(model, cut).values.items():
+        assert torch.allclose(values, found.values[q], atol=1e-5), q
+
+
+def test_cross_attention_is_left_out():
+    """Also where the decoder is as long as the encoder, as it is without inputs of its own."""
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=23, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
+    )  # fmt: skip
+    found = attention(BartModel(config).eval(), [batch(texts())])
+    assert len(found.layers) == 4
+    assert all("self_attn" in name for name in found.layers)
+
+
+def test_images_stand_in_no_line():
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=16, image_size=16, patch_size=4
+    )
+    model = ViTModel(config, add_pooling_layer=False).eval()
+    found = attention(model, [{"pixel_values": torch.randn(6, 3, 16, 16)}], mask=False)
+    assert found.values["distance"].isnan().all()
+    assert found.values["entropy_share"].isfinite().all()
+
+
+def test_an_empty_text_and_a_few_texts_at_a_time(monkeypatch):
+    torch.manual_seed(0)
+    model = MODELS["bert"]("sdpa").eval()
+    given = batch(texts(6), 6, 4)
+    whole = attention(model, [given], keep=5)
+    monkeypatch.setattr("repana.extraction._attention_tap.CHUNK", 4 * 9 * 9 * 2)
+    few = attention(model, [given], keep=5)
+    for q, values in whole.values.items():
+        assert torch.allclose(values, few.values[q], atol=1e-7), q
+    assert all(torch.equal(whole.maps[x], few.maps[x]) for x in whole.layers)
+    empty = batch(texts(7), 6, 4)
+    empty["attention_mask"][6] = 0
+    for q, values in attention(model, [given, {k: v[6:] for k, v in empty.items()}]).values.items():
+        assert torch.allclose(values, whole.values[q], atol=1e-6), q
 
 
 def test_other_models_are_refused_and_left_as_they_were():

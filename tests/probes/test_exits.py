@@ -60,7 +60,7 @@ E0 = {
 
 
 def measured(**options):
-    rows = AnswerRows.of(LOGITS, torch.from_numpy(Y), **options)
+    rows = AnswerRows.of(LOGITS[:-1], LOGITS[-1], torch.from_numpy(Y), **options)
     return Measured(rows, 0.95, 0)
 
 
@@ -119,7 +119,7 @@ def test_reference_values_of_the_ridge_lens(layer, corner, r2, kl):
         around = last[24:] - map_.mean - map_.offset
         assert float(1 - left.square().sum() / around.square().sum()) == pytest.approx(r2, abs=1e-9)
     streams = (h[24:], map_.shift_alone(h[24:]), map_(h[24:]))
-    found = [float(AnswerRows.of([TAIL(x), LOGITS[5][24:]]).kl[0].mean()) for x in streams]
+    found = [float(AnswerRows.of([TAIL(x)], LOGITS[5][24:]).kl[0].mean()) for x in streams]
     assert found == pytest.approx(kl, abs=1e-10)
     endless = RidgeSums.total(sums).solved(1e14)
     assert torch.allclose(endless(h), map_.shift_alone(h), atol=1e-9)
@@ -289,6 +289,36 @@ def test_a_classifier_of_texts_answers_once_a_text():
         z = model.classifier(model.bert.pooler(hidden))
     expected = float((z.argmax(1) == torch.arange(30) % 3).double().mean())
     assert found.accuracy[found.layers[2]].value == pytest.approx(expected)
+
+
+def test_padding_does_not_enter_the_fit_of_a_classifier():
+    """Of a model with one answer a text, the map is fitted on its real tokens."""
+    torch.manual_seed(0)
+    config = BertConfig(**SIZES, max_position_embeddings=32, num_labels=3)
+    model = BertForSequenceClassification(config).double().eval()
+    ids = texts(40)
+
+    def given(width):
+        mask = nn.functional.pad(torch.ones_like(ids), (0, width))
+        return [{"input_ids": nn.functional.pad(ids, (0, width)), "attention_mask": mask}]
+
+    short, long = (exits(model, given(width), lens="tuned", alphas=(0.1,)) for width in (0, 6))
+    first = short.layers[0]
+    assert long.kl[first].value == pytest.approx(short.kl[first].value, abs=1e-9)
+
+
+def test_batches_without_an_answer_are_passed_over():
+    """A batch of one-token texts, whose first position is left out."""
+    model = filled(MODELS["gpt2"]())
+    one = {"input_ids": texts(2, 1), "attention_mask": torch.ones(2, 1, dtype=torch.int64)}
+    found = exits(model, [BATCH, one], skip_first=True)
+    assert found.rows.n == 12
+
+
+def test_labels_beyond_the_outputs_are_refused():
+    model, _, (x, y) = repana.example_model()
+    with pytest.raises((InputError, ModelError), match="label"):
+        exits(model, (x, y + 5), lens="probe", layers=["conv1", "linear1"])
 
 
 def test_probes_of_a_cnn_beside_its_own_answers():

@@ -93,6 +93,13 @@ def test_a_threshold_needs_pairs_of_its_own():
     assert "give `train`" in without.note
 
 
+def test_one_match_has_no_interval_by_delong():
+    s = np.arange(20.0)
+    found = pair_scores(s, None, s == 19, score="precomputed", bootstrap=0)
+    assert found.auc.value == 1
+    assert math.isnan(found.auc.low)
+
+
 @pytest.mark.slow
 def test_pairs_that_share_items_need_items():
     """40 items with an effect of their own, pairs of all of them: the bootstrap of items holds the mean rank

@@ -180,6 +180,15 @@ def test_the_queries_among_themselves(rows):
     assert "240 of 240 queries have an item with a cosine above 0.9999" in twice.hit[1].note
 
 
+def test_ignored_labels_are_of_no_class(rows):
+    x, y = rows
+    ignored = y.clone()
+    ignored[:30] = -100
+    found = retrieval(x, None, ignored)
+    assert found.settings["without_relevant"] == 30
+    assert found.per_query["map"][:30].isnan().all()
+
+
 def test_many_relevant_items_are_counted_as_few_are(rows):
     """Above 32 of a query, scores are sorted."""
     x, y = rows
@@ -270,6 +279,10 @@ def test_intervals_cover():
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), -np.ones((2, 4))), "RA292: `relevant` has 8 grades"),
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), np.zeros((2, 4))), "RA292: No query has a relevant item"),
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), [[0], [4]]), "RA292: `relevant` names item 4"),
+        (
+            lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), [["d1"], ["d2", "d3"]]),
+            "RA292: `relevant` names item 'd1'",
+        ),
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), [[0], [1, 1]]), "RA292: `relevant` names an item twice"),
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), [[0], [1], [2]]), "RA292: `relevant` lists items for 3"),
         (lambda: retrieval(np.ones((2, 3)), np.ones((4, 3)), ([0, 1], [1, 2])), "RA292: `relevant` has 2 labels of"),

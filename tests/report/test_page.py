@@ -25,6 +25,8 @@ from repana.analyzers import ACROSS_LAYERS, ANALYZERS, SOURCES
 from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
 from repana.dynamics._table import REPORTED as OF_TRAINING
+from repana.heads._table import REPORTED as OF_HEADS
+from repana.ranking._table import REPORTED as OF_RANKINGS
 from repana.report import bibliography, bibtex, fragment, number, page
 from repana.report._page import minified
 
@@ -250,7 +252,7 @@ def test_every_source_has_its_entry(report):
         work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
     }
     named |= {work for m in COMPARISONS.values() for work in works(m.source)}
-    reported = (*REPORTED.values(), *OF_TRAINING.values())
+    reported = [q for table in (REPORTED, OF_TRAINING, OF_RANKINGS, OF_HEADS) for q in table.values()]
     named |= {work for quantities in reported for q in quantities for work in works(q.source)}
     assert named == set(SOURCES)
     text = bibliography(report)

@@ -70,7 +70,7 @@ def test_every_kind_of_failure_is_isolated_and_classed(here):
         {"model": "mine.py:model(mode='memory')", "name": "memory", "batch_size": 64},
         {"model": "mine.py:model(mode='sleep')", "name": "sleep"},
     ]
-    made = repana.sweep(tasks, here / "s", workers=2, task_timeout=14.0, progress=False, **CHEAP)
+    made = repana.sweep(tasks, here / "s", workers=2, task_timeout=30.0, progress=False, **CHEAP)
     status = SweepFolder(here / "s").status()
     assert {t.name for t in status.done} == {"run0", "crash", "memory"}
     assert {t.name: f.kind for t, f in status.failed} == {
