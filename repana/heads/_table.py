@@ -1,4 +1,4 @@
-"""The table of the heads family: what is measured of attention maps, and the sources."""
+"""The table of the heads family: what is measured of attention maps and routers, and the sources."""
 
 from repana._quantity import Quantity
 from repana._table import Family
@@ -21,9 +21,41 @@ ATTENTION = (
     Quantity("share", "sum <w_h, o>/sum |o|^2", unit="share", title="Share of what is written",
              source="Kobayashi et al. 2020"),
 )  # fmt: skip
-REPORTED = {"attention": ATTENTION}
+ROUTING = (
+    Quantity("cv", "sd/mean of the load", "lower", title="Variation of load", source="Shazeer et al. 2017"),
+    Quantity("effective", "exp H(load)", "higher", "experts", "Experts that the load is worth", "by definition",
+             headline=True),
+    Quantity("maximum", "e max load", "lower", title="Largest load over even", source="by definition"),
+    Quantity("balance", "e sum load importance", "lower", title="Balance", source="Fedus et al. 2022"),
+    Quantity("dead", "share of experts never chosen", "lower", "share", "Dead experts", "by definition"),
+    Quantity("row_entropy", "mean H(p)", "", "nats", "Entropy of choices", "by definition"),
+    Quantity("mean_entropy", "H(mean p)", "", "nats", "Entropy of their mean", "by definition"),
+    Quantity("mutual", "H(mean p) - mean H(p)", "", "nats", "Information of token and expert", "by definition"),
+    Quantity("purity", "sum_e max_c n_ec/n", "", "share", "Purity of experts", "by definition", headline=True),
+    Quantity("uncertainty", "I(expert, class)/H(class)", "", "share", "Class known from the expert", "by definition"),
+    Quantity("adjusted", "(I - E I)/(H - E I)", "", "share", "The same, beyond chance", "Vinh et al. 2010"),
+)  # fmt: skip
+REPORTED = {"attention": ATTENTION, "routing": ROUTING}
 
 SOURCES = {
+    "Shazeer et al. 2017": """@inproceedings{shazeer2017outrageously,
+  author = {Shazeer, Noam and Mirhoseini, Azalia and Maziarz, Krzysztof and others},
+  title = {Outrageously Large Neural Networks: The Sparsely-Gated Mixture-of-Experts Layer},
+  booktitle = {International Conference on Learning Representations}, year = {2017},
+  eprint = {1701.06538}, archivePrefix = {arXiv}
+}""",
+    "Fedus et al. 2022": """@article{fedus2022switch,
+  author = {Fedus, William and Zoph, Barret and Shazeer, Noam},
+  title = {Switch Transformers: Scaling to Trillion Parameter Models with Simple and Efficient Sparsity},
+  journal = {Journal of Machine Learning Research}, volume = {23}, year = {2022},
+  eprint = {2101.03961}, archivePrefix = {arXiv}
+}""",
+    "Vinh et al. 2010": """@article{vinh2010information,
+  author = {Vinh, Nguyen Xuan and Epps, Julien and Bailey, James},
+  title = {Information Theoretic Measures for Clusterings Comparison: Variants, Properties, Normalization and
+           Correction for Chance},
+  journal = {Journal of Machine Learning Research}, volume = {11}, year = {2010}, pages = {2837--2854}
+}""",
     "Clark et al. 2019": """@inproceedings{clark2019what,
   author = {Clark, Kevin and Khandelwal, Urvashi and Levy, Omer and Manning, Christopher D.},
   title = {What Does {BERT} Look At? An Analysis of {BERT}'s Attention},

@@ -19,6 +19,7 @@ from repana.plots.depth import OVERVIEW, depth_profile, overview
 from repana.plots.dictionaries import dictionary, matching
 from repana.plots.dimension import dimension_depth, dimension_scale
 from repana.plots.exits import exit_depth
+from repana.plots.experts import expert_load
 from repana.plots.features import (
     complexity_plane,
     exciting_inputs,
@@ -114,6 +115,7 @@ __all__ = [
     "edge_lengths",
     "exciting_inputs",
     "exit_depth",
+    "expert_load",
     "feature_fan",
     "figure_of",
     "flow_paths",

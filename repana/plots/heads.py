@@ -38,8 +38,8 @@ def head_maps(
     with _style.drawing():
         own = ax or _style.grid(2 * len(names), width, 1.2 + 0.12 * min(rows, 12), columns=len(names))
         axes = list(own)
-        for ax, below, name in zip(axes, axes[len(names) :], names):
-            _heat(ax, found, name)
+        for panel, below, name in zip(axes, axes[len(names) :], names):
+            _heat(panel, found, name)
             _depth(below, found, name)
     return axes
 

@@ -35,14 +35,14 @@ def ranking_depth(
     poolings = list(dict.fromkeys(pooling for pooling, _ in kinds))
     with _style.drawing():
         axes = list(ax or _style.grid(len(names), width, HEIGHT, columns=min(3, len(names))))
-        for ax, name in zip(axes, names):
+        for panel, name in zip(axes, names):
             for pooling, whitened in kinds:
                 colour = _style.colour(poolings.index(pooling), max(2, len(poolings)))
                 values = _values(found, name, layers, pooling, whitened)
-                _line(ax, values, colour, whitened, _label(pooling, whitened))
-            layered(ax, layers)
-            _style.guides(ax)
-            _style.title(ax, _title(name))
+                _line(panel, values, colour, whitened, _label(pooling, whitened))
+            layered(panel, layers)
+            _style.guides(panel)
+            _style.title(panel, _title(name))
         below(axes[0], ax is None, width, [_label(pooling, whitened) for pooling, whitened in kinds])
     return axes
 
