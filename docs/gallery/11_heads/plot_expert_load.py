@@ -20,7 +20,7 @@ sizes = {"vocab_size": 200, "hidden_size": 32, "intermediate_size": 32, "num_hid
 model = MixtralForCausalLM(
     MixtralConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, num_local_experts=8, num_experts_per_tok=2)
 ).eval()
-ids = torch.randint(0, 200, (80, 16))
+ids = torch.randint(0, 200, (80, 16), generator=torch.Generator().manual_seed(0))
 data = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": (ids >= 100).long()}]
 found = routing(model, data)
 last = found[list(found.routers)[-1]]

