@@ -80,6 +80,13 @@ def real_positions(planned: Planned, batch: Batch, length: int, device: torch.de
     return batch.masks[keys[0]].to(device).bool()
 
 
+def real_rows(planned: Planned, batch: Batch, rows: Tensor) -> Bool[Tensor, "b p"]:
+    """Which of a layer's rows (b, positions, channels) are no padding; all, where positions stand in no single line."""
+    if len(planned.pooling.layout.positions) != 1:
+        return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
+    return real_positions(planned, batch, rows.shape[1], rows.device)
+
+
 def token_ids(batch: Batch, length: int) -> Tensor | None:
     """The token ids that a stream of this length reads; None where none, or several, could be meant."""
     shape = (batch.size, length)

@@ -15,7 +15,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
 from repana._typing import IGNORED, FeatureArray, LabelArray
-from repana.statistics.resampling import resampled
+from repana.statistics.resampling import percentiles, resampled
 from repana.statistics.splits import Split, split_of
 
 UNION = 10  # classes of a union, at most
@@ -175,10 +175,10 @@ def _against_permutations(
             found[key] = Estimate(value, n=n)
             continue
         null = np.array([float(d[c]) for d in drawn])
-        low, high = np.percentile(null, [50 * (1 - level), 50 * (1 + level)])
+        low, high = percentiles(null, level)
         p = (1 + int((null >= value).sum())) / (1 + permutations)
         found[key] = Estimate(
-            value, n=n, null=float(null.mean()), null_low=float(low), null_high=float(high), p=p,
+            value, n=n, null=float(null.mean()), null_low=low, null_high=high, p=p,
             permutations=permutations,
         )  # fmt: skip
     return found

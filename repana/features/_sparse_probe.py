@@ -15,7 +15,7 @@ from repana._estimate import Estimate, shown
 from repana._numbers import number
 from repana._typing import IGNORED, FeatureArray, LabelArray
 from repana.features._latent_classes import f1_of_sums, missing
-from repana.statistics.resampling import resampled
+from repana.statistics.resampling import percentiles, resampled
 from repana.statistics.splits import Split, split_of
 from repana.summaries.logistic import logistic
 
@@ -205,11 +205,9 @@ class _Reader:
         if not shuffled:
             return found
         null = [float(f1_of_sums(torch.stack([g & truth, g, truth], 1).double().sum(0))) for g in shuffled]
-        low, high = np.percentile(null, [50 * (1 - self.level), 50 * (1 + self.level)])
+        low, high = percentiles(np.array(null), self.level)
         p = (1 + sum(one >= found.value for one in null)) / (1 + len(null))
-        return replace(
-            found, null=float(np.mean(null)), null_low=float(low), null_high=float(high), p=p, permutations=len(null)
-        )
+        return replace(found, null=float(np.mean(null)), null_low=low, null_high=high, p=p, permutations=len(null))
 
 
 def _standardized(

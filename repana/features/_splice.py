@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._typing import IGNORED
-from repana.extraction._answers import Answers, real_positions
+from repana.extraction._answers import Answers, real_rows
 from repana.extraction._attribution import Places, Reader, reading
 from repana.extraction._batches import Batch, Forward
 from repana.extraction._plan import Planned
@@ -175,18 +175,11 @@ def _mean_row(model: nn.Module, data: Any, layer: str, options: Mapping[str, Any
         places = Places.of(planned)
         for batch in batches:
             rows = places.rows(reader.values(batch)[0][planned.address])
-            real = _real(planned, batch, rows)
+            real = real_rows(planned, batch, rows)
             total = total + rows[real].double().sum(0).cpu()
             count += int(real.sum())
     assert isinstance(total, Tensor)
     return total / count
-
-
-def _real(planned: Planned, batch: Batch, rows: Tensor) -> Bool[Tensor, "b p"]:
-    """Which positions of a layer are no padding."""
-    if len(planned.pooling.layout.positions) != 1:
-        return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
-    return real_positions(planned, batch, rows.shape[1], rows.device)
 
 
 def _with(
@@ -197,7 +190,7 @@ def _with(
     def swap(tensor: Tensor) -> Tensor:
         assert change is not None
         rows = places.rows(tensor)
-        real = _real(planned, batch, rows)
+        real = real_rows(planned, batch, rows)
         new = rows.clone()
         new[real] = change(rows[real]).to(rows)
         return places.back(new, tensor)

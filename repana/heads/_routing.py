@@ -31,7 +31,7 @@ from repana.heads._router_statistics import (
     adjusted,
     log_probabilities,
 )
-from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, with_percentiles
+from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles, with_percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -327,10 +327,10 @@ def _against_labels(
     for q, values in drawn.items():
         if not values:
             continue
-        low, high = np.percentile(values, [50 * (1 - settings["level"]), 50 * (1 + settings["level"])])
+        low, high = percentiles(np.array(values), settings["level"])
         p = (1 + sum(v >= found[q].value for v in values)) / (1 + len(values))
         made[q] = replace(
-            found[q], null=float(np.mean(values)), null_low=float(low), null_high=float(high), p=p,
+            found[q], null=float(np.mean(values)), null_low=low, null_high=high, p=p,
             permutations=len(values),
         )  # fmt: skip
     made["adjusted"] = Estimate(adjusted(whole.table[0])[0], n=int(known.sum()), null=0.0)

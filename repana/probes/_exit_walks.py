@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from repana._typing import IGNORED
 from repana.extraction import _attribution_refusals
-from repana.extraction._answers import Answers
+from repana.extraction._answers import Answers, real_rows
 from repana.extraction._attribution import Places
 from repana.extraction._batches import Batch
 from repana.extraction._record import record
@@ -26,7 +26,6 @@ from repana.probes._lenses import (
     applied,
     lens_of,
     picked,
-    real_rows,
     weights_of,
 )
 from repana.probes._protocol import probed
@@ -118,7 +117,7 @@ def fitted(
         if not sums:
             shifts = [places.rows(h).double().flatten(0, 1).mean(0) for h in streams[:-1]]
             sums = [[RidgeSums(shift) for _ in range(folds)] for shift in shifts]
-        real = real_rows(lens, batch, streams[-1])
+        real = real_rows(lens.last, batch, places.rows(streams[-1]))
         for f in range(folds):
             here = where.chosen & (of_fold == f).to(where.chosen.device)[:, None]
             if not bool(here.any()):

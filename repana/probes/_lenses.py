@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from repana._typing import IGNORED
 from repana.errors import ModelError
-from repana.extraction._answers import Answers, real_positions, token_ids
+from repana.extraction._answers import Answers, token_ids
 from repana.extraction._attribution import Places, Reader, reading
 from repana.extraction._batches import Batch
 from repana.extraction._plan import Planned
@@ -257,14 +257,6 @@ def picked(
     if chosen.shape[1] == rows.shape[1]:
         return rows[chosen]
     return rows[chosen.any(1)[:, None] & real]
-
-
-def real_rows(lens: Lens, batch: Batch, stream: Tensor) -> Bool[Tensor, "b p"]:
-    """Which positions of a stream are no padding."""
-    rows = Places.of(lens.last).rows(stream)
-    if len(lens.last.pooling.layout.positions) != 1:
-        return torch.ones(rows.shape[:2], dtype=torch.bool, device=rows.device)
-    return real_positions(lens.last, batch, rows.shape[1], rows.device)
 
 
 def weights_of(kind: str | None, last: Float[Tensor, "r d"]) -> Float[Tensor, " r"]:

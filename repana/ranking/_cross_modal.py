@@ -19,7 +19,7 @@ from repana.ranking._estimates import Estimates, interval_of, means
 from repana.ranking._relevance import Relevance
 from repana.ranking._retrieval import KS, measured
 from repana.ranking._scores import unit
-from repana.statistics.resampling import bootstrap_weights
+from repana.statistics.resampling import bootstrap_weights, percentiles
 
 BLOCK = 2**25  # pairs of rows at a time
 RECALLS = ("i2t", "i2t_share", "t2i", "i2t_centered", "t2i_centered")
@@ -206,9 +206,9 @@ def _gap_null(
     for _ in range(permutations):
         first = both[torch.randperm(n + m, generator=generator)[:n]].sum(0)
         found.append(float((first / n - (total - first) / m).norm()))
-    low, high = np.percentile(found, [50 * (1 - level), 50 * (1 + level)])
+    low, high = percentiles(np.array(found), level)
     p = (1 + sum(one >= gap.value for one in found)) / (1 + permutations)
-    return replace(gap, null=null, null_low=float(low), null_high=float(high), p=p, permutations=permutations)
+    return replace(gap, null=null, null_low=low, null_high=high, p=p, permutations=permutations)
 
 
 def uniformity(x: Float[Tensor, "n d"]) -> float:
