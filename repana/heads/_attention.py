@@ -23,6 +23,7 @@ from repana.extraction._session import session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
 from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
+from repana.heads._real_tokens import mask_keys, real_tokens
 from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def attention(
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
-    keys = list(dict.fromkeys(key for p in planned.layers for key in p.pooling.masks.values()))
+    keys = mask_keys(planned)
     walk = _Walk(top, keep)
     with session(inner, options.device, None) as live:
         for raw in raws:
@@ -215,10 +216,7 @@ class _Walk:
     def real(self, texts: int, tokens: int) -> Bool[Tensor, "b t"]:
         """Which positions are no padding, by the mask of the stream of this length."""
         assert self._batch is not None
-        for key in self._keys:
-            if tuple(self._batch.masks[key].shape) == (texts, tokens):
-                return self._batch.masks[key].bool()
-        return torch.ones(texts, tokens, dtype=torch.bool)
+        return real_tokens(self._batch, self._keys, texts, tokens)
 
     def _line(self, texts: int, tokens: int) -> bool:
         """Whether positions are those of an input in a line: token numbers, or their embeddings."""

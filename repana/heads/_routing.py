@@ -22,6 +22,7 @@ from repana.extraction._options import Options
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
+from repana.heads._real_tokens import mask_keys, real_tokens
 from repana.heads._router_statistics import (
     OF_LABELS,
     QUANTITIES,
@@ -164,7 +165,7 @@ def routing(
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
         planned, options = planned_of(live, first, options, taken, samples_of(data))
-    keys = list(dict.fromkeys(key for p in planned.layers for key in p.pooling.masks.values()))
+    keys = mask_keys(planned)
     found: dict[str, list[RouterRows]] = {}
     texts = 0
     with session(inner, options.device, None) as live:
@@ -246,8 +247,7 @@ def _rows(name: str, given: tuple[Tensor, Tensor, Tensor], batch: Batch, keys: l
     if n % b:
         raise _refusals.rows_of_a_router(name, n, b)
     t = n // b
-    real = next((batch.masks[key].bool().cpu() for key in keys if tuple(batch.masks[key].shape) == (b, t)), None)
-    real = torch.ones(b, t, dtype=torch.bool) if real is None else real
+    real = real_tokens(batch, keys, b, t).cpu()
     label = torch.full((b, t), -1)
     y = batch.labels
     if y is not None and not y.is_floating_point() and tuple(y.shape) in ((b,), (b, t)):
