@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from repana.extraction import _refusals
-from repana.extraction._pooling import POOLINGS
+from repana.extraction._pooling import POOLINGS, known
 from repana.extraction._tree import Path
 
 SUFFIX = re.compile(r"(?P<call>@\d+)$|(?P<side>:in|:out)$|(?P<item>\[(?:\w+)\])$")
@@ -63,7 +63,7 @@ def split_pool(text: str) -> tuple[str, str | None]:
     body, bar, pool = text.rpartition("|")
     if not bar:
         return text, None
-    if pool not in POOLINGS:
+    if not known(pool, POOLINGS):
         if text.startswith("re:"):
             return text, None
         raise _refusals.unknown_pooling(text, pool, POOLINGS)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from repana import _check
 from repana._typing import IGNORED
 from repana.errors import InputError
-from repana.extraction import _attribution_refusals, _refusals
+from repana.extraction import _attribution_refusals, _part_refusals, _refusals
 from repana.extraction._answers import (
     Answers,
     Position,
@@ -251,6 +251,8 @@ def reading(
     if planned.facts["logits"] is None and not (tokens and planned.facts["token_logits"] is not None):
         beyond = planned.facts["labels_beyond"]
         raise _attribution_refusals.labels_beyond(beyond) if beyond else _check.no_classes("no (n, classes) tensor")
+    if places := planned.facts.get("places", ()):
+        raise _part_refusals.no_gradient([place.name for place in places])
     for p in planned.layers:
         if p.calls > 1:
             raise _attribution_refusals.used_again(p.address, p.calls)

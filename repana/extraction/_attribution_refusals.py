@@ -110,21 +110,18 @@ def other_architecture(names: Sequence[str]) -> ModelError:
     )
 
 
-def no_attention_interface(model: str) -> ModelError:
+def attention_differs(moved: float, name: str = "") -> ModelError:
+    where = f"{name!r}" if name else "the model"
     return ModelError(
         "RA134",
-        f"the attention of {model} cannot be read: expected a model of transformers whose attention goes through its "
-        "AttentionInterface (most classes since version 4.48 do).",
-    )
-
-
-def attention_differs(moved: float) -> ModelError:
-    return ModelError(
-        "RA134",
-        f"with its attention read the model gives other outputs (by {moved:.2g} of their size): its attention has a "
-        "part that the interface does not pass on.",
+        f"with its attention read {where} gives other outputs (by {moved:.2g} of their size): its attention has a "
+        "part that its queries, keys, values and mask do not show.",
     )
 
 
 def no_self_attention() -> ModelError:
-    return ModelError("RA134", "no attention module of equal numbers of queries and keys ran.")
+    return ModelError(
+        "RA134",
+        "no self-attention was seen: expected a model of transformers that goes through its AttentionInterface, calls "
+        "of scaled_dot_product_attention or nn.MultiheadAttention, or a softmax over keys times values.",
+    )

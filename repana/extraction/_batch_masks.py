@@ -18,6 +18,8 @@ FUNCTION = "a function"
 NO_MASKS = (SPECIAL, "head_mask", "global_attention_mask", "bool_masked_pos", "pixel_mask", "labels_mask")
 LARGE = 100.0  # an additive mask holds 0 and numbers below minus this
 
+FOUND = "in the pass: "  # begins the keys of masks that every pass shows anew
+
 Value = str | int | bool | Callable[[Any], Any] | None
 
 
@@ -87,6 +89,11 @@ def is_mask_name(key: Any) -> bool:
     return name.endswith(("attention_mask", "padding_mask", "pad_mask")) or name.startswith("pad") or name == "mask"
 
 
+def routed_key(part: str, key: str | None) -> str:
+    """Of the tokens of an expert among those that a mask calls real."""
+    return f"{FOUND}{part}" + ("" if key is None else f" in {key}")
+
+
 def means_padding(name: str) -> bool:
     """Whether a Boolean mask of that name is True at padding, as those of `nn.Transformer` are."""
     return name.endswith(("padding_mask", "pad_mask")) or name.startswith("pad")
@@ -107,6 +114,8 @@ def real_positions(mask: Tensor, name: str) -> Tensor:
 def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int) -> None:
     """A sample without one real position has no mean, and a batch without its mask none that others' would match."""
     for key in used:
+        if key.startswith(FOUND):
+            continue
         if key not in masks:
             raise _data_refusals.mask_missing(key, batch)
         if key in masks and not bool(masks[key].any(1).all()):

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from repana import _check
-from repana.extraction import _refusals
+from repana.extraction import _part_refusals, _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._auto import Head, find_head, logits_leaf, token_logits_leaf
 from repana.extraction._batch_masks import check_rows
@@ -16,11 +16,13 @@ from repana.extraction._guards import memory_errors
 from repana.extraction._layers import select
 from repana.extraction._options import Options
 from repana.extraction._order import LOGITS, at_stake, check_order
+from repana.extraction._parts import open_parts, places_of, requested_parts
 from repana.extraction._plan import Plan, Planned, masks_used, resolve
 from repana.extraction._polarity import check_masks
 from repana.extraction._probe import Leaf, Trace, probe
 from repana.extraction._session import Session
 from repana.extraction._sharded import is_sharded, with_shards
+from repana.extraction._steps import stepwise, watch_generation
 from repana.extraction._taps import Taps
 
 
@@ -29,6 +31,12 @@ def planned_of(
 ) -> tuple[Plan, Options]:
     """The plan, and the options with what the probe found of how batches are read."""
     with memory_errors(0, None):
+        places = places_of(live, options.intake, raw, requested_parts(options.layers, dict(live.model.named_modules())))
+        if places and is_sharded(live.model):
+            raise _part_refusals.parts_of_shards([place.name for place in places])
+        open_parts(live, places)
+        if stepwise(options.layers, options.reading.pool):
+            watch_generation(live, options.seed)
         trace, intake = probe(live, options.intake, raw, samples=options.probe)
     options = replace(options, intake=intake)
     batch = trace.batch
@@ -45,6 +53,8 @@ def planned_of(
         "logits": None if leaf is None else leaf.path,
         "calls": _expected(planned),
         "of_root": of_root,
+        "places": places,
+        "seed": options.seed,
         "labelled": batch.labels is not None,
         "labels": "positions" if batch.position_labels or _of_tokens(planned, batch) else "samples",
     }

@@ -3,6 +3,8 @@
 name        the output of a module; `name:in` its input; `name@2` its second call
 name[0]     a part of a tuple, `name.logits` of a mapping or a dataclass; with a pattern too: `stage_*.logits`
 name|mean   its pooling
+name#in     the first tensor among its inputs: the residual stream before a block
+name#h3     a part of an attention module or a router, see `_parts`
 layer*.conv2, re:layer[12], nn.Conv2d, a predicate (name, module) -> bool: every module that matches
 input, output    the whole model's
 """
@@ -19,6 +21,7 @@ from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
 from repana.extraction._auto import auto
 from repana.extraction._probe import Trace
 
+INPUT = "#in"
 PART = re.compile(r"\.\w+$")
 
 
@@ -64,9 +67,12 @@ def _sites_of(requested: Any, trace: Trace) -> Iterable[Site]:
             pattern = re.compile(body)
         except re.error as error:
             raise _refusals.bad_pattern(requested, str(error)) from None
-        return _sites_that_ran((n for n in names if pattern.search(n)), trace, requested, pool)
+        known = [*names, *(trace.parts if "#" in body else ())]
+        return _sites_that_ran((n for n in known if pattern.search(n)), trace, requested, pool)
+    if requested.endswith(INPUT) and requested not in names:
+        return [_first_input(site, trace) for site in _sites_of(requested.removesuffix(INPUT) + ":in", trace)]
     every = {alias: alias for alias, _ in trace.model.named_modules(remove_duplicate=False)}
-    site = parse(requested, every)
+    site = parse(requested, [*every, *trace.parts])
     if site is not None:
         return [replace(site, module=_first_name(site.module, trace))]
     if "*" in requested or "?" in requested:
@@ -75,9 +81,16 @@ def _sites_of(requested: Any, trace: Trace) -> Iterable[Site]:
     raise _refusals.no_layer(requested, shown)
 
 
+def _first_input(site: Site, trace: Trace) -> Site:
+    """Of the inputs of a module the first that holds numbers by position: the residual stream before a block."""
+    leaves = trace.calls[site.module][(site.call or 1) - 1].inputs if trace.calls[site.module] else []
+    wide = [leaf for leaf in leaves if leaf.dtype.is_floating_point and len(leaf.shape) > 1]
+    return replace(site, part=wide[0].path, loose=False) if len(leaves) > 1 and wide else site
+
+
 def _first_name(name: str, trace: Trace) -> str:
     """A module registered under several names goes by its first."""
-    if name in trace.modules:
+    if name in trace.modules or name in trace.parts:
         return name
     module = trace.model.get_submodule(name)
     return next(n for n, m in trace.modules.items() if m is module)
@@ -94,7 +107,7 @@ def _glob(requested: str, trace: Trace) -> list[Site]:
     if not names:
         names, suffix = _matched(whole, trace), ""
     sites = [
-        replace(parse(site.module + suffix, trace.modules) or site, pool=pool)
+        replace(parse(site.module + suffix, [*trace.modules, *trace.parts]) or site, pool=pool)
         for site in _sites_that_ran(names, trace, requested, pool)
     ]
     held = [site for site in sites if not site.part or _holds(site, trace)]
@@ -103,7 +116,7 @@ def _glob(requested: str, trace: Trace) -> list[Site]:
 
 def _matched(body: str, trace: Trace) -> list[str]:
     pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in body) + r"\Z")
-    return [name for name in trace.modules if name and pattern.match(name)]
+    return [name for name in [*trace.modules, *(trace.parts if "#" in body else ())] if name and pattern.match(name)]
 
 
 def _holds(site: Site, trace: Trace) -> bool:

@@ -14,7 +14,7 @@ from repana.extraction.axes._labels import MOVED, Axis, Traced, size_of
 from repana.extraction.axes._layout import Layout, decide, positions_of
 from repana.extraction.axes._masks import masks_of
 
-OVER_POSITIONS = (*MEANS, "max", "last", "tokens")
+OVER_POSITIONS = (*MEANS, "max", "last", "tokens", "steps")
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class Options:
     head: str | bool = "auto"
     logits: bool | None = None
     probe: int | str = SAMPLES
+    seed: int = 0
 
     @classmethod
     def of(
@@ -47,6 +48,7 @@ class Options:
         head: str | bool = "auto",
         logits: bool | None = None,
         probe: int | str | None = None,
+        seed: int = 0,
     ) -> "Options":
         if (
             not (labels is None or labels is False or isinstance(labels, (str, int)) or callable(labels))
@@ -56,6 +58,7 @@ class Options:
         if not (forward is None or isinstance(forward, str) or callable(forward)):
             raise _refusals.forward_choice(forward)
         check_mask(mask)
+        pool = _as_text(pool)
         if not isinstance(pool, (str, Mapping)):
             raise _refusals.option_type("pool", pool, "a pooling, or a mapping from layers to poolings")
         if not isinstance(head, (str, bool)):
@@ -73,7 +76,15 @@ class Options:
             head,
             logits,
             samples_choice(probe),
+            seed,
         )
+
+
+def _as_text(pool: Any) -> Any:
+    """Positions by number as they stand in addresses."""
+    if isinstance(pool, Mapping):
+        return {key: _as_text(value) for key, value in pool.items()}
+    return str(pool) if isinstance(pool, int) and not isinstance(pool, bool) else pool
 
 
 def requested_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:

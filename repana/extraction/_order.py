@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from repana.extraction._batch_masks import FOUND
 from repana.extraction._plan import Planned
 from repana.extraction._probe import Trace
 from repana.extraction._taps import Taps
@@ -33,6 +34,7 @@ def check_order(taps: Taps, planned: tuple[Planned, ...], trace: Trace) -> froze
     unproven = frozenset(p.address for p in planned if p.pooling.layout.unproven)
     n = trace.batch.size
     watched = [p for p in planned if p.pooling.layout.groups is None and p.pooling.layout.certain]
+    watched = [p for p in watched if not any(key.startswith(FOUND) for key in p.pooling.masks.values())]
     rows = {p.address: _rows(p, trace) for p in watched} | {LOGITS: [1] * n}
     holding = trace.holding()
     named = any(trace.book.labels.has((place,), SAMPLE) for place in trace.book.labels.indexed.values())

@@ -13,6 +13,7 @@ from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch
 from repana.extraction._guards import memory_errors
 from repana.extraction._options import Options
+from repana.extraction._parts import open_parts
 from repana.extraction._plan import Plan, masks_used
 from repana.extraction._session import Session, session
 from repana.extraction._store import FeatureStore
@@ -24,6 +25,7 @@ from repana.extraction._tree import is_empty
 class Rows:
     labels: Tensor | None
     sample: Tensor
+    generated: Tensor | None = None  # tokens of the prompt and behind it, where steps of a generation are recorded
 
 
 def _row_labels(batch: Batch, planned: Plan, features: Mapping[str, Tensor]) -> Rows:
@@ -59,6 +61,7 @@ def passes(
     where one is given."""
     own = session(model, options.device, options.dtype) if open_session is None else nullcontext(open_session)
     with own as live:
+        open_parts(live, planned.facts.get("places", ()))
         taps = Taps(live, planned, options.intake.forward)
         number, used, labelled = -1, masks_used(planned.layers), None
         for place, raw in enumerate(raws):
@@ -72,4 +75,8 @@ def passes(
             check_rows(batch.masks, used, number)  # on the host, where it makes nothing wait
             with memory_errors(number, store):
                 features, z = taps.read(batch.to(options.device), number)
-            yield batch, features, z, _row_labels(batch, planned, features)
+            batch = replace(batch, masks=taps.masks(batch, planned.layers))
+            rows = _row_labels(batch, planned, features)
+            if taps.generation is not None:
+                rows = replace(rows, generated=taps.generation.tokens)
+            yield batch, features, z, rows

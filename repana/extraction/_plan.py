@@ -11,14 +11,17 @@ import torch
 from repana import _check
 from repana._numbers import printable
 from repana.errors import ModelError
-from repana.extraction import _refusals
+from repana.extraction import _part_refusals, _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._auto import Head, call_of
+from repana.extraction._batch_masks import routed_key
 from repana.extraction._layouts import layout_of, refusal
-from repana.extraction._mask_choice import masking, token_like
+from repana.extraction._mask_choice import Masking, masking, token_like
 from repana.extraction._patterns import exact_or_first, unused
-from repana.extraction._pooling import GRID, Pooling, allowed
+from repana.extraction._pooling import GRID, Pooling, allowed, known
 from repana.extraction._probe import Call, Leaf, Trace
+from repana.extraction._steps import KEY as STEPS_KEY
+from repana.extraction._steps import STEPS
 from repana.extraction.axes._layout import Layout, positions_of
 
 if TYPE_CHECKING:
@@ -54,6 +57,7 @@ class Planned:
     share: float  # of the forward pass done by then
     rows: int = 1  # for each sample of the probe batch; more than 1 for tokens
     notes: tuple[str, ...] = ()
+    among: str | None = None  # of the tokens of an expert: the mask of the real ones that they are among, if any
 
     @cached_property
     def address(self) -> str:
@@ -127,14 +131,14 @@ def resolve(sites: list[Site], trace: Trace, reading: Reading) -> tuple[tuple[Pl
     planned: dict[str, Planned] = {}
     skipped: list[tuple[Site, ModelError]] = []
     for site in sites:
-        for one, note in _calls(site, trace):
+        for one, note in _calls(site, trace, reading):
             for layer in _planned(one, trace, reading, skipped):
                 layer = replace(layer, notes=(*note, *layer.notes))
                 planned.setdefault(layer.address, layer)
     if not planned:
         raise skipped[0][1]
     _check_options(reading, [p.site for p in planned.values()] + [site for site, _ in skipped], list(planned))
-    if reading.pool == "tokens" and any(p.rows > 1 for p in planned.values()):  # of layers that were not named
+    if reading.pool in ("tokens", STEPS) and any(p.rows > 1 for p in planned.values()):  # of layers that were not named
         planned = {a: p for a, p in planned.items() if p.rows > 1 or not p.site.offered}
     rows = {p.address: p.rows for p in planned.values()}
     if len({r > 1 for r in rows.values()}) > 1:
@@ -185,7 +189,7 @@ def _left_out(skipped: Sequence[tuple[Site, ModelError]], trace: Trace) -> list[
     return notes
 
 
-def _calls(site: Site, trace: Trace) -> list[tuple[Site, tuple[str, ...]]]:
+def _calls(site: Site, trace: Trace, reading: Reading) -> list[tuple[Site, tuple[str, ...]]]:
     """A module called several times stands for all its calls, unless one is chosen."""
     calls = trace.calls[site.module]
     if not site.module:
@@ -198,6 +202,10 @@ def _calls(site: Site, trace: Trace) -> list[tuple[Site, tuple[str, ...]]]:
             raise _refusals.called_as_forward(site.module, inside)
         ran = [name for name in _ancestors(site.module) if trace.calls.get(name)]
         raise _refusals.never_ran(site.module, [site.module], ran or trace.ran())
+    if (site.pool or _option(reading.pool, site)) == STEPS:
+        if site.call is not None:
+            raise _part_refusals.steps_of_one_call(str(site))
+        return [(site, ())]
     if site.call is not None:
         if not 1 <= site.call <= len(calls):
             raise _refusals.no_such_call(str(site), site.module, len(calls))
@@ -240,7 +248,7 @@ def _ancestors(name: str) -> list[str]:
 
 
 def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
-    module, side = trace.modules[site.module], side_of(site, trace)
+    part, side = trace.parts.get(site.module), side_of(site, trace)
     if (
         not site.module
         and len(trace.calls[""]) > 1
@@ -254,21 +262,29 @@ def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
         raise _refusals.not_numbers(str(site), _refusals.dtype_name(leaf.dtype))
     layout = layout_of(site, leaf, trace, reading.layout, reading.batch_dim, reading.groups)
     method = site.pool or _option(reading.pool, site) or "auto"
-    if method not in ("auto", *allowed(replace(layout, positions=(0,), merged=(0,))), "none"):
+    if not known(method, ("auto", *allowed(replace(layout, positions=(0,), merged=(0,))), "none")):
         raise _refusals.unknown_pooling(str(site), method, ("auto", "none", *allowed(replace(layout, positions=(0,)))))
     if layout.problem:
         layout, method = _without_features(site, leaf, trace, layout, method)
-    elif isinstance(reading.pool, str) and site.pool is None and layout.kind == "vector":
+    elif isinstance(reading.pool, str) and site.pool is None and layout.kind == "vector" and method != STEPS:
         method = "auto"  # a pooling for all layers is one for all that have something to pool
     method = _default(site, layout, leaf, trace) if method == "auto" else method
-    if method not in allowed(layout):
+    if not known(method, allowed(layout)):
         raise _refusals.pooling_does_not_fit(str(site), method, layout.kind, trace.shown(leaf), allowed(layout))
     found = masking(site, layout, leaf, trace, reading.mask, method)
+    among = None
+    if part is not None and part.routed:
+        if method != "tokens":
+            raise _part_refusals.expert_rows(str(site), method)
+        axis, among = next(iter(found.keys.items()), (next(iter(layout.positions), layout.ndim), None))
+        found = replace(found, keys={axis: routed_key(site.module, among)})
     call = trace.root if not site.module else call_of(site, trace)
-    rows = math.prod(leaf.shape[p] for p in layout.positions) if method == "tokens" else 1
+    if method == STEPS:
+        return _stepwise(site, layout, leaf, trace, found)
+    rows = _positions(layout, leaf) if method == "tokens" else 1
     return Planned(
         site=site,
-        kind=type(module).__name__ if site.module else "model",
+        kind=_kind(site, part, trace),
         shape=tuple(n for i, n in enumerate(leaf.shape) if i != layout.sample),
         pooling=Pooling(method, layout, found.keys),
         width=_width(method, layout, leaf),
@@ -277,7 +293,41 @@ def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
         share=_share(site, call, trace),
         rows=rows,
         notes=(*_notes(layout, leaf), *found.notes),
+        among=among,
     )
+
+
+def _stepwise(site: Site, layout: Layout, leaf: Leaf, trace: Trace, found: Masking) -> Planned:
+    """All calls of a module together, a row for each real position."""
+    calls = trace.calls[site.module]
+    last = replace(site, call=len(calls))
+    first = _positions(layout, leaf)
+    axis, among = next(iter(found.keys.items()), (next(iter(layout.positions), layout.ndim), None))
+    return Planned(
+        site=site,
+        kind=_kind(site, trace.parts.get(site.module), trace),
+        shape=tuple(n for i, n in enumerate(leaf.shape) if i != layout.sample),
+        pooling=Pooling(STEPS, layout, {axis: STEPS_KEY}),
+        width=_width(STEPS, layout, leaf),
+        calls=len(calls),
+        event=_event(site, call_of(last, trace)),
+        share=_share(site, call_of(last, trace), trace),
+        rows=first + len(calls) - 1,
+        notes=(*_notes(layout, leaf), *found.notes, f"{len(calls)} calls on the first samples"),
+        among=among,
+    )
+
+
+def _positions(layout: Layout, leaf: Leaf) -> int:
+    """Of each sample, in one call."""
+    return math.prod([*(leaf.shape[p] for p in layout.positions), *(n for n in layout.merged if n)])
+
+
+def _kind(site: Site, part: Any, trace: Trace) -> str:
+    """What a person calls the place."""
+    if part is not None:
+        return part.title
+    return type(trace.modules[site.module]).__name__ if site.module else "model"
 
 
 def _without_features(site: Site, leaf: Leaf, trace: Trace, layout: Layout, method: str) -> tuple[Layout, str]:

@@ -10,6 +10,7 @@ from repana.extraction import _refusals
 from repana.extraction._batch_masks import CONTENT, FUNCTION, MASK
 from repana.extraction._batches import Batch
 from repana.extraction._plan import Planned, masks_used
+from repana.extraction._pooling import CHECKING
 from repana.extraction._probe import Trace
 from repana.extraction._taps import Taps
 from repana.extraction._tree import mapped
@@ -69,9 +70,9 @@ def _moved(taps: Taps, planned: tuple[Planned, ...], trace: Trace, key: str, rea
     changed = _changed(batch, trace, key, real)
     if changed is None:
         return None
-    before, _ = taps.read(batch, 0)
+    before, _ = taps.read(batch, CHECKING)
     try:
-        after, _ = taps.read(changed, 0)
+        after, _ = taps.read(changed, CHECKING)
     except Exception:
         return None  # a network that takes no such input, as one that counts its image tokens
     watched = [p.address for p in planned if key in p.pooling.masks.values() or p.pooling.kind == "vector"]

@@ -4,23 +4,32 @@ The result never shares memory with the layer's tensor, so a later change in pla
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 
-from repana.extraction import _refusals
+from repana.extraction import _part_refusals, _refusals
 from repana.extraction.axes._layout import Layout
 
 MEANS = ("mean", "avg")  # one word for both
-VECTORS = ("none", "flatten")
-SEQUENCES = ("mean", "avg", "max", "cls", "last", "tokens", "flatten", "grid")
+VECTORS = ("none", "flatten", "steps")
+SEQUENCES = ("mean", "avg", "max", "cls", "last", "tokens", "flatten", "grid", "steps", "0", "-1")
 MAPS = ("avg", "mean", "max", "flatten", "grid", "tokens")
+MERGED_ROWS = ("avg", "mean", "max", "cls", "last", "tokens", "flatten")  # (b w) c: a row for each position
 MERGED_MAPS = ("avg", "mean", "max", "flatten")
-POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens")
+POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens", "steps", "0", "-1")
+PLACE = re.compile(r"-?\d+")  # one position, from the first real one, or from behind the last
 GRID = 4
+CHECKING = -1  # number of a batch that is read under other masks, to see what moves
+
+
+def known(method: str, among: Sequence[str]) -> bool:
+    """Whether a pooling is among those of a list, in which "0" stands for every position."""
+    return method in among or ("0" in among and PLACE.fullmatch(method) is not None)
 
 
 def allowed(layout: Layout) -> tuple[str, ...]:
@@ -29,6 +38,8 @@ def allowed(layout: Layout) -> tuple[str, ...]:
         return VECTORS
     if layout.kind == "sequence":
         return SEQUENCES
+    if len(layout.merged) == 2 and not layout.positions:
+        return MERGED_ROWS
     return MAPS if len(layout.merged) == 1 and len(layout.positions) < 4 else MERGED_MAPS
 
 
@@ -65,9 +76,9 @@ class Pooling:
         if x.is_complex():
             if self.method == "max":
                 raise _refusals.complex_pooling(where, self.method)
-            parts = [self._reduced(part, masked, size, where) for part in (x.real, x.imag)]
+            parts = [self._reduced(part, masked, size, where, number) for part in (x.real, x.imag)]
             return torch.cat(parts, 1)
-        return self._reduced(x, masked, size, where)
+        return self._reduced(x, masked, size, where, number)
 
     def _checked(self, x: Tensor, size: int, where: str) -> Tensor:
         axis = self.layout.sample or 0
@@ -76,7 +87,7 @@ class Pooling:
             raise _refusals.other_samples(where, x.shape, axis, rows, size)
         return x
 
-    def _reduced(self, x: Tensor, masks: Mapping[int, Tensor | None], size: int, where: str) -> Tensor:
+    def _reduced(self, x: Tensor, masks: Mapping[int, Tensor | None], size: int, where: str, number: int) -> Tensor:
         """Mean, maximum, one position or all, over a real tensor."""
         layout = self.layout
         x, axes = _split(self._checked(x, size, where), layout, masks, size, where)
@@ -97,10 +108,15 @@ class Pooling:
         if self.method == "grid":
             pool = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}[len(axes.positions)]
             return pool(ordered.movedim(-1, 1), GRID).flatten(1)
-        if self.method == "tokens":
+        if self.method in ("tokens", "steps"):
             mask = next(iter(masked.values()), None)
             return ordered[mask] if mask is not None else ordered.flatten(0, -2).clone()
-        return _one_position(ordered, self.method, next(iter(masked.values()), None))
+        return _one_position(ordered, self.method, next(iter(masked.values()), None), where, number)
+
+    def of_call(self, x: Tensor, size: int, where: str) -> Tensor:
+        """All positions (b, t, d) of one of several calls; of vectors one position."""
+        rows = replace(self, masks={})(x, {}, size, where)
+        return rows.view(size, -1, rows.shape[1])
 
 
 @dataclass(frozen=True)
@@ -199,9 +215,25 @@ def _max(x: Tensor, axes: _Axes, masks: Mapping[int, Tensor], size: int) -> Tens
     return x.amax(tuple(axes.positions.values())).movedim(order.index(axes.sample), 0).reshape(size, -1)
 
 
-def _one_position(x: Tensor, method: str, mask: Tensor | None) -> Tensor:
-    """The first or the last real position of (b, t, d)."""
+def _one_position(x: Tensor, method: str, mask: Tensor | None, where: str, number: int) -> Tensor:
+    """The first, the last or a numbered real position of (b, t, d)."""
+    if method not in ("cls", "last"):
+        return _numbered(x, int(method), mask, where, number)
     if mask is None:
         return x[:, 0 if method == "cls" else -1].clone()
     first = mask.int().argmax(1) if method == "cls" else x.shape[1] - 1 - mask.flip(1).int().argmax(1)
     return x[torch.arange(len(x), device=x.device), first]
+
+
+def _numbered(x: Tensor, place: int, mask: Tensor | None, where: str, number: int) -> Tensor:
+    """A real position by its number among the real ones."""
+    real = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+    lengths = real.sum(1)
+    shortest = int(lengths.min())
+    if number == CHECKING:
+        place = max(-shortest, min(place, shortest - 1))
+    if not -shortest <= place < shortest:
+        raise _part_refusals.no_such_position(where, place, shortest, number)
+    rank = real.cumsum(1) - 1
+    chosen = lengths + place if place < 0 else torch.full_like(lengths, place)
+    return x[real & (rank == chosen[:, None])]

@@ -16,7 +16,7 @@ from repana import _check
 from repana.extraction import _refusals
 from repana.extraction._batch_masks import means_padding
 from repana.extraction._batches import Batch, Forward, Intake, run
-from repana.extraction._session import Session, hookable, own_forward
+from repana.extraction._session import Session, hookable, no_fast_path, own_forward
 from repana.extraction._tree import Path, arguments, leaves, mapped
 from repana.extraction.axes._book import Book
 from repana.extraction.axes._labels import MAYBE_SAMPLE, NOT_SAMPLE, SAMPLE, Traced
@@ -72,6 +72,7 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     by_forward: set[str] = field(default_factory=set)  # modules of which only children ran: called as m.forward(x)
     decided: dict[int, Layout] = field(default_factory=dict)  # by identity of the leaf
+    parts: Mapping[str, nn.Module] = field(default_factory=dict)  # places inside modules that are read as modules
     by_lengths: Callable[[], None] | None = None  # the pass with one position fewer, until it was made
 
     @property
@@ -211,17 +212,17 @@ class Hooks:
 
     def __init__(self, session: Session) -> None:
         self.modules = dict(session.model.named_modules())
-        self.model = session.model
-        self._names = {module: name for name, module in self.modules.items()}
+        self.model, self.parts = session.model, session.parts
+        self._names = {module: name for name, module in [*self.modules.items(), *self.parts.items()]}
         self._into: _Pass | None = None
-        for module in self.modules.values():
+        for module in self._names:
             if hookable(module):
                 session.pre_hook(module, self._before)
                 session.hook(module, self._after)
 
     def run(self, batch: Batch, forward: Forward | None, book: Book | None = None) -> "_Pass":
         """`outputs` are the tensors of what the call gave, or where it gave none, of what the model did."""
-        self._into = seen = _Pass(self.modules, book)
+        self._into = seen = _Pass(self.modules, self.parts, book)
         began = seen.began
         try:
             seen.outputs = seen.leaves(run(self.model, batch, forward))
@@ -246,9 +247,9 @@ class Hooks:
 class _Pass:
     """The calls of one pass, by module."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], book: Book | None) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], parts: Iterable[str], book: Book | None) -> None:
         self.modules = modules
-        self.calls: dict[str, list[Call]] = {name: [] for name in modules}
+        self.calls: dict[str, list[Call]] = {name: [] for name in [*modules, *parts]}
         self.outputs: list[Leaf] = []
         self.began = time.perf_counter()
         self._book = book
@@ -287,20 +288,15 @@ def watched(hooks: Hooks, batch: Batch, forward: Forward | None, late: Sequence[
     book = Book([*hooks.model.parameters(), *hooks.model.buffers()])
     watch = AxisWatch(book)
     batch = _with_padding(batch)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with watch:
-            book.enter(batch.inputs(), batch.size, batch.axis, late=[*batch.late(), *late], never=batch.single_items())
-            seen = hooks.run(batch, forward, book)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with no_fast_path(), watch:
+        book.enter(batch.inputs(), batch.size, batch.axis, late=[*batch.late(), *late], never=batch.single_items())
+        seen = hooks.run(batch, forward, book)
     for leaf in _all_leaves(seen):
         leaf.changed = leaf.traced is not None and book.written_after(leaf.traced)
     trace = Trace(
         hooks.model, seen.modules, seen.calls, batch, batch.size, None, {}, seen.outputs, book, watch.without_rule
     )
-    trace.by_forward = _by_forward(seen)
+    trace.by_forward, trace.parts = _by_forward(seen), hooks.parts
     return trace
 
 

@@ -68,6 +68,7 @@ def plan(
     options = Options.of(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
         groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
+        seed=seed,
     )  # fmt: skip
     return planned_from(data, options, taken, batch_size, max_samples)[0]
 
@@ -124,9 +125,11 @@ def record(
     - `layers`: "auto" (the depth profile), names, patterns, `re:`..., module classes, predicates, or a list of those;
       `name:in`, `name[0]`, `name.logits`, `name@2`, `name|mean` as in the documentation of layer addresses.
     - `pool`: "auto" takes the mean over positions, masked where padding is known, and keeps vectors; or "avg" (which is
-      "mean"), "max", "flatten", "grid" (4 x 4 averages), "cls", "last" (real token), "tokens", "none"; a mapping gives
-      it by layer. With "tokens" every token is a row, and layers that were not named are left out where they have no
-      tokens.
+      "mean"), "max", "flatten", "grid" (4 x 4 averages), "cls", "last" (real token), a number (a real position, from
+      behind where it is negative), "tokens", "steps", "none"; a mapping gives it by layer. With "tokens" every token is
+      a row, and layers that were not named are left out where they have no tokens. "steps" is that over all calls of a
+      module, as of `generate`: positions of the prompt and of every generated token but the last, up to the token that
+      ends a text (`provenance["generated"]` keeps the tokens; what is sampled follows from `seed`).
     - `mask`: which positions are real, (b, t) with 1 at real ones. By default every layer takes the mask of its own
       stream (encoder, decoder, text), as the operations of the probe show. Else a key of the batch, a function of the
       batch, "content" (without the tokens of "special_tokens_mask" too), False where nothing is padded, or a mapping
@@ -174,6 +177,7 @@ def record(
     options = Options.of(
         inner, layers, pool=pool, device=device, dtype=dtype, forward=forward, labels=labels, mask=mask, layout=layout,
         groups=groups, batch_dim=batch_dim, class_names=class_names, head=head, logits=logits, probe=probe,
+        seed=seed,
     )  # fmt: skip
     storing = _storing(
         store, lanes, store_dtype, lanes_of, max_samples=max_samples, scatter=scatter, memory=memory,
@@ -228,6 +232,7 @@ class Recording:
         if max_samples is not None:
             self._sums = {p.address: MomentSums(scatter=scatter and p.width <= WIDEST) for p in planned.layers}
         self._finite, self._fingerprint, self._number = FiniteCheck(options.device), Fingerprint(), 0
+        self._generated: list[list[int]] = []
 
     def add(
         self, batch: Batch, features: dict[str, Tensor], z: Tensor | None, rows: Rows, numbers: Tensor | None
@@ -238,6 +243,7 @@ class Recording:
             for address, x in features.items() if self._sums else ():
                 add_rows(self._sums[address], x, rows.labels)
             self._fingerprint.add(batch)
+            self._generated += [] if rows.generated is None else rows.generated.tolist()
             self.holding.add(features, z, rows.labels, rows.sample, batch.size, numbers)
         self._number += 1
 
@@ -259,7 +265,8 @@ class Recording:
             )
             | ({} if names is None else {"class_names": [str(name) for name in names]})
             | ({} if rows_known(data) else {"sample_numbers": "positions in the stream"})
-            | ({} if fingerprint is None else {"fingerprint": fingerprint}),
+            | ({} if fingerprint is None else {"fingerprint": fingerprint})
+            | ({"generated": self._generated} if self._generated else {}),
         )  # fmt: skip
 
 

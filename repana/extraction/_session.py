@@ -3,7 +3,8 @@
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,29 @@ class Session:
 
     def __init__(self, model: nn.Module, device: torch.device, stack: ExitStack) -> None:
         self.model, self.device = model, device
+        self.parts: dict[str, nn.Module] = {}  # places inside modules, read as modules of their own
+        self.routed: dict[str, torch.Tensor] = {}  # rows of the last pass that a part of a router takes
         self._stack = stack
+
+    def module(self, name: str) -> nn.Module:
+        """A module of the model, or a part of one."""
+        return self.parts[name] if name in self.parts else self.model.get_submodule(name)
+
+    def enter(self, context: AbstractContextManager[Any]) -> Any:
+        """What the context gives; it is left with the session."""
+        return self._stack.enter_context(context)
+
+    def replace(self, model: nn.Module, name: str, function: Callable[..., Any]) -> None:
+        """The model's method is `function` until the session ends."""
+        held = vars(model).get(name)
+        self._stack.callback(partial(_put_back, model, name, held))
+        object.__setattr__(model, name, function)
+
+    @contextmanager
+    def inner(self) -> Iterator["Session"]:
+        """The same model; hooks end with the context."""
+        with ExitStack() as stack:
+            yield Session(self.model, self.device, stack)
 
     def hook(self, module: nn.Module, function: Callable[[nn.Module, Any, Any, Any], None]) -> None:
         """Call `function(module, args, kwargs, output)` after each forward of the module; it returns None."""
@@ -81,6 +104,17 @@ def _stay_eager(model: nn.Module, stack: ExitStack) -> None:
     check()
     if pending:
         stack.callback(model.register_forward_pre_hook(check).remove)
+
+
+@contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Without the fused layers of `nn.TransformerEncoder`, whose insides no hook sees."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def unwrap(model: Any) -> tuple[nn.Module, list[str]]:
@@ -198,6 +232,13 @@ def _restore_buffers(buffers: list[tuple[nn.Module, str, torch.Tensor, torch.Ten
         module._buffers[name] = tensor
         if not torch.equal(tensor.to(copy.device), copy):
             tensor.copy_(copy)
+
+
+def _put_back(model: nn.Module, name: str, held: Any) -> None:
+    if held is None:
+        vars(model).pop(name, None)
+    else:
+        object.__setattr__(model, name, held)
 
 
 def _restore_modes(modes: list[tuple[nn.Module, bool]]) -> None:

@@ -1,20 +1,25 @@
 """The hooks of the planned layers, and one batch read through them."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from repana.extraction import _refusals
 from repana.extraction._addresses import Site
+from repana.extraction._batch_masks import FOUND
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._layouts import index_of
 from repana.extraction._plan import Plan, Planned
 from repana.extraction._pooling import dense
 from repana.extraction._session import Session
 from repana.extraction._sharded import whole
+from repana.extraction._steps import KEY as STEPS_KEY
+from repana.extraction._steps import STEPS, joined, watch_generation
 from repana.extraction._tree import arguments, at, leaves
 
 
@@ -26,13 +31,16 @@ class Taps:
     """The hooks of the planned layers. `read` runs one batch and gives their pooled features and the logits."""
 
     def __init__(self, live: Session, planned: Plan, forward: Forward | None) -> None:
-        self._model, self._plan, self._forward = live.model, planned, forward
+        self._model, self._plan, self._forward, self._routed = live.model, planned, forward, live.routed
         self._pooled: dict[str, Tensor] = {}
+        self._steps: dict[str, list[Tensor]] = {}
+        stepwise = any(p.pooling.method == STEPS for p in planned.layers)
+        self.generation = watch_generation(live, planned.facts.get("seed", 0)) if stepwise else None
         self._seen: dict[str, int] = defaultdict(int)
         self._batch: Batch | None = None
         self._number = 0
         self._root = [p for p in planned.layers if not p.site.module and p.site.side == "out"]
-        self._stops = planned.facts["logits"] is None and not self._root
+        self._stops = planned.facts["logits"] is None and not self._root and not stepwise
         self._output: Any = None
         by_module: dict[str, list[Planned]] = defaultdict(list)
         for p in planned.layers:
@@ -41,7 +49,7 @@ class Taps:
         if planned.facts.get("of_root"):  # the call gives nothing: what the model gives is the output
             live.hook(live.model, self._keep)
         for name, requested in by_module.items():
-            module = live.model.get_submodule(name)
+            module = live.module(name)
             before = [p for p in requested if p.site.side == "in"]
             after = [p for p in requested if p.site.side == "out"]
             early = bool(before) or requested[0].calls > 1  # calls are counted as they begin, or else as they end
@@ -68,7 +76,10 @@ class Taps:
         if self._batch is None:  # the pass is read through other taps
             return
         for p in requested:
-            if p.site.call in (None, call):
+            if p.pooling.method == STEPS:
+                part = p.pooling.of_call(_tensor_at(tree, p.site), self._batch.size, p.address)
+                self._steps.setdefault(p.address, []).append(part)
+            elif p.site.call in (None, call):
                 self._pooled[p.address] = self._pool(p, _tensor_at(tree, p.site))
         if self._stops and len(self._pooled) == len(self._plan.layers) and self._all_called():
             raise _Enough
@@ -79,14 +90,36 @@ class Taps:
         groups, rows = p.pooling.layout.groups, None
         if groups is not None:
             rows = index_of(batch.inputs(), groups, x.shape[p.pooling.layout.sample or 0])
-        return p.pooling(x, batch.masks, batch.size, p.address, self._number, rows)
+        return p.pooling(x, self.masks(batch, [p]), batch.size, p.address, self._number, rows)
+
+    def masks(self, batch: Batch, layers: Iterable[Planned]) -> dict[str, Tensor]:
+        """The masks of a batch, with those of the tokens that were sent to an expert in the last pass."""
+        found = dict(batch.masks)
+        for p in layers:
+            for key in p.pooling.masks.values():
+                if key == STEPS_KEY:
+                    found[key] = self._real_steps(p, batch)
+                elif key.startswith(FOUND):
+                    real = None if p.among is None else batch.masks[p.among]
+                    sent = self._routed[p.site.module].reshape(batch.size, -1)
+                    found[key] = sent if real is None else sent & real.to(sent.device)
+        return found
+
+    def _real_steps(self, p: Planned, batch: Batch) -> Tensor:
+        calls = self._steps[p.address]
+        real = None if p.among is None else batch.masks[p.among]
+        prompt = torch.ones(calls[0].shape[:2], dtype=torch.bool) if real is None else real
+        assert self.generation is not None
+        return self.generation.real(len(calls), prompt.to(calls[0].device))
 
     def _all_called(self) -> bool:
         return all(self._seen[name] >= calls for name, calls in self._plan.facts["calls"].items())
 
     def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """Pooled features by address, and the logits."""
-        self._pooled, self._batch, self._number = {}, batch, number
+        self._pooled, self._steps, self._batch, self._number = {}, {}, batch, number
+        if self.generation is not None:
+            self.generation.begin(number)
         self._seen.clear()
         output = None
         with suppress(_Enough):
@@ -96,7 +129,10 @@ class Taps:
             if output is not None:
                 self._pooled[p.address] = self._pool(p, _tensor_at(output, p.site))
                 self._seen[""] = 1
-        for p in self._plan.layers:
+        for p in (p for p in self._plan.layers if p.address in self._steps):
+            whole = joined(self._steps[p.address], p.address, number)
+            self._pooled[p.address] = whole[self._real_steps(p, batch)]
+        for p in (p for p in self._plan.layers if p.pooling.method != STEPS):
             if self._seen[p.site.module] != p.calls or p.address not in self._pooled:
                 raise _refusals.missed(p.address, number, p.calls, self._seen[p.site.module])
         self._batch = None

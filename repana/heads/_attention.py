@@ -14,12 +14,13 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag
 from repana._numbers import number
 from repana.extraction import _attribution_refusals
-from repana.extraction._attention_tap import Maps, Written, attention_tap, weight_by_head
+from repana.extraction._attention_heads import Maps, Written
+from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
-from repana.extraction._session import session, unwrap
+from repana.extraction._session import no_fast_path, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
 from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
@@ -137,11 +138,13 @@ def attention(
     level: float = 0.95,
     seed: int = 0,
 ) -> Attention:
-    """What every self-attention head of a `transformers` model attends to, over the real tokens of `data`.
+    """What every self-attention head of a network attends to, over the real tokens of `data`.
 
     Maps a_ij (query i, key j) come from the queries and keys that meet in the product (after rotary embeddings and
-    norms), with the mask, scale and soft cap of the model, under any attention implementation: the output of the model
-    with its attention read is compared with its own on the first batch. Padding queries and keys are dropped first.
+    norms), with the mask, scale and soft cap of the model: in models of transformers under any implementation of their
+    attention; in all others where they call `scaled_dot_product_attention`, `nn.MultiheadAttention`, or a softmax over
+    keys that values are multiplied with. The output of the model with its attention read is compared with its own on
+    the first batch. Padding queries and keys are dropped first.
     Rows with one allowed key say nothing and are left out. With m the number of allowed keys of a row:
 
     - `entropy`: -sum_j a ln a, nats, null ln m; `entropy_share`: over ln m, in [0, 1], null 1.
@@ -155,8 +158,8 @@ def attention(
       sum <w_h, o>/sum |o|^2 with o the sum of heads, adds up to 1, may be negative, null 1/h. Where a norm stands
       behind the projection (Gemma 2, OLMo 2) this is what the head writes in front of it.
 
-    Cross-attention is left out. Where a part of the attention goes to a sink that is a parameter, entropy is that of
-    the rest.
+    Cross-attention is left out (other numbers of queries and keys, or states of an encoder among the arguments). Where
+    a part of the attention goes to a sink that is a parameter, entropy is that of the rest.
 
     - `apart`: mean total variation of every pair of heads of a layer; near 0 the two are one.
     - `keep`: maps of so many first texts are kept (`maps`).
@@ -164,8 +167,8 @@ def attention(
     Null: attention uniform over allowed keys. Interval: bootstrap of texts, of ratios of sums, from 3 texts on. The
     other options are as `record` takes them. The model is left as it was, also after an error.
 
-    Raises ModelError (RA134) for models without transformers' attention interface, or whose outputs change when it is
-    read, and what `record` raises.
+    Raises ModelError (RA134) where no self-attention is seen, or where outputs change when it is read, and what
+    `record` raises.
 
     Sources: Clark et al. 2019, arXiv:1906.04341 (entropy, distance); Xiao et al. 2024, arXiv:2309.17453 (sinks); Dong
     et al. 2021, arXiv:2103.03404 (rank); Kobayashi et al. 2020, arXiv:2004.10102 (what heads write).
@@ -179,7 +182,7 @@ def attention(
         planned, options = planned_of(live, first, options, taken, samples_of(data))
     keys = mask_keys(planned)
     walk = _Walk(top, keep)
-    with session(inner, options.device, None) as live:
+    with session(inner, options.device, None) as live, no_fast_path():
         for raw in raws:
             if is_empty(raw):
                 continue
@@ -235,9 +238,9 @@ class _Walk:
 
     def results(self, found: Written) -> None:
         b, h, t, _ = found.results.shape
-        if found.projection is None:
+        if found.weight is None:
             return
-        weight = weight_by_head(found.projection, h).double()
+        weight = found.weight.double()
         real = self.real(b, t).to(found.results.device)
         numerator, denominator = write_sums(found.results, weight, real)
         parts = tuple({q: v.cpu() for q, v in part.items()} for part in (numerator, denominator))

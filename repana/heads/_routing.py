@@ -19,6 +19,8 @@ from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
+from repana.extraction._parts import watch_routers
+from repana.extraction._routers import Routed, routed
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
@@ -190,44 +192,26 @@ def routing(
     return Routing(uses, tuple(map(str, values)), tokens, texts, settings)
 
 
-def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Scores, chosen experts and weights of every router in the last pass, by module."""
-    seen: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dict[str, Routed]:
+    """What every router gave in the last pass, by module."""
+    seen: dict[str, Routed] = {}
+    if routers is None:
+        watch_routers(live, seen.__setitem__)
+        return seen
     modules = dict(live.model.named_modules())
-    for name in routers or modules:
+    for name in routers:
         if name not in modules:
             raise _check.not_recorded(name, list(modules))
-        named = routers is not None
 
-        def keep(module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name, named: bool = named) -> None:
-            given = _router(output)
-            if given is None and named:
-                given = _scores_alone(name, output, k)
-            if given is not None:
-                seen[name] = given
+        def keep(module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
+            found = routed(args, output)
+            seen[name] = _scores_alone(name, output, k) if found is None else found
 
         live.hook(modules[name], keep)
     return seen
 
 
-def _router(output: Any) -> tuple[Tensor, Tensor, Tensor] | None:
-    """What a module gave, if that is what a router gives."""
-    if not isinstance(output, (tuple, list)):
-        return None
-    tensors = [t for t in output if isinstance(t, Tensor) and t.ndim == 2]
-    chosen = [t for t in tensors if t.dtype == torch.int64]
-    if len(chosen) != 1:
-        return None
-    rows, k = chosen[0].shape
-    floats = [t for t in tensors if t.is_floating_point() and len(t) == rows]
-    scores = [t for t in floats if t.shape[1] > k]
-    weights = [t for t in floats if t.shape[1] == k]
-    if len(scores) != 1 or len(weights) != 1 or int(chosen[0].max()) >= scores[0].shape[1]:
-        return None
-    return scores[0], chosen[0], weights[0]
-
-
-def _scores_alone(name: str, output: Any, k: int | None) -> tuple[Tensor, Tensor, Tensor]:
+def _scores_alone(name: str, output: Any, k: int | None) -> Routed:
     scores = next((t for _, t in leaves(output) if t.is_floating_point() and t.ndim >= 2), None)
     if scores is None:
         raise _refusals.no_scores(name)
@@ -237,12 +221,12 @@ def _scores_alone(name: str, output: Any, k: int | None) -> tuple[Tensor, Tensor
     if not 1 <= k < flat.shape[1]:
         raise _refusals.too_many_experts(k, flat.shape[1])
     weights, chosen = log_probabilities(flat).exp().topk(k, dim=1)
-    return flat, chosen, weights
+    return Routed(flat, chosen, weights)
 
 
-def _rows(name: str, given: tuple[Tensor, Tensor, Tensor], batch: Batch, keys: list[str], start: int) -> RouterRows:
+def _rows(name: str, given: Routed, batch: Batch, keys: list[str], start: int) -> RouterRows:
     """The real tokens of one batch."""
-    scores, chosen, weights = (t.detach().cpu() for t in given)
+    scores, chosen, weights = (t.detach().cpu() for t in (given.scores, given.chosen, given.weights))
     n, b = len(scores), batch.size
     if n % b:
         raise _refusals.rows_of_a_router(name, n, b)

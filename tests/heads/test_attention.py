@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 from transformers import (
@@ -31,7 +32,7 @@ from transformers import (
 
 from repana import plots
 from repana.errors import InputError, ModelError
-from repana.extraction._attention_tap import attention_tap, weight_by_head
+from repana.extraction._attention_tap import attention_tap
 from repana.extraction._session import session
 from repana.heads import attention
 from repana.heads._map_statistics import map_sums, write_sums
@@ -123,6 +124,13 @@ MODELS = {
 }
 
 
+PROJECTIONS = ("c_proj", "o_proj", "dense", "o", "output.dense")
+
+
+def _projection(module):
+    return next(m for name, m in module.named_modules() if name in PROJECTIONS)
+
+
 def texts(count=6, length=9, seed=0):
     return torch.randint(3, 23, (count, length), generator=torch.Generator().manual_seed(seed))
 
@@ -157,8 +165,8 @@ def test_maps_are_those_of_the_eager_implementation(name, how):
         for found, written, map_ in zip(maps_read, results, maps):
             rows = real[:, None, :, None].expand(map_.shape)
             assert torch.allclose(found.maps[rows], map_[rows], atol=1e-6)
-            projection = written.projection
-            w = torch.einsum("bhqv,hvd->bhqd", written.results, weight_by_head(projection, 4)).sum(1)
+            w = torch.einsum("bhqv,hvd->bhqd", written.results, written.weight).sum(1)
+            projection = _projection(model.get_submodule(written.name.removesuffix(".self")))
             bias = 0 if projection.bias is None else projection.bias
             assert torch.allclose(w + bias, projection(written.results.transpose(1, 2).flatten(2)), atol=1e-5)
 
@@ -248,7 +256,7 @@ def test_an_empty_text_and_a_few_texts_at_a_time(monkeypatch):
     model = MODELS["bert"]("sdpa").eval()
     given = batch(texts(6), 6, 4)
     whole = attention(model, [given], keep=5)
-    monkeypatch.setattr("repana.extraction._attention_tap.CHUNK", 4 * 9 * 9 * 2)
+    monkeypatch.setattr("repana.extraction._attention_product.CHUNK", 4 * 9 * 9 * 2)
     few = attention(model, [given], keep=5)
     for q, values in whole.values.items():
         assert torch.allclose(values, few.values[q], atol=1e-7), q
@@ -259,23 +267,110 @@ def test_an_empty_text_and_a_few_texts_at_a_time(monkeypatch):
         assert torch.allclose(values, whole.values[q], atol=1e-6), q
 
 
-def test_other_models_are_refused_and_left_as_they_were():
-    class Mine(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.words = nn.Embedding(23, 16)
-            self.layer = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+class Written(nn.Module):
+    """Causal self-attention as people write it: by the fused function, or by a softmax and two products."""
 
-        def forward(self, input_ids, attention_mask=None):
-            return self.layer(self.words(input_ids))
+    def __init__(self, *, fused):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.fused = nn.Embedding(23, 16), fused
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
 
-    with pytest.raises(ModelError, match="RA134: the attention of Mine cannot be read"):
-        attention(Mine(), [batch(texts())])
+    def forward(self, input_ids, attention_mask=None):
+        x = self.words(input_ids)
+        q, k, v = (part.unflatten(2, (4, 4)).transpose(1, 2) for part in self.qkv(x).split(16, 2))
+        t = x.shape[1]
+        allowed = torch.ones(t, t, dtype=torch.bool).tril()
+        if attention_mask is not None:
+            allowed = allowed & attention_mask[:, None, None, :].bool()
+        if self.fused:
+            y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
+        else:
+            a = (q @ k.transpose(2, 3) / 2).masked_fill(~allowed, float("-inf"))
+            y = nn.functional.dropout(a.softmax(-1), 0.1, self.training) @ v
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class Torch(nn.Module):
+    """Layers of torch's own attention."""
+
+    def __init__(self, *, need_weights):
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.need_weights = nn.Embedding(23, 16), need_weights
+        self.layer = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+        self.attn = nn.MultiheadAttention(16, 4)
+
+    def forward(self, input_ids, attention_mask):
+        x = self.layer(self.words(input_ids), src_key_padding_mask=attention_mask == 0).transpose(0, 1)
+        out, maps = self.attn(x, x, x, key_padding_mask=attention_mask == 0, need_weights=self.need_weights)
+        assert (maps is None) != self.need_weights
+        return out.transpose(0, 1)
+
+
+def test_attention_that_a_network_computes_itself():
+    given = batch(texts(12), 6, 4)
+    read = [attention(Written(fused=fused).eval(), [given], keep=12) for fused in (True, False)]
+    assert read[0].layers == ("",)
+    for q, values in read[0].values.items():
+        assert torch.allclose(values, read[1].values[q], atol=1e-6), q
+    model = Written(fused=False).eval()
+    with torch.no_grad():
+        x = model.words(given["input_ids"])
+        q, k, _ = (part.unflatten(2, (4, 4)).transpose(1, 2) for part in model.qkv(x).split(16, 2))
+        allowed = torch.ones(9, 9, dtype=torch.bool).tril() & given["attention_mask"][:, None, None, :].bool()
+        maps = (q @ k.transpose(2, 3) / 2).masked_fill(~allowed, float("-inf")).softmax(-1)
+    assert torch.allclose(read[0].maps[""], maps, atol=1e-6)
+    assert torch.allclose(read[0].values["share"].sum(1), torch.ones(1).double(), atol=1e-5)
+
+
+def test_attention_of_torch():
+    given = batch(texts(12), 6, 4)
+    read = [attention(Torch(need_weights=need).eval(), [given], keep=12) for need in (True, False)]
+    assert len(read[0].layers) == 1
+    assert read[0].settings["left_out"] == ["layer.self_attn"] or read[0].settings["left_out"] == ["attn"]
+    for q, values in read[0].values.items():
+        assert torch.allclose(values, read[1].values[q], atol=1e-6), q
+    assert torch.allclose(read[0].values["share"].sum(1), torch.ones(1).double(), atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_attention_of_timm(fused):
+    torch.manual_seed(0)
+    settings = {"img_size": 32, "patch_size": 8, "depth": 2, "embed_dim": 24, "num_heads": 3, "num_classes": 5}
+    model = timm.create_model("vit_tiny_patch16_224", **settings).eval()
+    for block in model.blocks:
+        block.attn.fused_attn = fused
+    images = torch.randn(6, 3, 32, 32)
+    found = attention(model, [images], mask=False, keep=6)
+    assert found.layers == ("blocks.0.attn", "blocks.1.attn")
+    seen = []
+    for block in model.blocks:
+        block.attn.fused_attn = False
+        block.attn.attn_drop.register_forward_hook(lambda module, args, out: seen.append(args[0].detach()))
+    model(images)
+    for name, maps in zip(found.layers, seen):
+        assert torch.allclose(found.maps[name], maps, atol=1e-6)
+
+
+def test_attention_of_an_older_class_of_transformers():
+    """BLOOM does not go through the interface."""
+    torch.manual_seed(0)
     bloom = BloomForCausalLM(BloomConfig(vocab_size=23, hidden_size=16, n_layer=2, n_head=4, **IDS)).eval()
     before = bloom.config._attn_implementation
-    with pytest.raises(ModelError, match="RA134"):
-        attention(bloom, [batch(texts())])
+    given = batch(texts(), 6, 4)
+    found = attention(bloom, [given], keep=6)
     assert bloom.config._attn_implementation == before
+    maps = bloom(**given, output_attentions=True).attentions
+    for name, own in zip(found.layers, maps):
+        assert torch.allclose(found.maps[name], own, atol=1e-6)
+    assert torch.allclose(found.values["share"].sum(1), torch.ones(2).double(), atol=1e-5)
+
+
+def test_what_has_no_attention_is_refused():
+    plain = nn.Sequential(nn.Embedding(23, 8), nn.Linear(8, 3))
+    with pytest.raises(ModelError, match="RA134: no self-attention was seen"):
+        attention(plain, [texts()], mask=False)
     gpt2 = MODELS["gpt2"]("sdpa").eval()
     found = attention(gpt2, [batch(texts())])
     with pytest.raises(InputError, match="RA212: `head` is 4"):

@@ -1,0 +1,250 @@
+"""Places inside modules that are no modules of their own, by address: `attn#h3` is what head 3 of attention gives,
+`#w3` what it writes through the output projection, `#q3`, `#k1` and `#v1` a query, key or value as they meet,
+`moe#router` the scores of a router, `moe#e5` the tokens that it sends to expert 5.
+
+Each is a `Part`, a module that gives what it is given: hooks read it as any other. Which places there are is seen in a
+pass over a few samples of the first batch.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from repana.extraction import _part_refusals as refusals
+from repana.extraction._addresses import SUFFIX, split_pool
+from repana.extraction._attention_heads import Met, Written
+from repana.extraction._attention_tap import attention_tap
+from repana.extraction._batches import Intake, run
+from repana.extraction._routers import Routed, routed
+from repana.extraction._session import Session, hookable
+
+SAMPLES = 4  # of the first batch
+ADDRESS = re.compile(r"#(?:(?P<what>[hwqkve])(?P<number>\d+)|(?P<router>router)|(?P<map>map\d+))\Z")
+TITLES = {"h": "head", "w": "head", "q": "query", "k": "key", "v": "value", "e": "expert", "router": "router"}
+
+
+class Part(nn.Module):
+    """Stands for one place inside a module; `routed` where it is given all tokens and only some belong to it."""
+
+    def __init__(self, title: str, *, routed: bool = False) -> None:
+        super().__init__()
+        self.title, self.routed = title, routed
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@dataclass(frozen=True)
+class Place:
+    """The part `what` (one of hwqkve, or "router") number `number` of a module. `name` is its address."""
+
+    name: str
+    module: str
+    what: str
+    number: int
+    kind: str  # class of the module
+
+    @property
+    def title(self) -> str:
+        number = "" if self.what == "router" else f" {self.number}"
+        return f"{TITLES[self.what]}{number} of {self.kind}"
+
+
+@dataclass
+class Heads:
+    """How many heads an attention module has, and how many groups of keys and values, None where they were not seen."""
+
+    heads: int
+    groups: int | None = None
+    writes: bool = False
+
+    def numbers(self) -> dict[str, int]:
+        """How many there are of each kind of part."""
+        met = {} if self.groups is None else {"q": self.heads, "k": self.groups, "v": self.groups}
+        return {"h": self.heads, **({"w": self.heads} if self.writes else {}), **met}
+
+
+@dataclass
+class Inside:
+    """What a pass showed inside modules: heads by attention module, experts by router."""
+
+    heads: dict[str, Heads] = field(default_factory=dict)
+    experts: dict[str, int] = field(default_factory=dict)
+
+    def numbers(self, module: str) -> dict[str, int]:
+        """How many there are of each kind of part of a module, 1 for a router."""
+        if module in self.heads:
+            return self.heads[module].numbers()
+        return {"router": 1, "e": self.experts[module]} if module in self.experts else {}
+
+    def names(self) -> Iterable[tuple[str, str, str, int]]:
+        """Address, module, kind and number of every part."""
+        for module in [*self.heads, *self.experts]:
+            for what, count in self.numbers(module).items():
+                for number in range(count):
+                    yield f"{module}#{what}{'' if what == 'router' else number}", module, what, number
+
+
+def requested_parts(layers: Any, modules: Mapping[str, nn.Module]) -> list[str]:
+    """The addresses and patterns of a selection that name parts. A module's own name wins over every other reading."""
+    given = [layers] if isinstance(layers, str) else layers if isinstance(layers, (list, tuple)) else []
+    found = [_body(text) for text in given if isinstance(text, str) and "#" in text]
+    return [body for body in found if body not in modules and not body.endswith("#in")]
+
+
+def _body(text: str) -> str:
+    """Without pooling and number of the call."""
+    body, _ = split_pool(text)
+    while found := SUFFIX.search(body):
+        body = body[: found.start()]
+    return body
+
+
+def places_of(live: Session, intake: Intake, raw: Any, requested: Sequence[str]) -> list[Place]:
+    """The places that addresses and patterns name, as a pass over the first samples shows them."""
+    if not requested:
+        return []
+    inside = _look(live, intake, raw)
+    modules = dict(live.model.named_modules())
+    found: dict[str, Place] = {}
+    for text in requested:
+        for name, module, what, number in _meant(text, inside, modules):
+            kind = type(modules[module]).__name__
+            found.setdefault(name, Place(name, module, what, number, kind))
+    return list(found.values())
+
+
+def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[tuple[str, str, str, int]]:
+    every = list(inside.names())
+    if text.startswith("re:") or "*" in text or "?" in text:
+        pattern = re.compile(text[3:] if text.startswith("re:") else _glob(text))
+        match = pattern.search if text.startswith("re:") else pattern.fullmatch
+        chosen = [one for one in every if match(one[0])]
+        if not chosen:
+            raise refusals.no_part_matches(text, [one[0] for one in every])
+        return chosen
+    base, _, tail = text.rpartition("#")
+    address = ADDRESS.search("#" + tail)
+    if address is None:
+        raise refusals.unknown_part(text, tail)
+    if address["map"]:
+        raise refusals.maps_are_elsewhere(text)
+    if base not in modules:
+        raise refusals.no_module(text, base, [*inside.heads, *inside.experts])
+    what, number = address["what"] or "router", int(address["number"] or 0)
+    owners = [m for m in (inside.experts if what in ("router", "e") else inside.heads) if _within(m, base)]
+    if len(owners) != 1:
+        raise refusals.owners(text, base, owners, what)
+    numbers = inside.numbers(owners[0])
+    if what not in numbers:
+        raise refusals.not_seen(text, what, list(numbers))
+    if number >= numbers[what]:
+        raise refusals.no_such_number(text, TITLES[what], number, numbers[what])
+    return [(text, owners[0], what, number)]
+
+
+def _within(module: str, base: str) -> bool:
+    return module == base or module.startswith(base + ".") or not base
+
+
+def _glob(text: str) -> str:
+    return "".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in text)
+
+
+# --- a pass that looks ------------------------------------------------------------------------------------------------
+
+
+def _look(live: Session, intake: Intake, raw: Any) -> Inside:
+    inside = Inside()
+
+    def given(name: str, results: Tensor) -> None:
+        inside.heads.setdefault(name, Heads(results.shape[1]))
+
+    def met(found: Met) -> None:
+        inside.heads.setdefault(found.name, Heads(found.query.shape[1])).groups = found.key.shape[1]
+
+    def written(found: Written) -> None:
+        inside.heads[found.name].writes |= found.weight is not None
+
+    def experts(name: str, found: Routed) -> None:
+        inside.experts.setdefault(name, found.scores.shape[1])
+
+    with live.inner() as looking:
+        watch_routers(looking, experts)
+        with attention_tap(looking, on_results=written, on_met=met, on_given=given):
+            _run(looking, intake, raw)
+    return inside
+
+
+def _run(live: Session, intake: Intake, raw: Any) -> None:
+    """One pass over a few samples, or over all of them where the batch cannot be cut."""
+    batch = intake.unpack(raw).to(live.device)
+    few = batch.first(SAMPLES)
+    try:
+        run(live.model, batch if few is None else few, intake.forward)
+    except Exception:
+        other = intake.other(raw)
+        if other is not None:
+            return _run(live, other, raw)
+        if few is None:
+            raise
+        run(live.model, batch, intake.forward)
+
+
+def watch_routers(live: Session, seen: Callable[[str, Routed], None], only: Iterable[str] | None = None) -> None:
+    """Call `seen` with the name of every router that runs and what it gave."""
+
+    def keep(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        found = routed(args, output)
+        if found is not None:
+            seen(name, found)
+
+    for name, module in live.model.named_modules():
+        if hookable(module) and (only is None or name in only):
+            live.hook(module, partial(keep, name))
+
+
+# --- the parts while a model runs -------------------------------------------------------------------------------------
+
+
+def open_parts(live: Session, places: Sequence[Place]) -> None:
+    """From now on the parts of a session are called with what is seen at their places."""
+    if not places:
+        return
+    live.parts.update({place.name: Part(place.title, routed=place.what == "e") for place in places})
+    of: dict[str, list[Place]] = {}
+    for place in places:
+        of.setdefault(place.module, []).append(place)
+
+    def given(name: str, results: Tensor) -> None:
+        for place in of.get(name, ()):
+            if place.what == "h":
+                live.parts[place.name](results[:, place.number])
+
+    def met(found: Met) -> None:
+        tensors = {"q": found.query, "k": found.key, "v": found.value}
+        for place in of.get(found.name, ()):
+            if place.what in tensors:
+                live.parts[place.name](tensors[place.what][:, place.number])
+
+    def written(found: Written) -> None:
+        for place in of.get(found.name, ()):
+            if place.what == "w" and found.weight is not None:
+                weight = found.weight[place.number]
+                live.parts[place.name](found.results[:, place.number].to(weight.dtype) @ weight)
+
+    def of_router(name: str, found: Routed) -> None:
+        for place in of[name]:
+            if place.what == "router":
+                live.parts[place.name](found.scores)
+            elif found.given is not None:
+                live.routed[place.name] = (found.chosen == place.number).any(1)
+                live.parts[place.name](found.given)
+
+    if any(place.what not in ("router", "e") for place in places):
+        live.enter(attention_tap(live, on_results=written, on_met=met, on_given=given))
+    watch_routers(live, of_router, {place.module for place in places if place.what in ("router", "e")})
