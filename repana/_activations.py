@@ -89,6 +89,11 @@ class Activations(Mapping[str, Any]):
         return tuple(self.features) or tuple(self.exact)
 
     @property
+    def has_tokens(self) -> bool:
+        """Whether samples have several rows, one a token."""
+        return int(self.sample.unique().numel()) < len(self.sample)
+
+    @property
     def moments(self) -> Mapping[str, Moments]:
         """The moments of every layer over all samples seen; computed when read, unless they were recorded."""
         return _MomentsOf(self)

@@ -129,6 +129,8 @@ class Measurements:
         for across in selection.across:
             if not all(name in context.found or context.of(name) for name in across.needs):
                 continue
+            if across.of_texts and across.name not in selection.by_name and not activations.has_tokens:
+                continue
             try:
                 self._check_across(across, activations)
                 outcome = across.read(context)

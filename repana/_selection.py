@@ -16,11 +16,13 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Selection:
-    """Analyzers of layers, and what is read across layers; `named` are those that were asked for by name."""
+    """Analyzers of layers, and what is read across layers; `named` are those that were asked for by name, and `by_name`
+    all names that were given."""
 
     analyzers: tuple[Analyzer, ...]
     across: tuple[Across, ...]
     named: tuple[Analyzer, ...] = ()
+    by_name: frozenset[str] = frozenset()
 
     @property
     def names(self) -> list[str]:
@@ -62,12 +64,12 @@ def selected(analyzers: Any) -> Selection:
     known = {a.name for a in chosen}
     across = []
     for a in ACROSS_LAYERS.values():
-        asked_for = a.name in names or (ALL in names and a.default)
+        asked_for = a.name in names or (ALL in names and (a.default or a.of_texts))
         if known.issuperset(a.needs) if a.needs else asked_for:
             across.append(a)
             known.add(a.name)
     named = tuple(a for a in chosen if a.name in names or a in own)
-    return Selection(chosen, tuple(across), named)
+    return Selection(chosen, tuple(across), named, frozenset(names))
 
 
 def _of_function(given: Any) -> Analyzer:

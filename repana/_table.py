@@ -89,7 +89,8 @@ class Across:
     """What is read from the layers together: `read` gives an `Outcome` of a `Context`, or None where there is nothing.
 
     `function` is what a user calls for the same. `needs` names the analyzers whose results it reads, and it is measured
-    where those are; without any it is measured with "all" or by its own name, with `default=False` by its name alone.
+    where those are; without any it is measured with "all" or by its own name, with `default=False` by its name alone,
+    and where it is `of_texts` with "all" too if every row is a token.
     `cost` says what a layer adds to it.
     """
 
@@ -101,6 +102,7 @@ class Across:
     of_layer: Callable[..., Any] | None = None  # the class of the results of each layer, where there are several
     cost: Callable[[Size], Cost] | None = None
     default: bool = True
+    of_texts: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.function.__name__)

@@ -4,11 +4,14 @@ from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
 from repana._rule import CHECK, RESULT, Rule
-from repana._table import Analyzer, Family
+from repana._table import Across, Analyzer, Family
 
 _findings = deferred("repana.dimension._findings")
 dimension_estimators = deferred("repana.dimension._estimators").dimension_estimators
 dimension_profile = deferred("repana.dimension._profile").dimension_profile
+
+text_dimension = deferred("repana.dimension._texts").text_dimension
+_across_layers = deferred("repana.dimension._across_layers")
 
 _FACCO = "Facco et al. 2017"
 
@@ -119,7 +122,36 @@ FINDINGS = {
     "RF404": Rule("Size of the splits", _findings.sizes, CHECK, 45, "dimension.two_nn"),
 }
 
+ACROSS_LAYERS = (
+    Across(
+        text_dimension,
+        _across_layers.text_dimension,
+        of_layer=deferred("repana.dimension._across_layers").MeanTextDimension,
+        default=False,
+        of_texts=True,
+        quantities=(
+            Quantity(
+                "mean",
+                "geometric mean over texts of the dimension of a text's tokens",
+                unit="dimensions",
+                title="Dimension of texts",
+                source="Tulchinskii et al. 2023",
+                headline=True,
+                drawn=True,
+                counts=True,
+            ),
+        ),
+    ),
+)
+
 SOURCES = {
+    "Tulchinskii et al. 2023": """@inproceedings{tulchinskii2023intrinsic,
+  author = {Tulchinskii, Eduard and Kuznetsov, Kristian and Kushnareva, Laida and Cherniavskii, Daniil
+            and Nikolenko, Sergey and Burnaev, Evgeny and Barannikov, Serguei and Piontkovskaya, Irina},
+  title = {Intrinsic Dimension Estimation for Robust Detection of {AI}-Generated Texts},
+  booktitle = {Advances in Neural Information Processing Systems}, year = {2023},
+  eprint = {2306.04723}, archivePrefix = {arXiv}
+}""",
     "Facco et al. 2017": """@article{facco2017estimating,
   author = {Facco, Elena and d'Errico, Maria and Rodriguez, Alex and Laio, Alessandro},
   title = {Estimating the Intrinsic Dimension of Datasets by a Minimal Neighborhood Information},
@@ -210,6 +242,7 @@ SOURCES = {
 FAMILY = Family(
     "dimension",
     ANALYZERS,
+    across=ACROSS_LAYERS,
     findings=FINDINGS,
     sources=SOURCES,
 )

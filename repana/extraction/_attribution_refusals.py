@@ -125,3 +125,11 @@ def no_self_attention() -> ModelError:
         "no self-attention was seen: expected a model of transformers that goes through its AttentionInterface, calls "
         "of scaled_dot_product_attention or nn.MultiheadAttention, or a softmax over keys times values.",
     )
+
+
+def no_feed_forward(model: str) -> ModelError:
+    return ModelError(
+        "RA138",
+        f"no feed-forward part was seen in {model}: expected a matrix that widens its input outside attention and one "
+        "behind it that narrows it again; name the modules of hidden states as `layers`.",
+    )

@@ -176,11 +176,11 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
     with live.inner() as looking:
         watch_routers(looking, experts)
         with attention_tap(looking, on_results=written, on_met=met, on_given=given):
-            _run(looking, intake, raw)
+            run_once(looking, intake, raw)
     return inside
 
 
-def _run(live: Session, intake: Intake, raw: Any) -> None:
+def run_once(live: Session, intake: Intake, raw: Any) -> None:
     """One pass over a few samples, or over all of them where the batch cannot be cut."""
     batch = intake.unpack(raw).to(live.device)
     few = batch.first(SAMPLES)
@@ -189,7 +189,7 @@ def _run(live: Session, intake: Intake, raw: Any) -> None:
     except Exception:
         other = intake.other(raw)
         if other is not None:
-            return _run(live, other, raw)
+            return run_once(live, other, raw)
         if few is None:
             raise
         run(live.model, batch, intake.forward)

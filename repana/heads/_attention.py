@@ -20,7 +20,7 @@ from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
-from repana.extraction._session import no_fast_path, session, unwrap
+from repana.extraction._session import Session, no_fast_path, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
 from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of outputs at real positions, read and not read
 ROUGH = 3e-2  # of other types
+EXTRA_TOKENS = 16  # class token and registers, at most
 SINKS, TWINS = 0.5, 0.05
 
 
@@ -150,8 +151,10 @@ def attention(
     - `entropy`: -sum_j a ln a, nats, null ln m; `entropy_share`: over ln m, in [0, 1], null 1.
     - `top_mass`: the `top` largest a, of rows with m > top, null top/m.
     - `distance`: sum_j a_ij |i - j| in real tokens, null the mean distance of allowed keys; `distance_share`: over it.
-      NaN, as `previous`, where positions are patches of an image and stand in no line.
-    - `sink`: a on the first real token, null 1/m. `previous`: a on the token in front, null 1/m.
+      Of images the Euclidean distance in patches, class token and registers in front left out of queries and keys;
+      NaN where no one convolution without overlap cuts the image into as many patches.
+    - `sink`: a on the first real token, null 1/m. `previous`: a on the token in front, null 1/m, NaN for images.
+      `sink_parameter`: what goes to sinks that are parameters of the model, null 0.
     - `rank`: exp of the entropy of the singular values of a text's map over their sum; `stable_rank`
       sum s^2/s_1^2; null: the map of uniform rows. Both grow with the length of texts.
     - `write`: mean |w_h| of what a head writes, w_h its output through its columns of the output projection; `share`:
@@ -159,7 +162,7 @@ def attention(
       behind the projection (Gemma 2, OLMo 2) this is what the head writes in front of it.
 
     Cross-attention is left out (other numbers of queries and keys, or states of an encoder among the arguments). Where
-    a part of the attention goes to a sink that is a parameter, entropy is that of the rest.
+    a part of the attention goes to a sink that is a parameter, entropy is that of the rest, brought to a sum of 1.
 
     - `apart`: mean total variation of every pair of heads of a layer; near 0 the two are one.
     - `keep`: maps of so many first texts are kept (`maps`).
@@ -183,6 +186,7 @@ def attention(
     keys = mask_keys(planned)
     walk = _Walk(top, keep)
     with session(inner, options.device, None) as live, no_fast_path():
+        walk.watch_patches(live)
         for raw in raws:
             if is_empty(raw):
                 continue
@@ -209,6 +213,7 @@ class _Walk:
         self.written: dict[str, list[tuple[dict[str, Tensor], dict[str, Tensor]]]] = {}
         self.kept: dict[str, list[Tensor]] = {}
         self._batch, self._keys = None, []
+        self._grids: set[tuple[int, int]] = set()
 
     def begin(self, batch: Batch, keys: list[str]) -> None:
         self._batch, self._keys = batch, keys
@@ -226,11 +231,28 @@ class _Walk:
         assert self._batch is not None
         return any(t.ndim in (2, 3) and tuple(t.shape[:2]) == (texts, tokens) for t in self._batch.inputs().values())
 
+    def watch_patches(self, live: Session) -> None:
+        """Note the rows and columns that convolutions without overlap cut images into."""
+
+        def keep(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                self._grids.add((output.shape[2], output.shape[3]))
+
+        for module in live.model.modules():
+            if isinstance(module, nn.Conv2d) and module.kernel_size == module.stride and max(module.kernel_size) > 1:
+                live.hook(module, keep)
+
+    def _grid(self, tokens: int) -> tuple[int, int] | None:
+        """Of as many patches as tokens, or a few less: those in front are no patches."""
+        fit = [(h, w) for h, w in self._grids if 0 <= tokens - h * w <= EXTRA_TOKENS and h * w > 1]
+        return fit[0] if len(fit) == 1 else None
+
     def maps(self, found: Maps) -> None:
         b, _, t, _ = found.maps.shape
         some = slice(found.start, found.start + b)
         real = self.real(found.texts, t).to(found.maps.device)[some]
-        sums = map_sums(found.maps, found.allowed, real, self._top, self._line(found.texts, t))
+        line = self._line(found.texts, t)
+        sums = map_sums(found.maps, found.allowed, real, self._top, line, None if line else self._grid(t))
         self.sums.setdefault(found.name, []).append(sums)
         left = self._keep - self.texts - found.start
         if left > 0:

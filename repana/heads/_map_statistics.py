@@ -10,8 +10,8 @@ from torch import Tensor
 from repana._estimate import NAN
 
 QUANTITIES = (
-    "entropy", "entropy_share", "top_mass", "distance", "distance_share", "sink", "previous", "rank", "stable_rank",
-    "write", "share",
+    "entropy", "entropy_share", "top_mass", "distance", "distance_share", "sink", "sink_parameter", "previous", "rank",
+    "stable_rank", "write", "share",
 )  # fmt: skip
 TOP = 5
 
@@ -35,9 +35,11 @@ def map_sums(
     real: Bool[Tensor, "b t"],
     top: int = TOP,
     line: bool = True,
+    grid: tuple[int, int] | None = None,
 ) -> MapSums:
     """Of maps a_ij, query i and key j; `allowed` keys of each query; `real` positions, which alone are read. `line`:
-    positions stand in a line, as tokens do; else distances are NaN."""
+    positions stand in a line, as tokens do; else they are patches of an image in rows and columns (`grid`) behind class
+    token and registers, or distances are NaN."""
     b, h, t, _ = a.shape
     a = a.double()
     pair = real[:, None, :, None] & real[:, None, None, :]
@@ -72,10 +74,11 @@ def map_sums(
         "distance": over(distance, rows),
         "distance_share": over(distance, rows),
         "sink": over(sink, rows),
+        "sink_parameter": over((1 - a.sum(3)).clamp_min(0), rows),
         "previous": over(before, rows & has_before),
     }
     denominator = {
-        **dict.fromkeys(("entropy", "entropy_share", "distance", "sink"), count),
+        **dict.fromkeys(("entropy", "entropy_share", "distance", "sink", "sink_parameter"), count),
         "top_mass": over(one, wide),
         "distance_share": over(uniform_distance, rows),
         "previous": over(one, rows & has_before),
@@ -87,13 +90,20 @@ def map_sums(
         "distance": over(uniform_distance, rows),
         "distance_share": over(uniform_distance, rows),
         "sink": over(prior, rows),
+        "sink_parameter": torch.zeros_like(count),
         "previous": over(prior, rows & has_before),
     }
     ranks, uniform = _ranks(a, real), _ranks(torch.where(allowed, prior[..., None], 0.0), real)
     for name, k in (("rank", 0), ("stable_rank", 1)):
         numerator[name], null[name] = ranks[k], uniform[k]
         denominator[name] = real.any(1)[:, None].double().expand(b, h)
-    if not line:
+    if not line and grid is not None:
+        over_patches = _patch_distance(a, grid)
+        for name, k in (("distance", 0), ("distance_share", 0)):
+            numerator[name], null[name] = over_patches[k], over_patches[1]
+        denominator["distance"], denominator["distance_share"] = over_patches[2], over_patches[1]
+        numerator["previous"], null["previous"] = torch.full_like(count, NAN), torch.full_like(count, NAN)
+    elif not line:
         for name in ("distance", "distance_share", "previous"):
             numerator[name], null[name] = torch.full_like(count, NAN), torch.full_like(count, NAN)
     apart = _apart(a, rows.all(1) if h else rows[:, 0])
@@ -121,6 +131,19 @@ def write_sums(
         "share": whole[:, None].expand(-1, h),
     }
     return numerator, denominator
+
+
+def _patch_distance(a: Float[Tensor, "b h t t"], grid: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over patches (b, h) of the Euclidean distance between a query's patch and its keys', in patches, over
+    attention among patches alone; the same of uniform attention; and how many patches."""
+    rows, columns = grid
+    n = rows * columns
+    among = a[:, :, -n:, -n:]
+    among = among / among.sum(3, keepdim=True).clamp_min(1e-300)
+    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).double().to(a.device)
+    gap = torch.cdist(places, places)
+    uniform = torch.full(a.shape[:2], float(gap.mean(1).sum()), dtype=torch.float64, device=a.device)
+    return (among * gap).sum((2, 3)), uniform, torch.full_like(uniform, n)
 
 
 def _previous(a: Float[Tensor, "b h t t"], place: Float[Tensor, "b t"], real: Bool[Tensor, "b t"]) -> Tensor:

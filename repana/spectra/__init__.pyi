@@ -3,6 +3,8 @@ from .._typing import FeatureArray
 from ._coding_rate import CodingRate as CodingRate
 from ._coding_rate import coding_rate as coding_rate
 from ._spectrum import Spectrum as Spectrum
+from ._w_pca import WeightedPCA as WeightedPCA
+from ._w_pca import w_pca as w_pca
 
 def spectrum(
     features: FeatureArray,

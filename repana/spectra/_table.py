@@ -3,9 +3,11 @@
 from repana._cost import Cost, Size
 from repana._deferred import deferred
 from repana._quantity import Quantity
-from repana._table import Analyzer, Family
+from repana._table import Across, Analyzer, Family
 
 spectrum = deferred("repana.spectra._spectrum").spectrum
+w_pca = deferred("repana.spectra._w_pca").w_pca
+_across_layers = deferred("repana.spectra._across_layers")
 
 
 def _cost(size: Size) -> Cost:
@@ -80,7 +82,41 @@ ANALYZERS = (
     ),
 )
 
+ACROSS_LAYERS = (
+    Across(
+        w_pca,
+        _across_layers.w_pca,
+        default=False,
+        of_texts=True,
+        quantities=(
+            Quantity(
+                "w_pca",
+                "parameters x components of all feed-forward hidden states",
+                "higher",
+                title="Weight-weighted PCA",
+                source="Wang 2025",
+                headline=True,
+                counts=True,
+            ),
+            Quantity(
+                "components",
+                "sum over feed-forward parts of the fewest components with 99% of the variance",
+                unit="dimensions",
+                title="Components of hidden states",
+                source="Wang 2025",
+                counts=True,
+            ),
+        ),
+    ),
+)
+
 SOURCES = {
+    "Wang 2025": """@inproceedings{wang2025wpca,
+  author = {Wang, Shang},
+  title = {{W-PCA} Based Gradient-Free Proxy for Efficient Search of Lightweight Language Models},
+  booktitle = {International Conference on Learning Representations}, year = {2025},
+  eprint = {2504.15983}, archivePrefix = {arXiv}
+}""",
     "Gao et al. 2017": """@misc{gao2017theory,
   author = {Gao, Peiran and Trautmann, Eric and Yu, Byron and Santhanam, Gopal and Ryu, Stephen
             and Shenoy, Krishna and Ganguli, Surya},
@@ -134,5 +170,6 @@ SOURCES = {
 FAMILY = Family(
     "spectra",
     ANALYZERS,
+    across=ACROSS_LAYERS,
     sources=SOURCES,
 )

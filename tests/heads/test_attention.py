@@ -32,6 +32,7 @@ from transformers import (
 
 from repana import plots
 from repana.errors import InputError, ModelError
+from repana.extraction._attention_heads import AttentionTap
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._session import session
 from repana.heads import attention
@@ -196,7 +197,7 @@ def test_values_intervals_and_what_is_left():
     assert head["sink"].low < head["sink"].value < head["sink"].high
     assert head["sink"].value == float(found.values["sink"][1, 3])
     assert found.settings["single_key_rows"] == 24  # the first token of twelve texts in two layers
-    assert len(found.frame()) == 2 * 4 * 11
+    assert len(found.frame()) == 2 * 4 * 12
     assert model.config._attn_implementation == "sdpa"
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     halves = attention(model, [{k: v[:5] for k, v in given.items()}, {k: v[5:] for k, v in given.items()}])
@@ -240,15 +241,41 @@ def test_cross_attention_is_left_out():
     assert all("self_attn" in name for name in found.layers)
 
 
-def test_images_stand_in_no_line():
+def test_distances_of_images_are_in_patches():
     torch.manual_seed(0)
     config = ViTConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=4, intermediate_size=16, image_size=16, patch_size=4
     )
     model = ViTModel(config, add_pooling_layer=False).eval()
-    found = attention(model, [{"pixel_values": torch.randn(6, 3, 16, 16)}], mask=False)
-    assert found.values["distance"].isnan().all()
+    images = torch.randn(6, 3, 16, 16)
+    found = attention(model, [{"pixel_values": images}], mask=False)
+    assert found.values["previous"].isnan().all()
     assert found.values["entropy_share"].isfinite().all()
+    maps = attention(model, [{"pixel_values": images}], mask=False, keep=6).maps[found.layers[0]].double()
+    among = maps[:, :, 1:, 1:] / maps[:, :, 1:, 1:].sum(3, keepdim=True)
+    by_hand = torch.zeros(4).double()
+    for i in range(16):
+        for j in range(16):
+            by_hand += among[:, :, i, j].sum(0) * math.dist((i // 4, i % 4), (j // 4, j % 4))
+    assert torch.allclose(found.values["distance"][0], by_hand / 6 / 16, atol=1e-6)
+    pairs = [math.dist((i // 4, i % 4), (j // 4, j % 4)) for i in range(16) for j in range(16)]
+    assert float(found.null["distance"][0, 0]) == pytest.approx(sum(pairs) / 256)
+    assert torch.allclose(found.values["distance_share"], found.values["distance"] / found.null["distance"])
+
+
+def test_sinks_that_are_parameters():
+    """Rows sum to less than 1; the rest is told."""
+    q, k, v = (torch.randn(2, 2, 5, 3, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    seen = []
+    tap = AttentionTap({}, on_maps=seen.append)
+    sinks = torch.tensor([0.0, 2.0])
+    out, _ = tap.attend(nn.Identity(), q, k, v, None, s_aux=sinks)
+    with_sink = torch.cat([q @ k.transpose(2, 3) / 3**0.5, sinks.view(1, 2, 1, 1).expand(2, 2, 5, 1)], 3).softmax(3)
+    assert torch.allclose(out.transpose(1, 2), with_sink[..., :-1] @ v, atol=1e-6)
+    sums = map_sums(seen[0].maps, seen[0].allowed, torch.ones(2, 5, dtype=torch.bool))
+    assert ratio(sums, "sink_parameter") == pytest.approx(with_sink[..., -1].mean((0, 2)).tolist(), abs=1e-6)
+    rest = with_sink[..., :-1] / with_sink[..., :-1].sum(3, keepdim=True)
+    assert ratio(sums, "entropy") == pytest.approx((-(rest * rest.log()).sum(3)).mean((0, 2)).tolist(), abs=1e-6)
 
 
 def test_an_empty_text_and_a_few_texts_at_a_time(monkeypatch):
