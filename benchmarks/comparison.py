@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks._measure import Line, alternate, beside, ratio, show
 from repana.comparison import cka, predictivity, procrustes
 from repana.comparison._inputs import dealt_out
-from repana.comparison._layer_matrix import MEASURES, Options
+from repana.comparison._layer_matrix import Options
+from repana.comparison._layer_measures import MEASURES
 from repana.comparison._matrices import products
 
 SETTINGS = ((12, 2000, 768), (24, 2000, 256), (16, 1000, 512))
