@@ -14,21 +14,23 @@ from repana._estimate import NAN
 EXACT = 1e-4  # by which rows of probabilities may differ from a sum of 1
 QUANTITIES = (
     "cv", "effective", "maximum", "balance", "dead", "row_entropy", "mean_entropy", "mutual", "purity", "uncertainty",
-    "adjusted",
+    "adjusted", "of_word", "of_position",
 )  # fmt: skip
-OF_LABELS = ("purity", "uncertainty", "adjusted")
+OF_LABELS = ("purity", "uncertainty", "adjusted", "of_word", "of_position")
 
 
 @dataclass(frozen=True)
 class RouterRows:
     """Tokens of one router: log-probabilities over experts, which were chosen with which weights, the text of each
-    token, and its class, -1 without."""
+    token, its class, its number in the vocabulary, -1 without either, and its position among the real tokens."""
 
     log_p: Float[Tensor, "n e"]
     chosen: Int[Tensor, "n k"]
     weights: Float[Tensor, "n k"]
     text: Int[Tensor, " n"]
     label: Int[Tensor, " n"]
+    word: Int[Tensor, " n"]
+    position: Int[Tensor, " n"]
 
     @property
     def first(self) -> Int[Tensor, " n"]:
@@ -123,3 +125,12 @@ def adjusted(table: Float[Tensor, "e c"]) -> tuple[float, float]:
     expected = float(expected_mutual_information(kept.astype(np.int64), int(kept.sum())))
     mutual, entropy = float(_mutual(table[None])[0]), float(_class_entropy(table[None])[0])
     return (mutual - expected) / (entropy - expected), expected
+
+
+def adjusted_of(group: Int[Tensor, " n"], label: Int[Tensor, " n"], classes: int) -> float:
+    """The adjusted mutual information of a class with any other number of each token; NaN where some have none."""
+    if not len(group) or int(group.min()) < 0:
+        return NAN
+    _, at = torch.unique(group, return_inverse=True)
+    table = torch.bincount(at * classes + label, minlength=(int(at.max()) + 1) * classes).view(-1, classes)
+    return adjusted(table.double())[0]

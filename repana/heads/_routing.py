@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
 from repana._typing import IGNORED
+from repana.extraction._answers import token_ids
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
@@ -32,6 +33,7 @@ from repana.heads._router_statistics import (
     RouterRows,
     RouterSums,
     adjusted,
+    adjusted_of,
     log_probabilities,
 )
 from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles, with_percentiles
@@ -60,6 +62,8 @@ class RouterUse:
     purity: Estimate
     uncertainty: Estimate
     adjusted: Estimate
+    of_word: Estimate
+    of_position: Estimate
     load: Float[Tensor, " e"]
     importance: Float[Tensor, " e"]
     gate: Float[Tensor, " e"]
@@ -147,7 +151,9 @@ def routing(
     - `row_entropy`: mean entropy of a token's probabilities, nats; `mean_entropy`: entropy of their mean; `mutual`:
       their difference, the mutual information of token and expert.
     - `purity`: share of tokens whose class is the commonest of their first expert; `uncertainty`: mutual information of
-      first expert and class over the entropy of classes; `adjusted`: both less what fixed margins give by chance. Null
+      first expert and class over the entropy of classes; `adjusted`: both less what fixed margins give by chance.
+      `of_word`, `of_position`: `adjusted` with the token's number in the vocabulary, or its position among the real
+      tokens, in the place of the expert: where a class is known from these, an expert that follows them knows it. Null
       of purity and uncertainty: `permutations` of the labels, of whole texts where they are constant in each; purity
       rises with e by itself.
 
@@ -238,12 +244,15 @@ def _rows(name: str, given: Routed, batch: Batch, keys: list[str], start: int) -
         label = (y[:, None] if y.ndim == 1 else y).long().cpu().expand(b, t)
         label = torch.where(label == IGNORED, -1, label)
     text = torch.arange(start, start + b)[:, None].expand(b, t)
+    ids = token_ids(batch, t)
+    word = torch.full((b, t), -1) if ids is None else ids.cpu()
     at = real.flatten()
-    return RouterRows(log_probabilities(scores)[at], chosen[at], weights[at], text.flatten()[at], label.flatten()[at])
+    of_tokens = (text, label, word, real.long().cumsum(1) - 1)
+    return RouterRows(log_probabilities(scores)[at], chosen[at], weights[at], *(x.flatten()[at] for x in of_tokens))
 
 
 def _joined(parts: list[RouterRows]) -> RouterRows:
-    names = ("log_p", "chosen", "weights", "text", "label")
+    names = [f.name for f in fields(RouterRows)]
     return RouterRows(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
 
 
@@ -318,6 +327,10 @@ def _against_labels(
             permutations=len(values),
         )  # fmt: skip
     made["adjusted"] = Estimate(adjusted(whole.table[0])[0], n=int(known.sum()), null=0.0)
+    for q, group in (("of_word", rows.word), ("of_position", rows.position)):
+        value = adjusted_of(group[known], label, classes)
+        note = Flag.NOT_APPLICABLE.note("the batches have no token numbers") if value != value else ""
+        made[q] = Estimate(value, n=int(known.sum()), note=note, null=0.0)
     return made
 
 

@@ -34,6 +34,10 @@ ROUTING = (
     Quantity("purity", "sum_e max_c n_ec/n", "", "share", "Purity of experts", "by definition", headline=True),
     Quantity("uncertainty", "I(expert, class)/H(class)", "", "share", "Class known from the expert", "by definition"),
     Quantity("adjusted", "(I - E I)/(H - E I)", "", "share", "The same, beyond chance", "Vinh et al. 2010"),
+    Quantity("of_word", "adjusted, token number for expert", "", "share", "The same, known from the word",
+             "Vinh et al. 2010"),
+    Quantity("of_position", "adjusted, position for expert", "", "share", "The same, known from the position",
+             "Vinh et al. 2010"),
 )  # fmt: skip
 REPORTED = {"attention": ATTENTION, "routing": ROUTING}
 

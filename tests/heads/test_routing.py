@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import mutual_info_score
+from sklearn.metrics.cluster import contingency_matrix, expected_mutual_information
 from torch import nn
 from transformers import DeepseekV3Config, DeepseekV3ForCausalLM, MixtralConfig, MixtralForCausalLM
 
@@ -21,7 +22,8 @@ def m0():
     logits[np.arange(90), y] += 1.5
     log_p = log_probabilities(torch.from_numpy(logits))
     weights, chosen = log_p.exp().topk(2, 1)
-    return RouterRows(log_p, chosen, weights, torch.arange(90), torch.from_numpy(y)), logits
+    of_tokens = (torch.arange(90), torch.from_numpy(y), torch.zeros(90).long(), torch.zeros(90).long())
+    return RouterRows(log_p, chosen, weights, *of_tokens), logits
 
 
 ROWS, LOGITS = m0()
@@ -76,6 +78,12 @@ class Mixture(nn.Module):
         h = self.words(input_ids)
         self.router(h)
         return self.head(h.mean(1))
+
+
+class Vectors(Mixture):
+    def forward(self, x, attention_mask=None):
+        self.router(x)
+        return self.head(x.mean(1))
 
 
 def given(b=30, t=3, **more):
@@ -153,6 +161,30 @@ def test_mixtures_of_transformers(kind):
         assert 1 <= use.effective.value <= len(use.load)
     assert not any(m._forward_hooks for m in model.modules())
     assert set(found.frame()["router"]) == set(found.routers)
+
+
+def test_what_word_and_position_tell_stands_beside():
+    """Against scikit-learn, with the entropy of classes as the norm; and where the class is the word."""
+    g = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, 6, (30, 3), generator=g)
+    labels = (ids + torch.randint(0, 2, (30, 3), generator=g)) % 4
+    data = [{"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}]
+    use = routing(Mixture(LOGITS), data)["router"]
+
+    def by_hand(group):
+        table = contingency_matrix(group, labels.flatten())
+        expected = expected_mutual_information(table.astype(np.int64), 90)
+        p = np.bincount(labels.flatten()) / 90
+        entropy = -(p * np.log(p)).sum()
+        return (mutual_info_score(group, labels.flatten()) - expected) / (entropy - expected)
+
+    assert use.of_word.value == pytest.approx(by_hand(ids.flatten().numpy()), abs=1e-10)
+    assert use.of_position.value == pytest.approx(by_hand(np.arange(90) % 3), abs=1e-10)
+    assert use.of_word.value > 0.3 > use.of_position.value
+    same = routing(Mixture(LOGITS), [{**data[0], "labels": ids % 4}])["router"]
+    assert same.of_word.value == pytest.approx(1)
+    vectors = {"x": torch.zeros(30, 3, 8), "attention_mask": torch.ones(30, 3).long(), "labels": labels}
+    assert np.isnan(routing(Vectors(LOGITS), [vectors])["router"].of_word.value)
 
 
 def test_what_is_no_router_is_refused():
