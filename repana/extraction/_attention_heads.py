@@ -1,7 +1,7 @@
 """What the heads of attention modules are given and give, as a model runs, and the projections that read them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,18 @@ class Met:
     query: Float[Tensor, "b h t k"]
     key: Float[Tensor, "b g t k"]
     value: Float[Tensor, "b g t v"]
+
+    def copies(self) -> int:
+        """How often every key and value stands in a row, where they were repeated for the queries of their group."""
+        count = self.key.shape[1]
+        for times in (n for n in range(count, 1, -1) if count % n == 0):
+            if all(_equal(t, t[:, ::times].repeat_interleave(times, 1)) for t in (self.key, self.value)):
+                return times
+        return 1
+
+    def once(self, copies: int) -> "Met":
+        """Every key and value once."""
+        return replace(self, key=self.key[:, ::copies], value=self.value[:, ::copies])
 
 
 @dataclass(frozen=True)

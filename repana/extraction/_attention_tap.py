@@ -45,7 +45,8 @@ def attention_tap(
 
 def _interface(model: nn.Module, tap: AttentionTap, stack: ExitStack) -> bool:
     """Put the tap into the attention interface of `transformers`, if the model is of a class that goes through it."""
-    if not hasattr(model, "set_attn_implementation") or not hasattr(model, "config"):
+    able = any(getattr(module, "_can_set_attn_implementation", bool)() for module in model.modules())
+    if not hasattr(model, "set_attn_implementation") or not hasattr(model, "config") or not able:
         return False
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask

@@ -10,7 +10,8 @@ def unknown_part(text: str, tail: str) -> ModelError:
     return ModelError(
         "RA136",
         f"{text!r}: '#{tail}' names no part of a module; expected #h3 (what head 3 gives), #w3 (what it writes), #q3, "
-        "#k1, #v1 (a query, key or value), #router, #e5 (the tokens of expert 5), or #in.",
+        "#k1, #v1 (a query, key or value; #q3.raw before norms and rotary embeddings), #router, #e5 (the tokens of "
+        "expert 5), or #in.",
     )
 
 
@@ -37,6 +38,14 @@ def not_seen(text: str, what: str, seen: Sequence[str]) -> ModelError:
         "e": "the tokens that come in were not seen",
     }.get(what, "its queries, keys and values go into no one function that takes all three")
     return ModelError("RA136", f"{text!r}: {why}; what was seen are the parts {listed(['#' + s for s in seen])}.")
+
+
+def no_source(text: str, module: str) -> ModelError:
+    return ModelError(
+        "RA136",
+        f"{text!r}: not exactly one matrix of {module!r} gives it before norms and rotary embeddings; record the "
+        "output of that matrix by its own name.",
+    )
 
 
 def no_such_number(text: str, title: str, number: int, count: int) -> ModelError:

@@ -1,5 +1,6 @@
 """Places inside modules that are no modules of their own, by address: `attn#h3` is what head 3 of attention gives,
-`#w3` what it writes through the output projection, `#q3`, `#k1` and `#v1` a query, key or value as they meet,
+`#w3` what it writes through the output projection, `#q3`, `#k1` and `#v1` a query, key or value as they meet (`#q3.raw`
+before norms and rotary embeddings),
 `moe#router` the scores of a router, `moe#e5` the tokens that it sends to expert 5.
 
 Each is a `Part`, a module that gives what it is given: hooks read it as any other. Which places there are is seen in a
@@ -16,14 +17,16 @@ from torch import Tensor, nn
 
 from repana.extraction import _part_refusals as refusals
 from repana.extraction._addresses import SUFFIX, split_pool
-from repana.extraction._attention_heads import Met, Written
+from repana.extraction._attention_heads import Met, Written, is_matrix
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batches import Intake, run
+from repana.extraction._projections import Projection, projections
 from repana.extraction._routers import Routed, routed
 from repana.extraction._session import Session, hookable
 
 SAMPLES = 4  # of the first batch
-ADDRESS = re.compile(r"#(?:(?P<what>[hwqkve])(?P<number>\d+)|(?P<router>router)|(?P<map>map\d+))\Z")
+ADDRESS = re.compile(r"#(?:(?P<what>[hwqkve])(?P<number>\d+)(?P<raw>\.raw)?|(?P<router>router)|(?P<map>map\d+))\Z")
+RAW = ".raw"
 TITLES = {"h": "head", "w": "head", "q": "query", "k": "key", "v": "value", "e": "expert", "router": "router"}
 
 
@@ -47,10 +50,13 @@ class Place:
     what: str
     number: int
     kind: str  # class of the module
+    source: Projection | None = None  # of a raw query, key or value
+    copies: int = 1  # of every key and value of the module
 
     @property
     def title(self) -> str:
         number = "" if self.what == "router" else f" {self.number}"
+        number += "" if self.source is None else ", raw,"
         return f"{TITLES[self.what]}{number} of {self.kind}"
 
 
@@ -61,6 +67,8 @@ class Heads:
     heads: int
     groups: int | None = None
     writes: bool = False
+    copies: int = 1
+    sources: dict[str, Projection] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, int]:
         """How many there are of each kind of part."""
@@ -87,6 +95,10 @@ class Inside:
             for what, count in self.numbers(module).items():
                 for number in range(count):
                     yield f"{module}#{what}{'' if what == 'router' else number}", module, what, number
+        for module, heads in self.heads.items():
+            for what in heads.sources:
+                for number in range(heads.numbers()[what]):
+                    yield f"{module}#{what}{number}{RAW}", module, what, number
 
 
 def requested_parts(layers: Any, modules: Mapping[str, nn.Module]) -> list[str]:
@@ -114,7 +126,9 @@ def places_of(live: Session, intake: Intake, raw: Any, requested: Sequence[str])
     for text in requested:
         for name, module, what, number in _meant(text, inside, modules):
             kind = type(modules[module]).__name__
-            found.setdefault(name, Place(name, module, what, number, kind))
+            source = inside.heads[module].sources[what] if name.endswith(RAW) else None
+            copies = inside.heads[module].copies if module in inside.heads else 1
+            found.setdefault(name, Place(name, module, what, number, kind, source, copies))
     return list(found.values())
 
 
@@ -123,7 +137,7 @@ def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[
     if text.startswith("re:") or "*" in text or "?" in text:
         pattern = re.compile(text[3:] if text.startswith("re:") else _glob(text))
         match = pattern.search if text.startswith("re:") else pattern.fullmatch
-        chosen = [one for one in every if match(one[0])]
+        chosen = [one for one in every if match(one[0]) and (one[0].endswith(RAW) == text.endswith(RAW))]
         if not chosen:
             raise refusals.no_part_matches(text, [one[0] for one in every])
         return chosen
@@ -140,8 +154,12 @@ def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[
     if len(owners) != 1:
         raise refusals.owners(text, base, owners, what)
     numbers = inside.numbers(owners[0])
+    if address["raw"] and what not in "qkv":
+        raise refusals.unknown_part(text, tail)
     if what not in numbers:
         raise refusals.not_seen(text, what, list(numbers))
+    if address["raw"] and what not in inside.heads[owners[0]].sources:
+        raise refusals.no_source(text, owners[0])
     if number >= numbers[what]:
         raise refusals.no_such_number(text, TITLES[what], number, numbers[what])
     return [(text, owners[0], what, number)]
@@ -164,8 +182,19 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
     def given(name: str, results: Tensor) -> None:
         inside.heads.setdefault(name, Heads(results.shape[1]))
 
+    outputs: dict[str, Tensor] = {}
+
     def met(found: Met) -> None:
-        inside.heads.setdefault(found.name, Heads(found.query.shape[1])).groups = found.key.shape[1]
+        heads = inside.heads.setdefault(found.name, Heads(found.query.shape[1]))
+        heads.copies = found.copies()
+        found = found.once(heads.copies)
+        heads.groups = found.key.shape[1]
+        own = {n: x for n, x in outputs.items() if n.startswith(found.name + ".") or not found.name}
+        heads.sources = heads.sources or projections(found, own)
+
+    def keep(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            outputs[name] = output.detach()
 
     def written(found: Written) -> None:
         inside.heads[found.name].writes |= found.weight is not None
@@ -175,6 +204,9 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
 
     with live.inner() as looking:
         watch_routers(looking, experts)
+        for name, module in looking.model.named_modules():
+            if is_matrix(module):
+                looking.hook(module, partial(keep, name))
         with attention_tap(looking, on_results=written, on_met=met, on_given=given):
             run_once(looking, intake, raw)
     return inside
@@ -228,8 +260,9 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
     def met(found: Met) -> None:
         tensors = {"q": found.query, "k": found.key, "v": found.value}
         for place in of.get(found.name, ()):
-            if place.what in tensors:
-                live.parts[place.name](tensors[place.what][:, place.number])
+            if place.what in tensors and place.source is None:
+                at = place.number * (1 if place.what == "q" else place.copies)
+                live.parts[place.name](tensors[place.what][:, at])
 
     def written(found: Written) -> None:
         for place in of.get(found.name, ()):
@@ -245,6 +278,12 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
                 live.routed[place.name] = (found.chosen == place.number).any(1)
                 live.parts[place.name](found.given)
 
-    if any(place.what not in ("router", "e") for place in places):
+    def raw(place: Place, source: Projection, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        live.parts[place.name](source.columns(output, place.what, place.number))
+
+    for place in places:
+        if place.source is not None:
+            live.hook(live.model.get_submodule(place.source.module), partial(raw, place, place.source))
+    if any(place.source is None and place.what not in ("router", "e") for place in places):
         live.enter(attention_tap(live, on_results=written, on_met=met, on_given=given))
     watch_routers(live, of_router, {place.module for place in places if place.what in ("router", "e")})

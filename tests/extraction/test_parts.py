@@ -7,12 +7,18 @@ from torch.nn import functional
 from transformers import (
     BertConfig,
     BertModel,
+    FalconConfig,
+    FalconModel,
     GPT2Config,
     GPT2Model,
+    GPTNeoXConfig,
+    GPTNeoXModel,
     LlamaConfig,
     LlamaModel,
     MixtralConfig,
     MixtralForCausalLM,
+    Phi3Config,
+    Phi3Model,
     Qwen3Config,
     Qwen3Model,
 )
@@ -97,6 +103,69 @@ def test_queries_and_keys_are_those_that_meet():
     for what, tensor in (("q", q), ("k", k), ("v", v)):
         for i in range(tensor.shape[1]):
             assert torch.allclose(found[f"{owner}#{what}{i}"], tensor[:, i][real], atol=1e-6), (what, i)
+
+
+RAW = {
+    "gpt2": (lambda: model_of("gpt2"), "h.0.attn", "h.0.attn.c_attn", lambda x: x.chunk(3, 2)),
+    "llama": (lambda: model_of("llama"), "layers.0.self_attn", None, None),
+    "qwen3": (lambda: model_of("qwen3"), "layers.0.self_attn", None, None),
+    "bert": (lambda: model_of("bert"), "encoder.layer.0.attention.self", None, None),
+    "neox": (
+        lambda: GPTNeoXModel(GPTNeoXConfig(**SIZES, **IDS)), "layers.0.attention", "layers.0.attention.query_key_value",
+        lambda x: tuple(part.flatten(2) for part in x.view(6, 9, 4, 3, 4).unbind(3)),
+    ),
+    "phi3": (
+        lambda: Phi3Model(Phi3Config(**GROUPS)), "layers.0.self_attn", "layers.0.self_attn.qkv_proj",
+        lambda x: x.split([16, 8, 8], 2),
+    ),
+    "falcon": (
+        lambda: FalconModel(FalconConfig(
+            vocab_size=23, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, num_kv_heads=2,
+            new_decoder_architecture=True, **IDS,
+        )),
+        "h.0.self_attention", "h.0.self_attention.query_key_value",
+        lambda x: (x.view(6, 9, 2, 4, 4)[:, :, :, :2].flatten(2), *x.view(6, 9, 2, 4, 4)[:, :, :, 2:].unbind(3)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw_queries_and_keys_are_columns_of_a_projection(name):
+    """The layout of a fused projection is told by the values, which pass no norm and no rotary embedding."""
+    torch.manual_seed(0)
+    made, owner, fused, split = RAW[name]
+    model, given = made().eval(), {"input_ids": texts()["input_ids"]}
+    found = repana.record(
+        model, [given], [f"{owner}#q3.raw", f"{owner}#k1.raw", f"{owner}#v1.raw"], pool="tokens", mask=False
+    )
+    if fused is None:
+        names = [n for n, m in model.named_modules() if n.startswith(owner + ".") and isinstance(m, nn.Linear)]
+        parts = [next(n for n in names if n.rpartition(".")[2].startswith(what)) for what in "qkv"]
+    else:
+        parts = [fused] * 3
+    seen = {}
+    for part in set(parts):
+        model.get_submodule(part).register_forward_hook(lambda m, a, out, part=part: seen.update({part: out.detach()}))
+    with torch.no_grad():
+        model(**given)
+    whole = [seen[part] for part in parts] if fused is None else split(seen[fused])
+    width = found[f"{owner}#q3.raw"].shape[1]
+    for what, place, x in zip("qkv", (3, 1, 1), whole):
+        columns = x.reshape(6, 9, -1, width)[:, :, place].flatten(0, 1)
+        assert torch.equal(found[f"{owner}#{what}{place}.raw"], columns), what
+    value = repana.record(model, [given], [f"{owner}#v1"], pool="tokens", mask=False)[f"{owner}#v1"]
+    assert torch.allclose(value, found[f"{owner}#v1.raw"], atol=1e-6)  # of the second group, also where copies meet
+
+
+def test_raw_parts_that_cannot_be_told(mixture):
+    frame = repana.plan(mixture, [texts()], ["*self_attn#q*.raw"]).frame()
+    assert len(frame) == 8
+    assert frame["type"][0] == "query 0, raw, of MixtralAttention"
+    assert not repana.plan(mixture, [texts()], ["*#q*"]).frame()["layer"].str.endswith(".raw").any()
+    with pytest.raises(ModelError, match="RA136: .* names no part of a module"):
+        repana.plan(mixture, [texts()], ["model.layers.0#h1.raw"])
+    with pytest.raises(ModelError, match="RA136: 'attn#q0.raw': not exactly one matrix of 'attn' gives it"):
+        repana.plan(Plain("torch").eval(), [texts()["input_ids"]], ["attn#q0.raw"], mask=False)
 
 
 class Plain(nn.Module):
