@@ -14,6 +14,7 @@ from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch
 from repana.extraction._guards import memory_errors
 from repana.extraction._layers import select
+from repana.extraction._left_padding import left_padding
 from repana.extraction._options import Options
 from repana.extraction._order import LOGITS, at_stake, check_order
 from repana.extraction._parts import open_parts, places_of, requested_parts
@@ -60,6 +61,7 @@ def planned_of(
     }
     taps = Taps(live, Plan(planned, samples, facts=facts), intake.forward)
     masked = check_masks(taps, planned, trace, lambda: _everywhere(live, trace, options, facts))
+    masked += left_padding(taps, planned, trace, intake.forward)
     check_rows(trace.masks, masks_used(planned), 0)
     if at_stake(planned, trace):
         planned, more, leaf = _in_order(planned, check_order(taps, planned, trace), trace, leaf)

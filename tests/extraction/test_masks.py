@@ -324,3 +324,27 @@ def test_tokens_as_rows_follow_their_samples():
     net = Taking().eval()
     got = record(net, {"input_ids": IDS, "attention_mask": mask}, ["v"], pool="tokens")["v"]
     torch.testing.assert_close(got, net.v(net.embed(IDS)).detach()[mask.bool()])
+
+
+@pytest.mark.parametrize(("name", "moves"), [("gpt2", True), ("llama", False)])
+def test_left_padding_without_position_numbers_is_told(name, moves):
+    """Where it moves features: tables of positions, not rotary embeddings."""
+    from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaModel
+
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    if name == "gpt2":
+        model = GPT2Model(GPT2Config(vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=20, **ids))
+    else:
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+        model = LlamaModel(LlamaConfig(vocab_size=30, **sizes, **ids))
+    words = torch.randint(3, 30, (6, 8))
+    mask = torch.ones_like(words)
+    mask[:2, :3] = 0
+    left = {"input_ids": words, "attention_mask": mask}
+    notes = plan(model.eval(), [left]).notes
+    assert any("padded on the left" in note and "give position_ids = " in note for note in notes) == moves
+    numbered = {**left, "position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    assert not any("padded on the left" in note for note in plan(model, [numbered]).notes)
+    right = {"input_ids": words, "attention_mask": mask.flip(1)}
+    assert not any("padded on the left" in note for note in plan(model, [right]).notes)
