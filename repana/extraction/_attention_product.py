@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-MASKED = 0.5  # of the lowest number of a type, below which an additive mask hides a key
+LARGE = 1000.0  # below minus this a mask that is added hides a key; slopes of distance (ALiBi) stay above it
 CHUNK = 2**26  # entries of maps that are worked on at a time
 
 
@@ -32,21 +32,21 @@ class Product:
         scale = self.query.shape[3] ** -0.5 if self.scale is None else float(self.scale)
         bias, mask = (None if t is None else t[..., :n] for t in (self.bias, self.mask))
         size = max(1, CHUNK // (h * q * n))
-        for at in range(0, b, size):
-            some = slice(at, at + size)
-            keys, values = (t[some].repeat_interleave(groups, 1) for t in (self.key, self.value))
-            scores = (self.query[some] @ keys.transpose(2, 3)) * scale
+        for first in range(0, b, size):
+            texts = slice(first, first + size)
+            keys, values = (t[texts].repeat_interleave(groups, 1) for t in (self.key, self.value))
+            scores = (self.query[texts] @ keys.transpose(2, 3)) * scale
             if self.cap is not None:
                 scores = self.cap * torch.tanh(scores / self.cap)
             hidden = self.causal and q > 1
-            scores, allowed = _masked(scores, _of_texts(bias, some, b), _of_texts(mask, some, b), hidden)
+            scores, allowed = _masked(scores, _of_texts(bias, texts, b), _of_texts(mask, texts, b), hidden)
             maps = _softmax(scores, self.sinks)
-            yield at, maps, allowed, maps.to(values.dtype) @ values
+            yield first, maps, allowed, maps.to(values.dtype) @ values
 
 
-def _of_texts(t: Tensor | None, some: slice, texts: int) -> Tensor | None:
-    """The part of a mask or a bias that belongs to some texts; one for all of them stays."""
-    return t if t is None or t.ndim < 4 or t.shape[0] != texts else t[some]
+def _of_texts(t: Tensor | None, texts: slice, count: int) -> Tensor | None:
+    """The part of a mask or a bias that belongs to a few of `count` texts; one for all of them stays."""
+    return t if t is None or t.ndim < 4 or t.shape[0] != count else t[texts]
 
 
 def _masked(
@@ -59,7 +59,7 @@ def _masked(
     if mask is not None and mask.dtype == torch.bool:
         return scores.masked_fill(~mask, lowest), allowed & mask
     if mask is not None:
-        return scores + mask, allowed & (mask > MASKED * torch.finfo(mask.dtype).min)
+        return scores + mask, allowed & (mask > -LARGE)
     if causal:
         before = torch.ones(scores.shape[2:], dtype=torch.bool, device=scores.device).tril()
         return scores.masked_fill(~before, lowest), allowed & before
@@ -71,5 +71,5 @@ def _softmax(scores: Float[Tensor, "b h q k"], sinks: Tensor | None) -> Float[Te
     wide = scores if scores.dtype == torch.float64 else scores.float()
     if sinks is None:
         return wide.softmax(3)
-    beside = sinks.to(wide).view(1, -1, 1, 1).expand(*wide.shape[:3], 1)
-    return torch.cat([wide, beside], 3).softmax(3)[..., :-1]
+    sink = sinks.to(wide).view(1, -1, 1, 1).expand(*wide.shape[:3], 1)
+    return torch.cat([wide, sink], 3).softmax(3)[..., :-1]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from repana.extraction._attention_heads import AttentionTap, Maps, Met, Written, is_matrix
+from repana.extraction._attention_heads import AttentionTap, Maps, Met, Written
 from repana.extraction._called_attention import CalledAttention
 from repana.extraction._session import Session, hookable
 
@@ -30,24 +30,20 @@ def attention_tap(
     names = {id(m): name for name, m in live.model.named_modules()}
     tap = AttentionTap(names, on_maps, on_results, on_met, on_given)
     with ExitStack() as stack:
-        taken = _interface(live.model, tap, stack)
-        for module in live.model.modules():
-            if not hookable(module):
-                continue
-            stack.callback(module.register_forward_pre_hook(tap.crosses, with_kwargs=True).remove)
-            if is_matrix(module):
-                stack.callback(module.register_forward_pre_hook(tap.projected).remove)
-        if not taken:
-            stack.enter_context(CalledAttention(tap, live.model, stack))
+        _through_interface(live.model, tap, stack)
+        for module in filter(hookable, live.model.modules()):
+            stack.callback(module.register_forward_pre_hook(tap.entered, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(tap.left, always_call=True).remove)
+        stack.enter_context(CalledAttention(tap, live.model, stack))
         yield tap
         tap.flush()
 
 
-def _interface(model: nn.Module, tap: AttentionTap, stack: ExitStack) -> bool:
-    """Put the tap into the attention interface of `transformers`, if the model is of a class that goes through it."""
-    able = any(getattr(module, "_can_set_attn_implementation", bool)() for module in model.modules())
-    if not hasattr(model, "set_attn_implementation") or not hasattr(model, "config") or not able:
-        return False
+def _through_interface(model: nn.Module, tap: AttentionTap, stack: ExitStack) -> None:
+    """Put the tap into the attention interface of `transformers`, of all models of it inside that go through it."""
+    able = [m for m in model.modules() if getattr(m, "_can_set_attn_implementation", bool)()]
+    if not able:
+        return
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
@@ -55,9 +51,11 @@ def _interface(model: nn.Module, tap: AttentionTap, stack: ExitStack) -> bool:
     AttentionInterface.register(NAME, tap.attend)
     AttentionMaskInterface.register(NAME, eager_mask)
     stack.callback(_forget, AttentionInterface, AttentionMaskInterface)
-    change: Any = model.set_attn_implementation
-    change(NAME)
-    return any(c._attn_implementation == NAME for c in _configs(model))
+    others = [m for m in model.modules() if hasattr(m, "_can_set_attn_implementation") and m not in able]
+    kept = {id(m.config) for m in others}
+    for config in (c for m in able for c in _configs(m)):
+        if id(config) not in kept:
+            config._attn_implementation_internal = NAME
 
 
 def _configs(model: nn.Module) -> list[Any]:

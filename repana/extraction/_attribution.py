@@ -28,7 +28,7 @@ from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
 from repana.extraction._plan import Plan, Planned
 from repana.extraction._pooling import MEANS
-from repana.extraction._session import Session, session, unwrap
+from repana.extraction._session import Session, no_fast_path, session, unwrap
 from repana.extraction._tree import arguments, at, is_empty, leaves, mapped
 
 TARGETS = ("predicted", "label", "loss")
@@ -256,7 +256,8 @@ def reading(
     for p in planned.layers:
         if p.calls > 1:
             raise _attribution_refusals.used_again(p.address, p.calls)
-    with session(inner, options.device, None) as live, torch.backends.cudnn.flags(enabled=False), torch.enable_grad():
+    plain = torch.backends.cudnn.flags(enabled=False)
+    with session(inner, options.device, None) as live, no_fast_path(), plain, torch.enable_grad():
         swaps: dict[str, Callable[[Tensor], Tensor]] = {}
         for p in planned.layers:
             live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))

@@ -133,3 +133,11 @@ def no_feed_forward(model: str) -> ModelError:
         f"no feed-forward part was seen in {model}: expected a matrix that widens its input outside attention and one "
         "behind it that narrows it again; name the modules of hidden states as `layers`.",
     )
+
+
+def samples_interact(moved: float) -> ModelError:
+    return ModelError(
+        "RA139",
+        f"the outputs of a sample change with the others in its batch (by {moved:.2g} of their size); gradients of "
+        "single samples are not defined there.",
+    )

@@ -111,14 +111,15 @@ def real_positions(mask: Tensor, name: str) -> Tensor:
     return ~mask if means_padding(name) else mask
 
 
-def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int) -> None:
-    """A sample without one real position has no mean, and a batch without its mask none that others' would match."""
+def check_rows(masks: Mapping[str, Tensor], used: Iterable[str], batch: int, *, empty: bool = False) -> None:
+    """A sample without one real position has no mean, unless `empty` ones count for nothing; and a batch without its
+    mask none that others' would match."""
     for key in used:
         if key.startswith(FOUND):
             continue
         if key not in masks:
             raise _data_refusals.mask_missing(key, batch)
-        if key in masks and not bool(masks[key].any(1).all()):
+        if key in masks and not empty and not bool(masks[key].any(1).all()):
             raise _data_refusals.nothing_real(key, int((~masks[key].any(1)).int().argmax()), batch)
 
 

@@ -16,6 +16,7 @@ from repana.extraction._batch_masks import SPECIAL, keys_of, masks_of_batch
 from repana.extraction._data import with_tensors
 from repana.extraction._tree import fields_of, inputs_in, leaves, mapped, to_device
 
+LABELS = "labels"  # an argument of models of transformers
 Forward = Callable[[nn.Module, Any], Any] | str
 
 
@@ -152,7 +153,8 @@ class Intake:
 
     `names` are those of the classes: labels that are names become their places. `entry` is the key of the one tensor
     that a model without such a parameter takes; the probe finds whether it takes that or the mapping itself, and
-    whether a model with `**kwargs` takes `everything` that the mapping holds.
+    whether a model with `**kwargs` takes `everything` that the mapping holds, and whether it runs only `with_labels`,
+    as encoder-decoders that shift them into the words of the decoder.
     """
 
     model: nn.Module
@@ -163,6 +165,7 @@ class Intake:
     batch_dim: int | None = None
     entry: str | None = None
     everything: bool = True
+    with_labels: bool = False
 
     def unpack(self, raw: Any) -> Batch:
         """Inputs, labels and masks of a batch: `x`, `(x, y)`, `(x,)`, a mapping, `(mapping, y)`, a batch of graphs."""
@@ -295,6 +298,7 @@ class Intake:
         named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         everything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         left_out = {*labelling.NAMES, *([self.labels] if isinstance(self.labels, str) else [])}
+        left_out -= {LABELS} if self.with_labels else set()
         offered = {key: value for key, value in inputs.items() if key not in left_out}
         taken = {key: value for key, value in offered.items() if key in named}
         if everything and (self.everything or not taken):
@@ -330,6 +334,8 @@ class Intake:
             and self._call(raw, inputs)[1].keys() != replace(self, everything=False)._call(raw, inputs)[1].keys()
         ):
             return replace(self, everything=False)
+        if not self.with_labels and LABELS in inputs and LABELS in inspect.signature(self._function()).parameters:
+            return replace(self, with_labels=True)
         left_out = {*labelling.NAMES, self.labels if isinstance(self.labels, str) else ""}
         fit = [
             key

@@ -3,15 +3,15 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from repana.extraction import _attribution_refusals
-from repana.extraction._attention_heads import Met, is_matrix
+from repana.extraction._attention_heads import is_matrix
 from repana.extraction._attention_tap import attention_tap
-from repana.extraction._batches import Forward
+from repana.extraction._batches import Forward, run
 from repana.extraction._data import stream
 from repana.extraction._options import Options
-from repana.extraction._parts import run_once
+from repana.extraction._parts import first_samples
 from repana.extraction._session import session, unwrap
 
 
@@ -38,8 +38,8 @@ def feed_forward(
     ran: list[tuple[str, int, int]] = []
     attention: set[str] = set()
 
-    def seen(found: Met) -> None:
-        attention.add(found.name)
+    def seen(name: str, results: Tensor) -> None:
+        attention.add(name)
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -53,8 +53,10 @@ def feed_forward(
         for name, module in inner.named_modules():
             if is_matrix(module):
                 live.hook(module, keep(name))
-        with attention_tap(live, on_met=seen):
-            run_once(live, options.intake, first)
+        batch = first_samples(live, options.intake, first)
+        ran.clear()
+        with attention_tap(live, on_given=seen):
+            run(inner, batch, options.intake.forward)
     outside = [one for one in ran if not any(one[0].startswith(owner + ".") for owner in attention)]
     found = list(dict.fromkeys(_openings(outside)))
     if not found:

@@ -21,7 +21,6 @@ from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
 from repana.extraction._auto import auto
 from repana.extraction._probe import Trace
 
-INPUT = "#in"
 PART = re.compile(r"\.\w+$")
 
 
@@ -69,8 +68,6 @@ def _sites_of(requested: Any, trace: Trace) -> Iterable[Site]:
             raise _refusals.bad_pattern(requested, str(error)) from None
         known = [*names, *(trace.parts if "#" in body else ())]
         return _sites_that_ran((n for n in known if pattern.search(n)), trace, requested, pool)
-    if requested.endswith(INPUT) and requested not in names:
-        return [_first_input(site, trace) for site in _sites_of(requested.removesuffix(INPUT) + ":in", trace)]
     every = {alias: alias for alias, _ in trace.model.named_modules(remove_duplicate=False)}
     site = parse(requested, [*every, *trace.parts])
     if site is not None:
@@ -79,13 +76,6 @@ def _sites_of(requested: Any, trace: Trace) -> Iterable[Site]:
         return _glob(requested, trace)
     shown = [name for name in names if name and trace.calls[name]]
     raise _refusals.no_layer(requested, shown)
-
-
-def _first_input(site: Site, trace: Trace) -> Site:
-    """Of the inputs of a module the first that holds numbers by position: the residual stream before a block."""
-    leaves = trace.calls[site.module][(site.call or 1) - 1].inputs if trace.calls[site.module] else []
-    wide = [leaf for leaf in leaves if leaf.dtype.is_floating_point and len(leaf.shape) > 1]
-    return replace(site, part=wide[0].path, loose=False) if len(leaves) > 1 and wide else site
 
 
 def _first_name(name: str, trace: Trace) -> str:

@@ -40,6 +40,12 @@ def not_seen(text: str, what: str, seen: Sequence[str]) -> ModelError:
     return ModelError("RA136", f"{text!r}: {why}; what was seen are the parts {listed(['#' + s for s in seen])}.")
 
 
+def groups_changed(text: str, groups: int, found: int) -> ModelError:
+    return ModelError(
+        "RA136", f"{text!r}: the first samples showed {groups} groups of keys and values, and a later batch {found}."
+    )
+
+
 def no_source(text: str, module: str) -> ModelError:
     return ModelError(
         "RA136",
@@ -55,6 +61,12 @@ def no_such_number(text: str, title: str, number: int, count: int) -> ModelError
 def no_part_matches(text: str, names: Sequence[str]) -> ModelError:
     found = f"the parts are {listed(names)}" if names else "no self-attention and no router was seen to run"
     return ModelError("RA136", f"{text!r} matches no part of a module; {found}.")
+
+
+def several_experts(names: Sequence[str]) -> ModelError:
+    return ModelError(
+        "RA136", f"{listed(names)}: every expert gets other tokens, so rows would differ; record one at a time."
+    )
 
 
 def expert_rows(text: str, method: str) -> ModelError:
@@ -85,11 +97,27 @@ def not_one_path(name: str, value: object) -> ModelError:
     )
 
 
+def other_ends() -> ModelError:
+    return ModelError(
+        "RA137",
+        "generation with stopping criteria or stop strings of its own: where each text ended is not known; end texts "
+        "by `eos_token_id` and `max_new_tokens`.",
+    )
+
+
 def other_steps(address: str, call: int, length: int, before: int, batch: int) -> ModelError:
     return ModelError(
         "RA137",
         f"{address!r}: call {call} on batch {batch} has {length} positions after {before}; expected 1 (with a cache) "
         f"or {before + 1} (without). Record single calls, as {address.partition('|')[0]}@{call}.",
+    )
+
+
+def several_calls_a_step(address: str, calls: int, passes: int) -> ModelError:
+    return ModelError(
+        "RA137",
+        f"{address!r} ran {calls} times in {passes} passes of the model, so its calls are not one for each step; "
+        "record a module that runs once in a pass.",
     )
 
 

@@ -19,15 +19,28 @@ from repana.extraction import _part_refusals as refusals
 from repana.extraction._addresses import SUFFIX, split_pool
 from repana.extraction._attention_heads import Met, Written, is_matrix
 from repana.extraction._attention_tap import attention_tap
-from repana.extraction._batches import Intake, run
+from repana.extraction._batches import Batch, Intake, run
+from repana.extraction._compared import compare_outputs
 from repana.extraction._projections import Projection, projections
 from repana.extraction._routers import Routed, routed
 from repana.extraction._session import Session, hookable
+from repana.extraction._tree import arguments, leaves
 
 SAMPLES = 4  # of the first batch
-ADDRESS = re.compile(r"#(?:(?P<what>[hwqkve])(?P<number>\d+)(?P<raw>\.raw)?|(?P<router>router)|(?P<map>map\d+))\Z")
-RAW = ".raw"
-TITLES = {"h": "head", "w": "head", "q": "query", "k": "key", "v": "value", "e": "expert", "router": "router"}
+ADDRESS = re.compile(
+    r"#(?:(?P<what>[hwqkve])(?P<number>0|[1-9]\d*)(?P<raw>\.raw)?|(?P<router>router)|(?P<map>map\d+))\Z"
+)
+RAW, INPUT = ".raw", "#in"
+TITLES = {
+    "h": "head",
+    "w": "head",
+    "q": "query",
+    "k": "key",
+    "v": "value",
+    "e": "expert",
+    "router": "router",
+    "in": "input",
+}
 
 
 class Part(nn.Module):
@@ -51,11 +64,11 @@ class Place:
     number: int
     kind: str  # class of the module
     source: Projection | None = None  # of a raw query, key or value
-    copies: int = 1  # of every key and value of the module
+    groups: int = 0  # of keys and values in the module, 0 where they were not seen
 
     @property
     def title(self) -> str:
-        number = "" if self.what == "router" else f" {self.number}"
+        number = "" if self.what in ("router", "in") else f" {self.number}"
         number += "" if self.source is None else ", raw,"
         return f"{TITLES[self.what]}{number} of {self.kind}"
 
@@ -67,7 +80,6 @@ class Heads:
     heads: int
     groups: int | None = None
     writes: bool = False
-    copies: int = 1
     sources: dict[str, Projection] = field(default_factory=dict)
 
     def numbers(self) -> dict[str, int]:
@@ -105,7 +117,7 @@ def requested_parts(layers: Any, modules: Mapping[str, nn.Module]) -> list[str]:
     """The addresses and patterns of a selection that name parts. A module's own name wins over every other reading."""
     given = [layers] if isinstance(layers, str) else layers if isinstance(layers, (list, tuple)) else []
     found = [_body(text) for text in given if isinstance(text, str) and "#" in text]
-    return [body for body in found if body not in modules and not body.endswith("#in")]
+    return [body for body in found if body not in modules]
 
 
 def _body(text: str) -> str:
@@ -120,16 +132,32 @@ def places_of(live: Session, intake: Intake, raw: Any, requested: Sequence[str])
     """The places that addresses and patterns name, as a pass over the first samples shows them."""
     if not requested:
         return []
-    inside = _look(live, intake, raw)
     modules = dict(live.model.named_modules())
     found: dict[str, Place] = {}
-    for text in requested:
+    for text in (text for text in requested if text.endswith(INPUT)):
+        for base in _modules_of(text, modules):
+            found.setdefault(base + INPUT, Place(base + INPUT, base, "in", 0, type(modules[base]).__name__))
+    others = [text for text in requested if not text.endswith(INPUT)]
+    inside = _look(live, intake, raw) if others else Inside()
+    for text in others:
         for name, module, what, number in _meant(text, inside, modules):
             kind = type(modules[module]).__name__
             source = inside.heads[module].sources[what] if name.endswith(RAW) else None
-            copies = inside.heads[module].copies if module in inside.heads else 1
-            found.setdefault(name, Place(name, module, what, number, kind, source, copies))
+            groups = inside.heads[module].groups or 0 if module in inside.heads else 0
+            found.setdefault(name, Place(name, module, what, number, kind, source, groups))
     return list(found.values())
+
+
+def _modules_of(text: str, modules: Mapping[str, nn.Module]) -> list[str]:
+    """The modules whose input an address or a pattern names."""
+    base = text.removesuffix(INPUT)
+    if text.startswith("re:") or "*" in text or "?" in text:
+        pattern = re.compile(base[3:] + r"\Z" if text.startswith("re:") else _glob(base))
+        match = pattern.search if text.startswith("re:") else pattern.fullmatch
+        return [name for name in modules if name and match(name)]
+    if base not in modules:
+        raise refusals.no_module(text, base, [name for name in modules if name])
+    return [base]
 
 
 def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[tuple[str, str, str, int]]:
@@ -186,8 +214,7 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
 
     def met(found: Met) -> None:
         heads = inside.heads.setdefault(found.name, Heads(found.query.shape[1]))
-        heads.copies = found.copies()
-        found = found.once(heads.copies)
+        found = found.once(found.copies())
         heads.groups = found.key.shape[1]
         own = {n: x for n, x in outputs.items() if n.startswith(found.name + ".") or not found.name}
         heads.sources = heads.sources or projections(found, own)
@@ -202,29 +229,34 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
     def experts(name: str, found: Routed) -> None:
         inside.experts.setdefault(name, found.scores.shape[1])
 
+    batch = first_samples(live, intake, raw)
     with live.inner() as looking:
         watch_routers(looking, experts)
         for name, module in looking.model.named_modules():
             if is_matrix(module):
                 looking.hook(module, partial(keep, name))
         with attention_tap(looking, on_results=written, on_met=met, on_given=given):
-            run_once(looking, intake, raw)
+            run(looking.model, batch, intake.forward)
+    if inside.heads:
+        compare_outputs(live, batch, intake.forward)
     return inside
 
 
-def run_once(live: Session, intake: Intake, raw: Any) -> None:
-    """One pass over a few samples, or over all of them where the batch cannot be cut."""
+def first_samples(live: Session, intake: Intake, raw: Any) -> Batch:
+    """A few samples of a batch, or all of them where the model does not run on a few."""
     batch = intake.unpack(raw).to(live.device)
     few = batch.first(SAMPLES)
     try:
         run(live.model, batch if few is None else few, intake.forward)
+        return batch if few is None else few
     except Exception:
         other = intake.other(raw)
         if other is not None:
-            return run_once(live, other, raw)
+            return first_samples(live, other, raw)
         if few is None:
             raise
         run(live.model, batch, intake.forward)
+        return batch
 
 
 def watch_routers(live: Session, seen: Callable[[str, Routed], None], only: Iterable[str] | None = None) -> None:
@@ -261,8 +293,11 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
         tensors = {"q": found.query, "k": found.key, "v": found.value}
         for place in of.get(found.name, ()):
             if place.what in tensors and place.source is None:
-                at = place.number * (1 if place.what == "q" else place.copies)
-                live.parts[place.name](tensors[place.what][:, at])
+                x = tensors[place.what]
+                if place.what != "q" and x.shape[1] % place.groups:
+                    raise refusals.groups_changed(place.name, place.groups, x.shape[1])
+                copies = 1 if place.what == "q" else x.shape[1] // place.groups
+                live.parts[place.name](x[:, place.number * copies])
 
     def written(found: Written) -> None:
         for place in of.get(found.name, ()):
@@ -275,15 +310,22 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
             if place.what == "router":
                 live.parts[place.name](found.scores)
             elif found.given is not None:
-                live.routed[place.name] = (found.chosen == place.number).any(1)
+                live.routed.setdefault(place.name, []).append((found.chosen == place.number).any(1))
                 live.parts[place.name](found.given)
 
     def raw(place: Place, source: Projection, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         live.parts[place.name](source.columns(output, place.what, place.number))
 
+    def before(place: Place, module: nn.Module, args: Any, kwargs: Any) -> None:
+        wide = (t for _, t in leaves(arguments(args, kwargs)) if t.is_floating_point() and t.ndim > 1)
+        if (x := next(wide, None)) is not None:
+            live.parts[place.name](x)
+
     for place in places:
+        if place.what == "in":
+            live.pre_hook(live.model.get_submodule(place.module), partial(before, place))
         if place.source is not None:
             live.hook(live.model.get_submodule(place.source.module), partial(raw, place, place.source))
-    if any(place.source is None and place.what not in ("router", "e") for place in places):
+    if any(place.source is None and place.what not in ("router", "e", "in") for place in places):
         live.enter(attention_tap(live, on_results=written, on_met=met, on_given=given))
     watch_routers(live, of_router, {place.module for place in places if place.what in ("router", "e")})

@@ -14,7 +14,7 @@ from repana.errors import ModelError
 from repana.extraction import _part_refusals, _refusals
 from repana.extraction._addresses import Site
 from repana.extraction._auto import Head, call_of
-from repana.extraction._batch_masks import routed_key
+from repana.extraction._batch_masks import FOUND, routed_key
 from repana.extraction._layouts import layout_of, refusal
 from repana.extraction._mask_choice import Masking, masking, token_like
 from repana.extraction._patterns import exact_or_first, unused
@@ -57,6 +57,7 @@ class Planned:
     share: float  # of the forward pass done by then
     rows: int = 1  # for each sample of the probe batch; more than 1 for tokens
     notes: tuple[str, ...] = ()
+    of_tokens: bool = False  # its positions are those of an input in a line: words, their vectors, a signal
     among: str | None = None  # of the tokens of an expert: the mask of the real ones that they are among, if any
 
     @cached_property
@@ -167,10 +168,17 @@ def _check_options(reading: Reading, sites: Sequence[Site], layers: Sequence[str
 def _check_tokens(planned: Mapping[str, Planned]) -> None:
     """Rows must be the same tokens in every layer."""
     tokens = [p for p in planned.values() if p.rows > 1]
+    of_experts = [p.address for p in tokens if p.among is not None or any(key.startswith(FOUND) for key in _keys(p))]
+    if len(tokens) > 1 and of_experts and tokens[0].pooling.method != STEPS:
+        raise _part_refusals.several_experts([p.address for p in tokens])
     kinds = {(p.rows, tuple(p.pooling.masks.values())): p.address for p in tokens}
     if len(kinds) > 1:
         (rows, _), (others, _) = list(kinds)[:2]
         raise _refusals.tokens_differ(list(kinds.values()), rows, others)
+
+
+def _keys(p: Planned) -> list[str]:
+    return list(p.pooling.masks.values())
 
 
 def _left_out(skipped: Sequence[tuple[Site, ModelError]], trace: Trace) -> list[str]:
@@ -293,6 +301,7 @@ def _plan(site: Site, leaf: Leaf, trace: Trace, reading: Reading) -> Planned:
         share=_share(site, call, trace),
         rows=rows,
         notes=(*_notes(layout, leaf), *found.notes),
+        of_tokens=_of_tokens(layout, leaf, trace),
         among=among,
     )
 
@@ -301,7 +310,9 @@ def _stepwise(site: Site, layout: Layout, leaf: Leaf, trace: Trace, found: Maski
     """All calls of a module together, a row for each real position."""
     calls = trace.calls[site.module]
     last = replace(site, call=len(calls))
-    first = _positions(layout, leaf)
+    first, passes = _positions(layout, leaf), len(trace.calls[""])
+    if layout.kind != "vector" and passes > 1 and len(calls) != passes:
+        raise _part_refusals.several_calls_a_step(str(site), len(calls), passes)
     axis, among = next(iter(found.keys.items()), (next(iter(layout.positions), layout.ndim), None))
     return Planned(
         site=site,
@@ -316,6 +327,12 @@ def _stepwise(site: Site, layout: Layout, leaf: Leaf, trace: Trace, found: Maski
         notes=(*_notes(layout, leaf), *found.notes, f"{len(calls)} calls on the first samples"),
         among=among,
     )
+
+
+def _of_tokens(layout: Layout, leaf: Leaf, trace: Trace) -> bool:
+    axes = leaf.traced.axes if leaf.traced is not None else []
+    places = positions_of(layout, axes) if len(axes) == layout.ndim else {}
+    return any(token_like(trace, axis) for axis in places.values())
 
 
 def _positions(layout: Layout, leaf: Leaf) -> int:
@@ -383,10 +400,7 @@ def _option(pool: str | Mapping[str, str], site: Site) -> str | None:
 def _default(site: Site, layout: Layout, leaf: Leaf, trace: Trace) -> str:
     if layout.kind == "vector" or layout.groups is not None:
         return "none"
-    axes = leaf.traced.axes if leaf.traced is not None else []
-    places = positions_of(layout, axes) if len(axes) == layout.ndim else {}
-    tokens = any(token_like(trace, axis) for axis in places.values())
-    if not site.module and site.side == "in" and not tokens and not leaf.nested:
+    if not site.module and site.side == "in" and not _of_tokens(layout, leaf, trace) and not leaf.nested:
         return "flatten" if math.prod(leaf.shape) // trace.batch.size <= FLAT_INPUT else "grid"
     return "mean" if layout.kind == "sequence" else "avg"
 

@@ -84,4 +84,5 @@ def _candidates(module: str, width: int, met: Met) -> list[Projection]:
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
-    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=CLOSE * float(b.abs().max().clamp_min(1e-30))))
+    size = float(b.abs().nan_to_num().max().clamp_min(1e-30))
+    return a.shape == b.shape and bool(torch.allclose(a, b, rtol=0, atol=CLOSE * size))

@@ -20,7 +20,7 @@ class Session:
     def __init__(self, model: nn.Module, device: torch.device, stack: ExitStack) -> None:
         self.model, self.device = model, device
         self.parts: dict[str, nn.Module] = {}  # places inside modules, read as modules of their own
-        self.routed: dict[str, torch.Tensor] = {}  # rows of the last pass that a part of a router takes
+        self.routed: dict[str, list[torch.Tensor]] = {}  # by call of the last pass, rows that a part of a router takes
         self._stack = stack
 
     def module(self, name: str) -> nn.Module:

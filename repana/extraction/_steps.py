@@ -1,5 +1,6 @@
 """Steps of a generation: the calls of a module in one pass, put together along their positions."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from repana.extraction import _part_refusals as refusals
 from repana.extraction._batch_masks import FOUND
@@ -44,35 +45,54 @@ class Generation:
 def watch_generation(live: Session, seed: int) -> Generation:
     """Note what the model's `generate` is asked for and gives, as long as the session lasts. Refuses searches that
     reorder texts or take tokens back; what is drawn follows from `seed` and the number of the batch."""
-    seen, model = Generation(seed), live.model
-    own: Any = getattr(model, "generate", None)
-    if not callable(own):
-        return seen
+    seen = Generation(seed)
+    for module in live.model.modules():
+        if callable(getattr(module, "generate", None)):
+            live.replace(module, "generate", _noting(module, seen))
+    return seen
+
+
+def _noting(module: nn.Module, seen: Generation) -> Any:
+    """The module's own `generate`, with what it is asked for checked and what it gives noted."""
+    own: Any = module.generate
 
     @wraps(own)
     def generate(*args: Any, **kwargs: Any) -> Any:
-        config = kwargs.get("generation_config") or getattr(model, "generation_config", None)
+        named = _named(own, args, kwargs)
+        configs = [named.get("generation_config"), getattr(module, "generation_config", None)]
 
         def option(name: str) -> Any:
-            return kwargs.get(name, getattr(config, name, None))
+            if name in named:
+                return named[name]
+            return next((v for c in configs if (v := getattr(c, name, None)) is not None), None)
 
         for name in ("num_beams", "num_return_sequences"):
             if (option(name) or 1) > 1:
                 raise refusals.not_one_path(name, option(name))
-        for name in ("penalty_alpha", "assistant_model", "prompt_lookup_num_tokens"):
+        for name in ("penalty_alpha", "assistant_model", "prompt_lookup_num_tokens", "prefill_chunk_size"):
             if option(name):
                 raise refusals.not_one_path(name, option(name))
         if option("do_sample"):
             torch.manual_seed(seen.seed + seen.number)
         ends = option("eos_token_id")
         seen.ends = [] if ends is None else torch.as_tensor(ends).reshape(-1).tolist()
+        if option("stopping_criteria") or option("stop_strings"):
+            raise refusals.other_ends()
         found = own(*args, **kwargs)
         tokens = found if isinstance(found, Tensor) else getattr(found, "sequences", None)
         seen.tokens = None if tokens is None else tokens.detach()
         return found
 
-    live.replace(model, "generate", generate)
-    return seen
+    return generate
+
+
+def _named(function: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, also those that were given by place and those that a function takes as it comes."""
+    try:
+        found = inspect.signature(function).bind_partial(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        return dict(kwargs)
+    return {**found.pop("kwargs", {}), **found, **kwargs}
 
 
 def stepwise(layers: Any, pool: Any) -> bool:

@@ -101,7 +101,7 @@ class Taps:
                     found[key] = self._real_steps(p, batch)
                 elif key.startswith(FOUND):
                     real = None if p.among is None else batch.masks[p.among]
-                    sent = self._routed[p.site.module].reshape(batch.size, -1)
+                    sent = self._routed[p.site.module][(p.site.call or 1) - 1].reshape(batch.size, -1)
                     found[key] = sent if real is None else sent & real.to(sent.device)
         return found
 
@@ -118,6 +118,7 @@ class Taps:
     def read(self, batch: Batch, number: int) -> tuple[dict[str, Tensor], Tensor | None]:
         """Pooled features by address, and the logits."""
         self._pooled, self._steps, self._batch, self._number = {}, {}, batch, number
+        self._routed.clear()
         if self.generation is not None:
             self.generation.begin(number)
         self._seen.clear()

@@ -1,7 +1,7 @@
 """What every attention head of a transformer attends to: entropy, distance, sinks, rank, and what it writes."""
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,28 +13,31 @@ from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag
 from repana._numbers import number
-from repana.extraction import _attribution_refusals
+from repana.errors import ModelError
+from repana.extraction import _attribution_refusals, _model_refusals
 from repana.extraction._attention_heads import Maps, Written
 from repana.extraction._attention_tap import attention_tap
+from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
+from repana.extraction._plan import Plan, Planned, masks_used
 from repana.extraction._session import Session, no_fast_path, session, unwrap
-from repana.extraction._tree import is_empty, leaves
+from repana.extraction._tree import is_empty
 from repana.heads import _refusals
 from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
-from repana.heads._real_tokens import mask_keys, real_tokens
 from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-CLOSE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of outputs at real positions, read and not read
-ROUGH = 3e-2  # of other types
 EXTRA_TOKENS = 16  # class token and registers, at most
 SINKS, TWINS = 0.5, 0.05
+NO_PROJECTION = "no output projection of one matrix was seen"
+NO_LINE = "positions stand in no line, and no grid of patches was seen"
+UNREAD = {"write": NO_PROJECTION, "share": NO_PROJECTION, "distance": NO_LINE, "distance_share": NO_LINE}
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +72,7 @@ class Attention:
 
     def _estimate(self, name: str, at: tuple[int, int]) -> Estimate:
         value, low, high, null = (float(part[name][at]) for part in (self.values, self.low, self.high, self.null))
-        note = "" if value == value else Flag.UNDEFINED.note("no row, or no output projection, to read it from")
+        note = "" if value == value else Flag.UNDEFINED.note(UNREAD.get(name, "no row to read it from"))
         return Estimate(value, low, high, self.texts, note, null=null)
 
     def frame(self) -> "pd.DataFrame":
@@ -99,6 +102,11 @@ class Attention:
         ]
         if pairs:
             text += f" Equal maps (mean total variation below {TWINS:g}): {_check.listed(pairs, 3)}."
+        if missing := self.settings.get("left_out"):
+            text += (
+                f" Left out, for windows, padding that is not known, or other numbers of heads than the first: "
+                f"{_check.listed(missing, 3)}."
+            )
         return text
 
     def plot(self, *quantities: str, **options: Any) -> "Figure":
@@ -179,57 +187,72 @@ def attention(
     _check.level_of(level)
     top, keep = _check.at_least(top, "top", 1), _check.at_least(keep, "keep", 0)
     inner, taken = unwrap(model)
-    options = Options.of(inner, "auto", device=device, forward=forward, labels=labels, mask=mask)
+    options = Options.of(inner, "*#h0", pool="mean", device=device, forward=forward, labels=labels, mask=mask)
     first, raws, _ = stream(data, batch_size)
-    with session(inner, options.device, None) as live:
-        planned, options = planned_of(live, first, options, taken, samples_of(data))
-    keys = mask_keys(planned)
-    walk = _Walk(top, keep)
+    with session(inner, options.device, None) as live, no_fast_path():
+        planned, options = planned_heads(live, first, options, taken, samples_of(data))
+    walk = _Walk(top, keep, {p.site.module.rpartition("#")[0]: p for p in planned.layers})
     with session(inner, options.device, None) as live, no_fast_path():
         walk.watch_patches(live)
-        for raw in raws:
+        for number, raw in enumerate(raws):
             if is_empty(raw):
                 continue
             batch = options.intake.unpack(raw).to(options.device)
-            own = run(inner, batch, options.intake.forward) if not walk.texts else None
-            walk.begin(batch, keys)
+            check_rows(batch.masks, masks_used(planned.layers), number, empty=True)
+            walk.begin(batch)
             with attention_tap(live, walk.maps, walk.results):
-                output = run(inner, batch, options.intake.forward)
-            if own is not None:
-                _compare(own, output, walk.real)
+                run(inner, batch, options.intake.forward)
             walk.end(batch.size)
-    if not walk.sums:
-        raise _attribution_refusals.no_self_attention()
+    if not walk.layers:
+        raise _refusals.no_whole_layer(list(walk.sums))
     return _attention(walk, level, seed, {"top": top, "level": level, "seed": seed})
 
 
-class _Walk:
-    """Sums over batches, by layer, and the maps that are kept."""
+def planned_heads(
+    live: Session, first: Any, options: Options, taken: list[str], samples: int | None
+) -> tuple[Plan, Options]:
+    """Every module with self-attention, and the mask of its own stream."""
+    try:
+        return planned_of(live, first, options, taken, samples)
+    except ModelError as error:
+        if error.code == "RA136":
+            raise _attribution_refusals.no_self_attention() from None
+        if error.code == "RA107":
+            raise _refusals.padding_unknown() from error
+        raise
 
-    def __init__(self, top: int, keep: int) -> None:
-        self._top, self._keep = top, keep
+
+class _Walk:
+    """Sums over batches, by layer, and the maps that are kept. A module that runs several times in a pass is a layer
+    for each call. `planned` says by which mask the positions of each module are real."""
+
+    def __init__(self, top: int, keep: int, planned: Mapping[str, Planned]) -> None:
+        self._top, self._keep, self._planned = top, keep, planned
         self.texts = 0
         self.sums: dict[str, list[MapSums]] = {}
         self.written: dict[str, list[tuple[dict[str, Tensor], dict[str, Tensor]]]] = {}
         self.kept: dict[str, list[Tensor]] = {}
-        self._batch, self._keys = None, []
+        self._batch: Batch | None = None
+        self._calls: dict[str, int] = {}
+        self._writes: dict[str, int] = {}
         self._grids: set[tuple[int, int]] = set()
 
-    def begin(self, batch: Batch, keys: list[str]) -> None:
-        self._batch, self._keys = batch, keys
+    def begin(self, batch: Batch) -> None:
+        self._batch = batch
+        self._calls, self._writes = {}, {}
 
     def end(self, size: int) -> None:
         self.texts += size
 
-    def real(self, texts: int, tokens: int) -> Bool[Tensor, "b t"]:
-        """Which positions are no padding, by the mask of the stream of this length."""
-        assert self._batch is not None
-        return real_tokens(self._batch, self._keys, texts, tokens)
-
-    def _line(self, texts: int, tokens: int) -> bool:
-        """Whether positions are those of an input in a line: token numbers, or their embeddings."""
-        assert self._batch is not None
-        return any(t.ndim in (2, 3) and tuple(t.shape[:2]) == (texts, tokens) for t in self._batch.inputs().values())
+    def _real(self, name: str, texts: int, tokens: int) -> Bool[Tensor, "b t"] | None:
+        """Which positions are no padding, by the mask of the module's own stream; None where it was not planned."""
+        if name not in self._planned or self._batch is None:
+            return None
+        key = next(iter(self._planned[name].pooling.masks.values()), None)
+        if key is None:
+            return torch.ones(texts, tokens, dtype=torch.bool)
+        real = self._batch.masks[key].bool()
+        return real if tuple(real.shape) == (texts, tokens) else None
 
     def watch_patches(self, live: Session) -> None:
         """Note the rows and columns that convolutions without overlap cut images into."""
@@ -249,24 +272,39 @@ class _Walk:
 
     def maps(self, found: Maps) -> None:
         b, _, t, _ = found.maps.shape
-        some = slice(found.start, found.start + b)
-        real = self.real(found.texts, t).to(found.maps.device)[some]
-        line = self._line(found.texts, t)
-        sums = map_sums(found.maps, found.allowed, real, self._top, line, None if line else self._grid(t))
-        self.sums.setdefault(found.name, []).append(sums)
-        left = self._keep - self.texts - found.start
-        if left > 0:
-            self.kept.setdefault(found.name, []).append(found.maps[:left].float().cpu())
+        self._calls[found.name] = self._calls.get(found.name, 0) + (found.start == 0)
+        name = f"{found.name}@{self._calls[found.name]}"
+        real = self._real(found.name, found.texts, t)
+        if real is None or found.texts != len(real):
+            self.sums.setdefault(name, [])
+            return
+        real = real.to(found.maps.device)[found.start : found.start + b]
+        line = self._planned[found.name].of_tokens
+        maps = found.maps
+        bad = int((~maps[real[:, None, :, None].expand(maps.shape)].isfinite()).sum())
+        if bad:
+            raise _model_refusals.not_finite(found.name, self._batch.number if self._batch else 0, bad, maps.numel())
+        sums = map_sums(maps, found.allowed, real, self._top, line, None if line else self._grid(t))
+        self.sums.setdefault(name, []).append(sums)
+        more = self._keep - self.texts - found.start
+        if more > 0:
+            self.kept.setdefault(name, []).append(maps[:more].float().cpu())
 
     def results(self, found: Written) -> None:
         b, h, t, _ = found.results.shape
-        if found.weight is None:
+        self._writes[found.name] = self._writes.get(found.name, 0) + 1
+        real = self._real(found.name, b, t)
+        if found.weight is None or real is None:
             return
-        weight = found.weight.double()
-        real = self.real(b, t).to(found.results.device)
-        numerator, denominator = write_sums(found.results, weight, real)
+        numerator, denominator = write_sums(found.results, found.weight.double(), real.to(found.results.device))
         parts = tuple({q: v.cpu() for q, v in part.items()} for part in (numerator, denominator))
-        self.written.setdefault(found.name, []).append((parts[0], parts[1]))
+        name = f"{found.name}@{self._writes[found.name]}"
+        self.written.setdefault(name, []).append((parts[0], parts[1]))
+
+    def title(self, name: str) -> str:
+        """What a layer is called: the number of the call where a module has several."""
+        module = name.rpartition("@")[0]
+        return name if f"{module}@2" in self.sums else module
 
     def of_layer(self, name: str) -> MapSums:
         """All batches of a layer together."""
@@ -290,7 +328,7 @@ class _Walk:
     @property
     def layers(self) -> list[str]:
         """Those that saw every text once, with as many heads as the first."""
-        whole = [n for n, p in self.sums.items() if sum(len(x.numerator["sink"]) for x in p) == self.texts]
+        whole = [n for n, p in self.sums.items() if p and sum(len(x.numerator["sink"]) for x in p) == self.texts]
         return [n for n in whole if self.sums[n][0].apart.shape == self.sums[whole[0]][0].apart.shape]
 
     def kept_maps(self, name: str) -> Float[Tensor, "b h t t"]:
@@ -299,21 +337,6 @@ class _Walk:
         longest = max(p.shape[2] for p in parts)
         filled = [nn.functional.pad(p, (0, longest - p.shape[3], 0, longest - p.shape[2])) for p in parts]
         return torch.cat(filled)[: self._keep]
-
-
-def _compare(own: Any, read: Any, real: Callable[[int, int], Tensor]) -> None:
-    """Refuse a model that gives other outputs at real positions when its attention is read."""
-    for (_, a), (_, b) in zip(leaves(own), leaves(read)):
-        if not a.is_floating_point() or a.shape != b.shape:
-            continue
-        if a.ndim == 3:
-            at = real(*a.shape[:2]).to(a.device)
-            a, b = a[at], b[at]
-        size = float(a.double().abs().nan_to_num().max().clamp_min(1e-12))
-        moved = float((a.double() - b.double()).nan_to_num().abs().max()) / size
-        if moved > CLOSE.get(a.dtype, ROUGH):
-            raise _attribution_refusals.attention_differs(moved)
-        return
 
 
 def _attention(walk: _Walk, level: float, seed: int, settings: Mapping[str, Any]) -> Attention:
@@ -338,8 +361,9 @@ def _attention(walk: _Walk, level: float, seed: int, settings: Mapping[str, Any]
     apart = torch.stack([whole[name].apart / (whole[name].rows or NAN) for name in layers])
     settings = {
         **settings,
-        "left_out": [n for n in walk.sums if n not in layers],
+        "left_out": [walk.title(n) for n in walk.sums if n not in layers],
         "single_key_rows": sum(whole[name].single for name in layers),
     }
-    maps = {name: walk.kept_maps(name) for name in layers if name in walk.kept}
-    return Attention(tuple(layers), value, low, high, null, apart, texts, maps, settings)
+    maps = {walk.title(name): walk.kept_maps(name) for name in layers if name in walk.kept}
+    names = tuple(walk.title(name) for name in layers)
+    return Attention(names, value, low, high, null, apart, texts, maps, settings)

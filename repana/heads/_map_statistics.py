@@ -62,36 +62,37 @@ def map_sums(
     wide = rows & (m > top)
     largest = a.topk(min(top, t), dim=3).values.sum(3)
 
-    def over(values: Tensor, chosen: Tensor) -> Tensor:
+    def summed(values: Tensor, chosen: Tensor) -> Tensor:
         return torch.where(chosen, values.double().expand(chosen.shape), 0.0).sum(2)
 
-    count = over(torch.ones_like(entropy), rows)
+    count = summed(torch.ones_like(entropy), rows)
     one, prior = torch.ones_like(many), 1 / many
+    on_first = allowed.gather(3, first[:, None, None, None].expand(b, h, t, 1))[..., 0] * prior
     numerator = {
-        "entropy": over(entropy, rows),
-        "entropy_share": over(entropy / log_m.clamp_min(1e-300), rows),
-        "top_mass": over(largest, wide),
-        "distance": over(distance, rows),
-        "distance_share": over(distance, rows),
-        "sink": over(sink, rows),
-        "sink_parameter": over((1 - a.sum(3)).clamp_min(0), rows),
-        "previous": over(before, rows & has_before),
+        "entropy": summed(entropy, rows),
+        "entropy_share": summed(entropy / log_m.clamp_min(1e-300), rows),
+        "top_mass": summed(largest, wide),
+        "distance": summed(distance, rows),
+        "distance_share": summed(distance, rows),
+        "sink": summed(sink, rows),
+        "sink_parameter": summed((1 - a.sum(3)).clamp_min(0), rows),
+        "previous": summed(before, rows & has_before),
     }
     denominator = {
         **dict.fromkeys(("entropy", "entropy_share", "distance", "sink", "sink_parameter"), count),
-        "top_mass": over(one, wide),
-        "distance_share": over(uniform_distance, rows),
-        "previous": over(one, rows & has_before),
+        "top_mass": summed(one, wide),
+        "distance_share": summed(uniform_distance, rows),
+        "previous": summed(one, rows & has_before),
     }
     null = {
-        "entropy": over(log_m, rows),
+        "entropy": summed(log_m, rows),
         "entropy_share": count,
-        "top_mass": over(top * prior, wide),
-        "distance": over(uniform_distance, rows),
-        "distance_share": over(uniform_distance, rows),
-        "sink": over(prior, rows),
+        "top_mass": summed(top * prior, wide),
+        "distance": summed(uniform_distance, rows),
+        "distance_share": summed(uniform_distance, rows),
+        "sink": summed(on_first, rows),
         "sink_parameter": torch.zeros_like(count),
-        "previous": over(prior, rows & has_before),
+        "previous": summed(prior, rows & has_before),
     }
     ranks, uniform = _ranks(a, real), _ranks(torch.where(allowed, prior[..., None], 0.0), real)
     for name, k in (("rank", 0), ("stable_rank", 1)):

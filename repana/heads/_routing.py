@@ -1,7 +1,7 @@
 """How the routers of a mixture of experts deal tokens out: load, certainty, and what experts know of classes."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,19 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
 from repana._typing import IGNORED
+from repana.errors import ModelError
 from repana.extraction._answers import token_ids
+from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
 from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
 from repana.extraction._parts import watch_routers
+from repana.extraction._plan import Plan, masks_used
 from repana.extraction._routers import Routed, routed
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
-from repana.heads._real_tokens import mask_keys, real_tokens
 from repana.heads._router_statistics import (
     OF_LABELS,
     QUANTITIES,
@@ -84,6 +86,12 @@ class Routing:
         if router not in self.routers:
             raise _check.not_recorded(router, list(self.routers))
         return self.routers[router]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.routers)
+
+    def __len__(self) -> int:
+        return len(self.routers)
 
     def frame(self) -> "pd.DataFrame":
         """A line for each router and quantity: value, low, high, null, p, n, note."""
@@ -151,7 +159,8 @@ def routing(
     - `row_entropy`: mean entropy of a token's probabilities, nats; `mean_entropy`: entropy of their mean; `mutual`:
       their difference, the mutual information of token and expert.
     - `purity`: share of tokens whose class is the commonest of their first expert; `uncertainty`: mutual information of
-      first expert and class over the entropy of classes; `adjusted`: both less what fixed margins give by chance.
+      first expert and class over the entropy of classes; `adjusted`: both less what fixed margins give by chance
+      (scikit-learn's norm is the mean of both entropies, here that of classes).
       `of_word`, `of_position`: `adjusted` with the token's number in the vocabulary, or its position among the real
       tokens, in the place of the expert: where a class is known from these, an expert that follows them knows it. Null
       of purity and uncertainty: `permutations` of the labels, of whole texts where they are constant in each; purity
@@ -169,23 +178,26 @@ def routing(
     _check.level_of(level)
     permutations = _check.at_least(permutations, "permutations", 0)
     inner, taken = unwrap(model)
-    options = Options.of(inner, "auto", device=device, forward=forward, labels=labels, mask=mask)
+    layers = "*#router" if routers is None else list(routers)
+    options = Options.of(inner, layers, pool="mean", device=device, forward=forward, labels=labels, mask=mask)
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
-        planned, options = planned_of(live, first, options, taken, samples_of(data))
-    keys = mask_keys(planned)
+        planned, options = _planned(live, first, options, taken, samples_of(data), list(routers or ()))
+    keys = {p.site.module.removesuffix("#router"): next(iter(p.pooling.masks.values()), None) for p in planned.layers}
     found: dict[str, list[RouterRows]] = {}
     texts = 0
     with session(inner, options.device, None) as live:
         seen = _watched(live, routers, k)
-        for raw in raws:
+        for number, raw in enumerate(raws):
             if is_empty(raw):
                 continue
             batch = options.intake.unpack(raw).to(options.device)
+            check_rows(batch.masks, masks_used(planned.layers), number, empty=True)
             seen.clear()
             run(inner, batch, options.intake.forward)
-            for name, given in seen.items():
-                found.setdefault(name, []).append(_rows(name, given, batch, keys, texts))
+            for name, calls in seen.items():
+                if name in keys:
+                    found.setdefault(name, []).extend(_rows(name, given, batch, keys[name], texts) for given in calls)
             texts += batch.size
     if not found:
         raise _refusals.no_router(list(routers or ()))
@@ -198,11 +210,25 @@ def routing(
     return Routing(uses, tuple(map(str, values)), tokens, texts, settings)
 
 
-def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dict[str, Routed]:
-    """What every router gave in the last pass, by module."""
-    seen: dict[str, Routed] = {}
+def _planned(
+    live: Session, first: Any, options: Options, taken: list[str], samples: int | None, named: list[str]
+) -> tuple[Plan, Options]:
+    """Every router, and the mask of its own stream."""
+    try:
+        return planned_of(live, first, options, taken, samples)
+    except ModelError as error:
+        if error.code == "RA136":
+            raise _refusals.no_router(named) from None
+        if error.code == "RA107":
+            raise _refusals.padding_unknown() from error
+        raise
+
+
+def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dict[str, list[Routed]]:
+    """What every router gave in the calls of the last pass, by module."""
+    seen: dict[str, list[Routed]] = {}
     if routers is None:
-        watch_routers(live, seen.__setitem__)
+        watch_routers(live, lambda name, found: seen.setdefault(name, []).append(found))
         return seen
     modules = dict(live.model.named_modules())
     for name in routers:
@@ -211,7 +237,7 @@ def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dic
 
         def keep(module: nn.Module, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
             found = routed(args, output)
-            seen[name] = _scores_alone(name, output, k) if found is None else found
+            seen.setdefault(name, []).append(_scores_alone(name, output, k) if found is None else found)
 
         live.hook(modules[name], keep)
     return seen
@@ -230,14 +256,15 @@ def _scores_alone(name: str, output: Any, k: int | None) -> Routed:
     return Routed(flat, chosen, weights)
 
 
-def _rows(name: str, given: Routed, batch: Batch, keys: list[str], start: int) -> RouterRows:
-    """The real tokens of one batch."""
+def _rows(name: str, given: Routed, batch: Batch, key: str | None, start: int) -> RouterRows:
+    """The real tokens of one call."""
     scores, chosen, weights = (t.detach().cpu() for t in (given.scores, given.chosen, given.weights))
     n, b = len(scores), batch.size
     if n % b:
         raise _refusals.rows_of_a_router(name, n, b)
     t = n // b
-    real = real_tokens(batch, keys, b, t).cpu()
+    mask = None if key is None else batch.masks[key].cpu().bool()
+    real = mask if mask is not None and tuple(mask.shape) == (b, t) else torch.ones(b, t, dtype=torch.bool)
     label = torch.full((b, t), -1)
     y = batch.labels
     if y is not None and not y.is_floating_point() and tuple(y.shape) in ((b,), (b, t)):

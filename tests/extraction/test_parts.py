@@ -241,7 +241,7 @@ def test_routers_and_the_tokens_of_an_expert(mixture):
     assert torch.allclose(pooled, means, atol=1e-6)
     with pytest.raises(ModelError, match="RA136: .* a text may send no token to an expert"):
         repana.record(mixture, data, [gate + "#e1"])
-    with pytest.raises(ModelError, match="RA116"):
+    with pytest.raises(ModelError, match="RA136: .* every expert gets other tokens"):
         repana.record(mixture, data, [gate + "#e0", gate + "#e1"], pool="tokens")
 
 
@@ -252,6 +252,8 @@ def test_routers_and_the_tokens_of_an_expert(mixture):
         ("model.layers.0#k2", "there is no key 2; they are numbered 0 to 1"),
         ("model.layers.0#z1", "'#z1' names no part of a module"),
         ("model.layers.0#map1", "keeps maps"),
+        ("model.layers.0#h01", "'#h01' names no part of a module"),
+        ("model.layers.9#in", "the model has no module 'model.layers.9'"),
         ("model#h1", "holds 2 modules with self-attention"),
         ("model.norm#h1", "no self-attention was seen to run in 'model.norm'"),
         ("model.norm#router", "no router was seen to run in 'model.norm'"),
@@ -271,15 +273,15 @@ def test_patterns_poolings_and_the_input_of_a_block(mixture):
     planned = repana.plan(mixture, data, ["model.layers.1#in", "model.layers.0#h1|last", "re:1\\.self_attn#q[01]$"])
     frame = planned.frame().set_index("layer")
     assert list(frame.index) == [
-        "model.layers.0#h1|last", "model.layers.1:in[0]", "model.layers.1.self_attn#q0", "model.layers.1.self_attn#q1"
+        "model.layers.0#h1|last", "model.layers.1#in", "model.layers.1.self_attn#q0", "model.layers.1.self_attn#q1"
     ]  # fmt: skip
     assert frame["type"].tolist() == [
-        "head 1 of MixtralAttention", "MixtralDecoderLayer", "query 0 of MixtralAttention",
+        "head 1 of MixtralAttention", "input of MixtralDecoderLayer", "query 0 of MixtralAttention",
         "query 1 of MixtralAttention",
     ]  # fmt: skip
     assert set(frame["evidence"]) == {"ops+sizes"}
     stream = repana.record(mixture, data, ["model.layers.0", "model.layers.1#in"], pool="tokens")
-    assert torch.equal(stream["model.layers.0"], stream["model.layers.1:in[0]"])
+    assert torch.equal(stream["model.layers.0"], stream["model.layers.1#in"])
     everything = repana.plan(mixture, data, ["*"]).frame()
     assert not everything["layer"].str.contains("#").any()
     with pytest.raises(ModelError, match="RA136: .* is read, not changed"):

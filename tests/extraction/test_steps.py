@@ -3,7 +3,14 @@
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
+from transformers import (
+    GenerationConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    StoppingCriteriaList,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 import repana
 from repana.errors import ModelError
@@ -78,6 +85,59 @@ def test_what_is_sampled_follows_from_the_seed(model, prompts):
     assert tokens(0) == first
     assert tokens(1) != first
     assert first[:6] != first[6:]
+
+
+def test_the_end_of_a_text_is_read_from_any_configuration(model, prompts):
+    """By keyword, by a configuration given by name or by place, by the model's own, and inside another model."""
+    free = torch.tensor(
+        repana.record(model, [prompts], NAMES[:1], pool="steps", forward=generating()).provenance["generated"]
+    )
+    end, lengths = int(next(row[7] for row in free if row[6] != row[7])), []
+
+    def forward(how):
+        config = GenerationConfig(max_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=end)
+        if how == "place":
+            return lambda m, b: m.generate(b["input_ids"], config, attention_mask=b["attention_mask"])
+        if how == "inside":
+            return lambda m, b: m.lm.generate(**b, generation_config=config)
+        if how == "own":
+            return lambda m, b: m.generate(**b, generation_config=GenerationConfig(max_new_tokens=8, pad_token_id=0))
+        return lambda m, b: m.generate(**b, max_new_tokens=8, do_sample=False, pad_token_id=0, eos_token_id=end)
+
+    outer = nn.Module()
+    outer.lm = model
+    for how in ("keyword", "place", "inside", "own"):
+        before = model.generation_config.eos_token_id
+        model.generation_config.eos_token_id = end if how == "own" else None
+        whole, name = (outer, "lm." + NAMES[0]) if how == "inside" else (model, NAMES[0])
+        found = repana.record(whole, [prompts], [name], pool="steps", forward=forward(how))
+        model.generation_config.eos_token_id = before
+        tokens = found.provenance["generated"]
+        lengths.append(found.sample.bincount(minlength=6).tolist())
+    assert all(x == lengths[0] for x in lengths)
+    ended = [row for row in tokens if end in row[6:-1]]
+    assert ended
+    assert any(len(row) > 6 + row[6:].index(end) + 1 for row in ended)
+
+
+def test_ends_and_calls_that_are_not_known(model, prompts):
+    stops = StoppingCriteriaList([lambda ids, scores, **k: torch.zeros(len(ids), dtype=torch.bool)])
+    with pytest.raises(ModelError, match="RA137: generation with stopping criteria"):
+        repana.record(model, [prompts], NAMES, pool="steps", forward=generating(stopping_criteria=stops))
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.block = nn.Embedding(30, 8), nn.Linear(8, 8)
+
+        def forward(self, ids):
+            return self.block(self.block(self.words(ids)))
+
+    def by_word(m, ids):
+        return torch.cat([m(ids[:, t : t + 1]) for t in range(3)], 1)
+
+    with pytest.raises(ModelError, match="RA137: 'block' ran 6 times in 3 passes"):
+        repana.record(Twice(), [prompts["input_ids"]], ["block"], pool="steps", forward=by_word, mask=False)
 
 
 @pytest.mark.parametrize(

@@ -236,9 +236,20 @@ def test_cross_attention_is_left_out():
         decoder_attention_heads=4, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32,
         pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
     )  # fmt: skip
-    found = attention(BartModel(config).eval(), [batch(texts())])
-    assert len(found.layers) == 4
-    assert all("self_attn" in name for name in found.layers)
+    model, given = BartModel(config).eval(), batch(texts(), 6, 4)
+    found = attention(model, [given])
+    assert found.layers == ("encoder.layers.0.self_attn", "encoder.layers.1.self_attn")
+    assert "decoder.layers.0.self_attn" in found.says()  # its words are shifted inside, and their padding is not known
+    own = {"decoder_input_ids": texts(seed=1), "decoder_attention_mask": batch(texts(), 3, 9, 5)["attention_mask"]}
+    both = attention(model, [{**given, **own}])
+    assert len(both.layers) == 4
+    assert all("self_attn" in name for name in both.layers)
+    for q, values in both.values.items():
+        assert torch.allclose(values[:2], found.values[q], atol=1e-6), q
+    one = {k: v[:1, : 6 if "decoder" not in k else 3] for k, v in {**given, **own}.items()}
+    rest = [{k: v[i : i + 1] for k, v in {**given, **own}.items()} for i in range(1, 6)]
+    apart = attention(model, [one, *rest])  # the first text without its padding
+    assert torch.allclose(apart.values["entropy"], both.values["entropy"], atol=1e-5)
 
 
 def test_distances_of_images_are_in_patches():

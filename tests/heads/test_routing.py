@@ -56,23 +56,25 @@ def test_probabilities_are_not_taken_for_logits():
 
 
 class Router(nn.Module):
-    """Gives the scores of the reference rows, whatever it is given."""
+    """Scores of all experts, those of the two largest, and their weights."""
 
-    def __init__(self, scores):
+    def __init__(self):
         super().__init__()
-        self.scores = torch.from_numpy(scores)
         self.alone = nn.Identity()
 
     def forward(self, x):
-        scores = self.alone(self.scores[: x.shape[0] * x.shape[1]])
+        scores = self.alone(x.flatten(0, 1))
         weights, chosen = scores.softmax(1).topk(2, 1)
         return scores, weights, chosen
 
 
 class Mixture(nn.Module):
+    """A network whose words are the scores of a router."""
+
     def __init__(self, scores):
         super().__init__()
-        self.words, self.router, self.head = nn.Embedding(23, 8), Router(scores), nn.Linear(8, 3)
+        self.words = nn.Embedding.from_pretrained(torch.from_numpy(scores))
+        self.router, self.head = Router(), nn.Linear(scores.shape[1], 3).double()
 
     def forward(self, input_ids, attention_mask=None):
         h = self.words(input_ids)
@@ -87,7 +89,7 @@ class Vectors(Mixture):
 
 
 def given(b=30, t=3, **more):
-    ids = torch.zeros(b, t, dtype=torch.int64)
+    ids = torch.arange(b * t).view(b, t)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), **more}
 
 
@@ -124,7 +126,7 @@ def test_padding_is_left_out_and_labels_of_texts_are_permuted_whole():
 def test_even_choices_are_the_null():
     r = np.random.default_rng(0)
     scores = r.standard_normal((3000, 8))
-    ids = torch.zeros(300, 10, dtype=torch.int64)
+    ids = torch.arange(3000).view(300, 10)
     use = routing(Mixture(scores), [{"input_ids": ids, "attention_mask": torch.ones_like(ids)}], batch_size=300)[
         "router"
     ]
@@ -183,7 +185,11 @@ def test_what_word_and_position_tell_stands_beside():
     assert use.of_word.value > 0.3 > use.of_position.value
     same = routing(Mixture(LOGITS), [{**data[0], "labels": ids % 4}])["router"]
     assert same.of_word.value == pytest.approx(1)
-    vectors = {"x": torch.zeros(30, 3, 8), "attention_mask": torch.ones(30, 3).long(), "labels": labels}
+    vectors = {
+        "x": torch.randn(30, 3, 6, generator=g).double(),
+        "attention_mask": torch.ones(30, 3).long(),
+        "labels": labels,
+    }
     assert np.isnan(routing(Vectors(LOGITS), [vectors])["router"].of_word.value)
 
 
