@@ -23,6 +23,7 @@ from repana.comparison._table import REPORTED
 from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.findings import FINDINGS, explanations
 from repana.heads._table import REPORTED as OF_HEADS
+from repana.kernels._table import REPORTED as OF_KERNELS
 from repana.ranking._table import REPORTED as OF_RANKINGS
 from repana.report._formulas import mathml
 
@@ -30,13 +31,13 @@ DOCS = Path(__file__).parent
 PACKAGE = Path(repana.__file__).parent
 FAMILIES = (
     "collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison", "dynamics",
-    "ranking", "heads", "training",
+    "ranking", "heads", "kernels", "training",
 )  # fmt: skip
 PAGES = ("repana", *(f"repana.{name}" for name in (*FAMILIES, "plots", "summaries", "report")))
 CONCEPTS = {
     "collapse": "neural_collapse", "separation": "separability", "dimension": "dimension", "topology": "topology",
     "spectra": "spectrum", "probes": "probing", "features": "features",
-    "comparison": "comparison", "dynamics": "training", "ranking": "ranking", "heads": "heads",
+    "comparison": "comparison", "dynamics": "training", "ranking": "ranking", "heads": "heads", "kernels": "kernels",
     "training": "training",
 }  # fmt: skip
 TABLES = ("COMPARISONS",)  # exported, and no functions
@@ -126,7 +127,8 @@ def comparisons() -> list[str]:
     owners |= {"training": f"{monitor}, of every record", "dynamics": f"{monitor}, of a whole training"}
     owners |= {name: f"[`{name}`](api/repana.ranking.{name}.md)" for name in OF_RANKINGS}
     owners |= {name: f"[`{name}`](api/repana.heads.{name}.md)" for name in OF_HEADS}
-    for name, described in (REPORTED | OF_TRAINING | OF_RANKINGS | OF_HEADS).items():
+    owners |= {name: f"[`{name}`](api/repana.kernels.{name}.md)" for name in OF_KERNELS}
+    for name, described in (REPORTED | OF_TRAINING | OF_RANKINGS | OF_HEADS | OF_KERNELS).items():
         lines += [f"## {name}", "", owners[name], ""]
         lines += ["| quantity | formula | better | unit | source |", "|---|---|---|---|---|"]
         for q in described:

@@ -4,7 +4,7 @@
 
 The verbs, the data types and the best-known measures are here; each family has its own package with all of its
 functions: `collapse`, `separation`, `dimension`, `topology`, `spectra`, `probes`, `features`, `comparison`, `dynamics`,
-`ranking`, `heads`. Importing this package loads nothing else; every name is loaded when it is first used.
+`ranking`, `heads`, `kernels`. Importing this package loads nothing else; every name is loaded when it is first used.
 """
 
 from importlib import import_module as _import

@@ -5,6 +5,7 @@ from . import dynamics as dynamics
 from . import errors as errors
 from . import features as features
 from . import heads as heads
+from . import kernels as kernels
 from . import plots as plots
 from . import probes as probes
 from . import ranking as ranking

@@ -17,7 +17,7 @@ from repana import InputError
 ROOT = Path(__file__).parents[1]
 FAMILIES = (
     "collapse", "separation", "dimension", "topology", "spectra", "probes", "features", "comparison", "dynamics",
-    "ranking", "heads",
+    "ranking", "heads", "kernels",
 )  # fmt: skip
 PAGE = (ROOT / "docs" / "howto" / "names.md").read_text()
 NAMES = re.findall(r"^\| `(\w+)` \| `(repana[\w.]*)` \|$", PAGE, re.M)

@@ -29,6 +29,7 @@ FAMILIES = (
     "dynamics",
     "ranking",
     "heads",
+    "kernels",
     "training",
 )
 NAMES = re.compile(r"^EXPORTS = (\{.*?\n\})", re.M | re.S)

@@ -11,6 +11,7 @@ from repana.dimension._table import FAMILY as DIMENSION
 from repana.dynamics._table import FAMILY as DYNAMICS
 from repana.features._table import FAMILY as FEATURES
 from repana.heads._table import FAMILY as HEADS
+from repana.kernels._table import FAMILY as KERNELS
 from repana.probes._table import FAMILY as PROBES
 from repana.ranking._table import FAMILY as RANKING
 from repana.separation._table import FAMILY as SEPARATION
@@ -19,6 +20,7 @@ from repana.topology._table import FAMILY as TOPOLOGY
 
 FAMILIES: tuple[Family, ...] = (
     COLLAPSE, SEPARATION, PROBES, TOPOLOGY, DIMENSION, SPECTRA, FEATURES, COMPARISON, DYNAMICS, RANKING, HEADS,
+    KERNELS,
 )  # fmt: skip
 ANALYZERS: dict[str, Analyzer] = {a.name: a for family in FAMILIES for a in family.analyzers}
 ACROSS_LAYERS: dict[str, Across] = {a.name: a for family in FAMILIES for a in family.across}

@@ -234,10 +234,12 @@ def reading(
     target: str | int = "predicted",
     position: Position = "last",
     tokens: bool = False,
+    swapping: bool = True,
 ) -> Iterator[tuple[Reader, Iterator[Batch]]]:
     """The model ready to be differentiated at these layers, and its batches. All is put back at the end.
 
     `tokens`: logits of every position (b, t, classes) are taken too, at `position` or as a loss over all of them.
+    Without `swapping` no layer is put through a function, and modules may run several times.
 
     Refuses layers that are called more than once, and models whose logits are not found.
     """
@@ -254,12 +256,12 @@ def reading(
     if places := planned.facts.get("places", ()):
         raise _part_refusals.no_gradient([place.name for place in places])
     for p in planned.layers:
-        if p.calls > 1:
+        if swapping and p.calls > 1:
             raise _attribution_refusals.used_again(p.address, p.calls)
     plain = torch.backends.cudnn.flags(enabled=False)
     with session(inner, options.device, None) as live, no_fast_path(), plain, torch.enable_grad():
         swaps: dict[str, Callable[[Tensor], Tensor]] = {}
-        for p in planned.layers:
+        for p in planned.layers if swapping else ():
             live.swap(live.model.get_submodule(p.site.module), p.site.side, _through(p, swaps))
         yield (
             Reader(live, planned, forward, options.device, swaps, target, position),

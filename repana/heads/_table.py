@@ -13,6 +13,8 @@ ATTENTION = (
              source="Clark et al. 2019", headline=True),
     Quantity("sink", "a of the first token", unit="share", title="On the first token", source="Xiao et al. 2024",
              headline=True),
+    Quantity("sink_parameter", "1 - sum a", unit="share", title="On sinks that are parameters",
+             source="Xiao et al. 2024"),
     Quantity("previous", "a of the token in front", unit="share", title="On the token in front",
              source="Clark et al. 2019"),
     Quantity("rank", "exp H(s/sum s)", title="Effective rank of maps", source="Dong et al. 2021"),

@@ -31,6 +31,7 @@ from repana.plots.features import (
 )
 from repana.plots.heads import head_maps
 from repana.plots.heat import heat_map
+from repana.plots.kernels import kernel_depth
 from repana.plots.local_dimension import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map, layer_maps
 from repana.plots.objective import subspace_curve
@@ -120,6 +121,7 @@ __all__ = [
     "figure_of",
     "flow_paths",
     "head_maps",
+    "kernel_depth",
     "head_plane",
     "heat_map",
     "is_training",

@@ -14,6 +14,7 @@ DEFAULT = ("entropy_share", "distance_share", "sink")
 TITLES = {
     "entropy": "Entropy, nats", "entropy_share": "Entropy, share of uniform", "top_mass": "Mass of the largest",
     "distance": "Distance, tokens", "distance_share": "Distance, over uniform", "sink": "On the first token",
+    "sink_parameter": "On sinks that are parameters",
     "previous": "On the token in front", "rank": "Effective rank", "stable_rank": "Stable rank",
     "write": "Written, norm", "share": "Share of what is written",
 }  # fmt: skip

@@ -26,6 +26,7 @@ from repana.comparison import COMPARISONS
 from repana.comparison._table import REPORTED
 from repana.dynamics._table import REPORTED as OF_TRAINING
 from repana.heads._table import REPORTED as OF_HEADS
+from repana.kernels._table import REPORTED as OF_KERNELS
 from repana.ranking._table import REPORTED as OF_RANKINGS
 from repana.report import bibliography, bibtex, fragment, number, page
 from repana.report._page import minified
@@ -252,7 +253,7 @@ def test_every_source_has_its_entry(report):
         work for a in (*ANALYZERS.values(), *ACROSS_LAYERS.values()) for q in a.quantities for work in works(q.source)
     }
     named |= {work for m in COMPARISONS.values() for work in works(m.source)}
-    reported = [q for table in (REPORTED, OF_TRAINING, OF_RANKINGS, OF_HEADS) for q in table.values()]
+    reported = [q for table in (REPORTED, OF_TRAINING, OF_RANKINGS, OF_HEADS, OF_KERNELS) for q in table.values()]
     named |= {work for quantities in reported for q in quantities for work in works(q.source)}
     assert named == set(SOURCES)
     text = bibliography(report)

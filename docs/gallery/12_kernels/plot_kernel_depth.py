@@ -1,0 +1,17 @@
+"""
+Which parameters carry the tangent kernel?
+==========================================
+
+**Where would a small step move the outputs, and do samples of one class move together?**
+
+A small CNN after training on digits. Dashed, the alignment under permuted labels.
+"""
+
+import repana
+from repana import plots
+from repana.kernels import ntk
+
+model, _, held_out = repana.example_model()
+found = ntk(model, held_out, most=200)
+print(found.says())
+figure = plots.figure_of(plots.kernel_depth(found))

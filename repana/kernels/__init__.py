@@ -1,0 +1,8 @@
+"""Kernels of networks: how outputs move with parameters, layer by layer."""
+
+import lazy_loader as _lazy
+
+EXPORTS = {
+    "_ntk": ["Kernel", "LayerKernels", "ntk"],
+}
+__getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

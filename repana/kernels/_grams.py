@@ -1,0 +1,219 @@
+"""Products of per-sample gradients of one module's parameters, from what goes in and the gradient at what comes out.
+
+The gradient of direction r at sample i of a matrix is M_ri = sum_t a_it g_rit'; K_ij = sum_r <M_ri, M_rj>. It is never
+formed where products of inputs and of gradients cost less.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from repana.extraction._tangents import CONVOLUTIONS, Called
+
+BYTES = 2**28  # of working buffers
+Kernel = Float[Tensor, "n n"]
+Positions = tuple[Tensor, Tensor]  # (n, t, a) inputs and (r, n, t, g) gradients at every position
+
+
+def kernels(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[str, Kernel]:
+    """K of each parameter of a module, by its own name; calls of one pass add up before the product."""
+    found: dict[str, Kernel] = {}
+    names = [name for name, p in module.named_parameters(recurse=False)]
+    if isinstance(module, nn.Embedding):
+        return {"weight": _embedding(module, batches)}
+    if "weight" in names:
+        if isinstance(module, CONVOLUTIONS):
+            found["weight"] = _summed(_of_groups(module, batches))
+        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+            found["weight"] = _summed([_joined([[_flat(module, c) for c in calls] for calls in batches])])
+        else:
+            found["weight"] = _of_rows(_rows(module, batches, scaled=True))
+    if "bias" in names:
+        found["bias"] = _of_rows(_rows(module, batches, scaled=False))
+    return found
+
+
+def of_gradients(rows: Float[Tensor, "r n p"]) -> Kernel:
+    """K of gradients that are there."""
+    return sum((_product(part, part) for part in rows), torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64))
+
+
+def _product(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
+    return (a @ b.T).double()
+
+
+# --- matrices ---------------------------------------------------------------------------------------------------------
+
+
+def _flat(module: nn.Module, call: Called) -> Positions:
+    """(b, t, a) inputs and (r, b, t, g) gradients of a matrix."""
+    a, g = call.given, torch.stack(call.gradients)
+    b = a.shape[0]
+    return a.reshape(b, -1, a.shape[-1]), g.reshape(len(g), b, -1, g.shape[-1])
+
+
+def _of_groups(module: nn.Module, batches: Sequence[Sequence[Called]]) -> list[Positions]:
+    """A convolution's patches and gradients, group by group."""
+    conv: Any = module
+    per_batch = [[_patches(conv, c) for c in calls] for calls in batches]
+    return [
+        _joined([[(a[:, :, k], g[:, :, :, k]) for a, g in calls] for calls in per_batch]) for k in range(conv.groups)
+    ]
+
+
+def _patches(conv: Any, call: Called) -> tuple[Float[Tensor, "b t k a"], Float[Tensor, "r b t k g"]]:
+    x, g = call.given, torch.stack(call.gradients)
+    spatial = x.ndim - 2
+    padding = conv.padding if not isinstance(conv.padding, str) else _same_padding(conv)
+    both = [p if isinstance(p, tuple) else (p, p) for p in padding]
+    x = nn.functional.pad(x, [v for pair in reversed(both) for v in pair])
+    for d in range(spatial):
+        size = conv.dilation[d] * (conv.kernel_size[d] - 1) + 1
+        x = x.unfold(2 + d, size, conv.stride[d])[..., :: conv.dilation[d]]
+    b, c = x.shape[:2]
+    places = x.shape[2 : 2 + spatial]
+    x = x.permute(0, *range(2, 2 + spatial), 1, *range(2 + spatial, 2 + 2 * spatial))
+    a = x.reshape(b, places.numel(), conv.groups, -1)
+    return a, g.flatten(3).transpose(2, 3).reshape(len(g), b, places.numel(), conv.groups, -1)
+
+
+def _same_padding(conv: Any) -> list[tuple[int, int]]:
+    if conv.padding == "valid":
+        return [(0, 0)] * len(conv.kernel_size)
+    whole = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size)]
+    return [(n // 2, n - n // 2) for n in whole]
+
+
+def _joined(per_batch: Sequence[Sequence[Positions]]) -> Positions:
+    """All samples together; calls of one pass behind each other; shorter texts filled up with zeros, which add
+    nothing."""
+    rows = [(torch.cat([a for a, _ in calls], 1), torch.cat([g for _, g in calls], 2)) for calls in per_batch if calls]
+    longest = max(a.shape[1] for a, _ in rows)
+    inputs = [nn.functional.pad(a, (0, 0, 0, longest - a.shape[1])) for a, _ in rows]
+    gradients = [nn.functional.pad(g, (0, 0, 0, longest - g.shape[2])) for _, g in rows]
+    return torch.cat(inputs), torch.cat(gradients, 1)
+
+
+def _summed(groups: Sequence[Positions]) -> Kernel:
+    n = groups[0][0].shape[0]
+    total = torch.zeros(n, n, dtype=torch.float64, device=groups[0][0].device)
+    for a, g in groups:
+        total += _of_matrix(a, g)
+    return total
+
+
+def _of_matrix(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Kernel:
+    """By products of pairs of positions, or by gradients that are formed: what costs less."""
+    r, n, t, d_out = g.shape
+    d_in = a.shape[2]
+    wide = g.permute(1, 2, 0, 3).reshape(n, t, r * d_out)  # all directions at once
+    if t == 1:
+        return _product(a[:, 0], a[:, 0]) * _product(wide[:, 0], wide[:, 0])
+    pairs = n * n * t * t * (d_in + r * d_out)
+    forming = r * (2 * n * t * d_in * d_out + n * n * d_in * d_out)
+    return _by_pairs(a, wide) if pairs < forming else _by_forming(a, g)
+
+
+def _by_pairs(a: Float[Tensor, "n t a"], wide: Float[Tensor, "n t g"]) -> Kernel:
+    """sum_{t, t'} (a_it . a_jt')(g_it . g_jt')."""
+    n, t, _ = a.shape
+    total = torch.empty(n, n, dtype=torch.float64, device=a.device)
+    rows = max(1, BYTES // (4 * n * t * t * 2))
+    for at in range(0, n, rows):
+        some = slice(at, at + rows)
+        both = (a[some].flatten(0, 1) @ a.flatten(0, 1).T) * (wide[some].flatten(0, 1) @ wide.flatten(0, 1).T)
+        total[some] = both.view(-1, t, n, t).sum((1, 3)).double()
+    return total
+
+
+def _by_forming(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Kernel:
+    n, _, d_in = a.shape
+    total = torch.zeros(n, n, dtype=torch.float64, device=a.device)
+    step = max(1, BYTES // (4 * n * d_in))
+    for of_direction in g:
+        for part in of_direction.split(step, dim=2):
+            formed = torch.bmm(a.transpose(1, 2), part).flatten(1)
+            total += _product(formed, formed)
+    return total
+
+
+# --- norms, biases, embeddings ----------------------------------------------------------------------------------------
+
+
+def _rows(module: nn.Module, batches: Sequence[Sequence[Called]], *, scaled: bool) -> Float[Tensor, "r n p"]:
+    """Gradients of a bias, sums over positions of those at what comes out; or of a norm's weight, times what it
+    scales."""
+    return torch.cat([sum_ for calls in batches if calls for sum_ in [_row(module, calls, scaled)]], 1)
+
+
+def _row(module: nn.Module, calls: Sequence[Called], scaled: bool) -> Float[Tensor, "r b p"]:
+    total: Tensor | None = None
+    for call in calls:
+        g = torch.stack(call.gradients)
+        g = g * _normalized(module, call.given) if scaled else g
+        axis = _feature_axis(module, call.given)
+        own = g.ndim - 1 if axis < 0 else axis + 1
+        rest = [d for d in range(2, g.ndim) if d != own]
+        if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
+            shape = len(module.normalized_shape)
+            rest = list(range(2, g.ndim - shape))
+        part = g.sum(rest) if rest else g
+        part = part.flatten(2)
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _feature_axis(module: nn.Module, given: Tensor) -> int:
+    """Of the samples' tensor the axis that a bias lies along; the last of matrices, the second of convolutions."""
+    last = isinstance(module, (nn.Linear, nn.LayerNorm, nn.RMSNorm)) or type(module).__name__ == "Conv1D"
+    return -1 if last else 1
+
+
+def _normalized(module: Any, x: Tensor) -> Tensor:
+    """What a norm's weight scales."""
+    if isinstance(module, nn.LayerNorm):
+        return nn.functional.layer_norm(x, module.normalized_shape, None, None, module.eps)
+    if isinstance(module, nn.RMSNorm):
+        return nn.functional.rms_norm(x, list(module.normalized_shape), None, module.eps)
+    if isinstance(module, nn.GroupNorm):
+        return nn.functional.group_norm(x, module.num_groups, None, None, module.eps)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    mean, var = module.running_mean.view(shape), module.running_var.view(shape)
+    return (x - mean) / (var + module.eps).sqrt()
+
+
+def _of_rows(rows: Float[Tensor, "r n p"]) -> Kernel:
+    wide = rows.permute(1, 0, 2).flatten(1)
+    return _product(wide, wide)
+
+
+def _embedding(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Kernel:
+    """Sums over equal tokens, of gradients that are summed by token first."""
+    ids, gradients = [], []
+    for calls in batches:
+        if calls:
+            ids.append(torch.cat([c.given.flatten(1) for c in calls], 1))
+            g = [torch.stack(c.gradients) for c in calls]
+            gradients.append(torch.cat([x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in g], 2))
+    longest = max(x.shape[1] for x in ids)
+    known = torch.cat([nn.functional.pad(x, (0, longest - x.shape[1]), value=-1) for x in ids])
+    g = torch.cat([nn.functional.pad(x, (0, 0, 0, longest - x.shape[2])) for x in gradients], 1)
+    if module.padding_idx is not None:
+        g = torch.where((known == module.padding_idx)[None, :, :, None], 0, g)
+    tokens, at = torch.unique(known, return_inverse=True)
+    n = len(known)
+    total = torch.zeros(n, n, dtype=torch.float64, device=g.device)
+    for of_direction in g:
+        for part in _columns(of_direction, n * len(tokens)):
+            summed = torch.zeros(n, len(tokens), part.shape[2], dtype=part.dtype, device=part.device)
+            summed.scatter_add_(1, at[:, :, None].expand(-1, -1, part.shape[2]), part)
+            total += _product(summed.flatten(1), summed.flatten(1))
+    return total
+
+
+def _columns(x: Float[Tensor, "n t d"], each: int) -> Iterator[Tensor]:
+    yield from x.split(max(1, BYTES // (4 * each)), dim=2)

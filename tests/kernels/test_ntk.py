@@ -1,0 +1,360 @@
+"""The neural tangent kernel by parameter: reference values, torch.func, traps of how it is computed, and refusals."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, jacrev, vmap
+
+from repana import plots
+from repana.errors import InputError, ModelError
+from repana.kernels import ntk
+from repana.kernels._grams import _by_forming, _by_pairs
+from repana.kernels._kernel_statistics import mean_alignment, one_hot, permuted_alignments
+
+
+def fill(model, seed):
+    """Weights of frontier.md 2.4."""
+    r = np.random.default_rng(seed)
+    model = model.double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            drawn = r.standard_normal(tuple(p.shape))
+            p.copy_(torch.from_numpy(drawn / np.sqrt(p[0].numel()) if p.ndim > 1 else drawn / 2))
+    return model
+
+
+class Mean(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x):
+        return x.mean(self.axes)
+
+
+def networks():
+    r = np.random.default_rng(0)
+    x = [torch.from_numpy(r.standard_normal(shape)) for shape in ((12, 6), (9, 2, 6, 6), (8, 4, 5))]
+    mlp = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3))
+    conv = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 5, 3, stride=2, padding=1), nn.Tanh(), Mean(2, 3),
+        nn.Linear(5, 3),
+    )  # fmt: skip
+    tokens = nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Linear(6, 6), nn.GELU(), Mean(1), nn.Linear(6, 2))
+    made = zip(("mlp", "conv", "tokens"), (mlp, conv, tokens), (1, 2, 3), x, (3, 3, 2))
+    return {name: (fill(net, seed), rows, torch.arange(len(rows)) % c) for name, net, seed, rows, c in made}
+
+
+NETWORKS = networks()
+VALUES = {  # three weights, of the first two samples
+    "mlp": {"0": (1.5865493661, -0.1495463751), "2": (4.4532526054, 2.2058621336), "4": (0.9471918351, 1.1005932236)},
+    "conv": {"0": (0.3357547593, 0.0155357283), "2": (2.0408466096, 1.2343304340), "5": (1.5781718475, 1.6770288206)},
+    "tokens": {
+        "0": (0.2955352536, -0.0357319961),
+        "2": (0.9107139850, 0.1635230103),
+        "5": (1.6778934027, 3.2564349249),
+    },
+}
+BIASES = {
+    "mlp": {"0": 1.8192336209, "2": 3.4083121666, "4": 3.0},
+    "conv": {"0": 0.1190563439, "2": 1.4865234784, "5": 3.0},
+    "tokens": {"0": 0.3342998515, "1": 0.6820739823, "2": 0.4332599829, "5": 2.0},
+}
+TOTALS = {  # K00, K01, tr K/n, top share, effective rank, alignment, null, condition, similarity of first and last
+    "mlp": (15.2145395949, 9.9941399352, 21.2727530281, 0.4692964954, 4.0959029875, 0.2507943331, 0.2050454141,
+            262.0474313938, 0.7002791498),
+    "conv": (8.5603530388, 7.5382744108, 11.2734047137, 0.7948874711, 2.4110263435, 0.4190137045, 0.4004629850,
+             109.7461618328, 0.6036814438),
+    "tokens": (6.5168868800, 6.8368748735, 13.0548688858, 0.9101233018, 1.5489873943, 0.1010839683, 0.2270520439,
+               360.8772586839, 0.4068090821),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_reference_values(name):
+    model, x, y = NETWORKS[name]
+    found = ntk(model, (x, y), mask=False)
+    for layer, (first, second) in VALUES[name].items():
+        k = found.matrices[f"{layer}.weight"]
+        assert (float(k[0, 0]), float(k[0, 1])) == pytest.approx((first, second), rel=1e-6)
+    for layer, value in BIASES[name].items():
+        assert float(found.matrices[f"{layer}.bias"][0, 0]) == pytest.approx(value, rel=1e-6)
+    t, total = found.total, TOTALS[name]
+    assert (float(found.matrix[0, 0]), float(found.matrix[0, 1])) == pytest.approx(total[:2], abs=1e-9)
+    values = [t.trace.value, t.top_share.value, t.effective_rank.value, t.alignment.value, t.alignment.null]
+    assert values == pytest.approx(total[2:7], abs=1e-9)
+    assert t.condition.value == pytest.approx(total[7], rel=1e-9)
+    last = max(VALUES[name])
+    assert found.similarities().loc["0.weight", f"{last}.weight"] == pytest.approx(total[8], abs=1e-6)
+    assert sum(k.share.value for k in found.layers.values()) == pytest.approx(1)
+    assert all(p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def by_functions(model, x, tied=None):
+    """K of every parameter by torch.func, a different way to have it."""
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+    buffers = dict(model.named_buffers())
+
+    def one(given, row):
+        return functional_call(model, ({**given, **buffers}), (row[None],))[0]
+
+    jacobians = vmap(jacrev(one), (None, 0))(parameters, x)
+    return {
+        name: torch.einsum("icp,jcp->ij", j.flatten(2), j.flatten(2)).double().detach() for name, j in jacobians.items()
+    }
+
+
+def agrees(found, by_hand, places=1e-6):
+    assert set(found.matrices) == set(by_hand)
+    for name, k in by_hand.items():
+        scale = float(k.abs().max().clamp_min(1e-12))
+        assert float((found.matrices[name].double() - k).abs().max()) <= places * scale, name
+
+
+class Twice(nn.Module):
+    """A module that runs twice: its gradients add before the product."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.c = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.c(torch.tanh(self.a(torch.tanh(self.a(x)))))
+
+
+class Words(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.e, self.c = nn.Embedding(7, 5, **options), nn.Linear(5, 3)
+
+    def forward(self, ids):
+        return self.c(torch.tanh(self.e(ids)).mean(1))
+
+
+def test_traps_of_the_page():
+    r = np.random.default_rng(20)
+    twice, x = fill(Twice(), 11), torch.from_numpy(r.standard_normal((6, 4)))
+    found = ntk(twice, x)
+    assert found.matrices["a.weight"][0, :2].tolist() == pytest.approx([3.9314472188, -1.9933108786], rel=1e-6)
+    assert found.matrices["a.bias"][0, :2].tolist() == pytest.approx([3.1622262486, 3.5990364773], rel=1e-6)
+    ids = torch.from_numpy(r.integers(0, 7, (6, 4)))
+    assert ids[0].tolist() == [3, 4, 1, 4]
+    found = ntk(fill(Words(), 12), ids, mask=False)
+    assert found.matrices["e.weight"][0, :2].tolist() == pytest.approx([0.6243499598, 0.1901609817], rel=1e-6)
+    net = nn.Sequential(
+        nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(6), nn.ReLU(), Mean(2, 3), nn.Linear(6, 3)
+    )
+    net[1].running_mean = torch.from_numpy(r.standard_normal(6) * 0.1)
+    net[1].running_var = torch.from_numpy(1 + r.random(6))
+    net = fill(net, 13)
+    found = ntk(net, torch.from_numpy(np.random.default_rng(13).standard_normal((5, 4, 6, 6))))
+    assert len(found.matrices) == 6
+
+
+NETS = {
+    "grouped": lambda: (
+        nn.Sequential(
+            nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(6), nn.ReLU(inplace=True), Mean(2, 3),
+            nn.Linear(6, 3),
+        ),
+        (5, 4, 6, 6),
+    ),
+    "dilated": lambda: (
+        nn.Sequential(
+            nn.Conv2d(2, 3, (3, 2), dilation=(2, 1), stride=(1, 2)), nn.GroupNorm(3, 3), Mean(2, 3), nn.Linear(3, 2)
+        ),
+        (6, 2, 7, 6),
+    ),
+    "same": lambda: (nn.Sequential(nn.Conv1d(2, 3, 4, padding="same"), nn.Tanh(), Mean(2), nn.Linear(3, 2)), (6, 2, 9)),
+    "rms": lambda: (nn.Sequential(nn.Linear(4, 6, bias=False), nn.RMSNorm(6), nn.GELU(), nn.Linear(6, 2)), (7, 4)),
+    "volume": lambda: (nn.Sequential(nn.Conv3d(1, 2, 2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 2)), (5, 1, 3, 3, 3)),
+    "long": lambda: (nn.Sequential(nn.Linear(3, 4), nn.Tanh(), Mean(1), nn.Linear(4, 2)), (5, 40, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("name", NETS)
+def test_hooks_agree_with_torch_func(name):
+    torch.manual_seed(0)
+    model, shape = NETS[name]()
+    model = model.double().eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean, module.running_var = torch.randn(6).double() * 0.1, 1 + torch.rand(6).double()
+            nn.init.normal_(module.weight)
+    x = torch.randn(shape).double()
+    found = ntk(model, x, mask=False, batch_size=3)
+    net = nn.Sequential(*(nn.ReLU() if isinstance(m, nn.ReLU) else m for m in model))
+    by_hand = {n.replace("module.", ""): k for n, k in by_functions(net, x).items()}
+    agrees(found, by_hand)
+
+
+class Custom(nn.Module):
+    """Parameters of its own, torch's attention, and an output matrix that is the embedding's."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.shift = nn.Embedding(9, 8), nn.Parameter(torch.randn(8))
+        self.attn, self.out = nn.MultiheadAttention(8, 2, batch_first=True), nn.Linear(8, 9, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids) * self.shift
+        return self.out(self.attn(x, x, x, need_weights=False)[0].mean(1))
+
+
+def test_free_parameters_and_tied_ones():
+    torch.manual_seed(0)
+    model = Custom().double().eval()
+    ids = torch.randint(9, (6, 4))
+    found = ntk(model, ids, mask=False)
+    by_hand = {}
+    for name, p in model.named_parameters():
+        rows = []
+        for i in range(6):
+            z = model(ids[i : i + 1])[0]
+            rows.append(torch.stack([torch.autograd.grad(z[c], p, retain_graph=True)[0].flatten() for c in range(9)]))
+        j = torch.stack(rows)
+        by_hand[name] = torch.einsum("icp,jcp->ij", j, j)
+    agrees(found, by_hand)
+
+
+def test_positions_by_pairs_and_by_forming_are_the_same():
+    g = torch.Generator().manual_seed(0)
+    a, b = torch.randn(5, 4, 3, generator=g).double(), torch.randn(2, 5, 4, 6, generator=g).double()
+    wide = b.permute(1, 2, 0, 3).reshape(5, 4, 12)
+    assert torch.allclose(_by_pairs(a, wide), _by_forming(a, b))
+
+
+def test_closed_forms():
+    """The last weight's kernel is C H H'; of a deep linear map V U the kernels are C (XU')(XU')' and |V|^2 XX'."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 5).double()
+    net = nn.Sequential(nn.Linear(5, 4, bias=False), nn.Linear(4, 3, bias=False)).double()
+    found = ntk(net, x)
+    u, v = (m.weight.detach() for m in net)
+    assert torch.allclose(found.matrices["1.weight"].double(), 3 * (x @ u.T) @ (x @ u.T).T, rtol=1e-5)
+    assert torch.allclose(found.matrices["0.weight"].double(), v.square().sum() * x @ x.T, rtol=1e-5)
+    assert torch.allclose(sum(m.double() for m in found.matrices.values()), found.matrix, rtol=1e-5)
+    mean = ntk(net, x, outputs="mean")
+    assert torch.allclose(mean.matrix, found.matrix / 3)
+    copies = ntk(net, torch.cat([x, x[:1]]))
+    assert copies.total.condition.value == float("inf")
+    batches = [x[:3], x[3:5], x[5:]]
+    assert torch.allclose(ntk(net, batches).matrix, found.matrix, rtol=1e-12)
+
+
+def test_other_outputs_and_sketches():
+    model, x, y = NETWORKS["mlp"]
+    whole = by_functions(model, x)
+    parameters = {name: p.detach() for name, p in model.named_parameters()}
+
+    def one(given, row, weights):
+        return (functional_call(model, given, (row[None],))[0] * weights).sum()
+
+    def gram(weights):
+        found = vmap(torch.func.grad(one), (None, 0, 0))(parameters, x, weights)
+        j = torch.cat([part.flatten(1) for part in found.values()], 1)
+        return (j @ j.T).detach()
+
+    pseudo = ntk(model, (x, y), outputs="sum")
+    assert torch.allclose(pseudo.matrix, gram(torch.full((12, 3), 3**-0.5).double()))
+    of_label = ntk(model, (x, y), outputs="label")
+    assert torch.allclose(of_label.matrix, gram(nn.functional.one_hot(y, 3).double()))
+    exact = sum(whole.values())
+    drawn = [ntk(model, (x, y), sketch=8, seed=s, keep="scalars") for s in range(30)]
+    assert drawn[0].matrices == {}
+    assert drawn[0].settings["sketch"]
+    mean = torch.stack([d.matrix for d in drawn]).mean(0)
+    assert float((mean - exact).norm() / exact.norm()) < 0.15
+
+
+def test_null_of_alignment_is_its_exact_mean():
+    model, x, y = NETWORKS["mlp"]
+    k, hot = ntk(model, (x, y)).matrix, one_hot(y)
+    generator = torch.Generator().manual_seed(0)
+    drawn = permuted_alignments(k, hot, [torch.randperm(12, generator=generator) for _ in range(4000)])
+    assert mean_alignment(k, hot) == pytest.approx(float(np.mean(drawn)), abs=4 * np.std(drawn) / 4000**0.5)
+
+
+def test_velocity_and_what_is_frozen():
+    model, x, y = NETWORKS["mlp"]
+    first = ntk(model, (x, y))
+    assert all(abs(v) < 1e-6 for v in first.velocity(first).values())
+    moved = fill(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)), 5)
+    other = ntk(moved, (x, y))
+    by_hand = 1 - float((first.matrix * other.matrix).sum() / first.matrix.norm() / other.matrix.norm())
+    assert first.velocity(other)[""] == pytest.approx(by_hand)
+    moved[0].weight.requires_grad_(False)
+    moved[0].bias.requires_grad_(False)
+    assert set(ntk(moved, (x, y)).matrices) == {"2.weight", "2.bias", "4.weight", "4.bias"}
+    assert torch.allclose(ntk(moved, (x, y), frozen=True).matrix, other.matrix)
+    assert not moved[0].weight.requires_grad
+    with pytest.raises(InputError, match="RA297: the kernels are of 12 and 11 samples"):
+        first.velocity(ntk(model, (x[:11], y[:11])))
+
+
+class Interacting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.a(x - x.mean(0))
+
+
+def test_what_is_refused_and_what_is_degenerate():
+    torch.manual_seed(0)
+    x = torch.randn(8, 4)
+    with pytest.raises(ModelError, match="RA139"):
+        ntk(Interacting(), x)
+    with pytest.raises(ModelError, match="RA140: Tanh has no parameter"):
+        ntk(nn.Tanh(), x)
+    with pytest.raises(InputError, match="RA297: outputs='label'"):
+        ntk(nn.Linear(4, 3), x, outputs="label")
+    with pytest.raises(InputError):
+        ntk(nn.Linear(4, 3), x, outputs="all")
+    with pytest.raises(InputError, match="RA210"):
+        ntk(nn.Linear(4, 3), x[:2])
+    dead = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    nn.init.constant_(dead[0].bias, -100.0)
+    found = ntk(dead, (x, torch.arange(8) % 2))
+    assert found["0.weight"].share.value == 0
+    assert np.isnan(found["0.weight"].effective_rank.value)
+    assert found["0.weight"].effective_rank.note
+    single = ntk(nn.Linear(4, 3), (x, torch.zeros(8, dtype=torch.int64)))
+    assert np.isnan(single.total.alignment.value)
+    assert np.isnan(single.accuracy.value)
+
+
+def test_the_figure_shows_the_numbers(tmp_path):
+    model, x, y = NETWORKS["mlp"]
+    found = ntk(model, (x, y))
+    axes = plots.kernel_depth(found)
+    bars = [p.get_height() for p in axes[0].patches]
+    assert bars == pytest.approx([100 * k.share.value for k in found.layers.values()])
+    shown = [v for v in axes[1].get_lines()[0].get_ydata() if v == v]
+    assert shown == pytest.approx(
+        [k.alignment.value for k in found.layers.values() if k.alignment.value == k.alignment.value]
+    )
+    found.plot().savefig(tmp_path / "kernel.pdf")
+    assert "39% of the kernel is 2.weight's" in found.says()
+    assert set(found.frame()["layer"]) == {*found.layers, ""}
+    with pytest.raises(ModelError, match="RA101"):
+        found["3.weight"]
+
+
+@pytest.mark.slow
+def test_coverage_of_the_interval():
+    """Of the trace of a kernel over more samples of the same kind."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).double()
+    truth = ntk(model, torch.randn(3000, 5).double(), most=3000, keep="scalars").total.trace.value
+    held = 0
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        t = ntk(model, torch.randn(60, 5, generator=generator).double(), keep="scalars", seed=seed).total.trace
+        held += t.low <= truth <= t.high
+    assert 87 <= held <= 100
