@@ -15,21 +15,22 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adapti
 from repana.extraction import _part_refusals, _refusals
 from repana.extraction.axes._layout import Layout
 
+NUMBER = "a position such as -2"  # stands for all of them
 MEANS = ("mean", "avg")  # one word for both
 VECTORS = ("none", "flatten", "steps")
-SEQUENCES = ("mean", "avg", "max", "cls", "last", "tokens", "flatten", "grid", "steps", "0", "-1")
+SEQUENCES = ("mean", "avg", "max", "cls", "last", "tokens", "flatten", "grid", "steps", NUMBER)
 MAPS = ("avg", "mean", "max", "flatten", "grid", "tokens")
 MERGED_ROWS = ("avg", "mean", "max", "cls", "last", "tokens", "flatten", "steps")  # (b w) c: a row for each position
 MERGED_MAPS = ("avg", "mean", "max", "flatten")
-POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens", "steps", "0", "-1")
+POOLINGS = ("auto", "none", "avg", "max", "flatten", "grid", "mean", "cls", "last", "tokens", "steps", NUMBER)
 PLACE = re.compile(r"-?\d+")  # one position, from the first real one, or from behind the last
 GRID = 4
 CHECKING = -1  # number of a batch that is read under other masks, to see what moves
 
 
 def known(method: str, among: Sequence[str]) -> bool:
-    """Whether a pooling is among those of a list, in which "0" stands for every position."""
-    return method in among or ("0" in among and PLACE.fullmatch(method) is not None)
+    """Whether a pooling is among those of a list, or a position where the list has those."""
+    return (method in among and method != NUMBER) or (NUMBER in among and PLACE.fullmatch(method) is not None)
 
 
 def allowed(layout: Layout) -> tuple[str, ...]:

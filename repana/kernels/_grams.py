@@ -90,11 +90,20 @@ def _same_padding(conv: Any) -> list[tuple[int, int]]:
 def _joined(per_batch: Sequence[Sequence[Positions]]) -> Positions:
     """All samples together; calls of one pass behind each other; shorter texts filled up with zeros, which add
     nothing."""
-    rows = [(torch.cat([a for a, _ in calls], 1), torch.cat([g for _, g in calls], 2)) for calls in per_batch if calls]
+    rows = [(_cat([a for a, _ in calls], 1), _cat([g for _, g in calls], 2)) for calls in per_batch if calls]
     longest = max(a.shape[1] for a, _ in rows)
-    inputs = [nn.functional.pad(a, (0, 0, 0, longest - a.shape[1])) for a, _ in rows]
-    gradients = [nn.functional.pad(g, (0, 0, 0, longest - g.shape[2])) for _, g in rows]
-    return torch.cat(inputs), torch.cat(gradients, 1)
+    inputs = [_filled(a, longest - a.shape[1]) for a, _ in rows]
+    gradients = [_filled(g, longest - g.shape[2]) for _, g in rows]
+    return _cat(inputs, 0), _cat(gradients, 1)
+
+
+def _cat(parts: list[Tensor], axis: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, axis)
+
+
+def _filled(x: Tensor, more: int) -> Tensor:
+    """With so many zero positions behind the others."""
+    return nn.functional.pad(x, (0, 0, 0, more)) if more else x
 
 
 def _summed(groups: Sequence[Positions]) -> Kernel:

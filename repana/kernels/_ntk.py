@@ -202,9 +202,9 @@ def ntk(
         owned = Owned.of(reader.live.model, frozen=frozen)
         if not owned.modules and not owned.loose:
             raise _refusals.no_parameters(type(reader.live.model).__name__)
-        chosen = _first(batches, most)
-        directions = _Directions(outputs, sketch, seed)
-        matrices, seen = _matrices(reader, chosen, owned, directions)
+        chosen = first_samples(batches, most)
+        directions = Directions(outputs, sketch, seed)
+        matrices, seen = matrices_of(reader, chosen, owned, directions)
     n = len(seen.outputs)
     if n < 3:
         raise _refusals.few_samples(n)
@@ -231,7 +231,7 @@ def ntk(
     )
 
 
-class _Directions:
+class Directions:
     """Which combinations of outputs are differentiated."""
 
     def __init__(self, outputs: str, sketch: int | None, seed: int) -> None:
@@ -268,7 +268,7 @@ def _of_labels(batch: Batch, samples: int, outputs: int) -> Float[Tensor, "one b
     return torch.nn.functional.one_hot(y.long(), outputs).float()[None]
 
 
-def _first(batches: Any, most: int) -> list[Batch]:
+def first_samples(batches: Any, most: int) -> list[Batch]:
     """The first samples of the data."""
     chosen: list[Batch] = []
     left = most
@@ -281,8 +281,8 @@ def _first(batches: Any, most: int) -> list[Batch]:
     return chosen
 
 
-def _matrices(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: _Directions
+def matrices_of(
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions
 ) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents]:
     """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them."""
     model = reader.live.model
@@ -306,15 +306,17 @@ def _matrices(
 
 
 def _sizes(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: _Directions
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions
 ) -> tuple[dict[str, float], Tangents | None]:
     """Bytes that the inputs and gradients of each module take, and the gradients of each loose parameter."""
-    taken: dict[str, int] = dict.fromkeys(owned.modules, 0)
+    inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
+    outputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
 
     def keep(name: str) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             given = args[0] if args else next(iter(kwargs.values()))
-            taken[name] += 4 * (_patch(module) * given.numel() + directions.count * output.numel())
+            inputs[name] += _patch(module) * given.numel()
+            outputs[name] += output.numel()
 
         return hook
 
@@ -322,13 +324,10 @@ def _sizes(
         for name, module in owned.modules.items():
             looking.hook(module, keep(name))
         z = reader.logits(batches[0])
-        directions(z, batches[0])
-        for name in taken:
-            taken[name] = 0
-        reader.logits(batches[0])
+    directions(z, batches[0])
     n = sum(batch.size for batch in batches)
     scale = n / batches[0].size
-    sizes = {name: scale * size for name, size in taken.items()}
+    sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
     sizes |= {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
     return sizes, None
 

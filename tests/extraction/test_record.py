@@ -134,7 +134,8 @@ def test_addresses(net, wanted, found):
         (
             "fc|avg",
             "auto",
-            "RA111: 'fc|avg' is a vector of shape (23, 5); 'avg' does not apply. Choose one of 'none', 'flatten'.",
+            "RA111: 'fc|avg' is a vector of shape (23, 5); 'avg' does not apply. Choose one of 'none', 'flatten', "
+            "'steps'.",
         ),
         (
             "layer1|cls",
@@ -146,7 +147,7 @@ def test_addresses(net, wanted, found):
             "layer1|average",
             "auto",
             "RA111: 'layer1|average' asks for the pooling 'average'; expected one of 'auto', 'none', 'avg', 'max', "
-            "'flatten', 'grid', 'mean', 'cls', 'last', 'tokens'.",
+            "'flatten', 'grid', 'mean', 'cls', 'last', 'tokens', 'steps', 'a position such as -2'.",
         ),
         ("fc[1]", "auto", "RA108: 'fc[1]' has no such part; it has 'fc 23x5'."),
     ],

@@ -308,7 +308,7 @@ class Interacting(nn.Module):
 def test_what_is_refused_and_what_is_degenerate():
     torch.manual_seed(0)
     x = torch.randn(8, 4)
-    with pytest.raises(ModelError, match="RA139"):
+    with pytest.raises(ModelError, match="RA139: the outputs of a sample change"):
         ntk(Interacting(), x)
     with pytest.raises(ModelError, match="RA140: Tanh has no parameter"):
         ntk(nn.Tanh(), x)
@@ -351,10 +351,12 @@ def test_coverage_of_the_interval():
     """Of the trace of a kernel over more samples of the same kind."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 2)).double()
-    truth = ntk(model, torch.randn(3000, 5).double(), most=3000, keep="scalars").total.trace.value
+    truth = ntk(model, torch.randn(1500, 5).double(), most=1500, keep="scalars").total.trace.value
     held = 0
-    for seed in range(100):
+    for seed in range(40):
         generator = torch.Generator().manual_seed(seed)
-        t = ntk(model, torch.randn(60, 5, generator=generator).double(), keep="scalars", seed=seed).total.trace
+        t = ntk(
+            model, torch.randn(60, 5, generator=generator).double(), keep="scalars", permutations=0, seed=seed
+        ).total.trace
         held += t.low <= truth <= t.high
-    assert 87 <= held <= 100
+    assert 33 <= held <= 40
