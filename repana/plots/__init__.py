@@ -42,7 +42,7 @@ from repana.plots.runs import run_summary
 from repana.plots.separation import class_distances
 from repana.plots.sessions import session_accuracy
 from repana.plots.spectra import spectrum
-from repana.plots.topology import barcode, betti_curves, edge_lengths, persistence_diagram
+from repana.plots.topology import barcode, betti_curves, density_surface, edge_lengths, persistence_diagram
 from repana.plots.training import settling, step_map
 from repana.plots.trajectory import is_training, trajectory
 
@@ -108,6 +108,7 @@ __all__ = [
     "confusion",
     "default_figure",
     "depth_profile",
+    "density_surface",
     "dictionary",
     "dimension_depth",
     "dimension_scale",

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 
 from repana._results import Report
 from repana.plots import _layers, _style
+from repana.plots._class_grids import colour_bar
 from repana.plots._curves import LETTERS, axes_of, below, finished, layers_with_array
 from repana.plots._panels import Panel
+from repana.topology._density import DensityPersistence
 from repana.topology._persistence import Persistence
 
 MOST_BARS = 60  # of one dimension in a barcode, the longest
@@ -39,6 +42,35 @@ def persistence_diagram(
         ax.set_xlabel("birth (distance)")
         ax.set_ylabel("death (distance)")
         ax.set_title(_titled(found, title))
+        below(ax, own, width)
+    return ax
+
+
+def density_surface(
+    found: DensityPersistence, *, ax: Axes | None = None, title: str = "", width: _style.Width = _style.COLUMN
+) -> Axes:
+    """Draw `density_persistence`: the number of components by scale and share of the densest samples, on a logarithmic
+    colour scale, with the clusters of each level as numbers at the right.
+
+    Returns the Axes, with the surface as its image.
+    """
+    width = _style.in_inches(width)
+    surface, scales, levels = found.surface.numpy(), found.scales.numpy(), found.levels.numpy()
+    with _style.drawing():
+        ax, own = axes_of(ax, width, height=0.75 * width)
+        image = ax.imshow(
+            surface, aspect="auto", origin="lower", cmap=_style.DEPTHS, norm=LogNorm(1, max(2, surface.max())),
+            interpolation="none", extent=(0, len(scales), 0, len(levels)),
+        )  # fmt: skip
+        colour_bar(ax, image, "components")
+        ticks = np.unique(np.linspace(0, len(scales) - 1, 5).round().astype(int))
+        ax.set_xticks(ticks + 0.5, [f"{scales[i]:g}" for i in ticks])
+        ax.set_yticks(np.arange(len(levels)) + 0.5, [f"{v:g}" for v in levels])
+        for row, count in enumerate(found.clusters_by_level.tolist()):
+            ax.text(len(scales) - 0.3, row + 0.5, str(count), ha="right", va="center", color="white", fontsize="small")
+        ax.set_xlabel("distance / median distance")
+        ax.set_ylabel("share of the densest samples")
+        ax.set_title(title or "Components (at the right: clusters)")
         below(ax, own, width)
     return ax
 

@@ -25,3 +25,19 @@ def bad_rows(n: int) -> InputError:
 
 def no_diagram(dimension: int, known: Sequence[int]) -> InputError:
     return InputError("RA212", f"`dimension` is {dimension}; this persistence has {listed(known)}.")
+
+
+def neighbours_of_density(k: int, n: int) -> InputError:
+    return InputError("RA212", f"`k` is {k}; expected 1 to {n - 1}, below the number of samples ({n}).")
+
+
+def not_ascending(name: str, found: Sequence[float]) -> InputError:
+    where = "above 0 and up to 1" if name == "levels" else "of at least 0"
+    return InputError("RA212", f"`{name}` is {listed(found, 12)}; expected ascending numbers {where}.")
+
+
+def other_surface(first: int, second: int) -> InputError:
+    return InputError(
+        "RA212",
+        f"surfaces of {first} and {second} samples, or on other levels and scales; expected the same of both layers.",
+    )
