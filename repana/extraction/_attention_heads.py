@@ -29,7 +29,7 @@ class Maps:
 
 
 @dataclass(frozen=True)
-class Met:
+class Projected:
     """Queries, keys and values of one module as they meet: after norms and rotary embeddings, keys and values of g
     groups, of which query head i reads number i // (h / g)."""
 
@@ -46,13 +46,13 @@ class Met:
                 return times
         return 1
 
-    def once(self, copies: int) -> "Met":
+    def once(self, copies: int) -> "Projected":
         """Every key and value once."""
         return replace(self, key=self.key[:, ::copies], value=self.value[:, ::copies])
 
 
 @dataclass(frozen=True)
-class Written:
+class HeadResults:
     """What the heads of one module gave, and the rows of the output projection that each writes with; None where none
     was seen, or its output is not that of one matrix."""
 
@@ -74,15 +74,15 @@ class _Waiting:
 
 @dataclass
 class AttentionTap:
-    """Reads every attention module of a model as it runs: `on_met` gets queries, keys and values, `on_maps` maps, a
-    few texts at a time, `on_given` what the heads gave, and `on_results` that too, once the output projection has been
-    seen. Cross-attention is left alone."""
+    """Reads every attention module of a model as it runs: `on_projected` gets queries, keys and values, `on_maps` maps,
+    a few texts at a time, `on_heads` what the heads gave, and `on_results` that too, once the output projection has
+    been seen. Cross-attention is left alone."""
 
     names: dict[int, str]
     on_maps: Callable[[Maps], None] | None = None
-    on_results: Callable[[Written], None] | None = None
-    on_met: Callable[[Met], None] | None = None
-    on_given: Callable[[str, Tensor], None] | None = None
+    on_results: Callable[[HeadResults], None] | None = None
+    on_projected: Callable[[Projected], None] | None = None
+    on_heads: Callable[[str, Tensor], None] | None = None
     inside: bool = False  # while the product of a module is computed here
     _waiting: list[_Waiting] = field(default_factory=list)
     _crossing: set[int] = field(default_factory=set)
@@ -107,8 +107,8 @@ class AttentionTap:
         name = self.names.get(id(module), type(module).__name__)
         product = Product(query, key, value, attention_mask, position_bias, scaling, softcap, s_aux, causal)
         fed, own = query.shape[2], self.reads(module, name, query.shape[2], key.shape[2])
-        if own and self.on_met is not None:
-            self.on_met(Met(name, query, key[:, :, -fed:], value[:, :, -fed:]))
+        if own and self.on_projected is not None:
+            self.on_projected(Projected(name, query, key[:, :, -fed:], value[:, :, -fed:]))
         parts = []
         self.inside = True
         try:
@@ -140,8 +140,8 @@ class AttentionTap:
     def gave(self, name: str, out: Float[Tensor, "b q h v"]) -> None:
         """What the heads of a module gave."""
         self.flush()
-        if self.on_given is not None:
-            self.on_given(name, out.transpose(1, 2))
+        if self.on_heads is not None:
+            self.on_heads(name, out.transpose(1, 2))
         if self.on_results is not None:
             self._waiting.append(_Waiting(name, out))
 
@@ -150,9 +150,9 @@ class AttentionTap:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             if self.on_results is not None:
-                self.on_results(Written(one.name, one.out.transpose(1, 2), None))
+                self.on_results(HeadResults(one.name, one.out.transpose(1, 2), None))
 
-    def entered(self, module: nn.Module, given: Any, named: dict[str, Any]) -> None:
+    def began(self, module: nn.Module, given: Any, named: dict[str, Any]) -> None:
         """A module begins: whether it is given the states of another stream, and whether it is a matrix that reads
         exactly what the heads of an attention module gave."""
         x = given[0] if given and isinstance(given[0], Tensor) else None
@@ -172,7 +172,7 @@ class AttentionTap:
                 one.outer = next((m for m in given_same if _several_matrices(m)), module)
                 return
 
-    def left(self, module: nn.Module, given: Any, output: Any) -> None:
+    def ended(self, module: nn.Module, given: Any, output: Any) -> None:
         """A module ends: hand on what it has read, with its weight where that is all that its output is made of."""
         while self._open and self._open.pop()[0] is not module:
             pass
@@ -182,7 +182,7 @@ class AttentionTap:
                 assert one.matrix is not None
                 weight = weight_by_head(one.matrix, one.out.shape[2])
                 known = isinstance(output, Tensor) and _is_product(one.matrix, one.out.flatten(2), output)
-                self.on_results(Written(one.name, one.out.transpose(1, 2), weight if known else None))
+                self.on_results(HeadResults(one.name, one.out.transpose(1, 2), weight if known else None))
 
 
 def _several_matrices(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from repana.extraction._attention_heads import AttentionTap, Maps, Met, Written
+from repana.extraction._attention_heads import AttentionTap, HeadResults, Maps, Projected
 from repana.extraction._called_attention import CalledAttention
 from repana.extraction._session import Session, hookable
 
@@ -17,9 +17,9 @@ NAME = "repana_tap"  # of the attention implementation that is registered while 
 def attention_tap(
     live: Session,
     on_maps: Callable[[Maps], None] | None = None,
-    on_results: Callable[[Written], None] | None = None,
-    on_met: Callable[[Met], None] | None = None,
-    on_given: Callable[[str, Tensor], None] | None = None,
+    on_results: Callable[[HeadResults], None] | None = None,
+    on_projected: Callable[[Projected], None] | None = None,
+    on_heads: Callable[[str, Tensor], None] | None = None,
 ) -> Iterator[AttentionTap]:
     """While this lasts, what the attention modules of a model do is handed on; what they give stays the same.
 
@@ -28,12 +28,12 @@ def attention_tap(
     Everything is put back, also after an error.
     """
     names = {id(m): name for name, m in live.model.named_modules()}
-    tap = AttentionTap(names, on_maps, on_results, on_met, on_given)
+    tap = AttentionTap(names, on_maps, on_results, on_projected, on_heads)
     with ExitStack() as stack:
         _through_interface(live.model, tap, stack)
         for module in filter(hookable, live.model.modules()):
-            stack.callback(module.register_forward_pre_hook(tap.entered, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(tap.left, always_call=True).remove)
+            stack.callback(module.register_forward_pre_hook(tap.began, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(tap.ended, always_call=True).remove)
         stack.enter_context(CalledAttention(tap, live.model, stack))
         yield tap
         tap.flush()

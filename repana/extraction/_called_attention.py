@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from repana.extraction import _attribution_refusals
-from repana.extraction._attention_heads import AttentionTap, Maps, Met, Written
+from repana.extraction._attention_heads import AttentionTap, HeadResults, Maps, Projected
 from repana.extraction._attention_product import LARGE, Product
 from repana.extraction._session import hookable
 from repana.extraction._tree import arguments, leaves
@@ -102,8 +102,8 @@ class CalledAttention(TorchFunctionMode):
             return
         if not self._tap.reads(module, name, fed, keys):
             return
-        if self._tap.on_met is not None:
-            self._tap.on_met(Met(name, query, key[:, :, -fed:], value[:, :, -fed:]))
+        if self._tap.on_projected is not None:
+            self._tap.on_projected(Projected(name, query, key[:, :, -fed:], value[:, :, -fed:]))
         if self._tap.on_maps is not None and fed == keys:
             product = Product(query, key, value, attn_mask, scale=scale, causal=is_causal)
             for first, maps, allowed, results in product.by_texts():
@@ -178,16 +178,16 @@ class CalledAttention(TorchFunctionMode):
         out, maps = TORCH(*call.args, **call.kwargs)
         assert maps is not None
         q, k, v = (_by_head(t, given["num_heads"]) for t in _projected(given))
-        if self._tap.on_met is not None:
-            self._tap.on_met(Met(name, q, k, v))
+        if self._tap.on_projected is not None:
+            self._tap.on_projected(Projected(name, q, k, v))
         results = maps.to(v.dtype) @ v
         if self._tap.on_maps is not None:
             self._tap.on_maps(Maps(name, 0, len(q), maps, _allowed(given, maps)))
-        if self._tap.on_given is not None:
-            self._tap.on_given(name, results)
+        if self._tap.on_heads is not None:
+            self._tap.on_heads(name, results)
         weight = given["out_proj_weight"]
         if self._tap.on_results is not None:
-            self._tap.on_results(Written(name, results, weight.T.reshape(given["num_heads"], -1, len(weight))))
+            self._tap.on_results(HeadResults(name, results, weight.T.reshape(given["num_heads"], -1, len(weight))))
         if not kwargs.get("need_weights", True):
             return out, None
         return out, maps.mean(1) if kwargs.get("average_attn_weights", True) else maps

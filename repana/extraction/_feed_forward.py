@@ -55,7 +55,7 @@ def feed_forward(
                 live.hook(module, keep(name))
         batch = first_samples(live, options.intake, first)
         ran.clear()
-        with attention_tap(live, on_given=seen):
+        with attention_tap(live, on_heads=seen):
             run(inner, batch, options.intake.forward)
     outside = [one for one in ran if not any(one[0].startswith(owner + ".") for owner in attention)]
     found = list(dict.fromkeys(_openings(outside)))

@@ -36,8 +36,8 @@ def not_seen(text: str, what: str, seen: Sequence[str]) -> ModelError:
     why = {
         "w": "no output projection was seen to read its heads",
         "e": "the tokens that come in were not seen",
-    }.get(what, "its queries, keys and values go into no one function that takes all three")
-    return ModelError("RA136", f"{text!r}: {why}; what was seen are the parts {listed(['#' + s for s in seen])}.")
+    }.get(what, "its queries, keys and values go into no one function")
+    return ModelError("RA136", f"{text!r}: {why}; parts that can be read: {listed(['#' + s for s in seen])}.")
 
 
 def groups_changed(text: str, groups: int, found: int) -> ModelError:

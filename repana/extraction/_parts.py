@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from repana.extraction import _part_refusals as refusals
 from repana.extraction._addresses import SUFFIX, split_pool
-from repana.extraction._attention_heads import Met, Written, is_matrix
+from repana.extraction._attention_heads import HeadResults, Projected, is_matrix
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batches import Batch, Intake, run
 from repana.extraction._compared import compare_outputs
@@ -212,7 +212,7 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
 
     outputs: dict[str, Tensor] = {}
 
-    def met(found: Met) -> None:
+    def met(found: Projected) -> None:
         heads = inside.heads.setdefault(found.name, Heads(found.query.shape[1]))
         found = found.once(found.copies())
         heads.groups = found.key.shape[1]
@@ -223,7 +223,7 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
         if isinstance(output, Tensor):
             outputs[name] = output.detach()
 
-    def written(found: Written) -> None:
+    def written(found: HeadResults) -> None:
         inside.heads[found.name].writes |= found.weight is not None
 
     def experts(name: str, found: Routed) -> None:
@@ -235,7 +235,7 @@ def _look(live: Session, intake: Intake, raw: Any) -> Inside:
         for name, module in looking.model.named_modules():
             if is_matrix(module):
                 looking.hook(module, partial(keep, name))
-        with attention_tap(looking, on_results=written, on_met=met, on_given=given):
+        with attention_tap(looking, on_results=written, on_projected=met, on_heads=given):
             run(looking.model, batch, intake.forward)
     if inside.heads:
         compare_outputs(live, batch, intake.forward)
@@ -289,7 +289,7 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
             if place.what == "h":
                 live.parts[place.name](results[:, place.number])
 
-    def met(found: Met) -> None:
+    def met(found: Projected) -> None:
         tensors = {"q": found.query, "k": found.key, "v": found.value}
         for place in of.get(found.name, ()):
             if place.what in tensors and place.source is None:
@@ -299,7 +299,7 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
                 copies = 1 if place.what == "q" else x.shape[1] // place.groups
                 live.parts[place.name](x[:, place.number * copies])
 
-    def written(found: Written) -> None:
+    def written(found: HeadResults) -> None:
         for place in of.get(found.name, ()):
             if place.what == "w" and found.weight is not None:
                 weight = found.weight[place.number]
@@ -327,5 +327,5 @@ def open_parts(live: Session, places: Sequence[Place]) -> None:
         if place.source is not None:
             live.hook(live.model.get_submodule(place.source.module), partial(raw, place, place.source))
     if any(place.source is None and place.what not in ("router", "e", "in") for place in places):
-        live.enter(attention_tap(live, on_results=written, on_met=met, on_given=given))
+        live.enter(attention_tap(live, on_results=written, on_projected=met, on_heads=given))
     watch_routers(live, of_router, {place.module for place in places if place.what in ("router", "e")})

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from repana.extraction._attention_heads import Met
+from repana.extraction._attention_heads import Projected
 
 SEPARATE, GROUPED, BLOCKS = "separate", "grouped", "blocks"
 CLOSE = 1e-6  # of the largest value, by which a value and its columns may differ
@@ -40,7 +40,7 @@ class Projection:
         return whole[:, :, group, place]
 
 
-def projections(met: Met, outputs: Mapping[str, Tensor]) -> dict[str, Projection]:
+def projections(met: Projected, outputs: Mapping[str, Tensor]) -> dict[str, Projection]:
     """Of "q", "k" and "v" the matrix that each comes from, by the `outputs` of the matrices of the module; without
     those for which not exactly one is.
 
@@ -73,7 +73,7 @@ def projections(met: Met, outputs: Mapping[str, Tensor]) -> dict[str, Projection
     return made
 
 
-def _candidates(module: str, width: int, met: Met) -> list[Projection]:
+def _candidates(module: str, width: int, met: Projected) -> list[Projection]:
     """The layouts that a matrix of so many columns could have."""
     h, g, d = met.query.shape[1], met.key.shape[1], met.value.shape[3]
     found = [Projection(module, SEPARATE, h, g)] if width == g * d else []

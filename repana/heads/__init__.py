@@ -1,4 +1,4 @@
-"""Inside transformers: what attention heads attend to and write, and how routers deal tokens out to experts."""
+"""Inside transformers: what attention heads attend to and write, and how routers distribute tokens to experts."""
 
 import lazy_loader as _lazy
 

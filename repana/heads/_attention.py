@@ -15,7 +15,7 @@ from repana._estimate import NAN, Estimate, Flag
 from repana._numbers import number
 from repana.errors import ModelError
 from repana.extraction import _attribution_refusals, _model_refusals
-from repana.extraction._attention_heads import Maps, Written
+from repana.extraction._attention_heads import HeadResults, Maps
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
@@ -290,7 +290,7 @@ class _Walk:
         if more > 0:
             self.kept.setdefault(name, []).append(maps[:more].float().cpu())
 
-    def results(self, found: Written) -> None:
+    def results(self, found: HeadResults) -> None:
         b, h, t, _ = found.results.shape
         self._writes[found.name] = self._writes.get(found.name, 0) + 1
         real = self._real(found.name, b, t)

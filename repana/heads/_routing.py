@@ -1,4 +1,4 @@
-"""How the routers of a mixture of experts deal tokens out: load, certainty, and what experts know of classes."""
+"""How the routers of a mixture of experts distribute tokens: load, certainty, and what experts know of classes."""
 
 import html
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,8 +50,8 @@ SEEN = 3.0  # an expert never chosen in m choices takes less than 3/m of all (95
 @shown
 @dataclass(frozen=True)
 class RouterUse:
-    """How one router deals tokens out; see `routing`. `load`, `importance`, `gate` (e,); `table` (e, c): first choices
-    by class."""
+    """How one router distributes tokens; see `routing`. `load`, `importance`, `gate` (e,); `table` (e, c): first
+    choices by class."""
 
     cv: Estimate
     effective: Estimate
@@ -74,7 +74,7 @@ class RouterUse:
 
 @dataclass(frozen=True, repr=False)
 class Routing:
-    """How every router of a network deals tokens out, each on its own; see `routing`."""
+    """How every router of a network distributes tokens, each on its own; see `routing`."""
 
     routers: Mapping[str, RouterUse]
     classes: tuple[str, ...]
@@ -143,8 +143,8 @@ def routing(
     level: float = 0.95,
     seed: int = 0,
 ) -> Routing:
-    """How the routers of a mixture of experts deal the real tokens of `data` out, each router on its own. (Pooled over
-    layers, routers that are each collapsed on experts of their own look balanced.)
+    """How the routers of a mixture of experts distribute the real tokens of `data`, each router on its own.
+    (Pooled over layers, routers that are each collapsed on experts of their own look balanced.)
 
     A router is a module that gives scores (tokens, e), chosen experts (tokens, k) and their weights (tokens, k), as
     those of transformers do. `routers` names modules that give scores alone, of which the `k` largest are taken. Rows

@@ -97,8 +97,8 @@ def density_persistence(
     filtration by scale and density together.
 
     - `surface` (m, r): H at the quantiles `levels` of f (10: .1, .2, ... 1), where ties enter together, and at
-      `scales`, fractions of the median distance. `signed`: its differences in both directions, births positive and deaths
-      negative; a death may be given back at a later level, where a new sample bridges two clusters.
+      `scales`, fractions of the median distance. `signed`: its differences in both directions, births positive and
+      deaths negative; a death may be given back at a later level, where a new sample bridges two clusters.
     - `clusters_by_level`: components of a level that outlast `tau` of its longest edge; `entropy_by_level`: the
       `h0_entropy` of each level.
     - `entropy`, `dense_entropy`: `h0_entropy` of all samples and of the denser half, higher where they are more
