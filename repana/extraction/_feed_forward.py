@@ -1,5 +1,6 @@
 """The hidden states of feed-forward parts: which matrices open them, by what runs and by shapes."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +12,16 @@ from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batches import Forward, run
 from repana.extraction._data import stream
 from repana.extraction._options import Options
-from repana.extraction._parts import first_samples
+from repana.extraction._parts import first_samples, watch_routers
 from repana.extraction._session import session, unwrap
+
+
+@dataclass(frozen=True)
+class FeedForward:
+    """The modules of hidden states, and the routers that were seen, whose experts are not among them."""
+
+    modules: tuple[str, ...]
+    routers: tuple[str, ...] = ()
 
 
 def feed_forward(
@@ -24,7 +33,7 @@ def feed_forward(
     labels: Any = None,
     mask: Any = None,
     batch_size: int = 64,
-) -> list[str]:
+) -> FeedForward:
     """Of every feed-forward part sigma(x W1 + b1) W2 the module of W1, in the order in which they run.
 
     That is a matrix d x h with h > d outside attention, behind which the next matrix h x d runs before another one
@@ -37,6 +46,7 @@ def feed_forward(
     first, _, _ = stream(data, batch_size, give_back=True)
     ran: list[tuple[str, int, int]] = []
     attention: set[str] = set()
+    routers: dict[str, None] = {}
 
     def seen(name: str, results: Tensor) -> None:
         attention.add(name)
@@ -53,15 +63,16 @@ def feed_forward(
         for name, module in inner.named_modules():
             if is_matrix(module):
                 live.hook(module, keep(name))
+        watch_routers(live, lambda name, found: routers.setdefault(name))
         batch = first_samples(live, options.intake, first)
         ran.clear()
         with attention_tap(live, on_heads=seen):
             run(inner, batch, options.intake.forward)
     outside = [one for one in ran if not any(one[0].startswith(owner + ".") for owner in attention)]
-    found = list(dict.fromkeys(_openings(outside)))
+    found = tuple(dict.fromkeys(_openings(outside)))
     if not found:
         raise _attribution_refusals.no_feed_forward(type(inner).__name__)
-    return found
+    return FeedForward(found, tuple(routers))
 
 
 def _openings(ran: list[tuple[str, int, int]]) -> list[str]:

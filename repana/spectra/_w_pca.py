@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from repana import _check
 from repana._ambient import settled
-from repana._estimate import NAN, Estimate, Flag, shown
+from repana._estimate import NAN, Estimate, Flag, noted, shown
 from repana.extraction._batches import Forward
-from repana.extraction._feed_forward import feed_forward
+from repana.extraction._feed_forward import FeedForward, feed_forward
 from repana.extraction._record import record
 from repana.extraction._session import unwrap
 from repana.spectra import _refusals
@@ -87,9 +88,12 @@ def w_pca(
     if not 0 < share < 1:
         raise _refusals.share_of_variance(share)
     options: dict[str, Any] = {"device": device, "forward": forward, "labels": labels, "mask": mask}
-    found = list(layers) if layers is not None else feed_forward(model, data, batch_size=batch_size, **options)
+    if layers is not None:
+        parts = FeedForward(tuple(layers))
+    else:
+        parts = feed_forward(model, data, batch_size=batch_size, **options)
     recorded = record(
-        model, data, found, pool="tokens", max_samples=0, scatter=True, logits=False, head=False,
+        model, data, list(parts.modules), pool="tokens", max_samples=0, scatter=True, logits=False, head=False,
         batch_size=batch_size, **options,
     )  # fmt: skip
     inner, _ = unwrap(model)
@@ -98,6 +102,9 @@ def w_pca(
     total = sum(e.value for e in each.values())
     few = [name for name, e in each.items() if e.note]
     note = Flag.FEW_SAMPLES.note(f"of {len(few)} of {len(each)} hidden states the tokens are few") if few else ""
+    if parts.routers:
+        experts = f"experts behind {_check.listed(parts.routers, 2)} are not counted, which see some tokens each"
+        note = noted(note, Flag.SUBSET.note(experts))
     n = min(e.n for e in each.values())
     widths = {name: recorded.moments[name].d for name in recorded.layers}
     return WeightedPCA(

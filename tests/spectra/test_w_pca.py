@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BertConfig,
+    BertModel,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 import repana
 from repana.errors import InputError, ModelError
@@ -78,6 +87,18 @@ def test_few_tokens_and_what_has_no_feed_forward_part():
         w_pca(plain, [texts()["input_ids"]], mask=False)
     named = w_pca(plain, [texts()["input_ids"]], layers=["1"], mask=False)
     assert named.components.value <= 8
+
+
+def test_experts_are_not_counted_and_said_so():
+    torch.manual_seed(0)
+    config = DeepseekV3Config(
+        **SIZES, **IDS, moe_intermediate_size=24, n_routed_experts=8, num_experts_per_tok=2, n_group=2, topk_group=1,
+        n_shared_experts=1, first_k_dense_replace=1, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4,
+        qk_nope_head_dim=4, v_head_dim=4, max_position_embeddings=64,
+    )  # fmt: skip
+    found = w_pca(DeepseekV3ForCausalLM(config).eval(), [texts()])
+    assert [name.rpartition(".mlp.")[2] for name in found.layers] == ["gate_proj", "shared_experts.gate_proj"]
+    assert "are not counted, which see some tokens each" in found.w_pca.note
 
 
 def test_rows_of_a_language_model():
