@@ -105,7 +105,8 @@ def _everywhere(
     live: Session, trace: Trace, options: Options, facts: Mapping[str, Any]
 ) -> tuple[Taps, tuple[Planned, ...]]:
     """Every layer that can be read, for what the layers asked for do not show."""
-    sites = [replace(site, offered=True) for site in select(["*", "output"], trace)]
+    every = select(["*", "output"], trace)  # of an output of several tensors each
+    sites = [replace(site, offered=True, loose=site.loose or not site.module) for site in every]
     planned, _ = resolve(sites, trace, replace(options.reading, pool="auto"))
     to_the_end = {**facts, "calls": _expected(planned)}
     return Taps(live, Plan(planned, None, facts=to_the_end), options.intake.forward), planned

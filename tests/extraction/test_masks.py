@@ -348,3 +348,23 @@ def test_left_padding_without_position_numbers_is_told(name, moves):
     assert not any("padded on the left" in note for note in plan(model, [numbered]).notes)
     right = {"input_ids": words, "attention_mask": mask.flip(1)}
     assert not any("padded on the left" in note for note in plan(model, [right]).notes)
+
+
+def test_an_output_of_several_tensors_is_looked_at_tensor_by_tensor():
+    """Where the mask of a decoder is checked although the layer that is named looks at no other position."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    torch.manual_seed(0)
+    config = BartConfig(
+        vocab_size=23, d_model=16, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=32,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
+    )  # fmt: skip
+    ids = torch.randint(3, 23, (12, 9))
+    mask = torch.ones_like(ids)
+    mask[0, 5:] = 0
+    own = {"decoder_input_ids": ids, "decoder_attention_mask": mask}
+    data = [{"input_ids": ids, "attention_mask": mask, **own}]
+    model = BartForConditionalGeneration(config).eval()
+    for address in ("model.decoder.layers.0:in[0]", "model.decoder.layers.0#in"):
+        assert record(model, data, [address])[address].shape == (12, 16)
