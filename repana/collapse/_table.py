@@ -117,6 +117,7 @@ ANALYZERS = (
                 "Nearest-mean accuracy",
                 _PAPYAN,
                 headline=True,
+                counts=True,  # each sample is left out of its own mean
             ),
             Quantity(
                 "accuracy",
