@@ -53,6 +53,7 @@ class Owned:
 
     modules: dict[str, nn.Module] = field(default_factory=dict)
     loose: dict[str, nn.Parameter] = field(default_factory=dict)
+    frozen: bool = False  # whether those that do not train count too
 
     @classmethod
     def of(cls, model: nn.Module, *, frozen: bool) -> "Owned":
@@ -74,7 +75,7 @@ class Owned:
             for n, p in own.items():
                 if owners[id(p)][0] == (name, n):
                     loose[f"{name}.{n}" if name else n] = p
-        return cls(modules, loose)
+        return cls(modules, loose, frozen)
 
 
 def is_known(module: nn.Module) -> bool:

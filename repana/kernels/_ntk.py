@@ -286,28 +286,26 @@ def matrices_of(
 ) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents]:
     """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them."""
     model = reader.live.model
-    sizes, seen = _sizes(reader, batches, owned, directions)
+    sizes = _sizes(reader, batches, owned, directions)
     room = SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
     found: dict[str, Tensor] = {}
+    seen: Tangents | None = None
     for group in _groups(sizes, room):
         loose = {name: p for name, p in owned.loose.items() if name in group}
         modules = {name: module for name, module in owned.modules.items() if name in group}
-        part = tangents(reader, batches, modules, loose, directions)
-        seen = part
+        seen = tangents(reader, batches, modules, loose, directions)
         for name, module in modules.items():
-            trains = {n for n, p in module.named_parameters(recurse=False)}
-            if part.calls[name] and any(part.calls[name]):
-                for own, k in kernels(module, part.calls[name]).items():
-                    found[f"{name}.{own}" if name else own] = k.cpu() if own in trains else k
-        found |= {name: of_gradients(rows).cpu() for name, rows in part.loose.items()}
+            if any(seen.calls[name]):
+                for own, k in kernels(module, seen.calls[name]).items():
+                    if owned.frozen or module.get_parameter(own).requires_grad:
+                        found[f"{name}.{own}" if name else own] = k.cpu()
+        found |= {name: of_gradients(rows).cpu() for name, rows in seen.loose.items()}
     ordered = [name for name, _ in model.named_parameters() if name in found]
     assert seen is not None
     return {name: found[name] for name in ordered}, seen
 
 
-def _sizes(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions
-) -> tuple[dict[str, float], Tangents | None]:
+def _sizes(reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions) -> dict[str, float]:
     """Bytes that the inputs and gradients of each module take, and the gradients of each loose parameter."""
     inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
     outputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
@@ -328,8 +326,7 @@ def _sizes(
     n = sum(batch.size for batch in batches)
     scale = n / batches[0].size
     sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
-    sizes |= {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
-    return sizes, None
+    return sizes | {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
 
 
 def _patch(module: nn.Module) -> int:

@@ -297,6 +297,8 @@ def test_velocity_and_what_is_frozen():
     assert set(ntk(moved, (x, y)).matrices) == {"2.weight", "2.bias", "4.weight", "4.bias"}
     assert torch.allclose(ntk(moved, (x, y), frozen=True).matrix, other.matrix)
     assert not moved[0].weight.requires_grad
+    moved[0].bias.requires_grad_(True)  # of a module whose weight does not train
+    assert set(ntk(moved, (x, y)).matrices) == {"0.bias", "2.weight", "2.bias", "4.weight", "4.bias"}
     with pytest.raises(InputError, match="RA297: the kernels are of 12 and 11 samples"):
         first.velocity(ntk(model, (x[:11], y[:11])))
 
