@@ -58,6 +58,11 @@ def parse(text: str, modules: Iterable[str]) -> Site | None:
     return Site(body, side, tuple(part), call, pool)
 
 
+def glob(text: str) -> re.Pattern[str]:
+    """A pattern of names, with `*` for any characters and `?` for one, that matches whole names."""
+    return re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in text) + r"\Z")
+
+
 def split_pool(text: str) -> tuple[str, str | None]:
     """The pooling after the last bar, if it is one."""
     body, bar, pool = text.rpartition("|")

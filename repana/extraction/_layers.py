@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from repana.extraction import _refusals
-from repana.extraction._addresses import SUFFIX, Site, parse, split_pool
+from repana.extraction._addresses import SUFFIX, Site, glob, parse, split_pool
 from repana.extraction._auto import auto
 from repana.extraction._probe import Trace
 
@@ -105,7 +105,7 @@ def _glob(requested: str, trace: Trace) -> list[Site]:
 
 
 def _matched(body: str, trace: Trace) -> list[str]:
-    pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in body) + r"\Z")
+    pattern = glob(body)
     return [name for name in [*trace.modules, *(trace.parts if "#" in body else ())] if name and pattern.match(name)]
 
 

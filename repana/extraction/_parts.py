@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from repana.extraction import _part_refusals as refusals
-from repana.extraction._addresses import SUFFIX, split_pool
+from repana.extraction._addresses import SUFFIX, glob, split_pool
 from repana.extraction._attention_heads import HeadResults, Projected, is_matrix
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batches import Batch, Intake, run
@@ -151,10 +151,10 @@ def places_of(live: Session, intake: Intake, raw: Any, requested: Sequence[str])
 def _modules_of(text: str, modules: Mapping[str, nn.Module]) -> list[str]:
     """The modules whose input an address or a pattern names."""
     base = text.removesuffix(INPUT)
-    if text.startswith("re:") or "*" in text or "?" in text:
-        pattern = re.compile(base[3:] + r"\Z" if text.startswith("re:") else _glob(base))
-        match = pattern.search if text.startswith("re:") else pattern.fullmatch
-        return [name for name in modules if name and match(name)]
+    if text.startswith("re:"):
+        return [name for name in modules if name and re.search(base[3:] + r"\Z", name)]
+    if "*" in text or "?" in text:
+        return [name for name in modules if name and glob(base).match(name)]
     if base not in modules:
         raise refusals.no_module(text, base, [name for name in modules if name])
     return [base]
@@ -163,8 +163,7 @@ def _modules_of(text: str, modules: Mapping[str, nn.Module]) -> list[str]:
 def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[tuple[str, str, str, int]]:
     every = list(inside.names())
     if text.startswith("re:") or "*" in text or "?" in text:
-        pattern = re.compile(text[3:] if text.startswith("re:") else _glob(text))
-        match = pattern.search if text.startswith("re:") else pattern.fullmatch
+        match = re.compile(text[3:]).search if text.startswith("re:") else glob(text).match
         chosen = [one for one in every if match(one[0]) and (one[0].endswith(RAW) == text.endswith(RAW))]
         if not chosen:
             raise refusals.no_part_matches(text, [one[0] for one in every])
@@ -195,10 +194,6 @@ def _meant(text: str, inside: Inside, modules: Mapping[str, nn.Module]) -> list[
 
 def _within(module: str, base: str) -> bool:
     return module == base or module.startswith(base + ".") or not base
-
-
-def _glob(text: str) -> str:
-    return "".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in text)
 
 
 # --- a pass that looks ------------------------------------------------------------------------------------------------

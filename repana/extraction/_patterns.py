@@ -1,11 +1,10 @@
 """Options that are given by layer: a mapping from address, module or pattern (`*`, `?`) to a value."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from repana.extraction._addresses import Site
+from repana.extraction._addresses import Site, glob
 
 
 def names_of(site: Site) -> tuple[str, ...]:
@@ -16,7 +15,7 @@ def names_of(site: Site) -> tuple[str, ...]:
 
 def matches(key: str, site: Site) -> bool:
     """Whether a key names the site: its address or module, or a pattern for one of them."""
-    pattern = re.compile("".join({"*": ".*", "?": "."}.get(ch, re.escape(ch)) for ch in key) + r"\Z")
+    pattern = glob(key)
     return any(key == name or pattern.match(name) for name in names_of(site))
 
 

@@ -13,20 +13,19 @@ from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag
 from repana._numbers import number
-from repana.errors import ModelError
 from repana.extraction import _attribution_refusals, _model_refusals
 from repana.extraction._attention_heads import HeadResults, Maps
 from repana.extraction._attention_tap import attention_tap
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
-from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
-from repana.extraction._plan import Plan, Planned, masks_used
+from repana.extraction._plan import Planned, masks_used
 from repana.extraction._session import Session, no_fast_path, session, unwrap
 from repana.extraction._tree import is_empty
 from repana.heads import _refusals
 from repana.heads._map_statistics import QUANTITIES, TOP, MapSums, map_sums, write_sums
+from repana.heads._planned_parts import planned_parts
 from repana.statistics.resampling import FEWEST_GROUPS, bootstrap_weights, percentiles
 
 if TYPE_CHECKING:
@@ -190,7 +189,9 @@ def attention(
     options = Options.of(inner, "*#h0", pool="mean", device=device, forward=forward, labels=labels, mask=mask)
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live, no_fast_path():
-        planned, options = planned_heads(live, first, options, taken, samples_of(data))
+        planned, options = planned_parts(
+            live, first, options, taken, samples_of(data), _attribution_refusals.no_self_attention
+        )
     walk = _Walk(top, keep, {p.site.module.rpartition("#")[0]: p for p in planned.layers})
     with session(inner, options.device, None) as live, no_fast_path():
         walk.watch_patches(live)
@@ -206,20 +207,6 @@ def attention(
     if not walk.layers:
         raise _refusals.no_whole_layer(list(walk.sums))
     return _attention(walk, level, seed, {"top": top, "level": level, "seed": seed})
-
-
-def planned_heads(
-    live: Session, first: Any, options: Options, taken: list[str], samples: int | None
-) -> tuple[Plan, Options]:
-    """Every module with self-attention, and the mask of its own stream."""
-    try:
-        return planned_of(live, first, options, taken, samples)
-    except ModelError as error:
-        if error.code == "RA136":
-            raise _attribution_refusals.no_self_attention() from None
-        if error.code == "RA107":
-            raise _refusals.padding_unknown() from error
-        raise
 
 
 class _Walk:

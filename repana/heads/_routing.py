@@ -15,19 +15,18 @@ from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
 from repana._typing import IGNORED
-from repana.errors import ModelError
 from repana.extraction._answers import token_ids
 from repana.extraction._batch_masks import check_rows
 from repana.extraction._batches import Batch, Forward, run
 from repana.extraction._data import samples_of, stream
-from repana.extraction._first_batch import planned_of
 from repana.extraction._options import Options
 from repana.extraction._parts import watch_routers
-from repana.extraction._plan import Plan, masks_used
+from repana.extraction._plan import masks_used
 from repana.extraction._routers import Routed, routed
 from repana.extraction._session import Session, session, unwrap
 from repana.extraction._tree import is_empty, leaves
 from repana.heads import _refusals
+from repana.heads._planned_parts import planned_parts
 from repana.heads._router_statistics import (
     OF_LABELS,
     QUANTITIES,
@@ -182,7 +181,9 @@ def routing(
     options = Options.of(inner, layers, pool="mean", device=device, forward=forward, labels=labels, mask=mask)
     first, raws, _ = stream(data, batch_size)
     with session(inner, options.device, None) as live:
-        planned, options = _planned(live, first, options, taken, samples_of(data), list(routers or ()))
+        planned, options = planned_parts(
+            live, first, options, taken, samples_of(data), lambda: _refusals.no_router(list(routers or ()))
+        )
     keys = {p.site.module.removesuffix("#router"): next(iter(p.pooling.masks.values()), None) for p in planned.layers}
     found: dict[str, list[RouterRows]] = {}
     texts = 0
@@ -208,20 +209,6 @@ def routing(
     uses = {name: _use(_renumbered(r, values), texts, len(values), settings) for name, r in together.items()}
     tokens = max(len(r.text) for r in together.values())
     return Routing(uses, tuple(map(str, values)), tokens, texts, settings)
-
-
-def _planned(
-    live: Session, first: Any, options: Options, taken: list[str], samples: int | None, named: list[str]
-) -> tuple[Plan, Options]:
-    """Every router, and the mask of its own stream."""
-    try:
-        return planned_of(live, first, options, taken, samples)
-    except ModelError as error:
-        if error.code == "RA136":
-            raise _refusals.no_router(named) from None
-        if error.code == "RA107":
-            raise _refusals.padding_unknown() from error
-        raise
 
 
 def _watched(live: Session, routers: Sequence[str] | None, k: int | None) -> dict[str, list[Routed]]:
