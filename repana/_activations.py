@@ -91,6 +91,10 @@ class Activations(Mapping[str, Any]):
     @property
     def has_tokens(self) -> bool:
         """Whether samples have several rows, one a token."""
+        return self._repeated and self.provenance.get("data") != "weights"
+
+    @property
+    def _repeated(self) -> bool:
         return int(self.sample.unique().numel()) < len(self.sample)
 
     @property
@@ -112,10 +116,16 @@ class Activations(Mapping[str, Any]):
         )
 
     def __repr__(self) -> str:
-        n = len(self.sample)
         inside = ", ".join(f"{layer} {_width(self, layer)}" for layer in self.layers[:4])
         more = f", and {len(self.layers) - 4} more" if len(self.layers) > 4 else ""
-        return printable(f"Activations({n} of {self.seen} samples, {len(self.layers)} layers: {inside}{more})")
+        return printable(f"Activations({self._size()}, {len(self.layers)} layers: {inside}{more})")
+
+    def _size(self) -> str:
+        n = len(self.sample)
+        if not self._repeated:
+            return f"{n} of {self.seen} samples"
+        groups = "trees" if self.provenance.get("data") == "weights" else "samples"
+        return f"{n} rows of {self.seen} {groups}"
 
     def _repr_html_(self) -> str:
         import html
@@ -123,8 +133,7 @@ class Activations(Mapping[str, Any]):
         lines = "".join(
             f"<tr><td>{html.escape(layer)}</td><td>{_width(self, layer)}</td></tr>" for layer in self.layers
         )
-        n = f"{len(self.sample)} of {self.seen} samples"
-        return f"<p>Activations: {n}</p><table><tr><th>layer</th><th>width</th></tr>{lines}</table>"
+        return f"<p>Activations: {self._size()}</p><table><tr><th>layer</th><th>width</th></tr>{lines}</table>"
 
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write the features of every layer, labels, logits and sample numbers for other tools: an `.npz` archive, or

@@ -49,7 +49,8 @@ def load_checkpoint(
     goal.fill(state, file, prefix, [ignore] if isinstance(ignore, str) else list(ignore), say)
 
 
-def read_checkpoint(file: Path, allow_pickle: bool) -> Any:
+def read_checkpoint(file: Path, allow_pickle: bool, *, mapped: bool = False) -> Any:
+    """What a file holds. `mapped`: tensors stay in the file until they are read, where its format lets them."""
     if file.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -66,12 +67,21 @@ def read_checkpoint(file: Path, allow_pickle: bool) -> Any:
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < SAFE_TORCH:
         raise _weights_refusals.old_torch(file, torch.__version__)
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return _loaded(file, mapped)
     except Exception as error:
         names = _unsafe_names(file)
         if names:
             raise _weights_refusals.unsafe(file, names) from error
         raise _check.unreadable(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _loaded(file: Path, mapped: bool) -> Any:
+    if mapped:
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # a format of before 1.6, which cannot be mapped
+            pass
+    return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _unsafe_names(file: Path) -> list[str]:

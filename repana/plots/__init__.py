@@ -45,6 +45,7 @@ from repana.plots.spectra import spectrum
 from repana.plots.topology import barcode, betti_curves, density_surface, edge_lengths, persistence_diagram
 from repana.plots.training import settling, step_map
 from repana.plots.trajectory import is_training, trajectory
+from repana.plots.weights import weight_probe_depth
 
 SECTIONS = (
     Section(
@@ -155,5 +156,6 @@ __all__ = [
     "style",
     "subspace_curve",
     "trajectory",
+    "weight_probe_depth",
     "unlearning_depth",
 ]

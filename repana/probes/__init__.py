@@ -27,6 +27,7 @@ EXPORTS = {
     "_sample_efficiency": ["SampleEfficiency", "sample_efficiency"],
     "_suite": ["Probing", "probing"],
     "_targets": ["MultilabelProbe", "RegressionProbe", "multilabel_probe", "regression_probe"],
+    "_weight_probe": ["TensorProbe", "WeightProbe", "weight_probe"],
     "_transferability": ["Transferability", "transferability"],
 }
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -47,3 +47,6 @@ from ._targets import multilabel_probe as multilabel_probe
 from ._targets import regression_probe as regression_probe
 from ._transferability import Transferability as Transferability
 from ._transferability import transferability as transferability
+from ._weight_probe import TensorProbe as TensorProbe
+from ._weight_probe import WeightProbe as WeightProbe
+from ._weight_probe import weight_probe as weight_probe

@@ -13,6 +13,7 @@ from repana.probes._controls import probe_baselines
 from repana.probes._layer_selection import best_layer
 from repana.probes._layer_selection import layer_differences as differences
 from repana.probes._protocol import Probe
+from repana.probes._weight_probe import weight_probe
 from repana.statistics.splits import Split
 
 
@@ -76,3 +77,13 @@ def _hidden(activations: Activations) -> Iterable[str]:
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.equal(a.cpu(), b.cpu())
+
+
+def weights(context: Context) -> Outcome | None:
+    """Of a zoo of models, where labels say something of each."""
+    activations = context.activations
+    if activations.provenance.get("data") != "weights" or activations.labels is None:
+        return None
+    known = {name: context.settings[name] for name in ("permutations", "level", "seed")}
+    found = weight_probe(activations, **known)
+    return Outcome(found.layers, settings={**found.settings, "score": found.score})

@@ -2,12 +2,14 @@
 
 import math
 
-from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View, listed, share
-from repana._numbers import percent
+from repana._finding import ABSENT, ALPHA, ISSUE, PASSED, TIP, Finding, View, listed, share
+from repana._numbers import number, percent
 from repana._results import Row
+from repana.statistics.permutation import adjusted
 
 POINT = 0.01  # of accuracy
 MEMORY = 0.5  # of the way from the share of the most frequent class to 1
+MODELS = 30  # of a zoo, below which they are few
 ERRORS = 3  # standard errors of that share, beyond which training accuracy on shuffled labels is memorisation
 SPREAD = 0.1  # of training less test accuracy
 NO_SIGNAL = "No layer's linear probe is above the shuffled-label null."
@@ -152,3 +154,37 @@ def _read(view: View) -> set[str]:
 def _memorised(chance: float, n: int) -> float:
     error = math.sqrt(max(chance * (1 - chance), 0.0) / n) if n else 0.0
     return max(chance + MEMORY * (1 - chance), chance + ERRORS * error)
+
+
+def trees(view: View) -> Finding:
+    """Whether a probe of weights holds for models of another ancestor. An issue where a tensor is above its null with
+    one model left out (p < 0.05 after Holm over the tensors) and none is with whole trees left out: the probe then
+    reads what siblings share. Not applicable without trees, or where nothing is read.
+    """
+    inside, across = view.rows("weight_probe.leave_one_out"), view.rows("weight_probe.leave_tree_out")
+    known = [r for r in across if math.isfinite(r.value)]
+    if not known:
+        return Finding(ABSENT, "No trees of models are known; a random split may have siblings on both sides.")
+    read, held = ([r for r in rows if adjusted(rows).get(r.layer, 1.0) < ALPHA] for rows in (inside, known))
+    if not read and not held:
+        return Finding(ABSENT, "No tensor's probe is above its null.")
+    best = max(held or read, key=lambda r: r.value)
+    other = next(r for r in (inside if held else known) if r.layer == best.layer)
+    if held:
+        text = f"Across trees {best.layer} reaches {number(best.value)}, one model left out {number(other.value)}."
+        return Finding(PASSED, text, tuple(r.layer for r in held))
+    text = (
+        f"One model left out, {best.layer} reaches {number(best.value)}; whole trees left out, {number(other.value)}, "
+        "and no tensor is above its null: the probe reads the tree."
+    )
+    return Finding(ISSUE, text, (best.layer,), "Report leave-tree-out scores, or probe within one tree.")
+
+
+def models(view: View) -> Finding:
+    """Whether there are enough models: a tip below 30, where intervals are wide, however many weights they have."""
+    count = max((r.n for r in view.rows("weight_probe.leave_one_out")), default=0)
+    if not count:
+        return Finding(ABSENT, "No weights were probed.")
+    if count < MODELS:
+        return Finding(TIP, f"{count} models are the whole sample, whatever the number of weights.", (), "Add models.")
+    return Finding(PASSED, f"{count} models are the sample.")

@@ -15,6 +15,7 @@ from repana.probes._classifiers import (
     ridge_head,
     usable_neighbours,
 )
+from repana.probes._cross import crossed
 from repana.probes._data import Rows
 from repana.probes._protocol import LEFT_OUT, PERMUTATIONS, Probe, probed
 from repana.statistics.splits import Split
@@ -88,6 +89,7 @@ def ridge_probe(
     *,
     groups: LabelArray | None = None,
     split: Split | None = None,
+    cross: str | None = None,
     scale: str = "standard",
     select: str = "log_loss",
     permutations: int = PERMUTATIONS,
@@ -104,6 +106,15 @@ def ridge_probe(
     `settings["effective"]` is the trace of the hat matrix, sum_j s_j/(s_j + a). Protocol, units and what is raised: as
     `linear_probe`.
 
+    `cross`, for few rows: "leave-one-out" predicts every row by a probe of all others, "leave-group-out" every group by
+    one of all other `groups` (at least 2), so that all rows are reported. The probe of each fold is fitted without it,
+    the mean and deviation too; its penalty, of 100 to 1e-4 tr K/n, K the products of the rows, has the smallest error
+    of the same kind inside; the temperature is fitted on the left-out scores of the other folds. Class shares, for the
+    intercept, are those of all rows. Interval: Wilson's, or over 3 groups or more (jackknife,
+    within Student's t; covers 91 to 97 of 100 simulated sets of 3 to 20 groups). Null and p: the whole again for
+    `permutations` of the labels, inside groups where there are some. `weight` is of a probe of all rows. Each fold is
+    an eigendecomposition of (n, n): for up to some hundreds of rows.
+
     Sources: Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634; Guo et al. 2017, arXiv:1706.04599 (temperature).
 
     >>> import torch
@@ -113,6 +124,11 @@ def ridge_probe(
     1.0
     """
     _options("log_loss" if select == LEFT_OUT else select, permutations, level)
+    if cross is not None:
+        return crossed(
+            ridge_head(), features, labels, cross=cross, groups=groups, split=split, scale=scale,
+            permutations=permutations, level=level, seed=seed,
+        )  # fmt: skip
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="ridge_probe")
     if select == LEFT_OUT and rows.split.group is not None:
         raise _refusals.left_out_of_groups()
@@ -169,6 +185,7 @@ def nearest_mean(
     *,
     groups: LabelArray | None = None,
     split: Split | None = None,
+    cross: str | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,
     level: float = 0.95,
@@ -177,7 +194,8 @@ def nearest_mean(
     """The class whose mean is nearest: argmin_k |x - m_k|. The best there is with few labels a class.
 
     Squared distances times one temperature, fitted on the validation split, are the logits of `log_loss`. With
-    `scale="unit"` directions are compared. Protocol, units and what is raised: as `linear_probe`.
+    `scale="unit"` directions are compared. Protocol, units and what is raised: as `linear_probe`; `cross`: as
+    `ridge_probe`.
 
     Source: Mensink et al. 2013, doi:10.1109/TPAMI.2013.83.
 
@@ -188,6 +206,11 @@ def nearest_mean(
     1.0
     """
     _options("log_loss", permutations, level)
+    if cross is not None:
+        return crossed(
+            nearest_mean_head(), features, labels, cross=cross, groups=groups, split=split, scale=scale,
+            permutations=permutations, level=level, seed=seed,
+        )  # fmt: skip
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="nearest_mean")
     return probed(nearest_mean_head(), rows, permutations=permutations, level=level, seed=seed)
 
@@ -198,6 +221,7 @@ def lda_probe(
     *,
     groups: LabelArray | None = None,
     split: Split | None = None,
+    cross: str | None = None,
     scale: str = "standard",
     permutations: int = PERMUTATIONS,
     level: float = 0.95,
@@ -208,7 +232,7 @@ def lda_probe(
     score_k = x' S^-1 m_k - m_k' S^-1 m_k/2 + log pi_k,  S = (1 - a) Sw + a tr(Sw)/d I, with Ledoit & Wolf's share a of
     the pooled covariance (scikit-learn's "auto" averages one share a class): without it S has no useful inverse from n
     = d on, and none below. One temperature is fitted on the validation split for `log_loss`. Protocol, units and what
-    is raised: as `linear_probe`.
+    is raised: as `linear_probe`; `cross`: as `ridge_probe`.
 
     Sources: Fisher 1936; Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4; Panos et al. 2023, arXiv:2303.13199
     (as the head of pretrained features).
@@ -220,6 +244,11 @@ def lda_probe(
     1.0
     """
     _options("log_loss", permutations, level)
+    if cross is not None:
+        return crossed(
+            lda_head(), features, labels, cross=cross, groups=groups, split=split, scale=scale,
+            permutations=permutations, level=level, seed=seed,
+        )  # fmt: skip
     rows = Rows.of(features, labels, groups=groups, seed=seed, split=split, scale=scale, quantity="lda_probe")
     return probed(lda_head(), rows, permutations=permutations, level=level, seed=seed)
 

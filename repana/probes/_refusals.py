@@ -125,6 +125,26 @@ def left_out_of_groups() -> InputError:
     )
 
 
+def groups_to_leave_out() -> InputError:
+    return InputError("RA212", "`cross` is 'leave-group-out'; it needs `groups=`, a value of each row.")
+
+
+def few_groups_to_leave_out(found: int, least: int) -> InputError:
+    return InputError(
+        "RA247",
+        f"`groups` has {found} group(s); expected at least {least} to leave one out. `cross='leave-one-out'` leaves "
+        "out rows.",
+    )
+
+
+def constant_values() -> InputError:
+    return InputError("RA211", "`labels` are real values that are all equal; there is nothing to predict.")
+
+
+def cross_and_split() -> InputError:
+    return InputError("RA212", "`cross` reports every row and `split` some; expected one of them.")
+
+
 def not_finite_differences(bad: int, count: int) -> InputError:
     return InputError("RA204", f"`differences` has {bad} NaN or infinite value(s) of {count}.")
 

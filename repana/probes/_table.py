@@ -14,6 +14,7 @@ probe_baselines = deferred("repana.probes._controls").probe_baselines
 best_layer = deferred("repana.probes._layer_selection").best_layer
 layer_differences = deferred("repana.probes._layer_selection").layer_differences
 probing = deferred("repana.probes._suite").probing
+weight_probe = deferred("repana.probes._weight_probe").weight_probe
 
 _AXES = ("scale", "translation")  # of single features
 _SPLIT: dict[str, Any] = {"invariant": _AXES, "drawn": True, "counts": True}  # of rows split by place
@@ -219,6 +220,40 @@ ACROSS_LAYERS = (
             ),
         ),
     ),
+    Across(
+        weight_probe,
+        _across_layers.weights,
+        of_layer=deferred("repana.probes._weight_probe").TensorProbe,
+        quantities=(
+            Quantity(
+                "leave_one_out",
+                "accuracy (or R2) of a ridge probe of all other models",
+                "higher",
+                "share",
+                "Leave-one-out score of weights",
+                "Horwitz et al. 2024",
+                counts=True,
+                drawn=True,
+            ),
+            Quantity(
+                "leave_tree_out",
+                "accuracy (or R2) of a ridge probe of all other trees of models",
+                "higher",
+                "share",
+                "Leave-tree-out score of weights",
+                "Horwitz et al. 2024",
+                counts=True,
+                drawn=True,
+            ),
+            Quantity(
+                "chance",
+                "share of the most frequent class (0 for R2)",
+                unit="share",
+                source="by definition",
+                counts=True,
+            ),
+        ),
+    ),
 )
 
 FINDINGS = {
@@ -228,9 +263,18 @@ FINDINGS = {
     "RF504": Rule("Probe of the raw input", _findings.raw, RESULT, 70, "probing.linear_probe"),
     "RF505": Rule("kNN against the linear probe", _findings.neighbours, RESULT, 20, "probing.knn_probe"),
     "RF506": Rule("Overfitting of the probes", _findings.gap, CHECK, 52, "probing.gap"),
+    "RF507": Rule(
+        "Probes of weights across trees", _findings.trees, RESULT, 96, "weight_probe.leave_tree_out", ("weight_probe",)
+    ),
+    "RF508": Rule("Number of models", _findings.models, CHECK, 60, reads=("weight_probe",)),
 }
 
 SOURCES = {
+    "Horwitz et al. 2024": """@misc{horwitz2024representing,
+  author = {Horwitz, Eliahu and Cavia, Bar and Kahana, Jonathan and Hoshen, Yedid},
+  title = {Representing Model Weights with Language using Tree Experts},
+  year = {2024}, eprint = {2410.13569}, archivePrefix = {arXiv}
+}""",
     "Alain & Bengio 2017": """@misc{alain2017understanding,
   author = {Alain, Guillaume and Bengio, Yoshua},
   title = {Understanding Intermediate Layers Using Linear Classifier Probes},

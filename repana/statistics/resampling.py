@@ -52,7 +52,7 @@ def resampled(
 ) -> Estimate:
     """A function of column sums (by default the mean of the one column) with its percentile bootstrap interval."""
     columns, m = columns.detach().double().cpu(), len(columns)
-    few = "" if group is None else _few_groups(group)
+    few = "" if group is None else few_groups(group)
     if statistic is None:
         columns, statistic = torch.cat([columns, torch.ones(m, 1)], 1), _mean
     value = float(statistic(columns.sum(0)))
@@ -62,7 +62,7 @@ def resampled(
     return with_percentiles(value, drawn.numpy(), m, level, note)
 
 
-def _few_groups(group: Int[Tensor, " m"]) -> str:
+def few_groups(group: Int[Tensor, " m"]) -> str:
     """Why rows of so few groups have no interval, or nothing."""
     count = int(group.unique().numel())
     if count >= FEWEST_GROUPS:

@@ -1,0 +1,149 @@
+"""Which models come from one ancestor, by the distances of their weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from repana import _check
+from repana._activations import Activations
+from repana._estimate import NAN, Estimate, Flag, shown
+from repana.extraction.zoo import _refusals
+from repana.extraction.zoo._zoo import Zoo
+from repana.statistics.permutation import against
+
+DRAWS = 199
+ALPHA = 0.05
+NUMBERS = 2**19  # taken in float64 at a time
+
+
+@shown
+@dataclass(frozen=True)
+class ModelTrees:
+    """Models by ancestor; see `model_trees`. `trees` (n,) from 0; `edges` (n - 1,) of the minimum spanning tree,
+    ascending, in units of the weights' mean norm; `names` of the models."""
+
+    gap: Estimate
+    count: Estimate
+    trees: Int[Tensor, " n"]
+    edges: Float[Tensor, " e"]
+    names: tuple[str, ...] = field(default=())
+
+
+class TensorDistances:
+    """Squared distances of models, added up over tensors, each in units of its mean norm over the models."""
+
+    def __init__(self, n: int) -> None:
+        self._products = torch.zeros(n, n, dtype=torch.float64)
+        self.used = 0
+
+    def add(self, rows: Float[Tensor, "n p"]) -> None:
+        squares = torch.zeros(len(rows), dtype=torch.float64)
+        products = torch.zeros_like(self._products)
+        for part in rows.split(max(1, NUMBERS // len(rows)), dim=1):
+            wide = part.double()
+            squares += wide.square().sum(1)
+            wide = wide - wide.mean(0)
+            products += wide @ wide.T
+        norm = float(squares.sqrt().mean())
+        if norm > 0:
+            self._products += products / norm**2
+            self.used += 1
+
+    def trees(self, names: Sequence[str], seed: int) -> ModelTrees:
+        """The spanning tree, where it is cut, and what a Gaussian cloud of the same covariance gives."""
+        lengths = _edges(_distances(self._products))
+        gap, at = _widest(lengths)
+        generator = torch.Generator().manual_seed(seed)
+        n = len(names)
+        drawn = []
+        for _ in range(DRAWS):
+            z = torch.randn(n, n, generator=generator, dtype=torch.float64)
+            drawn.append(_widest(_edges(_distances(z @ self._products @ z.T / n)))[0])
+        found = against(Estimate(gap, n=n), drawn, better="higher")
+        linked = linkage(squareform(_distances(self._products), checks=False), "single")
+        cut = NAN if at < 0 else (lengths[at] * lengths[at + 1]) ** 0.5
+        trees = np.zeros(n, np.int64) if at < 0 else _in_order(fcluster(linked, cut, "distance"))
+        count = Estimate(float(trees.max()) + 1, n=n)
+        if not found.p <= ALPHA:
+            note = Flag.TRIVIAL.note("a Gaussian cloud has such a gap too: no trees are seen")
+            found = Estimate(
+                found.value, n=n, note=note, null=found.null, null_low=found.null_low, null_high=found.null_high,
+                p=found.p, permutations=found.permutations,
+            )  # fmt: skip
+            trees, count = np.zeros(n, np.int64), Estimate(1.0, n=n, note=note)
+        return ModelTrees(found, count, torch.from_numpy(trees), torch.from_numpy(lengths), tuple(names))
+
+
+def _distances(products: Float[Tensor, "n n"]) -> Float[np.ndarray, "n n"]:
+    squares = products.diagonal()
+    found = (squares + squares[:, None] - 2 * products).clamp_min(0).sqrt()
+    return found.fill_diagonal_(0).numpy()
+
+
+def _edges(distances: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " e"]:
+    return np.sort(linkage(squareform(distances, checks=False), "single")[:, 2])
+
+
+def _widest(edges: Float[np.ndarray, " e"]) -> tuple[float, int]:
+    """The largest ratio of consecutive edges that leaves no more trees than half of the models, and where it is."""
+    first = max(0, (len(edges) + 1) // 2 - 1)  # so many edges are inside trees, at least
+    before, after = edges[first:-1], edges[first + 1 :]
+    if not len(before):
+        return NAN, -1
+    ratios = np.divide(after, before, out=np.ones_like(after), where=before > 0)
+    best = int(ratios.argmax())
+    return float(ratios[best]), first + best
+
+
+def _in_order(clusters: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Numbers from 0, in the order in which they first appear."""
+    _, first, at = np.unique(clusters, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first))[at].astype(np.int64)
+
+
+def model_trees(models: Any, *, layers: Any = None, seed: int = 0) -> ModelTrees:
+    """Which models of a zoo were fine-tuned from one ancestor: the minimum spanning tree of their weights, cut where
+    its edges grow most.
+
+    The distance of two models is sqrt(sum_l |X_il - X_jl|^2/m_l^2), m_l the mean norm of tensor l over the models;
+    tensors that are 0 everywhere are left out. Of the ascending edges e_1 .. e_(n-1) of the minimum spanning tree,
+    `gap` is the largest ratio e_(k+1)/e_k that leaves at most n/2 trees; there the tree is cut. Its null and p: 199
+    Gaussian clouds of the same covariance. Where p is above .05 no trees are seen, and all models are one (`count` 1).
+
+    `models`: as `read_weights` takes them, or what it gives of kind "flat". Permuting the units of a model moves it
+    away from its siblings: models that were trained from different starts have no common tree.
+
+    Raises InputError (RA298) for models that differ in their tensors, or are equal.
+
+    Source: Horwitz et al. 2024, arXiv:2405.18432 (trees of models from distances of weights).
+
+    >>> import torch
+    >>> from repana import model_trees
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> first, second = torch.randn(2, 50, generator=draw)
+    >>> zoo = [{"w": a + 0.1 * torch.randn(50, generator=draw)} for a in (first, second) for _ in range(6)]
+    >>> model_trees(zoo).trees.tolist()
+    [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    """
+    if isinstance(models, Activations):
+        if models.provenance.get("kind", "flat") != "flat":
+            raise _refusals.no_trees({"kind": str(models.provenance["kind"])})
+        tensors = {name: _check.tensor_of(models[name], name) for name in models.layers}
+        names = models.provenance.get("models") or [f"model {i}" for i in range(len(models.sample))]
+        found = TensorDistances(len(names))
+        for rows in tensors.values():
+            found.add(rows)
+        return found.trees(names, seed)
+    zoo = Zoo.of(models, layers)
+    found = TensorDistances(len(zoo.sets))
+    for name in zoo.shapes:
+        found.add(zoo.rows(name))
+    zoo.refuse_duplicates()
+    return found.trees(zoo.names, seed)
