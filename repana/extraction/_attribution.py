@@ -187,6 +187,8 @@ class Reader:
 
         def keep(address: str) -> Callable[[Tensor], Tensor]:
             def function(tensor: Tensor) -> Tensor:
+                if torch.is_grad_enabled() and tensor.is_floating_point() and not tensor.requires_grad:
+                    tensor = tensor.detach().requires_grad_()  # no parameter that trains stands in front of it
                 found[address] = tensor
                 return tensor.clone()
 

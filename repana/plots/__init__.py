@@ -38,6 +38,7 @@ from repana.plots.objective import subspace_curve
 from repana.plots.probe_studies import mdl_curve, ood_scatter, pareto_front, sample_efficiency_curve
 from repana.plots.probes import confusion, layer_strip, probe_depth, selectivity_depth
 from repana.plots.ranking import ranking_depth
+from repana.plots.relations import relation_depth
 from repana.plots.runs import run_summary
 from repana.plots.separation import class_distances
 from repana.plots.sessions import session_accuracy
@@ -147,6 +148,7 @@ __all__ = [
     "ranking_depth",
     "run_summary",
     "sample_efficiency_curve",
+    "relation_depth",
     "sedimentation_curve",
     "selectivity_depth",
     "session_accuracy",

@@ -24,6 +24,7 @@ EXPORTS = {
     "_ood": ["OODProbe", "ood_probe"],
     "_probes": ["knn_probe", "lda_probe", "linear_probe", "gaussian_naive_bayes", "nearest_mean", "ridge_probe"],
     "_protocol": ["Probe"],
+    "_relation": ["Relation", "relation"],
     "_sample_efficiency": ["SampleEfficiency", "sample_efficiency"],
     "_suite": ["Probing", "probing"],
     "_targets": ["MultilabelProbe", "RegressionProbe", "multilabel_probe", "regression_probe"],

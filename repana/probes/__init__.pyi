@@ -37,6 +37,8 @@ from ._probes import linear_probe as linear_probe
 from ._probes import nearest_mean as nearest_mean
 from ._probes import ridge_probe as ridge_probe
 from ._protocol import Probe as Probe
+from ._relation import Relation as Relation
+from ._relation import relation as relation
 from ._sample_efficiency import SampleEfficiency as SampleEfficiency
 from ._sample_efficiency import sample_efficiency as sample_efficiency
 from ._suite import Probing as Probing

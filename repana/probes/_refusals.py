@@ -137,6 +137,33 @@ def few_groups_to_leave_out(found: int, least: int) -> InputError:
     )
 
 
+def none_answered_right(n: int) -> InputError:
+    return InputError(
+        "RA299",
+        f"the model answers none of {n} samples with its label; give labels that are columns of the logits (token ids "
+        "of a language model), or answered='all'.",
+    )
+
+
+def few_samples_of_relation(n: int, fitted: int) -> InputError:
+    return InputError(
+        "RA299",
+        f"a relation of {n} samples, of which {fitted} are fitted; expected at least 2 that are and 2 that are not.",
+    )
+
+
+def rank_above(rank: int, numerical: int, largest: float) -> InputError:
+    return InputError(
+        "RA299",
+        f"`rank` is {rank} and the map has numerical rank {numerical}: later singular values are below 1e-6 of the "
+        f"largest, {largest:.3g}, and have no inverse. Take at most {numerical}.",
+    )
+
+
+def no_directions() -> InputError:
+    return InputError("RA299", "a relation without labels of two classes or more has no directions.")
+
+
 def constant_values() -> InputError:
     return InputError("RA211", "`labels` are real values that are all equal; there is nothing to predict.")
 
