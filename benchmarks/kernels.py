@@ -10,7 +10,7 @@ from torch.func import functional_call, jacrev, vmap
 from benchmarks._measure import alternate, ratio, show
 from repana.extraction._attribution import reading
 from repana.extraction._tangents import Owned
-from repana.kernels._ntk import Directions, first_samples, matrices_of
+from repana.kernels._matrices import Directions, first_samples, matrices_of
 
 
 class Mean(nn.Module):

@@ -119,11 +119,13 @@ class Measurements:
         inputs: Callable[[], Any],
         dictionaries: Mapping[str, Any] | None = None,
         live: Callable[[], Any] = lambda: None,
+        options: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         """Measure what is read from all layers of a split together."""
         context = Context(
             self._run, split, activations, self._results[split], self._shared, self.fail,
             untrained=untrained, inputs=inputs, dictionaries=dictionaries or {}, live=live,
+            options=options or {},
         )  # fmt: skip
         depths = {layer: depth for depth, layer in enumerate(activations.layers)}
         for across in selection.across:

@@ -49,6 +49,7 @@ def profile(
     factory: Callable[[], nn.Module] | None = None,
     analysis_memory: int | None = None,
     dictionaries: Mapping[str, Any] | None = None,
+    ntk: bool | Mapping[str, Any] = False,
     **recording: Any,
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
@@ -73,6 +74,8 @@ def profile(
     - `dictionaries`: by layer a `Dictionary`, such as a sparse autoencoder from `load_sae`: how well it writes the
       layer's rows (`dictionary_quality`; of token models every real token is a row, whatever the pooling) and what the
       network loses by it (`splice`).
+    - `ntk`: the tangent kernel of the network, summed over the parameters of each recorded layer (see
+      `repana.kernels.ntk`); a mapping gives its options, as `{"most": 256, "outputs": "mean"}`.
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
@@ -82,7 +85,8 @@ def profile(
     Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
     measured, and all that `record` raises.
     """
-    selection = selected([*as_listed(analyzers), *OF_DICTIONARIES] if dictionaries else analyzers)
+    named = [*(OF_DICTIONARIES if dictionaries else ()), *(("ntk",) if ntk else ())]
+    selection = selected([*as_listed(analyzers), *named] if named else analyzers)
     if isinstance(model, Activations) and data is not None:
         raise _profile_refusals.activations_and_data()
     if isinstance(model, Activations) and isinstance(held_out, Activations):
@@ -129,11 +133,13 @@ def profile(
             lambda: _inputs(model, data, train, recording, seed),
             dictionaries,
             _live(model, data if name == split else held_out, recording),
+            {"ntk": ntk} if isinstance(ntk, Mapping) else {},
         )
     failures = measured.failures()
     if not measured.rows:
         raise _profile_refusals.nothing_measured(failures)
     asked = {**_arguments(layers, analyzers), **settings, **_recording_settings(recording)}
+    asked |= {"ntk": dict(ntk) if isinstance(ntk, Mapping) else True} if ntk else {}
     provenance = {
         **train.provenance,
         "run": run,

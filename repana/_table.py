@@ -77,6 +77,7 @@ class Context:
     untrained: "Callable[[], list[Activations]]" = list
     inputs: Callable[[], Any] = lambda: None
     dictionaries: Mapping[str, Any] = field(default_factory=dict)  # by layer, as `profile` was given them
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of analyzers, as `profile` was given them
     live: Callable[[], Any] = lambda: None  # (model, data, options of the recording), or None where there is no model
 
     def of(self, analyzer: str) -> dict[str, Any]:

@@ -30,10 +30,10 @@ Directions = Callable[[Tensor, Batch], Float[Tensor, "r b c"]]
 
 @dataclass
 class Called:
-    """One call of a module in one batch: what went in, and the gradients at what came out, one for each direction."""
+    """One call of a module in one batch: what went in, and the gradients (r, ...) at what came out by direction."""
 
     given: Tensor
-    gradients: list[Tensor]
+    gradients: Tensor
 
 
 @dataclass
@@ -146,7 +146,7 @@ def _one_batch(
         found = []
         for given, out in calls:
             grads = [torch.zeros_like(out) if row[at] is None else row[at] for row in rows]
-            found.append(Called(given, [g.detach() for g in grads if g is not None]))
+            found.append(Called(given, torch.stack([g.detach() for g in grads if g is not None])))
             at += 1
         made.calls[name].append(found)
     return z.detach()

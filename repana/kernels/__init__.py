@@ -3,6 +3,7 @@
 import lazy_loader as _lazy
 
 EXPORTS = {
-    "_ntk": ["Kernel", "LayerKernels", "ntk"],
+    "_inductive_bias": ["InductiveBias", "inductive_bias"],
+    "_ntk": ["Kernel", "KernelMotion", "LayerKernels", "ntk"],
 }
 __getattr__, __dir__, __all__ = _lazy.attach(__name__, submod_attrs=EXPORTS)

@@ -15,6 +15,7 @@ from repana.extraction._tangents import CONVOLUTIONS, Called
 
 BYTES = 2**28  # of working buffers
 Kernel = Float[Tensor, "n n"]
+Full = Float[Tensor, "r n r n"]
 Positions = tuple[Tensor, Tensor]  # (n, t, a) inputs and (r, n, t, g) gradients at every position
 
 
@@ -28,12 +29,61 @@ def kernels(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[str,
         if isinstance(module, CONVOLUTIONS):
             found["weight"] = _summed(_of_groups(module, batches))
         elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
-            found["weight"] = _summed([_joined([[_flat(module, c) for c in calls] for calls in batches])])
+            a, g = _joined([[_flat(module, c) for c in calls] for calls in batches])
+            if a.shape[1] == 1:  # the bias has the products of the gradients alone
+                ours = _product(*(2 * [g[:, :, 0].transpose(0, 1).flatten(1)]))
+                products = {"weight": _product(a[:, 0], a[:, 0]) * ours, "bias": ours}
+                return {name: products[name] for name in names if name in products}
+            found["weight"] = _of_matrix(a, g)
         else:
             found["weight"] = _of_rows(_rows(module, batches, scaled=True))
     if "bias" in names:
         found["bias"] = _of_rows(_rows(module, batches, scaled=False))
     return found
+
+
+def full_kernel(module: nn.Module, batches: Sequence[Sequence[Called]], own: Sequence[str]) -> Full:
+    """The kernel of every pair of directions, summed over some parameters of a module."""
+    total: Tensor | None = None
+    for part in _full_parts(module, batches, own):
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+def _full_parts(module: nn.Module, batches: Sequence[Sequence[Called]], own: Sequence[str]) -> Iterator[Full]:
+    if "weight" in own:
+        if isinstance(module, nn.Embedding):
+            yield from (_crossed(rows) for rows in _embedded(module, batches))
+        elif isinstance(module, CONVOLUTIONS):
+            yield from (part for a, g in _of_groups(module, batches) for part in _full_of_matrix(a, g))
+        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+            yield from _full_of_matrix(*_joined([[_flat(module, c) for c in calls] for calls in batches]))
+        else:
+            yield _crossed(_rows(module, batches, scaled=True))
+    if "bias" in own:
+        yield _crossed(_rows(module, batches, scaled=False))
+
+
+def _full_of_matrix(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Iterator[Full]:
+    r, n, t, _ = g.shape
+    if t == 1:
+        yield _crossed(g[:, :, 0]) * _product(a[:, 0], a[:, 0])[None, :, None]
+        return
+    for part in g.split(max(1, BYTES // (4 * r * n * a.shape[2])), dim=3):
+        formed = torch.matmul(part.transpose(2, 3), a)  # (r, n, part, a)
+        yield _crossed(formed.flatten(2))
+
+
+def _crossed(rows: Float[Tensor, "r n p"]) -> Full:
+    r, n = rows.shape[:2]
+    flat = rows.reshape(r * n, -1)
+    return _product(flat, flat).view(r, n, r, n)
+
+
+def full_of_gradients(rows: Float[Tensor, "r n p"]) -> Full:
+    """The kernel of every pair of directions, of gradients that are there."""
+    return _crossed(rows)
 
 
 def of_gradients(rows: Float[Tensor, "r n p"]) -> Kernel:
@@ -50,7 +100,7 @@ def _product(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, 
 
 def _flat(module: nn.Module, call: Called) -> Positions:
     """(b, t, a) inputs and (r, b, t, g) gradients of a matrix."""
-    a, g = call.given, torch.stack(call.gradients)
+    a, g = call.given, call.gradients
     b = a.shape[0]
     return a.reshape(b, -1, a.shape[-1]), g.reshape(len(g), b, -1, g.shape[-1])
 
@@ -65,7 +115,7 @@ def _of_groups(module: nn.Module, batches: Sequence[Sequence[Called]]) -> list[P
 
 
 def _patches(conv: Any, call: Called) -> tuple[Float[Tensor, "b t k a"], Float[Tensor, "r b t k g"]]:
-    x, g = call.given, torch.stack(call.gradients)
+    x, g = call.given, call.gradients
     spatial = x.ndim - 2
     padding = conv.padding if not isinstance(conv.padding, str) else _same_padding(conv)
     both = [p if isinstance(p, tuple) else (p, p) for p in padding]
@@ -77,7 +127,7 @@ def _patches(conv: Any, call: Called) -> tuple[Float[Tensor, "b t k a"], Float[T
     places = x.shape[2 : 2 + spatial]
     x = x.permute(0, *range(2, 2 + spatial), 1, *range(2 + spatial, 2 + 2 * spatial))
     a = x.reshape(b, places.numel(), conv.groups, -1)
-    return a, g.flatten(3).transpose(2, 3).reshape(len(g), b, places.numel(), conv.groups, -1)
+    return a, g.flatten(3).transpose(2, 3).unflatten(3, (conv.groups, -1))  # not moved in memory
 
 
 def _same_padding(conv: Any) -> list[tuple[int, int]]:
@@ -118,12 +168,11 @@ def _of_matrix(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Kernel
     """By products of pairs of positions, or by gradients that are formed: what costs less."""
     r, n, t, d_out = g.shape
     d_in = a.shape[2]
-    wide = g.permute(1, 2, 0, 3).reshape(n, t, r * d_out)  # all directions at once
-    if t == 1:
-        return _product(a[:, 0], a[:, 0]) * _product(wide[:, 0], wide[:, 0])
     pairs = n * n * t * t * (d_in + r * d_out)
     forming = r * (2 * n * t * d_in * d_out + n * n * d_in * d_out)
-    return _by_pairs(a, wide) if pairs < forming else _by_forming(a, g)
+    if pairs >= forming:
+        return _by_forming(a, g)
+    return _by_pairs(a, g.permute(1, 2, 0, 3).reshape(n, t, r * d_out))  # all directions at once
 
 
 def _by_pairs(a: Float[Tensor, "n t a"], wide: Float[Tensor, "n t g"]) -> Kernel:
@@ -144,7 +193,7 @@ def _by_forming(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Kerne
     step = max(1, BYTES // (4 * n * d_in))
     for of_direction in g:
         for part in of_direction.split(step, dim=2):
-            formed = torch.bmm(a.transpose(1, 2), part).flatten(1)
+            formed = torch.bmm(part.transpose(1, 2), a).flatten(1)
             total += _product(formed, formed)
     return total
 
@@ -161,7 +210,7 @@ def _rows(module: nn.Module, batches: Sequence[Sequence[Called]], *, scaled: boo
 def _row(module: nn.Module, calls: Sequence[Called], scaled: bool) -> Float[Tensor, "r b p"]:
     total: Tensor | None = None
     for call in calls:
-        g = torch.stack(call.gradients)
+        g = call.gradients
         g = g * _normalized(module, call.given) if scaled else g
         axis = _feature_axis(module, call.given)
         own = g.ndim - 1 if axis < 0 else axis + 1
@@ -202,27 +251,30 @@ def _of_rows(rows: Float[Tensor, "r n p"]) -> Kernel:
 
 def _embedding(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Kernel:
     """Sums over equal tokens, of gradients that are summed by token first."""
+    total: Tensor | None = None
+    for rows in _embedded(module, batches):
+        part = of_gradients(rows)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total
+
+
+def _embedded(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Iterator[Float[Tensor, "r n p"]]:
+    """Gradients by token, some of the columns of the embedding at a time."""
     ids, gradients = [], []
     for calls in batches:
         if calls:
             ids.append(torch.cat([c.given.flatten(1) for c in calls], 1))
-            g = [torch.stack(c.gradients) for c in calls]
-            gradients.append(torch.cat([x.reshape(*x.shape[:2], -1, x.shape[-1]) for x in g], 2))
+            parts = [c.gradients.reshape(*c.gradients.shape[:2], -1, c.gradients.shape[-1]) for c in calls]
+            gradients.append(torch.cat(parts, 2))
     longest = max(x.shape[1] for x in ids)
     known = torch.cat([nn.functional.pad(x, (0, longest - x.shape[1]), value=-1) for x in ids])
     g = torch.cat([nn.functional.pad(x, (0, 0, 0, longest - x.shape[2])) for x in gradients], 1)
     if module.padding_idx is not None:
         g = torch.where((known == module.padding_idx)[None, :, :, None], 0, g)
     tokens, at = torch.unique(known, return_inverse=True)
-    n = len(known)
-    total = torch.zeros(n, n, dtype=torch.float64, device=g.device)
-    for of_direction in g:
-        for part in _columns(of_direction, n * len(tokens)):
-            summed = torch.zeros(n, len(tokens), part.shape[2], dtype=part.dtype, device=part.device)
-            summed.scatter_add_(1, at[:, :, None].expand(-1, -1, part.shape[2]), part)
-            total += _product(summed.flatten(1), summed.flatten(1))
-    return total
-
-
-def _columns(x: Float[Tensor, "n t d"], each: int) -> Iterator[Tensor]:
-    yield from x.split(max(1, BYTES // (4 * each)), dim=2)
+    r, n = g.shape[:2]
+    for part in g.split(max(1, BYTES // (4 * r * n * len(tokens))), dim=3):
+        summed = torch.zeros(r, n, len(tokens), part.shape[3], dtype=part.dtype, device=part.device)
+        summed.scatter_add_(2, at[None, :, :, None].expand(r, -1, -1, part.shape[3]), part)
+        yield summed.flatten(2)

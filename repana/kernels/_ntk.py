@@ -10,14 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from repana import _check
-from repana._ambient import free_memory, settled
+from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
-from repana.extraction._attribution import Position, Reader, reading
-from repana.extraction._batches import Batch, Forward
-from repana.extraction._tangents import Owned, Tangents, tangents
+from repana.extraction._attribution import Position, reading
+from repana.extraction._batches import Forward
+from repana.extraction._tangents import Owned
 from repana.kernels import _refusals
-from repana.kernels._grams import kernels, of_gradients
 from repana.kernels._kernel_statistics import (
     SPECTRAL,
     alignment,
@@ -29,17 +28,18 @@ from repana.kernels._kernel_statistics import (
     spectral,
     velocity,
 )
+from repana.kernels._matrices import Directions, first_samples, matrices_of
 from repana.statistics.intervals import proportion
 from repana.statistics.permutation import against
+from repana.summaries.resampling import permuted_orders
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-OUTPUTS = ("trace", "mean", "sum", "label")
+OUTPUTS = ("trace", "mean", "sum", "label", "full")
 HALVES = 20
-MANY_OUTPUTS, SKETCH = 64, 16
-SHARE_OF_MEMORY = 0.25  # that gradients of the modules of one walk may take
+LAZY = 0.01  # of velocity, below which a kernel has not moved
 QUANTITIES = ("trace", "share", *SPECTRAL, "alignment")
 
 
@@ -60,8 +60,8 @@ class Kernel:
 @dataclass(frozen=True, repr=False)
 class LayerKernels:
     """The neural tangent kernel of a network by parameter; see `ntk`. `total` is the sum. `matrices` (n, n) by
-    parameter in float32 with `keep="kernels"`, and `matrix` the sum in float64; `outputs` (n, c) and `labels` of the
-    samples."""
+    parameter in float32 with `keep="kernels"`, and `matrix` the sum in float64; `full` (c, c, n, n) of every pair of
+    outputs, where `outputs="full"`; `outputs` (n, c) and `labels` of the samples."""
 
     layers: Mapping[str, Kernel]
     total: Kernel
@@ -70,6 +70,7 @@ class LayerKernels:
     outputs: Float[Tensor, "n c"]
     labels: Tensor | None = None
     matrices: Mapping[str, Float[Tensor, "n n"]] = field(default_factory=dict)
+    full: Float[Tensor, "c c n n"] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, layer: str) -> Kernel:
@@ -98,17 +99,40 @@ class LayerKernels:
         rows = [[similarity(double[a], double[b]) for b in names] for a in names]
         return pd.DataFrame(rows, index=names, columns=names)
 
-    def velocity(self, later: "LayerKernels") -> dict[str, float]:
-        """1 - <K, K'>/(|K| |K'|) of the sum ("") and of every parameter that both kept: 0 where the kernel has not
-        moved since, as in lazy training.
+    def velocity(self, later: "LayerKernels") -> "KernelMotion":
+        """How far the kernel has moved until a later checkpoint: 1 - <K, K'>/(|K| |K'|) of the sum and of every
+        parameter that both kept, 0 where it has not moved, as in lazy training. Interval: 20 random halves.
 
         Raises InputError for kernels of other samples.
         """
-        if len(self.matrix) != len(later.matrix):
-            raise _refusals.other_samples(len(self.matrix), len(later.matrix))
+        n = len(self.matrix)
+        if n != len(later.matrix):
+            raise _refusals.other_samples(n, len(later.matrix))
+        halves, level = halves_of(n, self.settings.get("seed", 0)), self.settings.get("level", 0.95)
+
+        def moved(a: Tensor, b: Tensor) -> Estimate:
+            parts = [velocity(a[half][:, half], b[half][:, half]) for half in halves]
+            found = _with_halves(velocity(a, b), parts, n, level)
+            return replace(found, low=max(found.low, 0.0)) if found.low == found.low else found
+
         both = [name for name in self.matrices if name in later.matrices]
-        found = {name: velocity(self.matrices[name].double(), later.matrices[name].double()) for name in both}
-        return {"": velocity(self.matrix, later.matrix), **found}
+        found = {name: moved(self.matrices[name].double(), later.matrices[name].double()) for name in both}
+        return KernelMotion(moved(self.matrix, later.matrix), found)
+
+    def grouped(self, groups: Mapping[str, str] | None = None) -> "LayerKernels":
+        """Sums over the parameters of each module, or of each group that `groups` names by parameter; those that it
+        does not name are left out of the layers, not of the sum. Needs `keep="kernels"`."""
+        if not self.matrices:
+            raise _refusals.no_matrices()
+        names = {p: p.rpartition(".")[0] for p in self.matrices} if groups is None else groups
+        sums: dict[str, Tensor] = {}
+        for parameter, group in names.items():
+            sums[group] = sums.get(group, torch.zeros_like(self.matrix)) + self.matrices[parameter].double()
+        measure = _Measure.of(self.matrix, self.labels, self.settings)
+        return replace(
+            self, layers={name: measure(k) for name, k in sums.items()},
+            matrices={name: k.float() for name, k in sums.items()},
+        )  # fmt: skip
 
     def plot(self, **options: Any) -> "Figure":
         """Shares and alignment by depth; see `repana.plots.kernel_depth`."""
@@ -140,6 +164,27 @@ class LayerKernels:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
+@dataclass(frozen=True)
+class KernelMotion:
+    """How far a kernel moved between two checkpoints, as a whole and by parameter; see `LayerKernels.velocity`."""
+
+    total: Estimate
+    layers: Mapping[str, Estimate]
+
+    def says(self) -> str:
+        """Whether the kernel moved, in a sentence."""
+        e = self.total
+        if e.value != e.value:
+            return "The kernels have no size to compare."
+        if e.value < LAZY:
+            return f"The kernel moved by {number(e.value)}, less than 1%: training is lazy, features hardly change."
+        text = f"The kernel moved by {number(e.value)}"
+        if not self.layers:
+            return text + "."
+        top = max(self.layers, key=lambda name: self.layers[name].value)
+        return text + f", most at {top} ({number(self.layers[top].value)})."
+
+
 @settled()
 def ntk(
     model: nn.Module,
@@ -165,8 +210,9 @@ def ntk(
     With J_l (n, c, p_l) the derivative of output c at sample i in the tensor l, in evaluation mode:
 
     - `outputs="trace"`: K_l = sum_c J_lc J_lc'; "mean": that over the number of outputs; "sum": of sum_c f_c/sqrt(C)
-      alone, the pseudo-NTK; "label": of the output of each sample's label. K = sum_l K_l. Of a language model the
-      outputs are logits at `position`.
+      alone, the pseudo-NTK; "label": of the output of each sample's label; "full": as "trace", and beside it the
+      kernel of every pair of outputs, sum_l J_lc J_lc''. K = sum_l K_l. Of a language model the outputs are logits at
+      `position`.
     - `sketch`: R random signs v_r over outputs in their place, K_l = 1/R sum_r (J v_r)(J v_r)', unbiased; by default 16
       where there are more than 64 outputs.
 
@@ -204,21 +250,20 @@ def ntk(
             raise _refusals.no_parameters(type(reader.live.model).__name__)
         chosen = first_samples(batches, most)
         directions = Directions(outputs, sketch, seed)
-        matrices, seen = matrices_of(reader, chosen, owned, directions)
+        if outputs == "full":
+            directions.check_full(reader.logits(chosen[0]).shape[1], sum(batch.size for batch in chosen))
+        matrices, seen, full = matrices_of(reader, chosen, owned, directions, full=outputs == "full")
     n = len(seen.outputs)
     if n < 3:
         raise _refusals.few_samples(n)
     y = seen.labels if seen.labels is not None and seen.labels.ndim == 1 else None
     y = None if y is None or y.is_floating_point() else y
     total = sum(matrices.values(), torch.zeros(n, n, dtype=torch.float64))
-    generator = torch.Generator().manual_seed(seed)
-    orders = [torch.randperm(n, generator=generator) for _ in range(permutations)]
-    halves = [torch.randperm(n, generator=generator)[: n // 2] for _ in range(HALVES)]
-    measure = _Measure(total, y, orders, halves, level)
     settings = {
         "outputs": outputs, "directions": directions.count, "sketch": directions.sketched, "most": most, "seed": seed,
         "level": level, "permutations": permutations,
     }  # fmt: skip
+    measure = _Measure.of(total, y, settings)
     return LayerKernels(
         {name: measure(m) for name, m in matrices.items()},
         measure(total),
@@ -227,135 +272,25 @@ def ntk(
         seen.outputs.cpu(),
         y,
         {name: m.float() for name, m in matrices.items()} if keep == "kernels" else {},
+        None if full is None else full.permute(0, 2, 1, 3).contiguous(),
         settings,
     )
 
 
-class Directions:
-    """Which combinations of outputs are differentiated."""
-
-    def __init__(self, outputs: str, sketch: int | None, seed: int) -> None:
-        self._outputs, self._sketch, self._seed = outputs, sketch, seed
-        self.count, self.sketched = 0, False
-        self._signs: Tensor | None = None
-
-    def __call__(self, z: Tensor, batch: Batch) -> Float[Tensor, "r b c"]:
-        b, c = z.shape
-        if self._outputs == "sum":
-            made = torch.full((1, b, c), c**-0.5)
-        elif self._outputs == "label":
-            made = _of_labels(batch, b, c)
-        else:
-            sketch = SKETCH if self._sketch is None and c > MANY_OUTPUTS else self._sketch
-            if self._signs is None:
-                self.sketched = sketch is not None
-                self._signs = torch.eye(c) if sketch is None else _signs(sketch, c, self._seed)
-            made = self._signs[:, None].expand(-1, b, -1)
-            made = made * c**-0.5 if self._outputs == "mean" else made
-        self.count = len(made)
-        return made
-
-
-def _signs(count: int, outputs: int, seed: int) -> Float[Tensor, "r c"]:
+def halves_of(n: int, seed: int) -> list[Tensor]:
+    """Random halves of the samples."""
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randint(0, 2, (count, outputs), generator=generator) - 1) / count**0.5
-
-
-def _of_labels(batch: Batch, samples: int, outputs: int) -> Float[Tensor, "one b c"]:
-    y = batch.labels
-    if y is None or y.ndim != 1 or y.is_floating_point() or int(y.min()) < 0 or int(y.max()) >= outputs:
-        raise _refusals.labels_for_outputs()
-    return torch.nn.functional.one_hot(y.long(), outputs).float()[None]
-
-
-def first_samples(batches: Any, most: int) -> list[Batch]:
-    """The first samples of the data."""
-    chosen: list[Batch] = []
-    left = most
-    for batch in batches:
-        few = batch.first(left) if batch.size > left else batch
-        chosen.append(few if few is not None else batch)
-        left -= chosen[-1].size
-        if left <= 0:
-            break
-    return chosen
-
-
-def matrices_of(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions
-) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents]:
-    """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them."""
-    model = reader.live.model
-    sizes = _sizes(reader, batches, owned, directions)
-    room = SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
-    found: dict[str, Tensor] = {}
-    seen: Tangents | None = None
-    for group in _groups(sizes, room):
-        loose = {name: p for name, p in owned.loose.items() if name in group}
-        modules = {name: module for name, module in owned.modules.items() if name in group}
-        seen = tangents(reader, batches, modules, loose, directions)
-        for name, module in modules.items():
-            if any(seen.calls[name]):
-                for own, k in kernels(module, seen.calls[name]).items():
-                    if owned.frozen or module.get_parameter(own).requires_grad:
-                        found[f"{name}.{own}" if name else own] = k.cpu()
-        found |= {name: of_gradients(rows).cpu() for name, rows in seen.loose.items()}
-    ordered = [name for name, _ in model.named_parameters() if name in found]
-    assert seen is not None
-    return {name: found[name] for name in ordered}, seen
-
-
-def _sizes(reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions) -> dict[str, float]:
-    """Bytes that the inputs and gradients of each module take, and the gradients of each loose parameter."""
-    inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
-    outputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            given = args[0] if args else next(iter(kwargs.values()))
-            inputs[name] += _patch(module) * given.numel()
-            outputs[name] += output.numel()
-
-        return hook
-
-    with torch.no_grad(), reader.live.inner() as looking:
-        for name, module in owned.modules.items():
-            looking.hook(module, keep(name))
-        z = reader.logits(batches[0])
-    directions(z, batches[0])
-    n = sum(batch.size for batch in batches)
-    scale = n / batches[0].size
-    sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
-    return sizes | {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
-
-
-def _patch(module: nn.Module) -> int:
-    """How often a convolution reads each input."""
-    conv: Any = module
-    if not hasattr(conv, "kernel_size"):
-        return 1
-    each = 1
-    for k, s in zip(conv.kernel_size, conv.stride):
-        each *= max(1, -(-k // s))
-    return each
-
-
-def _groups(sizes: Mapping[str, float], room: float) -> list[set[str]]:
-    groups: list[set[str]] = []
-    held = room + 1
-    for name, size in sizes.items():
-        if size > room:
-            raise _refusals.beyond_memory(name, size, room)
-        if held + size > room:
-            groups.append(set())
-            held = 0.0
-        groups[-1].add(name)
-        held += size
-    return groups
+    return [torch.randperm(n, generator=generator)[: n // 2] for _ in range(HALVES)]
 
 
 class _Measure:
     """Quantities of one kernel beside the sum of all, with their intervals and nulls."""
+
+    @classmethod
+    def of(cls, total: Tensor, labels: Tensor | None, settings: Mapping[str, Any]) -> "_Measure":
+        n, seed = len(total), settings["seed"]
+        orders = list(permuted_orders(n, settings["permutations"], seed + 1))
+        return cls(total, labels, orders, halves_of(n, seed), settings["level"])
 
     def __init__(
         self, total: Tensor, labels: Tensor | None, orders: list[Tensor], halves: list[Tensor], level: float

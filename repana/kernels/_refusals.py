@@ -28,9 +28,53 @@ def beyond_memory(name: str, needed: float, room: float) -> ModelError:
     )
 
 
+def full_of_a_sketch(outputs: int, most: int) -> InputError:
+    return InputError(
+        "RA297",
+        f"outputs='full' takes every pair of at most {most} outputs and no `sketch`; the network has {outputs}. Take "
+        "'trace'.",
+    )
+
+
+def full_beyond_memory(outputs: int, samples: int, needed: float, room: float) -> ModelError:
+    return ModelError(
+        "RA140",
+        f"the kernel of {outputs} x {outputs} outputs over {samples} samples takes {in_bytes(int(needed))} and "
+        f"{in_bytes(int(room))} are free; take fewer samples (`most`), or outputs='trace'.",
+    )
+
+
 def few_samples(n: int) -> InputError:
     return InputError("RA210", f"a kernel over {n} samples says nothing; expected at least 3.")
 
 
 def other_samples(first: int, second: int) -> InputError:
     return InputError("RA297", f"the kernels are of {first} and {second} samples; expected those of the same samples.")
+
+
+def no_matrices() -> InputError:
+    return InputError("RA297", "the kernels of single parameters were not kept; call `ntk` with keep='kernels'.")
+
+
+def loss_bound(value: object) -> InputError:
+    return InputError("RA297", f"`eps` is {value!r}; expected a mean squared error above 0.")
+
+
+def training_samples(shape: tuple[int, ...], n: int) -> InputError:
+    return InputError(
+        "RA297", f"`train` has shape {shape}; expected a count, or True or False for each of {n} samples."
+    )
+
+
+def no_training_samples(found: int, n: int) -> InputError:
+    return InputError(
+        "RA297", f"`train` takes {found} of {n} samples; expected at least one, and one left for the test."
+    )
+
+
+def no_targets() -> InputError:
+    return InputError("RA297", "the kernel has no labels; give `targets`, a row for each sample.")
+
+
+def targets_shape(shape: tuple[int, ...], n: int) -> InputError:
+    return InputError("RA297", f"`targets` has shape {shape}; expected finite values ({n},) or ({n}, c).")

@@ -1,7 +1,13 @@
 """The table of the kernels family: what it measures, in which unit, by whose formula."""
 
+from repana._deferred import deferred
 from repana._quantity import Quantity
-from repana._table import Family
+from repana._rule import CHECK, Rule
+from repana._table import Across, Family
+
+_across_layers = deferred("repana.kernels._across_layers")
+_findings = deferred("repana.kernels._findings")
+ntk = deferred("repana.kernels._ntk").ntk
 
 NTK = (
     Quantity("trace", "tr K/n", title="Size of the kernel", source="Jacot et al. 2018"),
@@ -15,6 +21,7 @@ NTK = (
              source="Cortes et al. 2012", headline=True),
     Quantity("accuracy", "leave-one-out kernel ridge regression", "higher", "share", "Accuracy of the kernel",
              "Cortes et al. 2012"),
+    Quantity("outside", "share of parameters in no recorded layer", unit="share", source="by definition"),
     Quantity("velocity", "1 - <K, K'>/(|K| |K'|)", title="Velocity of the kernel", source="Fort et al. 2020"),
 )  # fmt: skip
 REPORTED = {"ntk": NTK}
@@ -40,4 +47,17 @@ SOURCES = {
   eprint = {2010.15110}, archivePrefix = {arXiv}
 }""",
 }
-FAMILY = Family("kernels", (), (), {}, SOURCES)
+ACROSS_LAYERS = (
+    Across(
+        ntk,
+        _across_layers.ntk,
+        quantities=tuple(q for q in NTK if q.name != "velocity"),
+        of_layer=deferred("repana.kernels._ntk").Kernel,
+        default=False,
+    ),
+)
+FINDINGS = {
+    "RF901": Rule("Layers of the tangent kernel", _findings.one_layer, CHECK, 45, "ntk.share", ("ntk",)),
+    "RF902": Rule("Tangent kernel and labels", _findings.aligned, CHECK, 44, "ntk.alignment", ("ntk",)),
+}
+FAMILY = Family("kernels", (), ACROSS_LAYERS, FINDINGS, SOURCES)

@@ -287,11 +287,14 @@ def test_null_of_alignment_is_its_exact_mean():
 def test_velocity_and_what_is_frozen():
     model, x, y = NETWORKS["mlp"]
     first = ntk(model, (x, y))
-    assert all(abs(v) < 1e-6 for v in first.velocity(first).values())
+    still = first.velocity(first)
+    assert all(abs(float(v)) < 1e-6 for v in (still.total, *still.layers.values()))
+    assert "lazy" in still.says()
     moved = fill(nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 7), nn.Tanh(), nn.Linear(7, 3)), 5)
     other = ntk(moved, (x, y))
     by_hand = 1 - float((first.matrix * other.matrix).sum() / first.matrix.norm() / other.matrix.norm())
-    assert first.velocity(other)[""] == pytest.approx(by_hand)
+    assert float(first.velocity(other).total) == pytest.approx(by_hand)
+    assert "The kernel moved by" in first.velocity(other).says()
     moved[0].weight.requires_grad_(False)
     moved[0].bias.requires_grad_(False)
     assert set(ntk(moved, (x, y)).matrices) == {"2.weight", "2.bias", "4.weight", "4.bias"}

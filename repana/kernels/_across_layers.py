@@ -1,0 +1,61 @@
+"""The tangent kernel of a profiled network, summed over the parameters of every recorded layer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from repana._estimate import Estimate, Flag, shown
+from repana._table import Context, Outcome
+from repana.errors import RepanaError
+from repana.kernels._ntk import Kernel
+from repana.kernels._ntk import ntk as tangent
+
+OWN = ("forward", "labels", "mask", "device", "batch_size")  # options of a recording that `ntk` takes
+
+
+@shown
+@dataclass(frozen=True)
+class NetworkKernel:
+    """The kernel of a whole network in a profile: quantities of the sum, and the `outside` share, of parameters in no
+    recorded layer."""
+
+    trace: Estimate
+    top_share: Estimate
+    effective_rank: Estimate
+    participation: Estimate
+    condition: Estimate
+    alignment: Estimate
+    accuracy: Estimate
+    outside: Estimate
+
+
+def ntk(context: Context) -> Outcome | None:
+    """Of the network itself, where it is at hand."""
+    live = context.live()
+    if live is None:
+        return None
+    model, data, recording = live
+    options = {name: recording[name] for name in OWN if name in recording}
+    options |= {name: context.settings[name] for name in ("permutations", "level", "seed")}
+    options |= context.options.get("ntk", {})
+    try:
+        found = tangent(model, data, **options)
+    except RepanaError as error:
+        context.fail(context.split, "", "ntk", error)
+        return None
+    groups = {p: layer for p in found.matrices if (layer := _layer_of(p, context.activations.layers))}
+    by_layer = found.grouped(groups).layers if groups else {}
+    outside = [found.layers[p].share.value for p in found.layers if p not in groups]
+    share = Estimate(sum(outside), n=len(found.matrix), note=Flag.NO_INTERVAL.note("a sum over parameters"))
+    total: Kernel = found.total
+    whole = NetworkKernel(
+        total.trace, total.top_share, total.effective_rank, total.participation, total.condition, total.alignment,
+        found.accuracy, share,
+    )  # fmt: skip
+    order = [layer for layer in context.activations.layers if layer in by_layer]
+    return Outcome({**{layer: by_layer[layer] for layer in order}, "": whole}, settings=dict(found.settings))
+
+
+def _layer_of(parameter: str, layers: Sequence[str]) -> str:
+    """The recorded layer that a parameter is in, the innermost of several."""
+    inside = [x for x in layers if parameter.startswith(f"{x.removesuffix(':out')}.")]
+    return max(inside, key=len, default="")

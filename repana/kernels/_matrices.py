@@ -1,0 +1,160 @@
+"""The kernel matrices of every parameter of a live network: which combinations of outputs are differentiated, over
+which samples, and how many modules at a time."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from repana._ambient import free_memory
+from repana.extraction._attribution import Reader
+from repana.extraction._batches import Batch
+from repana.extraction._tangents import Owned, Tangents, tangents
+from repana.kernels import _refusals
+from repana.kernels._grams import Full, full_kernel, full_of_gradients, kernels, of_gradients
+
+MANY_OUTPUTS, SKETCH = 64, 16
+SHARE_OF_MEMORY = 0.25  # that gradients of the modules of one walk may take
+
+
+class Directions:
+    """Which combinations of outputs are differentiated."""
+
+    def __init__(self, outputs: str, sketch: int | None, seed: int) -> None:
+        self._outputs, self._sketch, self._seed = outputs, sketch, seed
+        self.count, self.sketched = 0, False
+        self._signs: Tensor | None = None
+
+    def check_full(self, outputs: int, samples: int) -> None:
+        """Refuse kernels of all pairs of outputs of a sketch, or beyond memory."""
+        if self._sketch is not None or outputs > MANY_OUTPUTS:
+            raise _refusals.full_of_a_sketch(outputs, MANY_OUTPUTS)
+        needed, room = 3 * 8.0 * (outputs * samples) ** 2, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
+        if needed > room:
+            raise _refusals.full_beyond_memory(outputs, samples, needed, room)
+
+    def __call__(self, z: Tensor, batch: Batch) -> Float[Tensor, "r b c"]:
+        b, c = z.shape
+        if self._outputs == "sum":
+            made = torch.full((1, b, c), c**-0.5)
+        elif self._outputs == "label":
+            made = _of_labels(batch, b, c)
+        else:
+            sketch = SKETCH if self._sketch is None and c > MANY_OUTPUTS else self._sketch
+            if self._signs is None:
+                self.sketched = sketch is not None
+                self._signs = torch.eye(c) if sketch is None else _signs(sketch, c, self._seed)
+            made = self._signs[:, None].expand(-1, b, -1)
+            made = made * c**-0.5 if self._outputs == "mean" else made
+        self.count = len(made)
+        return made
+
+
+def _signs(count: int, outputs: int, seed: int) -> Float[Tensor, "r c"]:
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.randint(0, 2, (count, outputs), generator=generator) - 1) / count**0.5
+
+
+def _of_labels(batch: Batch, samples: int, outputs: int) -> Float[Tensor, "one b c"]:
+    y = batch.labels
+    if y is None or y.ndim != 1 or y.is_floating_point() or int(y.min()) < 0 or int(y.max()) >= outputs:
+        raise _refusals.labels_for_outputs()
+    return torch.nn.functional.one_hot(y.long(), outputs).float()[None]
+
+
+def first_samples(batches: Any, most: int) -> list[Batch]:
+    """The first samples of the data."""
+    chosen: list[Batch] = []
+    left = most
+    for batch in batches:
+        few = batch.first(left) if batch.size > left else batch
+        chosen.append(few if few is not None else batch)
+        left -= chosen[-1].size
+        if left <= 0:
+            break
+    return chosen
+
+
+def matrices_of(
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, *, full: bool = False
+) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents, Full | None]:
+    """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them; and the
+    sum for every pair of directions, where it is `full`."""
+    model = reader.live.model
+    sizes = _sizes(reader, batches, owned, directions)
+    room = SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
+    found: dict[str, Tensor] = {}
+    seen: Tangents | None = None
+    pairs: Full | None = None
+    for group in _groups(sizes, room):
+        loose = {name: p for name, p in owned.loose.items() if name in group}
+        modules = {name: module for name, module in owned.modules.items() if name in group}
+        seen = tangents(reader, batches, modules, loose, directions)
+        for name, module in modules.items():
+            if any(seen.calls[name]):
+                made = kernels(module, seen.calls[name])
+                counted = [own for own in made if owned.frozen or module.get_parameter(own).requires_grad]
+                found |= {f"{name}.{own}" if name else own: made[own].cpu() for own in counted}
+                if full:
+                    pairs = _plus(pairs, full_kernel(module, seen.calls[name], counted))
+        found |= {name: of_gradients(rows).cpu() for name, rows in seen.loose.items()}
+        for rows in seen.loose.values() if full else ():
+            pairs = _plus(pairs, full_of_gradients(rows))
+    ordered = [name for name, _ in model.named_parameters() if name in found]
+    assert seen is not None
+    return {name: found[name] for name in ordered}, seen, pairs
+
+
+def _plus(total: Full | None, part: Full) -> Full:
+    return part.cpu() if total is None else total.add_(part.cpu())
+
+
+def _sizes(reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions) -> dict[str, float]:
+    """Bytes that the inputs and gradients of each module take, and the gradients of each loose parameter."""
+    inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
+    outputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            given = args[0] if args else next(iter(kwargs.values()))
+            inputs[name] += _patch(module) * given.numel()
+            outputs[name] += output.numel()
+
+        return hook
+
+    with torch.no_grad(), reader.live.inner() as looking:
+        for name, module in owned.modules.items():
+            looking.hook(module, keep(name))
+        z = reader.logits(batches[0])
+    directions(z, batches[0])
+    n = sum(batch.size for batch in batches)
+    scale = n / batches[0].size
+    sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
+    return sizes | {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
+
+
+def _patch(module: nn.Module) -> int:
+    """How often a convolution reads each input."""
+    conv: Any = module
+    if not hasattr(conv, "kernel_size"):
+        return 1
+    each = 1
+    for k, s in zip(conv.kernel_size, conv.stride):
+        each *= max(1, -(-k // s))
+    return each
+
+
+def _groups(sizes: Mapping[str, float], room: float) -> list[set[str]]:
+    groups: list[set[str]] = []
+    held = room + 1
+    for name, size in sizes.items():
+        if size > room:
+            raise _refusals.beyond_memory(name, size, room)
+        if held + size > room:
+            groups.append(set())
+            held = 0.0
+        groups[-1].add(name)
+        held += size
+    return groups
