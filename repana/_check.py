@@ -99,6 +99,11 @@ def row_labels(labels: Any, n: int) -> tuple[Tensor, tuple[str, ...]]:
     return labels_of(labels, n)
 
 
+def are_values(labels: Any) -> bool:
+    """Whether labels are the values themselves, and not where the data have them."""
+    return isinstance(labels, (Tensor, np.ndarray, list, tuple)) or hasattr(labels, "to_numpy")
+
+
 def finite_rows(features: Any, nan_policy: str) -> Tensor | None:
     """The rows without NaN or infinite values, to be kept under the policy "omit"; None where all are kept."""
     choice(nan_policy, "nan_policy", ("raise", "omit"))

@@ -1,6 +1,6 @@
 """One layer of a live model as a function of an earlier one: points, answers under edits, and the Jacobian between."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,6 +69,16 @@ class Points:
     answers: Int[Tensor, " n"]
 
 
+def numbered(batches: Iterable[Batch]) -> list[tuple[Batch, Int[Tensor, " b"]]]:
+    """Batches with the numbers of their samples."""
+    held: list[tuple[Batch, Tensor]] = []
+    start = 0
+    for batch in batches:
+        held.append((batch, torch.arange(start, start + batch.size)))
+        start += batch.size
+    return held
+
+
 @dataclass
 class Between:
     """`batches` with the numbers of their samples."""
@@ -77,14 +87,6 @@ class Between:
     batches: list[tuple[Batch, Tensor]]
     subject: Point
     object: Point
-
-    @classmethod
-    def of(cls, reader: Reader, batches: Iterator[Batch], subject: Point, object: Point) -> "Between":
-        held, start = [], 0
-        for batch in batches:
-            held.append((batch, torch.arange(start, start + batch.size)))
-            start += batch.size
-        return cls(reader, held, subject, object)
 
     def parts(self, chosen: Int[Tensor, " k"]) -> Iterator[tuple[Batch, Int[Tensor, " b"]]]:
         """Batches of these samples alone, ascending."""

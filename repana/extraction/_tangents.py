@@ -119,9 +119,40 @@ def tangents(
     return made
 
 
-def _one_batch(
-    reader: Reader, batch: Batch, modules: Mapping[str, nn.Module], made: Tangents, directions: Directions
-) -> Tensor:
+def one_direction(
+    reader: Reader, batch: Batch, owned: Owned, weights: Float[Tensor, "b c"]
+) -> tuple[dict[str, list[Called]], dict[str, Tensor]]:
+    """Of one combination of the outputs, summed over the samples of a batch: calls of every module, and the gradients
+    of all their parameters by autograd, by name; none of those that the outputs do not depend on."""
+    parameters = {
+        f"{name}.{own}" if name else own: p
+        for name, module in owned.modules.items()
+        for own, p in module.named_parameters(recurse=False)
+    }
+    with ExitStack() as stack:
+        for p in parameters.values():
+            stack.callback(p.requires_grad_, p.requires_grad)
+            p.requires_grad_(True)
+        held, z = _walked(reader, batch, owned.modules)
+        places = [out for calls in held.values() for _, out in calls]
+        total = (z * weights.to(z)).sum()
+        slopes = torch.autograd.grad(total, [*parameters.values(), *places], allow_unused=True)
+    known = {name: g.detach() for name, g in zip(parameters, slopes) if g is not None}
+    rest = iter(slopes[len(parameters) :])
+    calls = {
+        name: [Called(given, _or_zeros(next(rest), out)[None]) for given, out in pairs] for name, pairs in held.items()
+    }
+    return calls, known
+
+
+def _or_zeros(slope: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if slope is None else slope.detach()
+
+
+def _walked(
+    reader: Reader, batch: Batch, modules: Mapping[str, nn.Module]
+) -> tuple[dict[str, list[tuple[Tensor, Tensor]]], Tensor]:
+    """What went into every call of every module and what came out, and the outputs of the network."""
     held: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in modules}
 
     def keep(name: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Tensor:
@@ -133,7 +164,13 @@ def _one_batch(
     with ExitStack() as stack:
         for name, module in modules.items():
             stack.callback(module.register_forward_hook(partial(keep, name), with_kwargs=True).remove)
-        z = reader.logits(batch)
+        return held, reader.logits(batch)
+
+
+def _one_batch(
+    reader: Reader, batch: Batch, modules: Mapping[str, nn.Module], made: Tangents, directions: Directions
+) -> Tensor:
+    held, z = _walked(reader, batch, modules)
     places = [out for calls in held.values() for _, out in calls]
     rows: list[tuple[Tensor | None, ...]] = []
     weights = directions(z.detach(), batch)
@@ -145,8 +182,7 @@ def _one_batch(
     for name, calls in held.items():
         found = []
         for given, out in calls:
-            grads = [torch.zeros_like(out) if row[at] is None else row[at] for row in rows]
-            found.append(Called(given, torch.stack([g.detach() for g in grads if g is not None])))
+            found.append(Called(given, torch.stack([_or_zeros(row[at], out) for row in rows])))
             at += 1
         made.calls[name].append(found)
     return z.detach()

@@ -42,6 +42,36 @@ def kernels(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[str,
     return found
 
 
+def summed_gradients(module: nn.Module, calls: Sequence[Called]) -> dict[str, Tensor]:
+    """The gradients of a module's parameters, flat, of one direction and summed over all samples, as its kernels are
+    made of them."""
+    found: dict[str, Tensor] = {}
+    names = [name for name, _ in module.named_parameters(recurse=False)]
+    if isinstance(module, nn.Embedding):
+        total = torch.zeros(module.weight.shape, dtype=calls[0].gradients.dtype, device=module.weight.device)
+        for c in calls:
+            total.index_add_(0, c.given.flatten(), c.gradients[0].reshape(-1, total.shape[1]))
+        if module.padding_idx is not None:
+            total[module.padding_idx] = 0
+        return {"weight": total.flatten()}
+    if "weight" in names:
+        if isinstance(module, CONVOLUTIONS):
+            parts = [_product_of_gradient(a, g) for a, g in _of_groups(module, [calls])]
+            found["weight"] = torch.cat(parts).flatten()
+        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
+            whole = _product_of_gradient(*_joined([[_flat(module, c) for c in calls]]))
+            found["weight"] = (whole if isinstance(module, nn.Linear) else whole.T).flatten()
+        else:
+            found["weight"] = _row(module, calls, True)[0].sum(0)
+    if "bias" in names:
+        found["bias"] = _row(module, calls, False)[0].sum(0)
+    return found
+
+
+def _product_of_gradient(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Float[Tensor, "g a"]:
+    return g[0].flatten(0, 1).T @ a.flatten(0, 1)
+
+
 def full_kernel(module: nn.Module, batches: Sequence[Sequence[Called]], own: Sequence[str]) -> Full:
     """The kernel of every pair of directions, summed over some parameters of a module."""
     total: Tensor | None = None

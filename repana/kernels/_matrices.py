@@ -11,11 +11,20 @@ from torch import Tensor, nn
 from repana._ambient import free_memory
 from repana.extraction._attribution import Reader
 from repana.extraction._batches import Batch
-from repana.extraction._tangents import Owned, Tangents, tangents
+from repana.extraction._tangents import Called, Owned, Tangents, one_direction, tangents
 from repana.kernels import _refusals
-from repana.kernels._grams import Full, full_kernel, full_of_gradients, kernels, of_gradients
+from repana.kernels._grams import (
+    Full,
+    full_kernel,
+    full_of_gradients,
+    kernels,
+    of_gradients,
+    summed_gradients,
+)
 
 MANY_OUTPUTS, SKETCH = 64, 16
+CHECKED = 4  # samples on which gradients are held against autograd
+AGREES = 1e-3  # relative differences up to which they agree
 SHARE_OF_MEMORY = 0.25  # that gradients of the modules of one walk may take
 
 
@@ -77,12 +86,56 @@ def first_samples(batches: Any, most: int) -> list[Batch]:
     return chosen
 
 
+def verified(reader: Reader, batch: Batch, owned: Owned) -> Owned:
+    """Modules whose gradients, as their kernels are made of them, are those of autograd for a random combination of the
+    outputs of a few samples. The parameters of others are taken sample by sample: of a module with a forward of its
+    own, of one whose weight is used elsewhere too, of one that does not have the samples as its first axis."""
+    if not owned.modules:
+        return owned
+    few = batch.first(CHECKED) or batch
+    with torch.no_grad():
+        z = reader.logits(few)
+    weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+    calls, known = one_direction(reader, few, owned, weights)
+    modules, loose = {}, dict(owned.loose)
+    for name, module in owned.modules.items():
+        own = {n: f"{name}.{n}" if name else n for n, _ in module.named_parameters(recurse=False)}
+        if _agrees(module, calls[name], {n: known.get(path) for n, path in own.items()}, few.size):
+            modules[name] = module
+            continue
+        for n, path in own.items():
+            p = module.get_parameter(n)
+            if owned.frozen or p.requires_grad:
+                loose[path] = p
+    return Owned(modules, loose, owned.frozen)
+
+
+def _agrees(module: nn.Module, calls: Sequence[Called], known: Mapping[str, Tensor | None], size: int) -> bool:
+    if not calls:
+        return all(g is None for g in known.values())
+    if any(c.given.shape[:1] != (size,) or c.gradients.shape[1:2] != (size,) for c in calls):
+        return False
+    try:
+        formed = summed_gradients(module, calls)
+    except RuntimeError:  # shapes that its class does not have
+        return False
+    for name, g in known.items():
+        if name not in formed or formed[name].numel() != module.get_parameter(name).numel():
+            return False
+        right = torch.zeros_like(formed[name]) if g is None else g.flatten().to(formed[name])
+        scale = float(right.norm()) or float(formed[name].norm())
+        if float((formed[name] - right).norm()) > AGREES * scale:
+            return False
+    return True
+
+
 def matrices_of(
     reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, *, full: bool = False
 ) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents, Full | None]:
     """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them; and the
     sum for every pair of directions, where it is `full`."""
     model = reader.live.model
+    owned = verified(reader, batches[0], owned)
     sizes = _sizes(reader, batches, owned, directions)
     room = SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
     found: dict[str, Tensor] = {}

@@ -1,7 +1,9 @@
 """The neural tangent kernel of a network, parameter by parameter."""
 
 import html
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,11 @@ from repana import _check
 from repana._ambient import settled
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._numbers import number
-from repana.extraction._attribution import Position, reading
-from repana.extraction._batches import Forward
+from repana._typing import IGNORED
+from repana.errors import ModelError
+from repana.extraction._attribution import Position, Reader, reading
+from repana.extraction._batches import Batch, Forward
+from repana.extraction._reinitialised import iter_once
 from repana.extraction._tangents import Owned
 from repana.kernels import _refusals
 from repana.kernels._kernel_statistics import (
@@ -41,6 +46,8 @@ OUTPUTS = ("trace", "mean", "sum", "label", "full")
 HALVES = 20
 LAZY = 0.01  # of velocity, below which a kernel has not moved
 QUANTITIES = ("trace", "share", *SPECTRAL, "alignment")
+BOUNDS = {"trace": (0.0, math.inf), "share": (0.0, 1.0), "top_share": (0.0, 1.0), "alignment": (-1.0, 1.0)}
+BOUNDS |= dict.fromkeys(("effective_rank", "participation", "condition"), (1.0, math.inf))
 
 
 @shown
@@ -230,8 +237,13 @@ def ntk(
 
     Interval: delete-half jackknife over 20 random halves of the samples. The model is left as it was, `.grad` too.
 
+    Products stand for gradients only where they are those of autograd, on a few samples: a module with a forward of its
+    own, or a weight that is used elsewhere too, is taken sample by sample. Samples labelled -100 are left out of
+    `alignment` and `accuracy`.
+
     Raises ModelError (RA139) where samples of a batch change each other's outputs, (RA140) for a network without
-    parameters or too little memory; InputError (RA297) for `outputs` or labels that do not fit, fewer than 3 samples.
+    parameters or too little memory; InputError (RA297) for `outputs` or labels that do not fit, (RA210) for fewer than
+    3 samples.
 
     Sources: Jacot et al. 2018, arXiv:1806.07572; Novak et al. 2022, arXiv:2206.08720 (products without gradients);
     Mohamadi et al. 2023, arXiv:2206.12543 (pseudo-NTK); Cortes et al. 2012, jmlr.org/papers/v13/cortes12a.html
@@ -244,7 +256,9 @@ def ntk(
     options: dict[str, Any] = {
         "device": device, "forward": forward, "labels": labels, "mask": mask, "batch_size": batch_size
     }  # fmt: skip
-    with reading(model, data, "auto", tokens=True, swapping=False, position=position, **options) as (reader, batches):
+    own = _check.are_values(labels)
+    options["labels"] = None if own else labels
+    with _opened(model, data, {**options, "position": position}) as (reader, batches):
         owned = Owned.of(reader.live.model, frozen=frozen)
         if not owned.modules and not owned.loose:
             raise _refusals.no_parameters(type(reader.live.model).__name__)
@@ -256,7 +270,8 @@ def ntk(
     n = len(seen.outputs)
     if n < 3:
         raise _refusals.few_samples(n)
-    y = seen.labels if seen.labels is not None and seen.labels.ndim == 1 else None
+    seen_labels = _check.labels_of(labels, len(labels))[0][:n] if own else seen.labels
+    y = seen_labels if seen_labels is not None and seen_labels.ndim == 1 else None
     y = None if y is None or y.is_floating_point() else y
     total = sum(matrices.values(), torch.zeros(n, n, dtype=torch.float64))
     settings = {
@@ -283,6 +298,23 @@ def halves_of(n: int, seed: int) -> list[Tensor]:
     return [torch.randperm(n, generator=generator)[: n // 2] for _ in range(HALVES)]
 
 
+@contextmanager
+def _opened(model: nn.Module, data: Any, options: Mapping[str, Any]) -> Iterator[tuple[Reader, Iterator[Batch]]]:
+    """The model ready to be differentiated. No layer is pooled here: where one has positions of unknown padding, and
+    the answers have none, positions are left as they are."""
+    known = {"tokens": True, "swapping": False, **options}
+    with ExitStack() as stack:
+        try:
+            opened = stack.enter_context(reading(model, data, "auto", **known))
+        except ModelError as error:
+            if error.code != "RA107" or iter_once(data):
+                raise
+            opened = stack.enter_context(reading(model, data, "auto", pool="flatten", **known))
+            if opened[0].plan.facts["logits"] is None:
+                raise
+        yield opened
+
+
 class _Measure:
     """Quantities of one kernel beside the sum of all, with their intervals and nulls."""
 
@@ -296,17 +328,27 @@ class _Measure:
         self, total: Tensor, labels: Tensor | None, orders: list[Tensor], halves: list[Tensor], level: float
     ) -> None:
         self._total, self._orders, self._halves, self._level = total, orders, halves, level
-        self._y = None if labels is None or len(labels.unique()) < 2 else one_hot(labels)
+        self._y = None
+        if labels is not None:  # those labelled -100 have a row of zeros, and are left out of what reads labels
+            self._known = labels != IGNORED
+            if len(labels[self._known].unique()) > 1:
+                rows = one_hot(labels[self._known])
+                self._y = rows.new_zeros(len(labels), rows.shape[1])
+                self._y[self._known] = rows
 
     def __call__(self, kernel: Float[Tensor, "n n"]) -> Kernel:
         values = self._values(kernel, slice(None))
         parts = [self._values(kernel, half) for half in self._halves]
         n = len(kernel)
         found = {name: _with_halves(v, [p[name] for p in parts], n, self._level) for name, v in values.items()}
+        found = {name: _bounded(e, *BOUNDS[name]) for name, e in found.items()}
         if self._y is not None and values["alignment"] == values["alignment"]:
-            permuted = permuted_alignments(kernel, self._y, self._orders)
+            inside, y = kernel[self._known][:, self._known], self._y[self._known]
+            orders = [o[self._known[o]] for o in self._orders]
+            places = self._known.long().cumsum(0) - 1
+            permuted = permuted_alignments(inside, y, [places[o] for o in orders])
             beside = against(found["alignment"], permuted, better="higher", level=self._level)
-            found["alignment"] = replace(beside, null=mean_alignment(kernel, self._y))
+            found["alignment"] = replace(beside, n=len(y), null=mean_alignment(inside, y))
         elif self._y is None:
             found["alignment"] = Estimate(NAN, n=n, note=Flag.NOT_APPLICABLE.note("no labels of two classes or more"))
         return Kernel(**found)
@@ -315,8 +357,10 @@ class _Measure:
         k, whole = kernel[some][:, some], self._total[some][:, some]
         n = len(k)
         found = {"trace": float(k.trace()) / n, "share": float(k.trace() / whole.trace()), **spectral(k)}
-        y = None if self._y is None else self._y[some]
-        return found | {"alignment": NAN if y is None or not float(k.trace()) > 0 else alignment(k, y)}
+        if self._y is None or not float(k.trace()) > 0:
+            return found | {"alignment": NAN}
+        known = self._known[some]
+        return found | {"alignment": alignment(k[known][:, known], self._y[some][known])}
 
 
 def _with_halves(value: float, parts: Sequence[float], n: int, level: float) -> Estimate:
@@ -333,7 +377,17 @@ def _with_halves(value: float, parts: Sequence[float], n: int, level: float) -> 
     return Estimate(value, value - reach, value + reach, n)
 
 
+def _bounded(estimate: Estimate, low: float, high: float) -> Estimate:
+    """With its interval inside what the quantity can be."""
+    if estimate.low != estimate.low:
+        return estimate
+    return replace(estimate, low=max(estimate.low, low), high=min(estimate.high, high))
+
+
 def _accuracy(kernel: Tensor, labels: Tensor | None, level: float) -> Estimate:
+    if labels is not None:
+        kept = labels != IGNORED
+        kernel, labels = kernel[kept][:, kept], labels[kept]
     if labels is None or len(labels.unique()) < 2:
         return Estimate(NAN, n=len(kernel), note=Flag.NOT_APPLICABLE.note("no labels of two classes or more"))
     classes, at = torch.unique(labels, return_inverse=True)

@@ -120,6 +120,8 @@ def best_layer(probes: Mapping[str, Probe], *, within: float = 0.01, level: floa
     _check.level_of(level)
     names, found = list(probes), list(probes.values())
     _same_rows(found)
+    if any(not len(p.curve) for p in found):
+        raise _refusals.crossed_probes()
     shown = [float(p.selected[2]) for p in found]
     at = int(np.argmin([float(p.selected[1]) for p in found]))
     correct = torch.stack([p.correct for p in found], 1).double()

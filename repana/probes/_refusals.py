@@ -164,6 +164,42 @@ def no_directions() -> InputError:
     return InputError("RA299", "a relation without labels of two classes or more has no directions.")
 
 
+def not_a_zoo(kind: str) -> InputError:
+    return InputError("RA212", f"`zoo` is a {kind}; expected the `Activations` that `read_weights(models)` gives.")
+
+
+def not_finite_values(bad: int, count: int) -> InputError:
+    return InputError("RA204", f"`labels` have {bad} NaN or infinite value(s) of {count}.")
+
+
+def crossed_probes() -> InputError:
+    return InputError(
+        "RA249",
+        "these probes report every row by left-out predictions and have no validation split to select a layer on; fit "
+        "them without `cross=`.",
+    )
+
+
+def fitted_samples(found: object, n: int) -> InputError:
+    return InputError("RA299", f"`fit` is {found!r}; expected a count, or numbers of samples from 0 to {n - 1}.")
+
+
+def position(name: str, value: object, n: int) -> InputError:
+    return InputError(
+        "RA212",
+        f"`{name}` is {value!r}; expected 'last', 'first', 'mean', a whole number, or whole numbers for each of {n} "
+        "samples.",
+    )
+
+
+def same_layer(layer: str) -> InputError:
+    return InputError("RA299", f"`subject` and `object` are both {layer!r}; expected two layers, the object behind.")
+
+
+def points_not_finite(layer: str, samples: int) -> InputError:
+    return InputError("RA204", f"layer {layer!r} has NaN or infinite values in {samples} sample(s).")
+
+
 def constant_values() -> InputError:
     return InputError("RA211", "`labels` are real values that are all equal; there is nothing to predict.")
 

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from repana._numbers import number
 from repana._typing import IGNORED
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
-from repana.extraction._between import At, Between, Point, Points
+from repana.extraction._between import At, Between, Point, Points, numbered
 from repana.extraction._reinitialised import iter_once
 from repana.probes import _refusals, _scores
 from repana.probes._protocol import Probe
@@ -78,17 +79,23 @@ class Relation:
 
         Raises InputError (RA299) for a rank above the numerical one.
         """
+        if rank is None and self.rank.value != self.rank.value:
+            raise _refusals.no_directions()
         chosen = int(self.rank.value) if rank is None else _check.at_least(rank, "rank", 1)
         return _inverse(self.weight, chosen)
 
     def vectors(self, rank: int | None = None) -> Float[Tensor, "c a"]:
         """The direction of every class, of length 1: the mean of W_r^+ (o - b) over its fitted samples."""
+        if len(self.classes) < 2:
+            raise _refusals.no_directions()
         fitted = self.fitted
         return _directions(self.inverse(rank), self.objects[fitted] - self.bias, self.codes[fitted], len(self.classes))
 
     def directions(self, rank: int | None = None) -> Probe:
         """The directions as a probe of the earlier layer: scores v_k . s, tested on the samples that were not fitted.
         `concept_use` and `compare_probes` take it."""
+        if len(self.classes) < 2:
+            raise _refusals.no_directions()
         return _as_probe(self, self.vectors(rank), int(self.rank.value) if rank is None else rank)
 
     def frame(self) -> "pd.DataFrame":
@@ -186,11 +193,12 @@ def relation(
 
     - `subject`, `object`: any two layers, the object behind the subject; logits may be the object. Of texts
       `subject_at` and `object_at` say at which real position: "last", "first", a number, or one for each sample;
-      "mean" moves all positions alike. Maps are read by their mean, vectors need no position.
+      "mean" moves all positions alike. Maps are read by their mean, vectors need no position. Of a language model the
+      answer is that at `object_at`.
     - `labels`: the object of each sample (a class, a token id, a name): a value each, or where the data have them.
       `answered="right"` drops samples whose answer is not their label; "all" keeps them, as where labels are names.
-    - `fit`: so many samples, balanced over classes, drawn by `seed`; or their numbers. `rank`: a number, or "held out":
-      the one with the best accuracy when each half of the fitted samples makes directions for the other.
+    - `fit`: so many samples (at most half), balanced over classes, drawn by `seed`; or their numbers. `rank`: a number,
+      or "held out": the one with the best accuracy when each half of the fitted samples makes directions for the other.
 
     Jacobians by reverse mode, 256 components at a time, one pass to the object. Interval: bootstrap of samples, Wilson
     for shares. The model is left as it was.
@@ -215,25 +223,39 @@ def relation(
     _check.choice(answered, "answered", ("right", "all"))
     permutations = _check.at_least(permutations, "permutations", 0)
     _check.positive(beta, "beta")
+    _check.positive(edit_size, "edit_size")
+    if subject == object:
+        raise _refusals.same_layer(subject)
     if isinstance(rank, str):
         _check.choice(rank, "rank", ("held out",))
     if iter_once(data):
         raise _check.walked_once(type(data).__name__, "a relation needs")
-    own = isinstance(labels, (Tensor, np.ndarray, list, tuple)) or hasattr(labels, "to_numpy")
+    own = _check.are_values(labels)
     options: dict[str, Any] = {"pool": pool, "device": device, "forward": forward, "mask": mask}
     options |= {"labels": None if own else labels}
     options |= {"layout": layout, "batch_size": batch_size, "tokens": True}
     with reading(model, data, [subject, object], **options) as (reader, batches):
-        ends = [Point.of(reader, name, _at(at)) for name, at in ((subject, subject_at), (object, object_at))]
-        between = Between.of(reader, batches, *ends)
+        places = {"subject_at": subject_at, "object_at": object_at}
+        held = numbered(batches)
+        n = sum(batch.size for batch, _ in held)
+        ends = [
+            Point.of(reader, layer, _at(name, at, n)) for layer, (name, at) in zip((subject, object), places.items())
+        ]
+        between = Between(reader, held, *ends)
         points = between.points()
+        for layer, rows in ((subject, points.s), (object, points.o)):
+            bad = int((~torch.isfinite(rows)).any(1).sum())
+            if bad:
+                raise _refusals.points_not_finite(layer, bad)
         given, names = _check.row_labels(labels, len(points.s)) if own else (between.labels(), ())
         names = names or reader.plan.facts.get("class_names") or ()
+        if given is not None and given.is_floating_point() and bool((given == given.round()).all()):
+            given = given.long()  # classes that were written with a point
         used = _used(given, points.answers, "all" if own and names else answered)
         known = given is not None and given.ndim == 1 and not given.is_floating_point()
         y = given[used].long() if known and given is not None else torch.zeros(len(used), dtype=torch.int64)
         values, codes = torch.unique(y, return_inverse=True)
-        fitted = _fitted(fit, codes, used, seed)
+        fitted = _fitted(fit, codes, used, len(points.s), seed)
         map_ = _mean_map(between, used[fitted], points)
         measured = _Measured(between, points, used, codes, fitted, map_, len(values))
         found = measured.quantities(rank, beta, edit_size, permutations, level, seed)
@@ -255,13 +277,15 @@ def relation(
     )  # fmt: skip
 
 
-def _at(at: Any) -> At:
-    if isinstance(at, str):
-        _check.choice(at, "a position", ("last", "first", "mean"))
+def _at(name: str, at: Any, n: int) -> At:
+    if isinstance(at, str) and at in ("last", "first", "mean"):
         return at
-    if isinstance(at, int) and not isinstance(at, bool):
-        return at
-    return torch.as_tensor(np.asarray(at)).long()
+    if isinstance(at, Integral) and not isinstance(at, bool):
+        return int(at)
+    each = np.asarray(at) if isinstance(at, (Tensor, np.ndarray, list, tuple)) else np.empty(0)
+    if each.shape != (n,) or each.dtype.kind not in "iu":
+        raise _refusals.position(name, at, n)
+    return torch.from_numpy(each.astype(np.int64))
 
 
 def _used(labels: Tensor | None, answers: Int[Tensor, " n"], answered: str) -> Int[Tensor, " m"]:
@@ -277,11 +301,16 @@ def _used(labels: Tensor | None, answers: Int[Tensor, " n"], answered: str) -> I
     return everything[kept]
 
 
-def _fitted(fit: int | Sequence[int], codes: Int[Tensor, " m"], used: Tensor, seed: int) -> Int[Tensor, " k"]:
+def _fitted(fit: int | Sequence[int], codes: Int[Tensor, " m"], used: Tensor, n: int, seed: int) -> Int[Tensor, " k"]:
     """Which of the samples that count the map is fitted on: as many of every class, in an order drawn by the seed."""
     m = len(codes)
-    if not isinstance(fit, int):
-        asked = torch.as_tensor(np.asarray(fit)).long()
+    if not isinstance(fit, Integral):
+        each = np.asarray(fit)
+        each = np.flatnonzero(each) if each.dtype == bool and each.shape == (n,) else each
+        right = each.ndim == 1 and each.dtype.kind in "iu" and len(each) > 0
+        if not right or int(each.min()) < 0 or int(each.max()) >= n:
+            raise _refusals.fitted_samples(fit, n)
+        asked = torch.from_numpy(each.astype(np.int64))
         found = torch.isin(used, asked).nonzero()[:, 0]
     else:
         order = torch.randperm(m, generator=torch.Generator().manual_seed(seed))
@@ -290,7 +319,7 @@ def _fitted(fit: int | Sequence[int], codes: Int[Tensor, " m"], used: Tensor, se
             own = order[codes[order] == c]
             place[own] = torch.arange(len(own))
         turn = order[place[order].argsort(stable=True)]
-        found = turn[: min(_check.at_least(fit, "fit", 2), max(2, m // 2))].sort().values
+        found = turn[: min(_check.at_least(int(fit), "fit", 2), max(2, m // 2))].sort().values
     if len(found) < 2 or m - len(found) < 2:
         raise _refusals.few_samples_of_relation(m, len(found))
     return found
@@ -496,8 +525,6 @@ def _commonest(answers: Int[Tensor, " k"]) -> Int[Tensor, ""]:
 
 def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:
     """Directions with their scores on the samples that were not fitted; the temperature is that of the fitted ones."""
-    if len(found.classes) < 2:
-        raise _refusals.no_directions()
     fit, test, y = found.fitted.nonzero()[:, 0], (~found.fitted).nonzero()[:, 0], found.codes
     level, seed = found.settings["level"], found.settings["seed"]
     scores = found.subjects.double() @ v.T

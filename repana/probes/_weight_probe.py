@@ -161,6 +161,8 @@ def weight_probe(
     """
     _check.level_of(level)
     permutations = _check.at_least(permutations, "permutations", 0)
+    if not isinstance(zoo, Activations):
+        raise _refusals.not_a_zoo(type(zoo).__name__)
     n = len(zoo.sample)
     given = zoo.labels if labels is None else labels
     if given is None:
@@ -174,6 +176,8 @@ def weight_probe(
     several = 1 < trees < n
     chosen = scale or DEFAULT_SCALE.get(str(zoo.provenance.get("kind")), "centre")
     real = y.is_floating_point()
+    if real and not bool(torch.isfinite(y).all()):
+        raise _refusals.not_finite_values(int((~torch.isfinite(y)).sum()), y.numel())
     if alpha is not None:
         _check.positive(alpha, "alpha")
     penalties = PENALTIES if alpha is None else (float(alpha),)

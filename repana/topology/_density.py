@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,8 +98,9 @@ def density_persistence(
     filtration by scale and density together.
 
     - `surface` (m, r): H at the quantiles `levels` of f (10: .1, .2, ... 1), where ties enter together, and at
-      `scales`, fractions of the median distance. `signed`: its differences in both directions, births positive and
-      deaths negative; a death may be given back at a later level, where a new sample bridges two clusters.
+      `scales`, fractions of the median distance (of the mean where that is 0). `signed`: its differences in both
+      directions, births positive and deaths negative; a death may be given back at a later level, where a new sample
+      bridges two clusters.
     - `clusters_by_level`: components of a level that outlast `tau` of its longest edge; `entropy_by_level`: the
       `h0_entropy` of each level.
     - `entropy`, `dense_entropy`: `h0_entropy` of all samples and of the denser half, higher where they are more
@@ -108,7 +110,7 @@ def density_persistence(
     - `stable_clusters`: the count that holds over the most levels in a row, and `stable_levels`, their share.
 
     One minimum spanning tree for each level. Invariant to rotation, translation and scale, not to the number of
-    samples: `most` = 2000 of them, drawn by `seed`, in every layer. Interval: the range over 20 random halves.
+    samples: `max_samples` of them, drawn by `seed`, in every layer. Interval: the range over 20 random halves.
 
     Raises InputError for NaN or infinite features, `k` not below the number of samples, levels or scales that are not
     ascending in (0, 1] and [0, inf), or `tau` outside (0, 1).
@@ -126,7 +128,8 @@ def density_persistence(
     (3.0, 3.0)
     """
     _check.in_range(tau, "tau", 1e-6, 1 - 1e-6)
-    quantiles = _ascending([i / levels for i in range(1, levels + 1)] if isinstance(levels, int) else levels, "levels")
+    count = _check.at_least(levels, "levels", 1) if isinstance(levels, Integral) else 0
+    quantiles = _ascending([i / count for i in range(1, count + 1)] if count else levels, "levels")
     grid = _ascending(scales, "scales")
     x, dead = subsample.normalized(normalize)
     n = subsample.n
@@ -279,8 +282,11 @@ def _estimate(
     )  # fmt: skip
 
 
-def _ascending(values: Sequence[float], name: str) -> list[float]:
-    found = [float(v) for v in values]
+def _ascending(values: Any, name: str) -> list[float]:
+    each = np.asarray(values) if not isinstance(values, Tensor) else values.numpy()
+    if each.ndim != 1 or each.dtype.kind not in "iuf":
+        raise _refusals.not_ascending(name, [values])
+    found = [float(v) for v in each]
     top = 1.0 if name == "levels" else math.inf
     right = all(a < b for a, b in zip(found, found[1:])) and all(0 <= v <= top for v in found)
     if not found or not right or (name == "levels" and found[0] <= 0):

@@ -173,7 +173,18 @@ def test_half_precision_is_read_in_single() -> None:
     ("models", "options", "text"),
     [
         ([{"w": torch.ones(3)}], {}, "1 model"),
-        ("zoo", {}, "0 model"),
+        ("zoo", {}, "is a str"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), {}, "is a Sequential"),
+        ({"w": torch.ones(3)}, {}, "is a dict"),
+        ([{"w": torch.ones(3)}, {"w": torch.zeros(3)}], {"layers": 3}, "`layers` is 3"),
+        ([{"w": torch.ones(3)}, {"w": torch.zeros(3)}], {"layers": []}, "`layers` is"),
+        (
+            [{"w": torch.ones(2)}, {"w": torch.zeros(2)}],
+            {"base": {"w": torch.tensor([1, torch.nan])}},
+            "base: 'w' has 1 NaN",
+        ),
+        ([{"w": torch.ones(2).double() * 1e200}, {"w": torch.zeros(2)}], {}, "overflows"),
+        ([{"w": torch.ones(3)}, {"w": torch.ones(3).bfloat16()}], {}, "equal weights"),
         ([{"w": torch.ones(3)}, {"w": torch.ones(3)}], {}, "model 0 and model 1 have equal weights"),
         ([{"w": torch.ones(3)}, {"v": torch.ones(3)}], {}, "'w' only in model 0; 'v' only in model 1"),
         ([{"w": torch.ones(3)}, {"w": torch.ones(4)}], {}, r"\(3,\) in model 0 and \(4,\) in model 1"),
@@ -240,3 +251,67 @@ def test_statistics_of_many_numbers_are_those_of_sorting(size: int) -> None:
     assert np.allclose(found[2:], expected, rtol=0, atol=1e-15)
     assert float(found[0]) == pytest.approx(float(x.double().mean()), abs=1e-14)
     assert float(found[1]) == pytest.approx(float(x.double().var(correction=0)), abs=1e-12)
+
+
+def test_steps_of_different_length_from_one_ancestor_are_no_trees() -> None:
+    wrong = 0
+    for seed in range(20):
+        r = np.random.default_rng(seed)
+        ancestor = r.standard_normal(300)
+        steps = [0.01] * 8 + [0.2] * 4 if seed % 2 else 0.1 * 2.0 ** r.integers(-3, 4, 12)
+        zoo = [{"w": torch.from_numpy(ancestor + step * r.standard_normal(300))} for step in steps]
+        wrong += float(repana.model_trees(zoo).count) > 1
+    assert wrong <= 4  # of 20 at .05: more with a chance of 1 in 400
+
+
+def test_independent_models_of_different_norm_are_no_trees() -> None:
+    wrong = 0
+    for seed in range(20):
+        r = np.random.default_rng(seed)
+        zoo = [{"w": torch.from_numpy(r.standard_normal(300) * r.random())} for _ in range(12)]
+        wrong += float(repana.model_trees(zoo).count) > 1
+    assert wrong <= 4
+
+
+@pytest.mark.parametrize("trees", [2, 4])
+def test_trees_that_are_there_are_seen(trees: int) -> None:
+    r = np.random.default_rng(trees)
+    bases = r.standard_normal((trees, 200))
+    zoo = [{"w": torch.from_numpy(base + 0.2 * r.standard_normal(200))} for base in bases for _ in range(6)]
+    assert float(repana.model_trees(zoo).count) == trees
+
+
+def test_a_mapping_names_its_models_and_wrappers_leave_no_prefix() -> None:
+    first, second = nets(2)
+    wrapped = {f"module.{k}": v for k, v in second.state_dict().items()}
+    found = repana.read_weights({"a": first, "b": wrapped}, groups=None)
+    assert found.provenance["models"] == ["a", "b"]
+    assert "0.weight" in found
+
+
+def test_sets_of_weights_that_cannot_be_told_are_refused(tmp_path) -> None:
+    state = {"w": torch.randn(3)}
+    with pytest.raises(FileError, match="several sets"):
+        repana.read_weights([{"actor": {"net": state}, "critic": {"net": state}}] * 2)
+    save_file(state, tmp_path / "model.safetensors")
+    save_file(state, tmp_path / "model_ema.safetensors")
+    with pytest.raises(FileError, match="several sets"):
+        repana.read_weights([tmp_path, tmp_path])
+    with pytest.raises(FileError, match="meta device"):
+        repana.read_weights([{"w": torch.empty(3, device="meta")}] * 2)
+    with pytest.raises(InputError, match="equal weights"):
+        repana.model_trees(repana.Activations({"w": torch.ones(4, 3)}))
+
+
+def test_tensors_of_any_memory_layout_are_read() -> None:
+    draw = torch.Generator().manual_seed(0)
+    whole = [torch.randn(202, generator=draw) for _ in range(3)]
+    empty, counts = torch.empty(0, 5), torch.ones(4).char()
+    odd = [{"w": w[1:101].view(10, 10), "v": w[::2], "none": empty, "q": counts} for w in whole]
+    plain = [{"w": w[1:101].clone().view(10, 10), "v": w[::2].clone()} for w in whole]
+    found = repana.read_weights(odd, groups=None)
+    expected = repana.read_weights(plain, groups=None)
+    assert all(torch.equal(found[name], expected[name]) for name in ("w", "v"))
+    assert found.provenance["left_out"] == ["q"]
+    mixed = [{"w": torch.ones(5)}, {"w": 1 + 1e-10 * torch.arange(5).double()}]
+    assert len(repana.read_weights(mixed, "flat", groups=None)["w"].unique()) == 5

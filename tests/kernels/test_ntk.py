@@ -6,8 +6,10 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev, vmap
 
+import repana
 from repana import plots
 from repana.errors import InputError, ModelError
+from repana.findings import find
 from repana.kernels import ntk
 from repana.kernels._grams import _by_forming, _by_pairs
 from repana.kernels._kernel_statistics import mean_alignment, one_hot, permuted_alignments
@@ -370,3 +372,144 @@ def test_coverage_of_the_interval():
         ).total.trace
         held += t.low <= truth <= t.high
     assert 33 <= held <= 40
+
+
+class Tied(nn.Module):
+    """An embedding that is read again as a matrix, by function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.e, self.linear = nn.Embedding(11, 6), nn.Linear(6, 6)
+
+    def forward(self, ids):
+        return nn.functional.linear(torch.tanh(self.linear(self.e(ids).mean(1))), self.e.weight)
+
+
+class Uncalled(nn.Module):
+    """A module whose weights are used and that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return nn.functional.linear(torch.tanh(self.a(x)), nn.functional.normalize(self.b.weight), self.b.bias)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution with a forward of its own."""
+
+    def forward(self, x):
+        length = self.weight.flatten(1).norm(dim=1)[:, None, None, None]
+        return nn.functional.conv2d(x, self.weight / length, self.bias, padding=1)
+
+
+class Placed(nn.Module):
+    """Position embeddings that are the same for all samples."""
+
+    def __init__(self, batched: bool) -> None:
+        super().__init__()
+        self.e, self.p, self.linear, self.batched = nn.Embedding(11, 6), nn.Embedding(5, 6), nn.Linear(6, 3), batched
+
+    def forward(self, ids):
+        places = torch.arange(5)
+        return self.linear(torch.tanh(self.e(ids) + self.p(places[None] if self.batched else places)).mean(1))
+
+
+class ChannelNorm(nn.LayerNorm):
+    """A norm over channels that come second."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("case", ["tied", "uncalled", "own forward", "places", "batched places", "permuted norm"])
+def test_modules_that_are_not_what_their_class_says_are_taken_sample_by_sample(case):
+    torch.manual_seed(0)
+    ids, x, images = torch.randint(0, 11, (8, 5)), torch.randn(8, 6), torch.randn(8, 2, 6, 6)
+    model, data = {
+        "tied": lambda: (Tied(), ids),
+        "uncalled": lambda: (Uncalled(), x),
+        "own forward": lambda: (nn.Sequential(Standardised(2, 4, 3), nn.Tanh(), Mean(2, 3), nn.Linear(4, 3)), images),
+        "places": lambda: (Placed(False), ids),
+        "batched places": lambda: (Placed(True), ids),
+        "permuted norm": lambda: (
+            nn.Sequential(nn.Conv2d(2, 4, 3), ChannelNorm(4), nn.GELU(), Mean(2, 3), nn.Linear(4, 3)), images
+        ),
+    }[case]()  # fmt: skip
+    model = model.eval()
+    found = ntk(model, data, mask=False)
+    expected = by_functions(model, data)
+    assert set(found.matrices) == set(expected)
+    for name, k in expected.items():
+        assert torch.allclose(found.matrices[name].double(), k, atol=1e-4 * float(k.abs().max()))
+
+
+def jacobians(model, x):
+    """(n, c, p) of every parameter by torch.func."""
+    given = {name: p.detach() for name, p in model.named_parameters()}
+    one = lambda parameters, row: functional_call(model, parameters, (row[None],))[0]  # noqa: E731
+    return {name: j.flatten(2) for name, j in vmap(jacrev(one), (None, 0))(given, x).items()}
+
+
+def test_ignored_labels_count_in_no_quantity_of_labels():
+    model, x, y = NETWORKS["mlp"]
+    some = torch.where(torch.arange(12) < 4, -100, y)
+    found, alone = ntk(model, (x, some)), ntk(model, (x[4:], y[4:]))
+    assert float(found.total.alignment) == pytest.approx(float(alone.total.alignment))
+    assert found.total.alignment.null == pytest.approx(alone.total.alignment.null)
+    assert float(found.accuracy) == float(alone.accuracy)
+    assert float(ntk(model, x, labels=y).total.alignment) == pytest.approx(float(ntk(model, (x, y)).total.alignment))
+
+
+def test_sequences_that_the_network_pools_itself_need_no_mask():
+    model, x, y = NETWORKS["tokens"]
+    assert torch.equal(ntk(model, (x, y)).matrix, ntk(model, (x, y), mask=False).matrix)
+
+
+@pytest.mark.parametrize("name", ["mlp", "conv", "tokens"])
+def test_the_kernel_of_every_pair_of_outputs(name):
+    model, x, y = NETWORKS[name]
+    found = ntk(model, (x, y), outputs="full")
+    j = torch.cat(list(jacobians(model, x).values()), 2)
+    assert torch.allclose(found.full, torch.einsum("icp,jdp->cdij", j, j), atol=1e-10)
+    assert torch.allclose(found.full.diagonal(dim1=0, dim2=1).sum(-1), found.matrix, atol=1e-10)
+    with pytest.raises(InputError, match="no `sketch`"):
+        ntk(model, (x, y), outputs="full", sketch=2)
+
+
+def test_the_kernel_of_every_pair_of_outputs_of_an_embedding():
+    torch.manual_seed(1)
+    model, ids = Placed(True).double().eval(), torch.randint(0, 11, (6, 5))
+    j = torch.cat(list(jacobians(model, ids).values()), 2)
+    found = ntk(model, ids, mask=False, outputs="full")
+    assert torch.allclose(found.full, torch.einsum("icp,jdp->cdij", j, j), atol=1e-10)
+
+
+def test_sums_over_modules_and_a_profile():
+    model, x, y = NETWORKS["mlp"]
+    found = ntk(model, (x, y))
+    modules = found.grouped()
+    assert set(modules.layers) == {"0", "2", "4"}
+    assert float(sum(k.share.value for k in modules.layers.values())) == pytest.approx(1)
+    both = found.matrices["0.weight"] + found.matrices["0.bias"]
+    assert torch.allclose(modules.matrices["0"], both)
+    report = repana.profile(model, (x, y), ["0", "4"], analyzers=["spectrum"], ntk={"most": 12})
+    rows = {(r.layer, r.quantity): r for r in report.rows if r.analyzer == "ntk"}
+    assert rows["0", "share"].value == pytest.approx(modules["0"].share.value, rel=1e-5)
+    assert rows["", "outside"].value == pytest.approx(modules["2"].share.value, rel=1e-5)
+    assert rows["", "alignment"].value == pytest.approx(found.total.alignment.value)
+    assert report.layers == ("0", "4")
+    assert report.plot("ntk.share")
+    assert not [r for r in repana.profile(model, (x, y), ["0"], analyzers=["spectrum"]).rows if r.analyzer == "ntk"]
+    with pytest.raises(InputError, match="keep='kernels'"):
+        ntk(model, (x, y), keep="scalars").grouped()
+
+
+def test_findings_of_the_kernel():
+    model, x, y = NETWORKS["tokens"]
+    report = repana.profile(model, (x, y), ["0", "5"], analyzers=["spectrum"], ntk=True, mask=False)
+    said = {f.code: f for f in find(report)}
+    assert said["RF901"].severity in ("passed", "tip")
+    assert said["RF902"].severity == "tip"
+    assert "not aligned" in said["RF902"].text

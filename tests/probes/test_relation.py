@@ -10,7 +10,7 @@ from torch import nn
 import repana
 from repana.errors import InputError, ModelError
 from repana.extraction._attribution import reading
-from repana.extraction._between import Between, Point
+from repana.extraction._between import Between, Point, numbered
 from repana.probes import compare_probes, concept_use, relation
 
 
@@ -271,6 +271,15 @@ def test_names_of_classes_stay_and_the_model_is_left_as_it_was() -> None:
     assert "Relation(0 to 2, 40 samples)" in repr(found)
 
 
+def test_ways_to_say_which_samples_are_fitted_agree() -> None:
+    found = relation(MODEL, (S, Y), "0", "3", **OPTIONS)
+    mask = torch.arange(24) < 9
+    for fit in (mask, mask.numpy(), list(range(9)), np.arange(9)):
+        again = relation(MODEL, (S, Y.double()), "0", "3", fit=fit, answered="all")
+        assert torch.equal(again.weight, found.weight)
+        assert float(again.accuracy) == float(found.accuracy)
+
+
 def test_without_classes_there_is_a_map_and_no_direction() -> None:
     found = relation(MODEL, S, "0", "3", fit=9)
     assert float(found.r2) == float(found.r2)
@@ -299,7 +308,17 @@ def test_what_has_no_inverse_is_refused() -> None:
         relation(MODEL, (S, torch.full((24,), 2)), "0", "3", fit=range(9))
     with pytest.raises(InputError, match="expected at least 2"):
         relation(MODEL, (S[:3], Y[:3]), "0", "3", answered="all", fit=2)
-    with pytest.raises(InputError, match="'last', 'first', 'mean'"):
+    for wrong in ([0, 1, 500], [], [0.5, 1.5], torch.ones(7, dtype=torch.bool)):
+        with pytest.raises(InputError, match="numbers of samples from 0 to 23"):
+            relation(MODEL, (S, Y), "0", "3", fit=wrong, answered="all")
+    for wrong in (None, True, [1, 2], np.zeros(24)):
+        with pytest.raises(InputError, match="`object_at` is"):
+            relation(MODEL, (S, Y), "0", "3", object_at=wrong, **OPTIONS)
+    with pytest.raises(InputError, match="two layers"):
+        relation(MODEL, (S, Y), "3", "3", **OPTIONS)
+    with pytest.raises(InputError, match="NaN or infinite values in 1 sample"):
+        relation(MODEL, (S.index_fill(0, torch.tensor([4]), torch.nan), Y), "1", "3", **OPTIONS)
+    with pytest.raises(InputError, match="`subject_at` is 'middle'"):
         relation(MODEL, (S, Y), "0", "3", subject_at="middle", **OPTIONS)
     with pytest.raises(InputError, match="position 6 is in no sample of 3"):
         relation(Words().eval(), texts(), "embed", "block", subject_at=6, answered="all")
@@ -340,7 +359,7 @@ def test_a_causal_language_model(kind: str) -> None:
 
         with reading(model, data, [first, last], tokens=True) as (reader, batches):
             ends = [Point.of(reader, name, "last") for name in (first, last)]
-            between = Between.of(reader, batches, *ends)
+            between = Between(reader, numbered(batches), *ends)
             rows = torch.cat([r for _, r in between.jacobian_rows(torch.tensor([i]))], 1)[0]
         expected = torch.autograd.functional.jacobian(later, hidden[1][i, -1])
         assert torch.allclose(rows, expected, atol=1e-4)

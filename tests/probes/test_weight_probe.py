@@ -211,6 +211,19 @@ def test_what_cannot_be_left_out_is_refused(options, text) -> None:
         ridge_probe(X, Y, **options)
 
 
+def test_what_is_no_zoo_or_no_label_is_refused() -> None:
+    zoo = repana.read_weights(ZOO, labels=LABELS)
+    with pytest.raises(InputError, match="expected the `Activations`"):
+        weight_probe(ZOO, LABELS)
+    with pytest.raises(InputError, match="RA204"):
+        weight_probe(zoo, np.where(np.arange(36) == 3, np.nan, 1.5))
+    with pytest.raises(InputError, match="RA213"):
+        weight_probe(repana.read_weights(ZOO))
+    crossed = {name: ridge_probe(x, Y, cross="leave-one-out", permutations=0) for name, x in (("a", X), ("b", X**2))}
+    with pytest.raises(InputError, match="without `cross=`"):
+        repana.best_layer(crossed)
+
+
 def test_the_figure_draws_both_scores() -> None:
     from repana import plots
 

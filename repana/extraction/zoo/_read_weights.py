@@ -41,9 +41,10 @@ def read_weights(
     Whatever reads activations then reads a zoo: `weight_probe`, `profile`, `two_nn`, `separability`, `spectrum`, with
     what is documented of the models (their data, their learning rate, their accuracy) as labels.
 
-    - `models`: files (`.safetensors`, read tensor by tensor; `.pt`), folders of one or of shards, modules, or state
-      dicts, all with the same floating-point tensors of the same shapes. `layers`: names or patterns of tensors; all by
-      default. In the order of a module where there is one, else by name.
+    - `models`: a sequence, or a mapping from names, of files (`.safetensors`, read tensor by tensor; `.pt`), folders of
+      one or of shards, modules, or state dicts, all with the same floating-point tensors of the same shapes. `layers`:
+      names or patterns of tensors; all by default. In the order of a module where there is one, else by name. Tensors
+      of whole numbers, as quantised weights, are not read: `provenance["left_out"]` names them.
     - `kind`: what is kept of each tensor.
       "statistics": mean, variance, quantiles 0, .25, .5, .75, 1 (7 numbers).
       "spectrum": the 64 largest singular values, then stable rank |X|_F^2/s_1^2 and effective rank
@@ -104,7 +105,7 @@ def read_weights(
     about = {
         **made.provenance, "data": "weights", "kind": kind, "models": zoo.names, "samples": n,
         "base": None if zoo.base is None else zoo.base.name, "width": width, "seed": seed,
-        "left_out": [name for name in zoo.shapes if name not in named],
+        "left_out": [*(name for name in zoo.shapes if name not in named), *zoo.sets[0].whole],
         "grouped": "by their ancestor" if int(sample.unique().numel()) < n else "",
     }  # fmt: skip
     if trees is not None:
@@ -141,7 +142,7 @@ class _Kind:
 
 def statistics(tensor: Tensor) -> Float[Tensor, " seven"]:
     """Mean, population variance, and quantiles 0, .25, .5, .75, 1 with linear interpolation."""
-    x = tensor.flatten()
+    x = tensor.flatten().contiguous()
     size, shift = len(x), float(x[0])
     total = squares = 0.0
     for part in x.split(CACHED):

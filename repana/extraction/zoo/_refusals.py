@@ -7,8 +7,21 @@ from repana._check import in_bytes, listed, nearest
 from repana.errors import FileError, InputError
 
 
-def few_models(found: int) -> InputError:
-    return InputError("RA298", f"`models` has {found} model(s); expected at least 2, as files, modules or state dicts.")
+def few_models(found: int, kind: str) -> InputError:
+    what = f"has {found} model" if found else f"is a {kind}"
+    return InputError(
+        "RA298",
+        f"`models` {what}; expected a sequence of at least 2 files, modules or state dicts, or a mapping from names to "
+        "these.",
+    )
+
+
+def layer_names(value: object) -> InputError:
+    return InputError("RA298", f"`layers` is {value!r}; expected names or patterns of tensors, or None for all.")
+
+
+def too_large(model: str, tensor: str, largest: float) -> InputError:
+    return InputError("RA298", f"{model}: {tensor!r} reaches {largest:.3g}, whose square overflows; rescale it.")
 
 
 def other_names(first: str, other: str, only_first: Sequence[str], only_other: Sequence[str]) -> InputError:
@@ -35,8 +48,8 @@ def same_weights(pairs: Sequence[tuple[str, str]]) -> InputError:
     more = f" (and {len(pairs) - 1} more)" if len(pairs) > 1 else ""
     return InputError(
         "RA298",
-        f"{first} and {second} have equal weights{more}; a model that counts twice stands on both sides of every "
-        "split. Leave one out.",
+        f"{first} and {second} have equal weights{more} in all that was read; a model that counts twice stands on both "
+        "sides of every split. Leave one out.",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from repana._ambient import free_memory
 from repana.extraction._addresses import glob
@@ -15,6 +15,7 @@ from repana.extraction.zoo import _refusals
 from repana.extraction.zoo._weight_sets import WeightSet, is_finite
 
 SHARE_OF_MEMORY = 0.8
+LARGEST = 1e100  # whose squares double precision holds
 
 
 @dataclass
@@ -27,14 +28,15 @@ class Zoo:
     base: WeightSet | None = None
     _sums: list[list[int]] = field(default_factory=list)
     _base_tensor: tuple[str, Tensor] | None = None
+    read: dict[str, None] = field(default_factory=dict)  # tensors that were read
 
     @classmethod
     def of(cls, models: Any, layers: Any, base: Any = None) -> "Zoo":
-        given = list(models) if isinstance(models, Iterable) and not isinstance(models, (str, Mapping)) else []
+        given = _named(models)
         if len(given) < 2:
-            raise _refusals.few_models(len(given))
-        sets = [WeightSet.of(model, i) for i, model in enumerate(given)]
-        ancestor = None if base is None else WeightSet.of(base, -1)
+            raise _refusals.few_models(len(given), type(models).__name__)
+        sets = [WeightSet.of(model, name) for name, model in given]
+        ancestor = None if base is None else WeightSet.of(base, "base")
         known = next((s for s in (*sets, *([ancestor] if ancestor else ())) if s.ordered), sets[0])
         names = _chosen(layers, sets[0].shapes)
         for other in (*sets[1:], *([ancestor] if ancestor else ())):
@@ -57,19 +59,27 @@ class Zoo:
 
     def tensor(self, i: int, name: str) -> Tensor:
         """One tensor of one model, less that of the base."""
-        found = self.sets[i].read(name)
+        found = self._read(self.sets[i], name)
         self._sums[i].append(_sum_of_bits(found))
+        self.read |= {name: None}
+        return found if self.base is None else found - self._of_base(name).to(found.dtype)
+
+    def _read(self, weights: WeightSet, name: str) -> Tensor:
+        """In single precision, or double where it has that."""
+        found = weights.read(name)
         found = found if found.dtype == torch.float64 else found.float()
         if not is_finite(found):
             bad = int((~torch.isfinite(found)).sum())
             if bad:
-                raise _refusals.not_finite(self.sets[i].name, name, bad, found.numel())
-        return found if self.base is None else found - self._of_base(name).to(found.dtype)
+                raise _refusals.not_finite(weights.name, name, bad, found.numel())
+        if found.dtype == torch.float64 and float(found.abs().max()) > LARGEST:
+            raise _refusals.too_large(weights.name, name, float(found.abs().max()))
+        return found
 
     def _of_base(self, name: str) -> Tensor:
         if self._base_tensor is None or self._base_tensor[0] != name:
             assert self.base is not None
-            self._base_tensor = name, self.base.read(name)
+            self._base_tensor = name, self._read(self.base, name)
         return self._base_tensor[1]
 
     def rows(self, name: str) -> Float[Tensor, "n p"]:
@@ -82,8 +92,13 @@ class Zoo:
         found = torch.empty(n, size, dtype=first.dtype)
         found[0] = first
         for i in range(1, n):
-            found[i] = self.tensor(i, name).flatten()
+            row = self.tensor(i, name).flatten()
+            found = found.double() if row.dtype == torch.float64 and found.dtype != row.dtype else found
+            found[i] = row
         return found
+
+    def _equal(self, i: int, j: int, name: str) -> bool:
+        return torch.equal(self._read(self.sets[i], name), self._read(self.sets[j], name))
 
     def refuse_duplicates(self) -> None:
         seen: dict[tuple[int, ...], list[int]] = {}
@@ -93,15 +108,27 @@ class Zoo:
             (self.names[first], self.names[i])
             for first, *others in seen.values()
             for i in others
-            if all(torch.equal(self.sets[first].read(name), self.sets[i].read(name)) for name in self.shapes)
+            if all(self._equal(first, i, name) for name in self.read)
         ]
         if pairs:
             raise _refusals.same_weights(pairs)
 
 
+def _named(models: Any) -> list[tuple[str, Any]]:
+    """Models with their names; nothing for what is one model, or none."""
+    if isinstance(models, Mapping):
+        several = bool(models) and not any(isinstance(model, Tensor) for model in models.values())
+        return [(str(name), model) for name, model in models.items()] if several else []
+    if isinstance(models, (str, nn.Module)) or not isinstance(models, Iterable):
+        return []
+    return [(f"model {i}", model) for i, model in enumerate(models)]
+
+
 def _sum_of_bits(tensor: Tensor) -> int:
     """Equal for equal tensors, and seldom for others."""
-    raw = tensor.contiguous().flatten().view(torch.uint8)
+    flat = tensor.contiguous().flatten()
+    flat = flat if flat.storage_offset() * flat.element_size() % 8 == 0 else flat.clone()
+    raw = flat.view(torch.uint8)
     whole = len(raw) // 8 * 8
     return int(raw[:whole].view(torch.int64).sum()) + int(raw[whole:].sum())
 
@@ -109,7 +136,9 @@ def _sum_of_bits(tensor: Tensor) -> int:
 def _chosen(layers: Any, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     if layers is None:
         return list(shapes)
-    asked = [layers] if isinstance(layers, str) else list(layers)
+    asked = [layers] if isinstance(layers, str) else list(layers) if isinstance(layers, Iterable) else [layers]
+    if not asked or not all(isinstance(name, str) for name in asked):
+        raise _refusals.layer_names(layers)
     found: dict[str, None] = {}
     for pattern in asked:
         here = [name for name in shapes if name == pattern or glob(pattern).match(name)]
