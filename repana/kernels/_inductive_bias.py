@@ -118,7 +118,7 @@ def inductive_bias(
 def _information(missed: Float[Tensor, "m c"], spread: Float[Tensor, "m m"], total: float, least: float) -> float:
     values, vectors = torch.linalg.eigh(spread)
     shifts = vectors.T @ missed
-    return -log_cdf(total, values.clamp_min(least).numpy(), shifts.numpy())
+    return max(0.0, -log_cdf(total, values.clamp_min(least).numpy(), shifts.numpy()))
 
 
 def _inside(train: Any, n: int) -> Bool[Tensor, " n"]:

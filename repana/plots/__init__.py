@@ -31,7 +31,7 @@ from repana.plots.features import (
 )
 from repana.plots.heads import head_maps
 from repana.plots.heat import heat_map
-from repana.plots.kernels import kernel_depth
+from repana.plots.kernels import kernel_depth, kernel_spectrum
 from repana.plots.local_dimension import local_dimension_histogram, local_dimension_map
 from repana.plots.maps import layer_map, layer_maps
 from repana.plots.objective import subspace_curve
@@ -125,6 +125,7 @@ __all__ = [
     "flow_paths",
     "head_maps",
     "kernel_depth",
+    "kernel_spectrum",
     "head_plane",
     "heat_map",
     "is_training",

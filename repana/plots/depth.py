@@ -73,7 +73,9 @@ def depth_profile(
     for name, curves in rows.items():
         if not any(r.layer for found in curves.values() for r in found):
             raise _report_refusals.no_depth(name)
-        rows[name] = {key: [r for r in found if r.layer] for key, found in curves.items()}  # none of the whole network
+        rows[name] = {
+            key: tuple(r for r in found if r.layer) for key, found in curves.items()
+        }  # none of the whole network
     looks = _looks(list(dict.fromkeys(key for curves in rows.values() for key in curves)), report)
     with _style.drawing() as scale:
         own = _grid(len(names), width, 1.7 if quantities else PANEL, height) if ax is None else []

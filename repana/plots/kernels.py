@@ -1,12 +1,18 @@
 """The neural tangent kernel over depth: which parameters hold it, and how each lies to the labels."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from repana.kernels import LayerKernels
 from repana.plots import _style
+from repana.plots._curves import axes_of, finished
+
+ROUNDING = 1e-6  # of the largest eigenvalue of products in single precision
 
 
 def kernel_depth(
@@ -48,3 +54,36 @@ def kernel_depth(
         if np.isfinite(values).any():
             alignment.legend(frameon=False)
     return [share, alignment]
+
+
+def kernel_spectrum(
+    found: LayerKernels, *, ax: Axes | None = None, width: _style.Width = _style.COLUMN, most: int = 6
+) -> Axes:
+    """Draw the eigenvalues of `repana.kernels.ntk` by their rank: black those of the sum, and beside it those of the
+    `most` parameters with the largest share, dark for the first of the network. Eigenvalues below 1e-6 of the largest
+    are rounding, and left out.
+
+    Returns the Axes.
+    """
+    width = _style.in_inches(width)
+    top = sorted(found.matrices, key=lambda name: -found.layers[name].share.value)[:most]
+    order = [name for name in found.matrices if name in top]
+    with _style.drawing():
+        ax, own = axes_of(ax, width)
+        for i, name in enumerate(order):
+            colour = _style.depth_colour(i, len(order))
+            _eigenvalues(ax, found.matrices[name].double(), color=colour, label=_style.legend_name(name))
+        _eigenvalues(ax, found.matrix, color=_style.ink(), linewidth=2 * _style.thin(), label="sum")
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel("rank")
+        ax.set_ylabel("eigenvalue / n")
+        ax.set_title("Spectrum of the kernel")
+        finished(ax, own, width)
+    return ax
+
+
+def _eigenvalues(ax: Axes, kernel: Tensor, **style: Any) -> None:
+    values = torch.linalg.eigvalsh(kernel).flip(0) / len(kernel)
+    values = values[values > ROUNDING * float(values[0])]
+    ax.plot(np.arange(1, len(values) + 1), values.numpy(), **style)

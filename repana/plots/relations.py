@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from repana import _report_refusals
 from repana._estimate import Estimate
 from repana.plots import _style
-from repana.plots._curves import below, layered
+from repana.plots._curves import layered
 from repana.probes import Relation
 
 CLASSES = {
@@ -34,14 +34,14 @@ def relation_depth(
     width = _style.in_inches(width)
     names, parts = list(found), list(found.values())
     with _style.drawing():
-        own = list(ax) if ax is not None else _style.grid(3, width, 2.0)
-        for axes, curves, title in zip(own, (CLASSES, EDITS, MAPS), ("Accuracy", "Answers changed by edits", "R2")):
+        own = list(ax) if ax is not None else _style.grid(3, width, 2.6)
+        for axes, curves, title in zip(own, (CLASSES, EDITS, MAPS), ("Accuracy", "Edited answers", "R²")):
             for i, (quantity, label) in enumerate(curves.items()):
                 _curve(axes, [getattr(p, quantity) for p in parts], i, len(curves), label, null=curves is EDITS)
             layered(axes, names)
             _style.title(axes, title)
             _style.guides(axes)
-            below(axes, False, width)
+            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.24))
         if np.isfinite([p.r2.value for p in parts]).all():
             own[2].set_ylim(max(-1.0, min(0.0, *(p.r2.value for p in parts)) - 0.05), 1.05)
     return own[:3]

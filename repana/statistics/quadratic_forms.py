@@ -1,6 +1,7 @@
 """The distribution of |e + S^(1/2) z|^2, z standard normal: a sum of shifted squares with unequal weights."""
 
 import math
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -32,14 +33,14 @@ def log_cdf(x: float, weights: Float[np.ndarray, " n"], shifts: Float[np.ndarray
     c = _saddle(x, parts)
     second, third = _derivatives(c, parts)
     size = 3 * second / (third * ANGLE**2)  # of the hyperbola whose vertex follows the steepest descent
-    level = float(_exponent(np.array([c + 0j]), x, parts)[0].real)
+    level = float(np.real(_exponent(np.array([c + 0j]), x, parts))[0])
     reach = _reach(c, size, 1 / math.sqrt(second), level, x, parts)
     found = last = math.nan
     for points in POINTS:
         v = (np.arange(points) + 0.5) * reach / points
         t, slope = _hyperbola(c, size, v)
         value = np.exp(_exponent(t, x, parts) - level) * slope
-        total = float((value / 1j).real.sum()) * reach / points / math.pi
+        total = float(np.imag(value).sum()) * reach / points / math.pi
         found = level + math.log(total) if total > 0 else math.nan
         if abs(found - last) <= SETTLED * max(1.0, abs(found)):
             break
@@ -88,13 +89,14 @@ def _saddle(x: float, parts: Float[np.ndarray, "three n"]) -> float:
         low -= 10.0
     while above(high) > 0:
         high += 10.0
-    return -math.exp(float(brentq(above, low, high, xtol=1e-13)))
+    found: Any = brentq(above, low, high, xtol=1e-13)
+    return -math.exp(found)
 
 
 def _reach(c: float, size: float, width: float, level: float, x: float, parts: Float[np.ndarray, "three n"]) -> float:
     """How far the contour goes: to where what it adds has fallen by e^-40 for good."""
     v = np.arcsinh(width / (size * ANGLE) * np.geomspace(1.0, 1e12, 500))
     t, slope = _hyperbola(c, size, v)
-    fallen = _exponent(t, x, parts).real - level + np.log(np.abs(slope) / width)
+    fallen = np.real(_exponent(t, x, parts)) - level + np.log(np.abs(slope) / width)
     above = np.flatnonzero(fallen > -40)
     return float(v[min(int(above[-1]) + 1, len(v) - 1)]) if len(above) else float(v[0])

@@ -31,7 +31,7 @@ def neighbours_of_density(k: int, n: int) -> InputError:
     return InputError("RA212", f"`k` is {k}; expected 1 to {n - 1}, below the number of samples ({n}).")
 
 
-def not_ascending(name: str, found: Sequence[float]) -> InputError:
+def not_ascending(name: str, found: Sequence[object]) -> InputError:
     where = "above 0 and up to 1" if name == "levels" else "of at least 0"
     return InputError("RA212", f"`{name}` is {listed(found, 12)}; expected ascending numbers {where}.")
 

@@ -513,3 +513,12 @@ def test_findings_of_the_kernel():
     assert said["RF901"].severity in ("passed", "tip")
     assert said["RF902"].severity == "tip"
     assert "not aligned" in said["RF902"].text
+
+
+def test_the_figure_of_the_spectrum_draws_eigenvalues():
+    model, x, y = NETWORKS["mlp"]
+    found = ntk(model, (x, y))
+    ax = plots.kernel_spectrum(found, most=2)
+    values = torch.linalg.eigvalsh(found.matrix).flip(0) / 12
+    assert np.allclose(ax.lines[-1].get_ydata(), values[values > 1e-6 * values[0]])
+    assert len(ax.lines) == 3
