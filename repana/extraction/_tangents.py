@@ -5,6 +5,7 @@ Rows do not interact in evaluation mode, so one backward pass for a direction of
 samples of a batch; no gradient of a parameter is formed here.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,8 @@ def is_known(module: nn.Module) -> bool:
         return module.padding_mode == "zeros"
     if isinstance(module, nn.Embedding):
         return module.max_norm is None and not module.scale_grad_by_freq
+    if isinstance(module, NORMS[:3]) and module.running_mean is None:
+        return False  # statistics of the batch: samples depend on each other
     return isinstance(module, NORMS) or (is_matrix(module) and type(module).__name__ in ("Linear", "Conv1D"))
 
 
@@ -108,7 +111,7 @@ def tangents(
         for number, batch in enumerate(batches):
             z = _one_batch(reader, batch, modules, made, directions)
             if number == 0 and batch.size > 1:
-                _refuse_interaction(reader, batch, z)
+                refuse_interaction(reader, batch, z)
             outputs.append(z.detach())
             labels += [] if batch.labels is None else [batch.labels]
             for name, rows in _loose(reader, batch, loose, directions).items():
@@ -216,9 +219,13 @@ def singles(batch: Batch) -> Iterator[Batch]:
         yield replace(one, size=1, labels=None if batch.labels is None else batch.labels[i : i + 1])
 
 
-def _refuse_interaction(reader: Reader, batch: Batch, z: Tensor) -> None:
+def refuse_interaction(reader: Reader, batch: Batch, z: Tensor) -> None:
+    """Refuse a network whose outputs of a sample alone are not those beside others."""
     with torch.no_grad():
-        alone = reader.logits(next(singles(batch)))
+        try:
+            alone = reader.logits(next(singles(batch)))
+        except ValueError as error:  # statistics of one sample
+            raise _attribution_refusals.samples_interact(math.inf) from error
     moved = float((alone[0] - z[0]).abs().max() / z.abs().max().clamp_min(1e-30))
     if moved > INTERACTION:
         raise _attribution_refusals.samples_interact(moved)

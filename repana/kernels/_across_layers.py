@@ -36,7 +36,7 @@ def ntk(context: Context) -> Outcome | None:
     model, data, recording = live
     options = {name: recording[name] for name in OWN if name in recording}
     options |= {name: context.settings[name] for name in ("permutations", "level", "seed")}
-    options |= context.options.get("ntk", {})
+    options |= {**context.options.get("ntk", {}), "keep": "kernels"}  # which sums over layers are made of
     try:
         found = tangent(model, data, **options)
     except RepanaError as error:

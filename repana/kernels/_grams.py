@@ -118,11 +118,13 @@ def full_of_gradients(rows: Float[Tensor, "r n p"]) -> Full:
 
 def of_gradients(rows: Float[Tensor, "r n p"]) -> Kernel:
     """K of gradients that are there."""
-    return sum((_product(part, part) for part in rows), torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64))
+    wide = rows.permute(1, 0, 2).flatten(1)
+    return _product(wide, wide)
 
 
 def _product(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    return (a @ b.T).double()
+    single = a.dtype in (torch.float16, torch.bfloat16)
+    return (a.float() @ b.float().T).double() if single else (a @ b.T).double()
 
 
 # --- matrices ---------------------------------------------------------------------------------------------------------

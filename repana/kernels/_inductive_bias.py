@@ -12,7 +12,9 @@ from torch import Tensor
 
 from repana import _check
 from repana._estimate import Estimate, Flag, shown
+from repana._typing import IGNORED
 from repana.kernels import _refusals
+from repana.kernels._kernel_statistics import singular
 from repana.kernels._ntk import LayerKernels
 from repana.statistics.quadratic_forms import log_cdf
 
@@ -46,11 +48,13 @@ def inductive_bias(
 ) -> InductiveBias:
     """-log P(test loss <= eps) of functions that fit the training samples, drawn from a Gaussian process whose
     covariance is the tangent kernel: the information, in nats, that a task takes beyond its training samples.
+    Samples labelled -100 are left out.
 
     With the kernel k of one output (that of `ntk`, over the number of outputs for outputs="trace"), v its prior
-    variance and s^2 = noise tr k_tt/n_t, the test samples have the mean K_st (K_tt + s^2)^-1 Y and the covariance
-    S = v (K_ss - K_st (K_tt + s^2)^-1 K_ts), alike for every output. With e the mean less the targets,
-    m c MSE = |e + S^(1/2) z|^2, whose distribution is exact at any probability (a contour integral, in logarithms).
+    variance and s^2 = noise tr k_tt/n_t (no less than the rounding of the kernel; see `settings["noise"]`), the test
+    samples have the mean K_st (K_tt + s^2)^-1 Y and the covariance S = v (K_ss - K_st (K_tt + s^2)^-1 K_ts), alike for
+    every output. With e the mean less the targets, m c MSE = |e + S^(1/2) z|^2, whose distribution is exact at any
+    probability (a contour integral, in logarithms).
 
     - `bias`: nats, at least 0; `bits`. Null: the same before any training sample was seen, of the prior alone.
     - `loss`: |e|^2/(m c), of the mean; `expected_loss`: (|e|^2 + c tr S)/(m c), of a draw.
@@ -82,24 +86,27 @@ def inductive_bias(
     else:
         _check.positive(variance, "variance")
     inside = _inside(train, n)
-    y = _targets(targets, kernels, inside)
+    k, inside, y = _kept(kernels, inside, targets)
     c = y.shape[1]
-    k = kernels.matrix.double()
     k = k / kernels.outputs.shape[1] if kernels.settings["outputs"] in ("trace", "full") else k
     fitted = k[inside][:, inside]
-    fitted = fitted + noise * float(fitted.diagonal().mean()) * torch.eye(len(fitted), dtype=torch.float64)
-    factor = torch.linalg.cholesky(fitted)
+    values = torch.linalg.eigvalsh(fitted)
+    unit = float(fitted.diagonal().mean())
+    dtype = getattr(torch, str(kernels.settings.get("dtype", "torch.float32")).removeprefix("torch."))
+    least = singular(dtype) * float(values[-1])  # what rounding of the kernel cannot be told from
+    added = max(noise * unit, least + max(0.0, -float(values[0])))
+    factor = torch.linalg.cholesky(fitted + added * torch.eye(len(fitted), dtype=torch.float64))
     across, prior = k[~inside][:, inside], k[~inside][:, ~inside]
     solved = torch.cholesky_solve(y[inside], factor)
     v = float((y[inside] * solved).sum()) / (len(solved) * c) if isinstance(variance, str) else float(variance)
     mean = across @ solved
     half = torch.linalg.solve_triangular(factor, across.T, upper=False)
     spread = v * (prior - half.T @ half)
-    least = LEAST * v * float(torch.linalg.eigvalsh(prior)[-1])
+    floor = LEAST * v * float(torch.linalg.eigvalsh(prior)[-1])
     missed = mean - y[~inside]
     m = len(missed)
     note = Flag.NO_INTERVAL.note("of these test samples")
-    nats, before = (_information(e, s, m * c * eps, least) for e, s in ((missed, spread), (y[~inside], v * prior)))
+    nats, before = (_information(e, s, m * c * eps, floor) for e, s in ((missed, spread), (y[~inside], v * prior)))
     loss = float(missed.square().mean())
     return InductiveBias(
         bias=Estimate(nats, n=m, note=note, null=before),
@@ -109,7 +116,7 @@ def inductive_bias(
         predictions=mean,
         variances=spread.diagonal().clone(),
         settings={
-            "eps": eps, "train": int(inside.sum()), "test": m, "outputs": c, "noise": noise, "variance": v,
+            "eps": eps, "train": int(inside.sum()), "test": m, "outputs": c, "noise": added / unit, "variance": v,
             "kernel": kernels.settings["outputs"],
         },
     )  # fmt: skip
@@ -133,14 +140,25 @@ def _inside(train: Any, n: int) -> Bool[Tensor, " n"]:
     return found
 
 
-def _targets(targets: Any, kernels: LayerKernels, inside: Bool[Tensor, " n"]) -> Float[Tensor, "n c"]:
-    n = len(inside)
+def _kept(
+    kernels: LayerKernels, inside: Bool[Tensor, " n"], targets: Any
+) -> tuple[Float[Tensor, "k k"], Bool[Tensor, " k"], Float[Tensor, "k c"]]:
+    """The kernel, the training samples and the targets, without samples labelled -100."""
+    k, n = kernels.matrix.double(), len(inside)
     if targets is None:
         if kernels.labels is None:
             raise _refusals.no_targets()
-        _, codes = torch.unique(kernels.labels, return_inverse=True)
-        y = torch.nn.functional.one_hot(codes).double()
-        return y - y[inside].mean(0)
+        kept = kernels.labels != IGNORED
+        inside = inside[kept]
+        if not 1 <= int(inside.sum()) < len(inside):
+            raise _refusals.no_training_samples(int(inside.sum()), len(inside))
+        _, codes = torch.unique(kernels.labels[kept], return_inverse=True)
+        one_hot = torch.nn.functional.one_hot(codes).double()
+        return k[kept][:, kept], inside, one_hot - one_hot[inside].mean(0)
+    return k, inside, _targets(targets, n)
+
+
+def _targets(targets: Any, n: int) -> Float[Tensor, "n c"]:
     y = torch.as_tensor(np.asarray(targets)).double()
     y = y[:, None] if y.ndim == 1 else y
     if y.ndim != 2 or len(y) != n or not bool(torch.isfinite(y).all()):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from repana._estimate import NAN
 
-SINGULAR = 1e-13  # of the largest eigenvalue
+SINGULAR = {torch.float64: 1e-13}  # of the largest eigenvalue: what rounding of gradients leaves of one that is 0
+SINGLE = 1e-6
 SPECTRAL = ("top_share", "effective_rank", "participation", "condition")
 LAMBDAS = tuple(10.0 ** (-k) for k in range(3, -1, -1))  # of tr K/n
 
@@ -20,19 +21,25 @@ def centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     return rows - rows.mean(0, keepdim=True)
 
 
-def spectral(kernel: Float[Tensor, "n n"]) -> dict[str, float]:
-    """Of the eigenvalues of K: lambda_1/sum, exp H(lambda/sum), (sum)^2/sum of squares, lambda_1/lambda_n."""
+def singular(dtype: torch.dtype) -> float:
+    """The share of the largest eigenvalue below which one is 0, by the precision of the network."""
+    return SINGULAR.get(dtype, SINGLE)
+
+
+def spectral(kernel: Float[Tensor, "n n"], least: float = SINGULAR[torch.float64]) -> dict[str, float]:
+    """Of the eigenvalues of K: lambda_1/sum, exp H(lambda/sum), (sum)^2/sum of squares, lambda_1/lambda_n, infinite
+    where lambda_n is `least` of lambda_1 or less."""
     values = torch.linalg.eigvalsh(kernel.double()).flip(0).clamp_min(0)
     total = float(values.sum())
     if not total > 0:
         return dict.fromkeys(SPECTRAL, NAN)
     share = values / total
-    least = float(values[-1])
+    smallest = float(values[-1])
     return {
         "top_share": float(share[0]),
         "effective_rank": float((-torch.xlogy(share, share).sum()).exp()),
         "participation": float(1 / share.square().sum()),
-        "condition": math.inf if least <= SINGULAR * float(values[0]) else float(values[0]) / least,
+        "condition": math.inf if smallest <= least * float(values[0]) else float(values[0]) / smallest,
     }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from repana._ambient import free_memory
 from repana.extraction._attribution import Reader
 from repana.extraction._batches import Batch
-from repana.extraction._tangents import Called, Owned, Tangents, one_direction, tangents
+from repana.extraction._tangents import Called, Owned, Tangents, one_direction, refuse_interaction, singles, tangents
 from repana.kernels import _refusals
 from repana.kernels._grams import (
     Full,
@@ -23,7 +23,7 @@ from repana.kernels._grams import (
 )
 
 MANY_OUTPUTS, SKETCH = 64, 16
-CHECKED = 4  # samples on which gradients are held against autograd
+CHECKED = 6  # samples on which gradients are held against autograd
 AGREES = 1e-3  # relative differences up to which they agree
 SHARE_OF_MEMORY = 0.25  # that gradients of the modules of one walk may take
 
@@ -88,33 +88,57 @@ def first_samples(batches: Any, most: int) -> list[Batch]:
 
 def verified(reader: Reader, batch: Batch, owned: Owned) -> Owned:
     """Modules whose gradients, as their kernels are made of them, are those of autograd for a random combination of the
-    outputs of a few samples. The parameters of others are taken sample by sample: of a module with a forward of its
-    own, of one whose weight is used elsewhere too, of one that does not have the samples as its first axis."""
+    outputs, of each of a few samples. The parameters of others are taken sample by sample: of a module with a forward
+    of its own, of one whose weight is used elsewhere too, of one that does not have the samples in their order as its
+    first axis."""
     if not owned.modules:
         return owned
     few = batch.first(CHECKED) or batch
     with torch.no_grad():
         z = reader.logits(few)
+    if few.size > 1:
+        refuse_interaction(reader, few, z)
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
-    calls, known = one_direction(reader, few, owned, weights)
-    modules, loose = {}, dict(owned.loose)
-    for name, module in owned.modules.items():
-        own = {n: f"{name}.{n}" if name else n for n, _ in module.named_parameters(recurse=False)}
-        if _agrees(module, calls[name], {n: known.get(path) for n, path in own.items()}, few.size):
-            modules[name] = module
-            continue
-        for n, path in own.items():
-            p = module.get_parameter(n)
-            if owned.frozen or p.requires_grad:
-                loose[path] = p
-    return Owned(modules, loose, owned.frozen)
+    together, _ = one_direction(reader, few, owned, weights)
+    wrong: set[str] = set()
+    for i, one in enumerate(singles(few)):
+        _, known = one_direction(reader, one, owned, weights[i : i + 1])
+        for name, module in owned.modules.items():
+            own = {n: known.get(path) for n, path in _paths(name, module).items()}
+            if name not in wrong and not _agrees(module, together[name], own, i, few.size):
+                wrong.add(name)
+    return _loosened(owned, wrong)
 
 
-def _agrees(module: nn.Module, calls: Sequence[Called], known: Mapping[str, Tensor | None], size: int) -> bool:
-    if not calls:
+def _loosened(owned: Owned, names: set[str]) -> Owned:
+    """Without these modules, whose parameters are taken sample by sample."""
+    loose = dict(owned.loose)
+    for name in owned.modules.keys() & names:
+        module = owned.modules[name]
+        own = {path: module.get_parameter(n) for n, path in _paths(name, module).items()}
+        loose |= {path: p for path, p in own.items() if owned.frozen or p.requires_grad}
+    return Owned({name: m for name, m in owned.modules.items() if name not in names}, loose, owned.frozen)
+
+
+def _paths(name: str, module: nn.Module) -> dict[str, str]:
+    """The parameters of a module by their own name, with their path."""
+    return {n: f"{name}.{n}" if name else n for n, _ in module.named_parameters(recurse=False)}
+
+
+def _of_samples(calls: Sequence[Called], size: int) -> bool:
+    """Whether every call has the samples as its first axis."""
+    return all(c.given.shape[:1] == (size,) and c.gradients.shape[1:2] == (size,) for c in calls)
+
+
+def _agrees(
+    module: nn.Module, together: Sequence[Called], known: Mapping[str, Tensor | None], i: int, size: int
+) -> bool:
+    """Whether the gradients of one sample, formed from its rows of a pass of several, are those of it alone."""
+    if not together:
         return all(g is None for g in known.values())
-    if any(c.given.shape[:1] != (size,) or c.gradients.shape[1:2] != (size,) for c in calls):
+    if not _of_samples(together, size):
         return False
+    calls = [Called(c.given[i : i + 1], c.gradients[:, i : i + 1]) for c in together]
     try:
         formed = summed_gradients(module, calls)
     except RuntimeError:  # shapes that its class does not have
@@ -123,7 +147,7 @@ def _agrees(module: nn.Module, calls: Sequence[Called], known: Mapping[str, Tens
         if name not in formed or formed[name].numel() != module.get_parameter(name).numel():
             return False
         right = torch.zeros_like(formed[name]) if g is None else g.flatten().to(formed[name])
-        scale = float(right.norm()) or float(formed[name].norm())
+        scale = max(float(right.norm()), float(formed[name].norm()))
         if float((formed[name] - right).norm()) > AGREES * scale:
             return False
     return True
@@ -145,7 +169,17 @@ def matrices_of(
         loose = {name: p for name, p in owned.loose.items() if name in group}
         modules = {name: module for name, module in owned.modules.items() if name in group}
         seen = tangents(reader, batches, modules, loose, directions)
+        odd = {
+            name
+            for name in modules
+            if not all(_of_samples(calls, batch.size) for calls, batch in zip(seen.calls[name], batches))
+        }
+        if odd:  # routed differently in a later batch
+            again = tangents(reader, batches, {}, _loosened(Owned(modules, {}, owned.frozen), odd).loose, directions)
+            seen.loose |= again.loose
         for name, module in modules.items():
+            if name in odd:
+                continue
             if any(seen.calls[name]):
                 made = kernels(module, seen.calls[name])
                 counted = [own for own in made if owned.frozen or module.get_parameter(own).requires_grad]

@@ -1,5 +1,6 @@
 """The neural tangent kernel of a network, parameter by parameter."""
 
+import hashlib
 import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ from repana.kernels._kernel_statistics import (
     one_hot,
     permuted_alignments,
     similarity,
+    singular,
     spectral,
     velocity,
 )
@@ -113,8 +115,9 @@ class LayerKernels:
         Raises InputError for kernels of other samples.
         """
         n = len(self.matrix)
-        if n != len(later.matrix):
-            raise _refusals.other_samples(n, len(later.matrix))
+        for name in ("samples", "outputs"):
+            if self.settings.get(name) != later.settings.get(name) or n != len(later.matrix):
+                raise _refusals.other_kernels(name, n, len(later.matrix))
         halves, level = halves_of(n, self.settings.get("seed", 0)), self.settings.get("level", 0.95)
 
         def moved(a: Tensor, b: Tensor) -> Estimate:
@@ -135,9 +138,10 @@ class LayerKernels:
         sums: dict[str, Tensor] = {}
         for parameter, group in names.items():
             sums[group] = sums.get(group, torch.zeros_like(self.matrix)) + self.matrices[parameter].double()
-        measure = _Measure.of(self.matrix, self.labels, self.settings)
+        measure = _Measure.of(self.matrix, self.labels, {**self.settings, "dtype": "torch.float32"})
         return replace(
-            self, layers={name: measure(k) for name, k in sums.items()},
+            self,
+            layers={name: measure(k) for name, k in sums.items()},
             matrices={name: k.float() for name, k in sums.items()},
         )  # fmt: skip
 
@@ -150,7 +154,10 @@ class LayerKernels:
 
     def says(self) -> str:
         """Which parameter holds most of the kernel, and whether it lies to the labels, in a sentence or two."""
-        top = max(self.layers, key=lambda name: self.layers[name].share.value)
+        known = [name for name, k in self.layers.items() if k.share.value == k.share.value]
+        if not known:
+            return "All gradients are 0: the network has no kernel."
+        top = max(known, key=lambda name: self.layers[name].share.value)
         text = f"{100 * self.layers[top].share.value:.0f}% of the kernel is {top}'s."
         a = self.total.alignment
         if a.value == a.value and a.p == a.p:
@@ -225,9 +232,9 @@ def ntk(
 
     By tensor and in total: `trace` tr K_l/n; `share` tr K_l/tr K; of the eigenvalues `top_share` lambda_1/sum,
     `effective_rank` exp H(lambda/sum), `participation` (sum)^2/sum of squares, `condition` lambda_1/lambda_n (infinite
-    below 1e-13 lambda_1); `alignment` <HKH, HYY'H>/(|HKH| |HYY'H|), H = I - 11'/n, Y the classes one-hot, null: its
-    exact mean over permuted labels, p of `permutations`. `accuracy`: of leave-one-out kernel ridge regression, the
-    penalty of 1e-3 to 1 tr K/n by squared error, null the commonest class.
+    below 1e-13 lambda_1, or 1e-6 in single precision); `alignment` <HKH, HYY'H>/(|HKH| |HYY'H|), H = I - 11'/n, Y the
+    classes one-hot, null: its exact mean over permuted labels, p of `permutations`. `accuracy`: of leave-one-out kernel
+    ridge regression, the penalty of 1e-3 to 1 tr K/n by squared error, null the commonest class.
 
     The spectrum's ends grow with n: compare kernels of as many samples, `most` of them, the first of `data`. Parameters
     are taken as they are, with one learning rate for all. Gradients of linear maps, convolutions, norms and embeddings
@@ -263,6 +270,8 @@ def ntk(
         if not owned.modules and not owned.loose:
             raise _refusals.no_parameters(type(reader.live.model).__name__)
         chosen = first_samples(batches, most)
+        if own:
+            chosen = _labelled(chosen, labels)
         directions = Directions(outputs, sketch, seed)
         if outputs == "full":
             directions.check_full(reader.logits(chosen[0]).shape[1], sum(batch.size for batch in chosen))
@@ -270,13 +279,12 @@ def ntk(
     n = len(seen.outputs)
     if n < 3:
         raise _refusals.few_samples(n)
-    seen_labels = _check.labels_of(labels, len(labels))[0][:n] if own else seen.labels
-    y = seen_labels if seen_labels is not None and seen_labels.ndim == 1 else None
+    y = seen.labels if seen.labels is not None and seen.labels.ndim == 1 else None
     y = None if y is None or y.is_floating_point() else y
     total = sum(matrices.values(), torch.zeros(n, n, dtype=torch.float64))
     settings = {
         "outputs": outputs, "directions": directions.count, "sketch": directions.sketched, "most": most, "seed": seed,
-        "level": level, "permutations": permutations,
+        "level": level, "permutations": permutations, "dtype": str(seen.outputs.dtype), "samples": _fingerprint(chosen),
     }  # fmt: skip
     measure = _Measure.of(total, y, settings)
     return LayerKernels(
@@ -315,6 +323,26 @@ def _opened(model: nn.Module, data: Any, options: Mapping[str, Any]) -> Iterator
         yield opened
 
 
+def _labelled(batches: Sequence[Batch], labels: Any) -> list[Batch]:
+    """Batches with labels that came as values, one for each sample of the data."""
+    codes = _check.labels_of(labels, len(labels))[0]
+    n = sum(batch.size for batch in batches)
+    if len(codes) < n:
+        raise _refusals.few_labels(len(codes), n)
+    parts = codes[:n].split([batch.size for batch in batches])
+    return [replace(batch, labels=part) for batch, part in zip(batches, parts)]
+
+
+def _fingerprint(batches: Sequence[Batch]) -> str:
+    """The same for the same inputs."""
+    text = hashlib.sha256()
+    for batch in batches:
+        for name, tensor in batch.inputs().items():
+            whole = tensor.detach().cpu().contiguous()
+            text.update(name.encode() + whole.flatten().view(torch.uint8).numpy().tobytes())
+    return text.hexdigest()[:16]
+
+
 class _Measure:
     """Quantities of one kernel beside the sum of all, with their intervals and nulls."""
 
@@ -322,12 +350,19 @@ class _Measure:
     def of(cls, total: Tensor, labels: Tensor | None, settings: Mapping[str, Any]) -> "_Measure":
         n, seed = len(total), settings["seed"]
         orders = list(permuted_orders(n, settings["permutations"], seed + 1))
-        return cls(total, labels, orders, halves_of(n, seed), settings["level"])
+        dtype = getattr(torch, str(settings.get("dtype", "torch.float32")).removeprefix("torch."))
+        return cls(total, labels, orders, halves_of(n, seed), settings["level"], singular(dtype))
 
     def __init__(
-        self, total: Tensor, labels: Tensor | None, orders: list[Tensor], halves: list[Tensor], level: float
+        self,
+        total: Tensor,
+        labels: Tensor | None,
+        orders: list[Tensor],
+        halves: list[Tensor],
+        level: float,
+        least: float,
     ) -> None:
-        self._total, self._orders, self._halves, self._level = total, orders, halves, level
+        self._total, self._orders, self._halves, self._level, self._least = total, orders, halves, level, least
         self._y = None
         if labels is not None:  # those labelled -100 have a row of zeros, and are left out of what reads labels
             self._known = labels != IGNORED
@@ -356,7 +391,8 @@ class _Measure:
     def _values(self, kernel: Tensor, some: Any) -> dict[str, float]:
         k, whole = kernel[some][:, some], self._total[some][:, some]
         n = len(k)
-        found = {"trace": float(k.trace()) / n, "share": float(k.trace() / whole.trace()), **spectral(k)}
+        found = {"trace": float(k.trace()) / n, "share": float(k.trace() / whole.trace())}
+        found |= spectral(k, self._least)
         if self._y is None or not float(k.trace()) > 0:
             return found | {"alignment": NAN}
         known = self._known[some]

@@ -1,13 +1,7 @@
 """Refusals of the kernels family: what was found, where, and what to do."""
 
-from collections.abc import Sequence
-
-from repana._check import in_bytes, listed
+from repana._check import in_bytes
 from repana.errors import InputError, ModelError
-
-
-def outputs_choice(value: str, known: Sequence[str]) -> InputError:
-    return InputError("RA297", f"`outputs` is {value!r}; expected one of {listed(known)}.")
 
 
 def no_parameters(model: str) -> ModelError:
@@ -48,8 +42,16 @@ def few_samples(n: int) -> InputError:
     return InputError("RA210", f"a kernel over {n} samples says nothing; expected at least 3.")
 
 
-def other_samples(first: int, second: int) -> InputError:
-    return InputError("RA297", f"the kernels are of {first} and {second} samples; expected those of the same samples.")
+def other_kernels(what: str, first: int, second: int) -> InputError:
+    if first != second:
+        return InputError("RA297", f"the kernels are of {first} and {second} samples; expected the same samples.")
+    if what == "outputs":
+        return InputError("RA297", "the kernels are of other `outputs`; expected the same kind of kernel.")
+    return InputError("RA297", "the kernels are of other samples; expected the same samples in the same order.")
+
+
+def few_labels(found: int, n: int) -> InputError:
+    return InputError("RA297", f"`labels` has {found} values and the kernel {n} samples; expected one of each.")
 
 
 def no_matrices() -> InputError:

@@ -48,7 +48,8 @@ class Relation:
 
     `weight` (b, a) and `bias` (b,) of o = weight s + bias; `singular_values` of the weight; `subjects` (n, a) and
     `objects` (n, b) of all samples used, `answers` (n,) the columns that the model answers, `codes` (n,) of `classes`,
-    `fitted` (n,) which samples the map was fitted on; `accuracy_by_rank` (r, 2) on samples that were left out.
+    whose labels are `values` (c,), `fitted` (n,) which samples the map was fitted on; `accuracy_by_rank` (r, 2) on
+    samples that were left out.
     """
 
     r2: Estimate
@@ -72,6 +73,7 @@ class Relation:
     fitted: Tensor
     accuracy_by_rank: Float[Tensor, "ranks two"]
     classes: tuple[str, ...]
+    values: Int[Tensor, " c"]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def inverse(self, rank: int | None = None) -> Float[Tensor, "a b"]:
@@ -256,7 +258,7 @@ def relation(
         y = given[used].long() if known and given is not None else torch.zeros(len(used), dtype=torch.int64)
         values, codes = torch.unique(y, return_inverse=True)
         fitted = _fitted(fit, codes, used, len(points.s), seed)
-        map_ = _mean_map(between, used[fitted], points)
+        map_ = _mean_map(between, used[fitted], points, codes[fitted])
         measured = _Measured(between, points, used, codes, fitted, map_, len(values))
         found = measured.quantities(rank, beta, edit_size, permutations, level, seed)
     return Relation(
@@ -269,9 +271,11 @@ def relation(
         answers=points.answers[used],
         codes=codes,
         fitted=torch.isin(torch.arange(len(used)), fitted),
+        values=values,
         classes=tuple(str(names[int(v)]) if names else str(int(v)) for v in values),
         settings={
-            "subject": subject, "object": object, "fit": len(fitted), "answered": answered, "beta": beta,
+            "subject": subject, "object": object, "fit": len(fitted), "beta": beta,
+            "answered": "all" if own and names else answered,
             "edit_size": edit_size, "level": level, "seed": seed,
         },
     )  # fmt: skip
@@ -336,10 +340,21 @@ class _Map:
     apart: Float[Tensor, " k"]
 
 
-def _mean_map(between: Between, chosen: Int[Tensor, " k"], points: Points) -> _Map:
+def _halves(codes: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
+    """0 and 1 in turn inside every class; the class that comes second begins with 1, so that both are of one size."""
+    half = torch.empty_like(codes)
+    count = 0
+    for c in codes.unique().tolist():
+        own = (codes == c).nonzero()[:, 0]
+        half[own] = (torch.arange(len(own)) + count) % 2
+        count += len(own)
+    return half
+
+
+def _mean_map(between: Between, chosen: Int[Tensor, " k"], points: Points, codes: Int[Tensor, " k"]) -> _Map:
     s, o = points.s[chosen].double(), points.o[chosen].double()
     k = len(chosen)
-    half = torch.arange(k) % 2
+    half = _halves(codes)
     rows, halves, apart, along = [], ([], []), torch.zeros(k, dtype=torch.float64), []
     for _, part in between.jacobian_rows(chosen):
         wide = part.double()
@@ -405,16 +420,19 @@ class _Measured:
         chosen, curve = self._rank(rank)
         inverse = _inverse(w, chosen)
         v = _directions(inverse, o[fit] - b, self._codes[fit], self._classes)
-        guesses = (s[test] @ v.T).argmax(1)
-        middle = torch.stack([s[fit][self._codes[fit] == c].mean(0) for c in range(self._classes)]).nan_to_num()
-        missing = self._classes - len(self._codes[fit].unique())
+        counts = torch.bincount(self._codes[fit], minlength=self._classes)
+        absent_ = counts == 0  # no score stands for a class that was not fitted
+        guesses = (s[test] @ v.T).masked_fill(absent_, -torch.inf).argmax(1)
+        sums = torch.zeros(self._classes, s.shape[1], dtype=torch.float64).index_add_(0, self._codes[fit], s[fit])
+        middle = sums / counts.clamp_min(1)[:, None]
+        missing = int(absent_.sum())
         note = Flag.MISSING_CLASSES.note(f"{missing} classes have no fitted sample") if missing else ""
         y = self._codes[test]
         found["rank"] = Estimate(float(chosen), n=len(fit))
         found["accuracy"] = self._share(guesses == y, guesses, permutations, level, seed, note)
-        simple = (s[test] @ (middle - s[fit].mean(0)).T).argmax(1)
+        simple = (s[test] @ (middle - s[fit].mean(0)).T).masked_fill(absent_, -torch.inf).argmax(1)
         found["mean_difference"] = self._share(simple == y, simple, permutations, level, seed, note)
-        probe = self._ridge().argmax(1)
+        probe = self._ridge().masked_fill(absent_, -torch.inf).argmax(1)
         found["linear_probe"] = self._share(probe == y, probe, permutations, level, seed, note)
         return found | self._edits(v, inverse, edit_size, level, seed) | {"accuracy_by_rank": curve}
 
@@ -463,7 +481,9 @@ class _Measured:
                 if r > int((small >= NUMERICAL * small[0]).sum()):
                     continue
                 v = _directions(_inverse(weight, r), o[inside] - bias, y[inside], self._classes)
-                hits += int(((s[outside] @ v.T).argmax(1) == y[outside]).sum())
+                unseen = torch.bincount(y[inside], minlength=self._classes) == 0
+                guess = (s[outside] @ v.T).masked_fill(unseen, -torch.inf).argmax(1)
+                hits += int((guess == y[outside]).sum())
                 count += int(outside.sum())
             if count == len(y):
                 rows.append((float(r), hits / count))
@@ -527,7 +547,8 @@ def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:
     """Directions with their scores on the samples that were not fitted; the temperature is that of the fitted ones."""
     fit, test, y = found.fitted.nonzero()[:, 0], (~found.fitted).nonzero()[:, 0], found.codes
     level, seed = found.settings["level"], found.settings["seed"]
-    scores = found.subjects.double() @ v.T
+    unseen = torch.bincount(y[fit], minlength=len(found.classes)) == 0
+    scores = (found.subjects.double() @ v.T).masked_fill(unseen, -torch.inf)
     heat = _scores.temperature(scores[fit][:, :, None], y[fit])
     log_p = _scores.log_probabilities(scores[test] * heat[0], len(fit))
     guess, truth, classes = log_p.argmax(1), y[test], len(found.classes)
@@ -546,7 +567,7 @@ def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:
         chance=proportion(int((truth == commonest).sum()), len(test), level=level),
         memorization=Estimate(NAN, note=Flag.NOT_APPLICABLE.note("directions are not fitted to labels alone")),
         gap=Estimate(trained - accuracy.value, trained - accuracy.high, trained - accuracy.low, len(test)),
-        predictions=guess,
+        predictions=found.values[guess],
         log_probabilities=log_p,
         targets=truth,
         correct=correct,

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,8 @@ def density_persistence(
     - `clusters_by_level`: components of a level that outlast `tau` of its longest edge; `entropy_by_level`: the
       `h0_entropy` of each level.
     - `entropy`, `dense_entropy`: `h0_entropy` of all samples and of the denser half, higher where they are more
-      clustered; null and p: 20 Gaussian clouds of the same covariance. `clusters`, `dense_clusters`: the counts of
+      clustered, or of more varied density; null and p: 20 Gaussian clouds of the same mean and covariance, normalised
+      alike. `clusters`, `dense_clusters`: the counts of
       both; read them only where the entropy is above its null, as edges of a single cloud are all of like length, and
       many outlast half of the longest.
     - `stable_clusters`: the count that holds over the most levels in a row, and `stable_levels`, their share.
@@ -142,7 +143,7 @@ def density_persistence(
     generator = np.random.default_rng(subsample.seed)
     halves = [np.sort(generator.permutation(n)[: n // 2]) for _ in range(HALVES)] if n >= 4 * (k + 1) else []
     parts = [_measured(between[np.ix_(h, h)], k, quantiles, grid, tau).numbers() for h in halves]
-    clouds = _clouds(x.double().cpu().numpy(), generator, k, quantiles, grid, tau)
+    clouds = _clouds(subsample, normalize, generator, k, quantiles, grid, tau)
     found = {
         name: _estimate(name, value, [p[name] for p in parts], clouds, n, level, note)
         for name, value in whole.numbers().items()
@@ -245,24 +246,26 @@ def _longest_run(counts: Int[np.ndarray, " m"]) -> tuple[int, int]:
     best, length = (0, int(counts[-1])), 0
     for i, count in enumerate(counts):
         length = length + 1 if i and count == counts[i - 1] else 1
-        best = max(best, (length, int(count)), key=lambda pair: pair[0]) if length != best[0] else (length, int(count))
+        best = (length, int(count)) if length >= best[0] else best
     return best
 
 
 def _clouds(
-    x: Float[np.ndarray, "n d"],
+    subsample: Subsample,
+    normalize: str,
     generator: np.random.Generator,
     k: int,
     quantiles: Sequence[float],
     grid: Sequence[float],
     tau: float,
 ) -> list[dict[str, float]]:
-    """The numbers of Gaussian clouds of the same covariance."""
-    centred = x - x.mean(0)
+    """The numbers of Gaussian clouds of the same mean and covariance, normalised alike."""
+    x = subsample.x.double().cpu()
+    mean, n = x.mean(0), len(x)
     found = []
     for _ in range(DRAWS):
-        drawn = generator.standard_normal((len(x), len(x))) @ centred / math.sqrt(len(x))
-        cloud = distances(torch.from_numpy(drawn)).double().numpy()
+        drawn = torch.from_numpy(generator.standard_normal((n, n))) @ (x - mean) / math.sqrt(n) + mean
+        cloud = distances(replace(subsample, x=drawn).normalized(normalize)[0]).double().numpy()
         found.append(_measured(cloud, k, quantiles, grid, tau).numbers())
     return found
 

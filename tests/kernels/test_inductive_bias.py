@@ -132,3 +132,24 @@ def test_a_kernel_without_labels_needs_targets():
     model, x, _ = network()
     with pytest.raises(InputError, match="RA297: the kernel has no labels"):
         inductive_bias(ntk(model, x), 0.1, train=50)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0, 20.0])
+def test_kernels_in_single_precision_have_a_bias(shift):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2))
+    x = torch.randn(400, 10) + shift
+    y = (x[:, 0] > shift).long()
+    single = inductive_bias(ntk(model, (x, y)), 0.3, train=300)
+    assert np.isfinite(float(single.bias))
+    assert single.settings["noise"] > 0
+
+
+def test_samples_without_a_label_are_left_out():
+    model, x, y = network()
+    some = torch.where(torch.arange(60) % 5 == 0, -100, y)
+    found = inductive_bias(ntk(model, (x, some)), 1.0, train=50)
+    kept = some != -100
+    alone = inductive_bias(ntk(model, (x[kept], y[kept])), 1.0, train=int(kept[:50].sum()))
+    assert float(found.bias) == pytest.approx(float(alone.bias), rel=1e-6)
+    assert found.settings["outputs"] == 3

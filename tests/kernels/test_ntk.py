@@ -522,3 +522,115 @@ def test_the_figure_of_the_spectrum_draws_eigenvalues():
     values = torch.linalg.eigvalsh(found.matrix).flip(0) / 12
     assert np.allclose(ax.lines[-1].get_ydata(), values[values > 1e-6 * values[0]])
     assert len(ax.lines) == 3
+
+
+class Sorting(nn.Module):
+    """A module that sees its samples in another order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        order = x[:, 0].argsort()
+        return self.b(torch.tanh(self.a(x[order]))[order.argsort()])
+
+
+class PlacesFirst(nn.Module):
+    """Positions come before samples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.b(torch.tanh(self.a(x.transpose(0, 1))).mean(0))
+
+
+class Routed(nn.Module):
+    """Each sample goes through one of two experts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(6, 3) for _ in range(2))
+
+    def forward(self, x):
+        made = x.new_zeros(len(x), 3)
+        for k, expert in enumerate(self.experts):
+            own = ((x[:, 0] > 0).long() == k).nonzero()[:, 0]
+            if len(own):
+                made = made.index_add(0, own, expert(x[own]))
+        return made
+
+
+@pytest.mark.parametrize("batch_size", [3, 4, 128])
+@pytest.mark.parametrize("case", ["sorting", "places first", "routed"])
+def test_samples_in_another_order_or_place_are_taken_one_by_one(case, batch_size):
+    torch.manual_seed(2)
+    model, x = {
+        "sorting": (Sorting(), torch.randn(9, 6)),
+        "places first": (PlacesFirst(), torch.randn(9, 4, 5)),
+        "routed": (Routed(), torch.cat([torch.rand(6, 6), torch.randn(6, 6)])),
+    }[case]
+    model = model.double().eval()
+    x = x.double()
+    found = ntk(model, x, batch_size=batch_size)
+    given = {name: p.detach() for name, p in model.named_parameters()}
+    total = torch.zeros(len(x), len(x), dtype=torch.float64)
+    rows = []
+    for i in range(len(x)):
+        slopes = torch.autograd.functional.jacobian(
+            lambda *values, i=i: functional_call(model, dict(zip(given, values)), (x[i : i + 1],))[0],
+            tuple(given.values()),
+        )
+        rows.append(torch.cat([s.flatten(1) for s in slopes], 1))
+    j = torch.stack(rows)
+    total = torch.einsum("icp,jcp->ij", j, j)
+    assert torch.allclose(found.matrix, total, atol=1e-9)
+
+
+def test_a_singular_kernel_in_single_precision_has_no_condition():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)), torch.randn(60, 3)
+    twice = torch.cat([x, x[:1]])
+    assert float(ntk(model, twice).total.condition) == float("inf")
+    assert float(ntk(model.double(), twice.double()).total.condition) == float("inf")
+
+
+def test_labels_as_values_and_what_they_are_refused_for():
+    model, x, y = NETWORKS["mlp"]
+    assert torch.equal(ntk(model, x, labels=y, outputs="label").matrix, ntk(model, (x, y), outputs="label").matrix)
+    with pytest.raises(InputError, match="3 values and the kernel 12 samples"):
+        ntk(model, x, labels=[0, 1, 2])
+
+
+def test_kernels_of_other_samples_or_outputs_are_not_compared():
+    model, x, y = NETWORKS["mlp"]
+    with pytest.raises(InputError, match="other samples"):
+        ntk(model, (x, y)).velocity(ntk(model, (x.flip(0), y)))
+    with pytest.raises(InputError, match="other `outputs`"):
+        ntk(model, (x, y)).velocity(ntk(model, (x, y), outputs="sum"))
+
+
+def test_statistics_of_the_batch_are_refused_and_half_precision_is_read():
+    norm = nn.BatchNorm1d(6, track_running_stats=False)
+    with pytest.raises(ModelError, match="RA139"):
+        ntk(nn.Sequential(nn.Linear(6, 6), norm, nn.Linear(6, 3)).eval(), torch.randn(8, 6))
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3)), 10 * torch.randn(8, 6)
+    half, single = ntk(model.half(), x.half()), ntk(model.float(), x.half().float())
+    assert torch.allclose(half.matrix, single.matrix, rtol=1e-2)
+
+
+def test_a_network_without_gradients_says_so():
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    model[1].bias.requires_grad_(False)
+    assert "no kernel" in ntk(nn.Sequential(model[0], nn.ReLU(), Zero()), torch.randn(6, 4)).says()
+
+
+class Zero(nn.Module):
+    def forward(self, x):
+        return 0 * x

@@ -242,6 +242,33 @@ def test_the_rank_is_chosen_on_the_fitted_samples() -> None:
     assert float(changed.accuracy) != float(found.accuracy)
 
 
+def test_halves_of_the_fitted_samples_have_all_classes() -> None:
+    from repana.probes._relation import _halves
+
+    for codes in (torch.arange(20) % 2, torch.arange(21) % 3, torch.zeros(5, dtype=torch.int64)):
+        half = _halves(codes)
+        for c in codes.unique():
+            count = torch.bincount(half[codes == c], minlength=2)
+            assert abs(int(count[0] - count[1])) <= 1
+        assert abs(int(half.sum()) - len(codes) / 2) <= 1
+
+
+def test_a_class_that_was_not_fitted_is_never_guessed() -> None:
+    y = torch.where(torch.arange(24) < 9, Y % 2, Y)
+    found = relation(MODEL, (S, y), "0", "3", rank=4, **OPTIONS)
+    assert "1 classes have no fitted sample" in found.accuracy.note
+    assert 2 not in found.directions().predictions.tolist()
+    test = ~found.fitted
+    scores = (found.subjects[test] @ found.vectors().T)[:, :2]
+    assert float(found.accuracy) == pytest.approx(float((scores.argmax(1) == y[test]).double().mean()))
+
+
+def test_predictions_of_directions_are_labels_as_they_came() -> None:
+    found = relation(MODEL, (S, Y + 0), "0", "3", rank=4, labels=Y.numpy() + 5, **OPTIONS)
+    assert set(found.directions().predictions.tolist()) <= {5, 6, 7}
+    assert found.classes == ("5", "6", "7")
+
+
 def test_samples_are_balanced_and_those_answered_wrong_are_left_out() -> None:
     torch.manual_seed(5)
     model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)).eval()

@@ -128,3 +128,22 @@ def test_bad_input():
         density_persistence(x).distance(density_persistence(x[:30]))
     copies = density_persistence(torch.ones(30, 3), normalize="none")
     assert copies.clusters.value == 1
+
+
+@pytest.mark.parametrize("d", [2, 3, 16])
+@pytest.mark.parametrize("normalize", ["center+l2", "none"])
+def test_gaussian_clouds_are_within_their_null(d, normalize):
+    low = 0
+    for seed in range(10):
+        x = torch.randn(120, d, generator=torch.Generator().manual_seed(seed)) / torch.arange(1, d + 1) ** 1.5
+        found = density_persistence(x, normalize=normalize)
+        low += found.entropy.p <= 0.05
+    assert low <= 3  # of 10 at 1/21: more with a chance of 1 in 1000
+
+
+def test_levels_are_nested_and_surfaces_fall_with_scale():
+    x = torch.randn(80, 4, generator=torch.Generator().manual_seed(3))
+    found = density_persistence(x)
+    assert bool((found.surface.diff(dim=1) <= 0).all())
+    assert bool((found.surface[:, 0].diff() >= 0).all())  # at scale 0 every level adds its samples
+    assert torch.equal(found.signed.cumsum(0).cumsum(1), found.surface)

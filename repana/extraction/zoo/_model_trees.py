@@ -146,9 +146,9 @@ def model_trees(models: Any, *, layers: Any = None, seed: int = 0) -> ModelTrees
     tensors that are 0 everywhere are left out. Of the ascending edges e_1 .. e_(n-1) of the minimum spanning tree,
     `gap` is the largest ratio e_(k+1)/e_k that leaves at most n/2 trees, more than half of them of several models;
     there the tree is cut. Its null and p are those of 199 Gaussian clouds of the same covariance, or where p is larger
-    of clouds in which every model is as far from the geometric median as it is: models that differ in norm, or that moved
-    away from one ancestor by steps of different length, make no trees. Where p is above .05 no trees are seen, and all
-    models are one (`count` 1).
+    of clouds in which every model is as far from the geometric median as it is: models that differ in norm, or that
+    moved away from one ancestor by steps of different length, make no trees, nor does one stranger beside siblings.
+    Where p is above .05 no trees are seen, and all models are one (`count` 1).
 
     `models`: as `read_weights` takes them, or what it gives of kind "flat". Permuting the units of a model moves it
     away from its siblings: models that were trained from different starts have no common tree.
