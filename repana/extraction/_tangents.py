@@ -97,10 +97,7 @@ def tangents(
     loose: Mapping[str, nn.Parameter],
     directions: Directions,
 ) -> Tangents:
-    """One walk over the batches for some of the modules and parameters. The model's parameters get no gradients.
-
-    Raises ModelError (RA139) where the outputs of a sample depend on others in its batch.
-    """
+    """One walk over the batches for some of the modules and parameters. The model's parameters get no gradients."""
     made = Tangents({name: [] for name in modules}, {}, torch.empty(0, 0), None)
     outputs, labels = [], []
     parts: dict[str, list[Tensor]] = {name: [] for name in loose}
@@ -108,10 +105,8 @@ def tangents(
         for p in loose.values():
             stack.callback(p.requires_grad_, p.requires_grad)
             p.requires_grad_(True)
-        for number, batch in enumerate(batches):
+        for batch in batches:
             z = _one_batch(reader, batch, modules, made, directions)
-            if number == 0 and batch.size > 1:
-                refuse_interaction(reader, batch, z)
             outputs.append(z.detach())
             labels += [] if batch.labels is None else [batch.labels]
             for name, rows in _loose(reader, batch, loose, directions).items():

@@ -19,7 +19,7 @@ def kernel_depth(
     found: LayerKernels, *, ax: Sequence[Axes] | None = None, width: _style.Width = _style.PAGE
 ) -> list[Axes]:
     """Draw `repana.kernels.ntk`: the share of every parameter in the trace of the kernel, in the order of the network,
-    and below it the alignment of each with the labels, dashed the mean over permuted labels.
+    and below it the alignment of each with the labels, dashed the mean over permuted labels and shaded their range.
 
     `ax`: two Axes. Returns them.
     """
@@ -51,6 +51,9 @@ def kernel_depth(
         for axes in (share, alignment):
             axes.set_xticks(x, names, rotation=30, ha="right")
             _style.guides(axes)
+        low, high = (np.array([getattr(k.alignment, name) for k in parts]) for name in ("null_low", "null_high"))
+        if np.isfinite(low).any():
+            alignment.fill_between(x, low, high, color=_style.GREY, alpha=0.2, linewidth=0)
         if np.isfinite(values).any():
             alignment.legend(frameon=False)
     return [share, alignment]
