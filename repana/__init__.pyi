@@ -50,7 +50,6 @@ from .extraction._residual import residual_paths as residual_paths
 from .extraction._sources import load_data as load_data
 from .extraction._sources import load_model as load_model
 from .extraction._sums import fold_moments as fold_moments
-from .extraction.zoo._model_trees import ModelTrees as ModelTrees
 from .extraction.zoo._model_trees import model_trees as model_trees
 from .extraction.zoo._read_weights import read_weights as read_weights
 from .features import complexity as complexity

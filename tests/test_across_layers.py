@@ -14,7 +14,8 @@ from repana.analyzers import ACROSS_LAYERS
 N, C = 200, 5
 TAKEN = ["neural_collapse", "probing", "complexity"]
 # Those of re-initialised networks and of dictionaries, which are given beside the layers, have tests of their own.
-WITHOUT_MODEL = [a for a in ACROSS_LAYERS.values() if a.name != "probe_baselines" and a.default]
+OF_MODELS = ("probe_baselines", "weight_probe")  # which read a model, or many of them
+WITHOUT_MODEL = [a for a in ACROSS_LAYERS.values() if a.name not in OF_MODELS and a.default]
 EVERY = {f"{a.name}.{q.name}": q for a in WITHOUT_MODEL for q in a.quantities}
 
 

@@ -1,24 +1,26 @@
 """The tangent kernel of a profiled network, summed over the parameters of every recorded layer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
-from repana._estimate import Estimate, Flag, shown
+from repana._estimate import NAN, Estimate, Flag, shown
 from repana._table import Context, Outcome
 from repana.errors import RepanaError
 from repana.kernels._ntk import Kernel
 from repana.kernels._ntk import ntk as tangent
 
+ABSENT = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("of the whole network, or of a layer, alone"))
 OWN = ("forward", "labels", "mask", "device", "batch_size")  # options of a recording that `ntk` takes
 
 
 @shown
 @dataclass(frozen=True)
-class NetworkKernel:
-    """The kernel of a whole network in a profile: quantities of the sum, and the `outside` share, of parameters in no
-    recorded layer."""
+class ProfiledKernel:
+    """The kernel of a recorded layer in a profile, or of the whole network, which alone has an `accuracy` and a share
+    `outside`, of parameters in no recorded layer."""
 
     trace: Estimate
+    share: Estimate
     top_share: Estimate
     effective_rank: Estimate
     participation: Estimate
@@ -46,13 +48,13 @@ def ntk(context: Context) -> Outcome | None:
     by_layer = found.grouped(groups).layers if groups else {}
     outside = [found.layers[p].share.value for p in found.layers if p not in groups]
     share = Estimate(sum(outside), n=len(found.matrix), note=Flag.NO_INTERVAL.note("a sum over parameters"))
-    total: Kernel = found.total
-    whole = NetworkKernel(
-        total.trace, total.top_share, total.effective_rank, total.participation, total.condition, total.alignment,
-        found.accuracy, share,
-    )  # fmt: skip
+    whole = replace(_profiled(found.total), share=ABSENT, accuracy=found.accuracy, outside=share)
     order = [layer for layer in context.activations.layers if layer in by_layer]
-    return Outcome({**{layer: by_layer[layer] for layer in order}, "": whole}, settings=dict(found.settings))
+    return Outcome({**{layer: _profiled(by_layer[layer]) for layer in order}, "": whole}, settings=dict(found.settings))
+
+
+def _profiled(kernel: Kernel) -> ProfiledKernel:
+    return ProfiledKernel(**{f.name: getattr(kernel, f.name) for f in fields(kernel)}, accuracy=ABSENT, outside=ABSENT)
 
 
 def _layer_of(parameter: str, layers: Sequence[str]) -> str:

@@ -242,7 +242,8 @@ def ntk(
     that runs twice, or a tensor that stands in two modules, counts once, its gradients added before the product. What
     does not train is left out unless `frozen=True`. `keep="scalars"` keeps no matrix but the sum.
 
-    Interval: delete-half jackknife over 20 random halves of the samples. The model is left as it was, `.grad` too.
+    Interval: delete-half jackknife over 20 random halves of the samples. The model is left as it was, `.grad` too. In a
+    profile parameters are summed by recorded layer, and `outside` is the share of those in none.
 
     Products stand for gradients only where they are those of autograd, on a few samples: a module with a forward of its
     own, or a weight that is used elsewhere too, is taken sample by sample. Samples labelled -100 are left out of
@@ -255,6 +256,13 @@ def ntk(
     Sources: Jacot et al. 2018, arXiv:1806.07572; Novak et al. 2022, arXiv:2206.08720 (products without gradients);
     Mohamadi et al. 2023, arXiv:2206.12543 (pseudo-NTK); Cortes et al. 2012, jmlr.org/papers/v13/cortes12a.html
     (centred alignment); Fort et al. 2020, arXiv:2010.15110 (velocity).
+
+    >>> import torch
+    >>> from repana.kernels import ntk
+    >>> x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    >>> kernels = ntk(torch.nn.Linear(4, 2), x)  # of a linear map: 2 (x x' + 1)
+    >>> torch.allclose(kernels.matrix, 2 * (x @ x.T + 1).double(), atol=1e-5)
+    True
     """
     _check.level_of(level)
     _check.choice(outputs, "outputs", OUTPUTS)

@@ -52,7 +52,7 @@ ACROSS_LAYERS = (
         ntk,
         _across_layers.ntk,
         quantities=tuple(q for q in NTK if q.name != "velocity"),
-        of_layer=deferred("repana.kernels._ntk").Kernel,
+        of_layer=deferred("repana.kernels._across_layers").ProfiledKernel,
         default=False,
     ),
 )
