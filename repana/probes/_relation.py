@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +18,20 @@ from repana._numbers import number
 from repana._typing import IGNORED
 from repana.extraction._attribution import reading
 from repana.extraction._batches import Forward
-from repana.extraction._between import At, Between, Point, Points, numbered
+from repana.extraction._between import At, Between, Point, numbered
 from repana.extraction._reinitialised import iter_once
 from repana.probes import _refusals, _scores
 from repana.probes._protocol import Probe
+from repana.probes._relation_measures import OF_CLASSES, Measured, directions_of, inverse_of, mean_map
 from repana.statistics import resampling
 from repana.statistics.intervals import proportion
-from repana.statistics.permutation import against
 from repana.statistics.splits import Split
-from repana.summaries.left_out import PENALTIES, dual, products_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-NUMERICAL = 1e-6  # of the largest singular value: smaller ones have no inverse
-RANDOM = 20  # directions of the null of causality
 PERMUTATIONS = 199
-GRID = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048)
-OF_CLASSES = (
-    "rank", "accuracy", "mean_difference", "linear_probe", "causality", "edit_causality", "edit_distance"
-)  # fmt: skip
 QUANTITIES = ("r2", "r2_least_squares", "spread", "faithfulness", *OF_CLASSES)
 
 
@@ -84,14 +77,16 @@ class Relation:
         if rank is None and self.rank.value != self.rank.value:
             raise _refusals.no_directions()
         chosen = int(self.rank.value) if rank is None else _check.at_least(rank, "rank", 1)
-        return _inverse(self.weight, chosen)
+        return inverse_of(self.weight, chosen)
 
     def vectors(self, rank: int | None = None) -> Float[Tensor, "c a"]:
         """The direction of every class, of length 1: the mean of W_r^+ (o - b) over its fitted samples."""
         if len(self.classes) < 2:
             raise _refusals.no_directions()
         fitted = self.fitted
-        return _directions(self.inverse(rank), self.objects[fitted] - self.bias, self.codes[fitted], len(self.classes))
+        return directions_of(
+            self.inverse(rank), self.objects[fitted] - self.bias, self.codes[fitted], len(self.classes)
+        )
 
     def directions(self, rank: int | None = None) -> Probe:
         """The directions as a probe of the earlier layer: scores v_k . s, tested on the samples that were not fitted.
@@ -258,8 +253,8 @@ def relation(
         y = given[used].long() if known and given is not None else torch.zeros(len(used), dtype=torch.int64)
         values, codes = torch.unique(y, return_inverse=True)
         fitted = _fitted(fit, codes, used, len(points.s), seed)
-        map_ = _mean_map(between, used[fitted], points, codes[fitted])
-        measured = _Measured(between, points, used, codes, fitted, map_, len(values))
+        map_ = mean_map(between, used[fitted], points, codes[fitted])
+        measured = Measured(between, points, used, codes, fitted, map_, len(values))
         found = measured.quantities(rank, beta, edit_size, permutations, level, seed)
     return Relation(
         **found,
@@ -327,220 +322,6 @@ def _fitted(fit: int | Sequence[int], codes: Int[Tensor, " m"], used: Tensor, n:
     if len(found) < 2 or m - len(found) < 2:
         raise _refusals.few_samples_of_relation(m, len(found))
     return found
-
-
-@dataclass(frozen=True)
-class _Map:
-    """The mean map, those of both halves of the samples, and how far each sample's own lies from the mean."""
-
-    weight: Float[Tensor, "b a"]
-    bias: Float[Tensor, " b"]
-    halves: tuple[tuple[Tensor, Tensor], ...]
-    half: Int[Tensor, " k"]
-    apart: Float[Tensor, " k"]
-
-
-def _halves(codes: Int[Tensor, " k"]) -> Int[Tensor, " k"]:
-    """0 and 1 in turn inside every class; the class that comes second begins with 1, so that both are of one size."""
-    half = torch.empty_like(codes)
-    count = 0
-    for c in codes.unique().tolist():
-        own = (codes == c).nonzero()[:, 0]
-        half[own] = (torch.arange(len(own)) + count) % 2
-        count += len(own)
-    return half
-
-
-def _mean_map(between: Between, chosen: Int[Tensor, " k"], points: Points, codes: Int[Tensor, " k"]) -> _Map:
-    s, o = points.s[chosen].double(), points.o[chosen].double()
-    k = len(chosen)
-    half = _halves(codes)
-    rows, halves, apart, along = [], ([], []), torch.zeros(k, dtype=torch.float64), []
-    for _, part in between.jacobian_rows(chosen):
-        wide = part.double()
-        middle = wide.mean(0)
-        rows.append(middle)
-        apart += (wide - middle).square().sum((1, 2))
-        along.append(torch.einsum("kra,ka->kr", wide, s))
-        for h in (0, 1):
-            halves[h].append(wide[half == h].mean(0))
-    weight, rest = torch.cat(rows), o - torch.cat(along, 1)
-    if not float(weight.norm()) > 0:
-        raise between.no_path()
-    both = tuple((torch.cat(halves[h]), rest[half == h].mean(0)) for h in (0, 1))
-    return _Map(weight, rest.mean(0), both, half, apart.sqrt() / weight.norm())
-
-
-def _inverse(weight: Float[Tensor, "b a"], rank: int) -> Float[Tensor, "a b"]:
-    u, s, v = torch.linalg.svd(weight, full_matrices=False)
-    numerical = int((s >= NUMERICAL * s[0]).sum())
-    if rank > numerical:
-        raise _refusals.rank_above(rank, numerical, float(s[0]))
-    return (v[:rank].T / s[:rank]) @ u[:, :rank].T
-
-
-def _directions(
-    inverse: Float[Tensor, "a b"], rest: Float[Tensor, "k b"], codes: Int[Tensor, " k"], classes: int
-) -> Float[Tensor, "c a"]:
-    """Of every class, of length 1; 0 of one without samples."""
-    back = rest.double() @ inverse.T
-    sums = torch.zeros(classes, back.shape[1], dtype=torch.float64).index_add_(0, codes, back)
-    return sums / sums.norm(dim=1, keepdim=True).clamp_min(1e-300)
-
-
-class _Measured:
-    """Everything that is measured of a map."""
-
-    def __init__(
-        self, between: Between, points: Points, used: Tensor, codes: Tensor, fitted: Tensor, map_: _Map, classes: int
-    ) -> None:
-        self._between, self._map, self._classes, self._used = between, map_, classes, used
-        self._s, self._o, self._answers = points.s[used].double(), points.o[used].double(), points.answers[used]
-        self._codes, self._fit = codes, fitted
-        self._test = (~torch.isin(torch.arange(len(used)), fitted)).nonzero()[:, 0]
-
-    def quantities(
-        self, rank: int | str, beta: float, edit_size: float, permutations: int, level: float, seed: int
-    ) -> dict[str, Any]:
-        fit, test, n = self._fit, self._test, len(self._test)
-        s, o, w, b = self._s, self._o, self._map.weight, self._map.bias
-        predicted = beta * s @ w.T + b
-        found: dict[str, Any] = {
-            "r2": self._r2(predicted[test], level, seed),
-            "r2_least_squares": self._r2(self._least_squares(), level, seed),
-            "spread": resampling.resampled(self._map.apart[:, None], None, None, level=level, seed=seed),
-        }
-        answers, _ = self._between.answers(self._between.object, (predicted - o)[test], self._used[test])
-        constant = int(torch.bincount(self._answers[fit]).argmax())
-        same = proportion(int((answers == self._answers[test]).sum()), n, level=level)
-        found["faithfulness"] = replace(same, null=float((self._answers[test] == constant).double().mean()))
-        if self._classes < 2 or len(self._codes[fit].unique()) < 2:
-            absent = Estimate(NAN, n=n, note=Flag.NOT_APPLICABLE.note("no labels of two classes or more"))
-            return found | dict.fromkeys(OF_CLASSES, absent) | {"accuracy_by_rank": torch.empty(0, 2).double()}
-        chosen, curve = self._rank(rank)
-        inverse = _inverse(w, chosen)
-        v = _directions(inverse, o[fit] - b, self._codes[fit], self._classes)
-        counts = torch.bincount(self._codes[fit], minlength=self._classes)
-        absent_ = counts == 0  # no score stands for a class that was not fitted
-        guesses = (s[test] @ v.T).masked_fill(absent_, -torch.inf).argmax(1)
-        sums = torch.zeros(self._classes, s.shape[1], dtype=torch.float64).index_add_(0, self._codes[fit], s[fit])
-        middle = sums / counts.clamp_min(1)[:, None]
-        missing = int(absent_.sum())
-        note = Flag.MISSING_CLASSES.note(f"{missing} classes have no fitted sample") if missing else ""
-        y = self._codes[test]
-        found["rank"] = Estimate(float(chosen), n=len(fit))
-        found["accuracy"] = self._share(guesses == y, guesses, permutations, level, seed, note)
-        simple = (s[test] @ (middle - s[fit].mean(0)).T).masked_fill(absent_, -torch.inf).argmax(1)
-        found["mean_difference"] = self._share(simple == y, simple, permutations, level, seed, note)
-        probe = self._ridge().masked_fill(absent_, -torch.inf).argmax(1)
-        found["linear_probe"] = self._share(probe == y, probe, permutations, level, seed, note)
-        return found | self._edits(v, inverse, edit_size, level, seed) | {"accuracy_by_rank": curve}
-
-    def _r2(self, predicted: Float[Tensor, "m b"], level: float, seed: int) -> Estimate:
-        o = self._o[self._test]
-        columns = torch.stack([(o - predicted).square().sum(1), (o - o.mean(0)).square().sum(1)], 1)
-        if not float(columns[:, 1].sum()) > 0:
-            return Estimate(NAN, n=len(o), note=Flag.CONSTANT.note("the later layer does not vary"))
-        ratio = lambda sums: 1 - sums[..., 0] / sums[..., 1]  # noqa: E731
-        return resampling.resampled(columns, None, None, level=level, seed=seed, statistic=ratio)
-
-    def _solved(self, targets: Float[Tensor, "k t"]) -> Float[Tensor, "m t"]:
-        """Ridge of the fitted samples, for the others; the penalty by leave-one-out."""
-        fit, test = self._fit, self._test
-        kernel = products_of(self._s, "centre")(fit)
-        _, weights = dual(kernel[fit][:, fit], targets[:, None], torch.arange(len(fit)), PENALTIES)
-        return kernel[test][:, fit] @ weights[:, 0] + targets.mean(0)
-
-    def _least_squares(self) -> Float[Tensor, "m b"]:
-        return self._solved(self._o[self._fit])
-
-    def _ridge(self) -> Float[Tensor, "m c"]:
-        return self._solved(torch.nn.functional.one_hot(self._codes[self._fit], self._classes).double())
-
-    def _share(self, right: Tensor, guesses: Tensor, permutations: int, level: float, seed: int, note: str) -> Estimate:
-        found = proportion(int(right.sum()), len(right), level=level, note=note)
-        generator = torch.Generator().manual_seed(seed)
-        y = self._codes[self._test]
-        orders = [torch.randperm(len(y), generator=generator) for _ in range(permutations)]
-        return against(found, [float((guesses == y[o]).double().mean()) for o in orders], better="higher", level=level)
-
-    def _rank(self, rank: int | str) -> tuple[int, Tensor]:
-        """A rank that was given, or the smallest of the best when each half of the samples makes directions for the
-        other."""
-        w, s, o, y = self._map.weight, self._s[self._fit], self._o[self._fit], self._codes[self._fit]
-        values = torch.linalg.svdvals(w)
-        most = int((values >= NUMERICAL * values[0]).sum())
-        if not isinstance(rank, str):
-            return _check.at_least(rank, "rank", 1), torch.empty(0, 2, dtype=torch.float64)
-        rows = []
-        for r in [r for r in GRID if r < most] + [most]:
-            hits = count = 0
-            for h, (weight, bias) in enumerate(self._map.halves):
-                inside, outside = self._map.half == h, self._map.half != h
-                small = torch.linalg.svdvals(weight)
-                if r > int((small >= NUMERICAL * small[0]).sum()):
-                    continue
-                v = _directions(_inverse(weight, r), o[inside] - bias, y[inside], self._classes)
-                unseen = torch.bincount(y[inside], minlength=self._classes) == 0
-                guess = (s[outside] @ v.T).masked_fill(unseen, -torch.inf).argmax(1)
-                hits += int((guess == y[outside]).sum())
-                count += int(outside.sum())
-            if count == len(y):
-                rows.append((float(r), hits / count))
-        curve = torch.tensor(rows or [(float(most), NAN)], dtype=torch.float64)
-        return int(curve[int(curve[:, 1].nan_to_num(-1).argmax()), 0]), curve
-
-    def _edits(
-        self, v: Float[Tensor, "c a"], inverse: Float[Tensor, "a b"], edit_size: float, level: float, seed: int
-    ) -> dict[str, Estimate]:
-        """What the model answers when the earlier layer is moved towards the next class."""
-        fit, test = self._fit, self._test
-        known = self._codes[fit].unique()
-        following = {int(c): int(known[(i + 1) % len(known)]) for i, c in enumerate(known)}
-        y = self._codes[test]
-        test, y = test[torch.isin(y, known)], y[torch.isin(y, known)]
-        goal = torch.tensor([following[int(c)] for c in y])
-        s, o = self._s[test], self._o[test]
-        answer = torch.stack([_commonest(self._answers[fit][self._codes[fit] == c]) for c in known.tolist()])
-        aim = answer[torch.searchsorted(known, goal)]
-        middle = torch.stack([self._o[fit][self._codes[fit] == c].mean(0) for c in known.tolist()])
-        target = middle[torch.searchsorted(known, goal)]
-        moves = {
-            "causality": edit_size * s.norm(dim=1, keepdim=True) * (v[goal] - v[y]),
-            "edit_causality": (target - o) @ inverse.T,
-        }
-        open_ = self._answers[test] != aim  # the others answer so already
-        generator = torch.Generator().manual_seed(seed)
-        found: dict[str, Estimate] = {}
-        for name, move in moves.items():
-            hit = self._hits(move[open_], test[open_], aim[open_])
-            if not len(hit):
-                note = Flag.NOT_APPLICABLE.note("all samples answer as the next class does before they are moved")
-                found[name] = Estimate(NAN, n=0, note=note)
-                continue
-            drawn = []
-            for _ in range(RANDOM):
-                z = torch.randn(move[open_].shape, generator=generator, dtype=torch.float64)
-                z *= move[open_].norm(dim=1, keepdim=True) / z.norm(dim=1, keepdim=True)
-                drawn.append(float(self._hits(z, test[open_], aim[open_]).double().mean()))
-            found[name] = against(
-                proportion(int(hit.sum()), len(hit), level=level), drawn, better="higher", level=level
-            )
-        _, later = self._between.answers(self._between.subject, moves["edit_causality"], self._used[test])
-        columns = torch.stack([(later.double() - target).square().sum(1), (target - o).square().sum(1)], 1)
-        found["edit_distance"] = resampling.resampled(
-            columns, None, None, level=level, seed=seed, statistic=lambda sums: sums[..., 0] / sums[..., 1]
-        )
-        return found
-
-    def _hits(self, move: Tensor, test: Tensor, aim: Tensor) -> Tensor:
-        if not len(test):
-            return torch.empty(0, dtype=torch.bool)
-        return self._between.answers(self._between.subject, move, self._used[test])[0] == aim
-
-
-def _commonest(answers: Int[Tensor, " k"]) -> Int[Tensor, ""]:
-    return torch.bincount(answers).argmax()
 
 
 def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:

@@ -243,10 +243,10 @@ def test_the_rank_is_chosen_on_the_fitted_samples() -> None:
 
 
 def test_halves_of_the_fitted_samples_have_all_classes() -> None:
-    from repana.probes._relation import _halves
+    from repana.probes._relation_measures import halves_of
 
     for codes in (torch.arange(20) % 2, torch.arange(21) % 3, torch.zeros(5, dtype=torch.int64)):
-        half = _halves(codes)
+        half = halves_of(codes)
         for c in codes.unique():
             count = torch.bincount(half[codes == c], minlength=2)
             assert abs(int(count[0] - count[1])) <= 1
