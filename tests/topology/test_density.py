@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import repana
 from repana import InputError, plots
+from repana.findings import find
 from repana.topology import density_persistence
 from repana.topology._density import codensity, components, merges, signed
 
@@ -147,3 +149,23 @@ def test_levels_are_nested_and_surfaces_fall_with_scale():
     assert bool((found.surface.diff(dim=1) <= 0).all())
     assert bool((found.surface[:, 0].diff() >= 0).all())  # at scale 0 every level adds its samples
     assert torch.equal(found.signed.cumsum(0).cumsum(1), found.surface)
+
+
+def test_clusters_that_outliers_bridge_are_a_finding():
+    draw = torch.Generator().manual_seed(0)
+    centres = 5 * torch.eye(3)
+    blobs = [centre + 0.5 * torch.randn(40, 3, generator=draw) for centre in centres]
+    along = torch.linspace(0.12, 0.88, 20)[:, None]
+    bridges = [centres[k] + (centres[k + 1] - centres[k]) * along for k in (0, 1)]
+    cloud = torch.randn(160, 3, generator=draw)
+    layers = {"cloud": cloud, "bridged": torch.cat([*blobs, *bridges])}
+    report = repana.profile(layers, analyzers=["density_persistence", "spectrum"])
+    said = {f.code: f for f in find(report)}["RF310"]
+    assert said.severity == "tip"
+    assert said.layers == ("bridged",)
+    assert said.text.startswith("bridged has 3 clusters at density quantile .5; all samples are no more clustered")
+    alone = repana.profile({"cloud": cloud}, analyzers=["density_persistence", "spectrum"])
+    assert {f.code: f for f in find(alone)}["RF310"].severity == "passed"
+    apart = repana.profile({"blobs": torch.cat(blobs)}, analyzers=["density_persistence", "spectrum"])
+    assert {f.code: f for f in find(apart)}["RF310"].severity == "passed"
+    assert not [r for r in repana.profile({"cloud": cloud}).rows if r.analyzer == "density_persistence"]
