@@ -11,7 +11,7 @@ BOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks():
-    assert [b.name[:2] for b in BOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10"]
+    assert [b.name[:2] for b in BOOKS] == ["01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11"]
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
