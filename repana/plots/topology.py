@@ -50,7 +50,8 @@ def density_surface(
     found: DensityPersistence, *, ax: Axes | None = None, title: str = "", width: _style.Width = _style.COLUMN
 ) -> Axes:
     """Draw `density_persistence`: the number of components by scale and share of the densest samples, on a logarithmic
-    colour scale, with the clusters of each level as numbers at the right.
+    colour scale, with the clusters of each level as numbers at the right. A white staircase is the scale from which on
+    no more components than these are left.
 
     Returns the Axes, with the surface as its image.
     """
@@ -68,6 +69,9 @@ def density_surface(
         ax.set_yticks(np.arange(len(levels)) + 0.5, [f"{v:g}" for v in levels])
         for row, count in enumerate(found.clusters_by_level.tolist()):
             ax.text(len(scales) - 0.3, row + 0.5, str(count), ha="right", va="center", color="white", fontsize="small")
+        left = surface <= found.clusters_by_level.numpy()[:, None]
+        steps = np.where(left.any(1), left.argmax(1), len(scales))
+        ax.plot(np.repeat(steps, 2), np.repeat(np.arange(len(levels) + 1), 2)[1:-1], color="white", lw=_style.thin())
         ax.set_xlabel("distance / median distance")
         ax.set_ylabel("share of the densest samples")
         ax.set_title(title or "Components (at the right: clusters)")

@@ -108,6 +108,9 @@ def test_outliers_bridge_what_dense_samples_keep_apart(tmp_path):
     assert apart.says() == "The denser half of the samples falls into 3 clusters, all of them into 3."
     ax = plots.density_surface(found)
     assert ax.get_images()[0].get_array().tolist() == found.surface.tolist()
+    stairs = ax.lines[0].get_xdata()[::2]
+    for step, row, count in zip(stairs, found.surface, found.clusters_by_level):
+        assert step == len(row) or (row[step] <= count and (step == 0 or row[step - 1] > count))
     found.plot().savefig(tmp_path / "density.pdf")
     cloud = density_persistence(torch.randn(150, 4, generator=generator), normalize="none")
     assert cloud.dense_entropy.p > 0.05
