@@ -31,15 +31,7 @@ class Answers:
     def at(self, position: Position) -> Int[Tensor, " b"]:
         """Where in each sample a position is: "first", "last", or a number of real positions from the start, or, when
         negative, from the end. Raises InputError where a sample has too few."""
-        count = self.real.sum(1)
-        place = {"first": 0, "last": -1}.get(position, position) if isinstance(position, str) else position
-        if isinstance(place, bool) or not isinstance(place, int):
-            raise _attribution_refusals.no_position(position)
-        requested = torch.full_like(count, place) if place >= 0 else count + place
-        if bool(((requested < 0) | (requested >= count)).any()):
-            raise _attribution_refusals.position_beyond(position, int(count.min()))
-        order = self.real.long().cumsum(1) - 1
-        return ((order == requested[:, None]) & self.real).long().argmax(1)
+        return one_position(self.real, position).long().argmax(1)
 
     def picked(self, position: Position) -> "Answers":
         """One position of each sample."""
@@ -69,6 +61,24 @@ class Answers:
         if bool((count == 0).any()):
             raise _attribution_refusals.sample_without_labels(int((count == 0).nonzero()[0, 0]))
         return each.sum(1) / count
+
+
+def one_position(real: Bool[Tensor, "b t"], position: Position | Tensor) -> Bool[Tensor, "b t"]:
+    """One real position of each sample: "first", "last", a number, from the end when negative, or a number for each.
+
+    Raises InputError where a sample has too few."""
+    count = real.sum(1)
+    if isinstance(position, Tensor):
+        place, said = position.to(real.device), "of a sample"
+    else:
+        number = {"first": 0, "last": -1}.get(position, position) if isinstance(position, str) else position
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise _attribution_refusals.no_position(position)
+        place, said = torch.full_like(count, number), position
+    requested = torch.where(place >= 0, place, count + place)
+    if bool(((requested < 0) | (requested >= count)).any()):
+        raise _attribution_refusals.position_beyond(said, int(count.min()))
+    return real & (real.long().cumsum(1) - 1 == requested[:, None])
 
 
 def real_positions(planned: Planned, batch: Batch, length: int, device: torch.device) -> Bool[Tensor, "b t"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from repana import _check
 from repana.errors import ModelError
 from repana.extraction import _attribution_refusals
-from repana.extraction._answers import real_rows
+from repana.extraction._answers import one_position, real_rows
 from repana.extraction._attribution import Places, Reader, differentiable
 from repana.extraction._batches import Batch
 from repana.extraction._patterns import matches
@@ -44,20 +44,13 @@ class Point:
             return torch.ones_like(real, dtype=rows.dtype)
         if self.at == "mean" or len(self.planned.pooling.layout.positions) != 1:
             return real.to(rows.dtype) / real.sum(1, keepdim=True).to(rows.dtype)
-        return self._one(real, numbers).to(rows.dtype)
+        return self.position(real, numbers).to(rows.dtype)
 
-    def _one(self, real: Bool[Tensor, "b p"], numbers: Int[Tensor, " b"]) -> Bool[Tensor, "b p"]:
-        count = real.sum(1)
+    def position(self, real: Bool[Tensor, "b p"], numbers: Int[Tensor, " b"]) -> Bool[Tensor, "b p"]:
+        """The one that is read of each sample; the last where all are averaged."""
         if isinstance(self.at, Tensor):
-            place = self.at.to(real.device)[numbers.to(real.device)]
-        else:
-            word = {"first": 0, "last": -1}.get(self.at, self.at) if isinstance(self.at, str) else self.at
-            place = torch.full_like(count, int(word))
-        place = torch.where(place < 0, count + place, place)
-        if bool(((place < 0) | (place >= count)).any()):
-            where = "of a sample" if isinstance(self.at, Tensor) else self.at
-            raise _attribution_refusals.position_beyond(where, int(count.min()))
-        return real & (real.long().cumsum(1) - 1 == place[:, None])
+            return one_position(real, self.at[numbers])
+        return one_position(real, "last" if self.at == "mean" else self.at)
 
 
 @dataclass(frozen=True)
@@ -135,13 +128,13 @@ class Between:
                 self._run(batch, numbers, seen, leaf=True)
             if not seen["o"].requires_grad:
                 raise self.no_path()
-            graphs.append((seen["leaf"], seen["o"], seen["weights"], batch))
+            graphs.append((seen["leaf"], seen["o"], seen["weights"]))
         d = graphs[0][1].shape[1]
-        size = max(leaf[0].numel() * len(o) for leaf, o, _, _ in graphs) * graphs[0][0].element_size()
+        size = max(leaf[0].numel() * len(o) for leaf, o, _ in graphs) * graphs[0][0].element_size()
         step = max(1, min(CHUNK, d, BYTES // max(size, 1)))
         for start in range(0, d, step):
             part = slice(start, min(start + step, d))
-            rows = [self._rows(leaf, o, w, part) for leaf, o, w, _ in graphs]
+            rows = [self._rows(leaf, o, w, part) for leaf, o, w in graphs]
             yield part, torch.cat(rows)
 
     def _rows(self, leaf: Tensor, o: Tensor, weights: Tensor, part: slice) -> Float[Tensor, "b r a"]:
@@ -187,8 +180,7 @@ class Between:
                 rows = point.places.rows(tensor)
                 weights = point.weights(batch, rows, numbers)
                 if move is not None and move[0] is point:
-                    delta = move[1].to(rows) * torch.ones_like(rows[:, 0])
-                    rows = rows + (weights > 0).to(rows.dtype)[:, :, None] * delta[:, None]
+                    rows = rows + (weights > 0).to(rows.dtype)[:, :, None] * move[1].to(rows)[:, None]
                     tensor = point.places.back(rows, tensor)
                 seen[name] = (rows * weights[:, :, None]).sum(1)
                 if leaf and point is self.subject:
@@ -212,6 +204,4 @@ class Between:
         z = answered.logits
         if z.shape[1] == 1:
             return z[:, 0]
-        at = self.object.at if self.object.at != "mean" else "last"
-        one = replace(self.object, at=at)._one(answered.real, numbers)
-        return z[one]
+        return z[self.object.position(answered.real, numbers)]

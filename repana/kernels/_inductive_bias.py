@@ -92,8 +92,7 @@ def inductive_bias(
     fitted = k[inside][:, inside]
     values = torch.linalg.eigvalsh(fitted)
     unit = float(fitted.diagonal().mean())
-    dtype = getattr(torch, str(kernels.settings.get("dtype", "torch.float32")).removeprefix("torch."))
-    least = singular(dtype) * float(values[-1])  # what rounding of the kernel cannot be told from
+    least = singular(kernels.settings) * float(values[-1])  # what rounding of the kernel cannot be told from
     added = max(noise * unit, least + max(0.0, -float(values[0])))
     factor = torch.linalg.cholesky(fitted + added * torch.eye(len(fitted), dtype=torch.float64))
     across, prior = k[~inside][:, inside], k[~inside][:, ~inside]

@@ -1,7 +1,8 @@
 """What a kernel matrix over samples says: its size and spectrum, and how it lies to labels."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -9,8 +10,7 @@ from torch import Tensor
 
 from repana._estimate import NAN
 
-SINGULAR = {torch.float64: 1e-13}  # of the largest eigenvalue: what rounding of gradients leaves of one that is 0
-SINGLE = 1e-6
+DOUBLE, SINGLE = 1e-13, 1e-6  # of the largest eigenvalue: what rounding of gradients leaves of one that is 0
 SPECTRAL = ("top_share", "effective_rank", "participation", "condition")
 LAMBDAS = tuple(10.0 ** (-k) for k in range(3, -1, -1))  # of tr K/n
 
@@ -21,12 +21,12 @@ def centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     return rows - rows.mean(0, keepdim=True)
 
 
-def singular(dtype: torch.dtype) -> float:
+def singular(settings: Mapping[str, Any]) -> float:
     """The share of the largest eigenvalue below which one is 0, by the precision of the network."""
-    return SINGULAR.get(dtype, SINGLE)
+    return DOUBLE if settings.get("dtype") == str(torch.float64) else SINGLE
 
 
-def spectral(kernel: Float[Tensor, "n n"], least: float = SINGULAR[torch.float64]) -> dict[str, float]:
+def spectral(kernel: Float[Tensor, "n n"], least: float = DOUBLE) -> dict[str, float]:
     """Of the eigenvalues of K: lambda_1/sum, exp H(lambda/sum), (sum)^2/sum of squares, lambda_1/lambda_n, infinite
     where lambda_n is `least` of lambda_1 or less."""
     values = torch.linalg.eigvalsh(kernel.double()).flip(0).clamp_min(0)

@@ -138,7 +138,7 @@ class LayerKernels:
         sums: dict[str, Tensor] = {}
         for parameter, group in names.items():
             sums[group] = sums.get(group, torch.zeros_like(self.matrix)) + self.matrices[parameter].double()
-        measure = _Measure.of(self.matrix, self.labels, {**self.settings, "dtype": "torch.float32"})
+        measure = _Measure(self.matrix, self.labels, {**self.settings, "dtype": "torch.float32"})
         return replace(
             self,
             layers={name: measure(k) for name, k in sums.items()},
@@ -294,7 +294,7 @@ def ntk(
         "outputs": outputs, "directions": directions.count, "sketch": directions.sketched, "most": most, "seed": seed,
         "level": level, "permutations": permutations, "dtype": str(seen.outputs.dtype), "samples": _fingerprint(chosen),
     }  # fmt: skip
-    measure = _Measure.of(total, y, settings)
+    measure = _Measure(total, y, settings)
     return LayerKernels(
         {name: measure(m) for name, m in matrices.items()},
         measure(total),
@@ -354,23 +354,11 @@ def _fingerprint(batches: Sequence[Batch]) -> str:
 class _Measure:
     """Quantities of one kernel beside the sum of all, with their intervals and nulls."""
 
-    @classmethod
-    def of(cls, total: Tensor, labels: Tensor | None, settings: Mapping[str, Any]) -> "_Measure":
+    def __init__(self, total: Tensor, labels: Tensor | None, settings: Mapping[str, Any]) -> None:
         n, seed = len(total), settings["seed"]
-        orders = list(permuted_orders(n, settings["permutations"], seed + 1))
-        dtype = getattr(torch, str(settings.get("dtype", "torch.float32")).removeprefix("torch."))
-        return cls(total, labels, orders, halves_of(n, seed), settings["level"], singular(dtype))
-
-    def __init__(
-        self,
-        total: Tensor,
-        labels: Tensor | None,
-        orders: list[Tensor],
-        halves: list[Tensor],
-        level: float,
-        least: float,
-    ) -> None:
-        self._total, self._orders, self._halves, self._level, self._least = total, orders, halves, level, least
+        self._total, self._level, self._least = total, settings["level"], singular(settings)
+        self._orders = permuted_orders(n, settings["permutations"], seed + 1)
+        self._halves = halves_of(n, seed)
         self._y = None
         if labels is not None:  # those labelled -100 have a row of zeros, and are left out of what reads labels
             self._known = labels != IGNORED

@@ -20,9 +20,10 @@ from repana.probes._data import SCALES, TRAIN, Labelled, Rows, standardised
 from repana.probes._protocol import REFITS, Probe
 from repana.statistics import resampling
 from repana.statistics.intervals import from_jackknife, proportion
-from repana.statistics.permutation import against, permuted_labels
+from repana.statistics.permutation import against
 from repana.statistics.splits import Split
 from repana.summaries.left_out import PENALTIES, dual, left_out, products_of
+from repana.summaries.resampling import permuted_labels
 
 CROSS = ("leave-one-out", "leave-group-out")
 FEWEST = 3  # samples of which each is left out once
@@ -127,17 +128,14 @@ def crossed(
     heat = _temperatures(made.scores[:, :, 0], y, folds.fold)
     n = len(y)
     log_p = _scores.log_probabilities(made.scores[:, :, 0] * heat[:, None], n)
-    guess = log_p.argmax(1)
+    outcomes = _scores.outcomes(log_p, y)
+    correct, losses, count = outcomes["correct"], outcomes["losses"], outcomes["counts"]
     note = Flag.DEPENDENT.note("samples of one group stand on both sides") if _straddles(folds) else ""
-    correct = guess == y
     hits = (made.scores.argmax(1) == codes).double()
     null = hits[:, 1:].mean(0).tolist()
-    losses = _scores.losses(log_p, y)
-    count = torch.bincount(y, minlength=classes)
     prior = (count.double() / n).log()
     log_loss = resampling.resampled(losses[:, None], y, folds.resampled, level=level, seed=seed, note=note)
     log_loss = replace(log_loss, null=float(-(prior.exp() * prior).sum()))
-    confusion = torch.bincount(y * classes + guess, minlength=classes**2).view(classes, classes)
     trained = (made.trained.argmax(1) == codes).double().mean(0).tolist()
     accuracy = against(folds.share(correct, level, note), null, better="higher", level=level)
     balanced = _scores.balanced_accuracy(correct, y, classes, folds.resampled, level=level, seed=seed, note=note)
@@ -152,14 +150,8 @@ def crossed(
         chance=folds.share(y == int(count.argmax()), level),
         memorization=resampling.range_of(trained[1 : 1 + REFITS], "permutations", "no permutations", n),
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, n),
-        predictions=given.values[guess],
-        log_probabilities=log_p,
-        targets=y,
-        correct=correct,
-        losses=losses,
-        recall=torch.where(count > 0, confusion.diagonal().double() / count.clamp_min(1), torch.nan),
-        counts=count,
-        confusion=confusion,
+        predictions=given.values[log_p.argmax(1)],
+        **outcomes,
         curve=torch.empty(0, 3, dtype=torch.float64),
         classes=names,
         split=Split(none, none, torch.arange(n), folds.group, seed),

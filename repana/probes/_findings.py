@@ -9,7 +9,7 @@ from repana.statistics.permutation import adjusted
 
 POINT = 0.01  # of accuracy
 MEMORY = 0.5  # of the way from the share of the most frequent class to 1
-MODELS = 30  # of a zoo, below which they are few
+FEW_MODELS = 30  # of a zoo, below which they are few
 ERRORS = 3  # standard errors of that share, beyond which training accuracy on shuffled labels is memorisation
 SPREAD = 0.1  # of training less test accuracy
 NO_SIGNAL = "No layer's linear probe is above the shuffled-label null."
@@ -185,6 +185,6 @@ def models(view: View) -> Finding:
     count = max((r.n for r in view.rows("weight_probe.leave_one_out")), default=0)
     if not count:
         return Finding(ABSENT, "No weights were probed.")
-    if count < MODELS:
+    if count < FEW_MODELS:
         return Finding(TIP, f"{count} models are the whole sample, whatever the number of weights.", (), "Add models.")
     return Finding(PASSED, f"{count} models are the sample.")

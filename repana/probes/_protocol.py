@@ -110,8 +110,8 @@ def probed(
     at, seen = rows.at(TEST), rows.at(TRAIN_AND_VALIDATION)
     y, known = rows.codes[at].cpu(), rows.codes[seen]
     log_p = _scores.log_probabilities(report[:, :, 0] * choice.temperature, len(seen)).cpu()
-    guess = log_p.argmax(1)
-    correct, group = guess == y, rows.split.test_group
+    outcomes, group = _scores.outcomes(log_p, y), rows.split.test_group
+    correct, losses = outcomes["correct"], outcomes["losses"]
     note = noted(
         *(n for n in rows.notes if Flag.CONSTANT not in getattr(n, "flags", ())), *_warnings(head, choice, fitted)
     )
@@ -120,7 +120,6 @@ def probed(
     trained = (guessed == codes[seen]).double().mean(0).tolist()
     accuracy = _scores.accuracy(correct, group, level=level, seed=seed, note=note)
     accuracy = against(accuracy, chances.get("accuracy", refitted), better="higher", level=level)
-    losses = _scores.losses(log_p, y)
     prior = torch.bincount(known.cpu(), minlength=rows.classes).double()
     base = _scores.losses(_scores.log_probabilities(prior.log()[None].expand(len(y), -1), len(seen)), y)
     log_loss = resampling.resampled(losses[:, None], y, group, level=level, seed=seed, note=note)
@@ -128,9 +127,6 @@ def probed(
     log_loss = replace(log_loss, null=float(base.mean()), null_low=NAN, null_high=NAN)
     most = int(prior.argmax())
     chance = _scores.accuracy(y == most, group, level=level, seed=seed)
-    count = torch.bincount(y, minlength=rows.classes)
-    confusion = torch.bincount(y * rows.classes + guess, minlength=rows.classes**2).view(rows.classes, rows.classes)
-    hits = confusion.diagonal().double()
     weight = bias = None
     if fitted.weight is not None and fitted.bias is not None and rows.scale != "unit":
         weight, bias = rows.original(fitted.weight[:, :, 0], fitted.bias[:, 0])
@@ -147,14 +143,8 @@ def probed(
         chance=chance,
         memorization=resampling.range_of(trained[1:], "permutations", "no permutations", len(seen)),
         gap=Estimate(trained[0] - accuracy.value, trained[0] - accuracy.high, trained[0] - accuracy.low, len(y)),
-        predictions=rows.values.cpu()[guess],
-        log_probabilities=log_p,
-        targets=y,
-        correct=correct,
-        losses=losses,
-        recall=torch.where(count > 0, hits / count.clamp_min(1), torch.nan),
-        counts=count,
-        confusion=confusion,
+        predictions=rows.values.cpu()[log_p.argmax(1)],
+        **outcomes,
         curve=choice.curve,
         classes=rows.names,
         split=rows.split,

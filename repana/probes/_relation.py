@@ -332,10 +332,9 @@ def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:
     scores = (found.subjects.double() @ v.T).masked_fill(unseen, -torch.inf)
     heat = _scores.temperature(scores[fit][:, :, None], y[fit])
     log_p = _scores.log_probabilities(scores[test] * heat[0], len(fit))
-    guess, truth, classes = log_p.argmax(1), y[test], len(found.classes)
-    correct, losses = guess == truth, _scores.losses(log_p, truth)
-    count = torch.bincount(truth, minlength=classes)
-    confusion = torch.bincount(truth * classes + guess, minlength=classes**2).view(classes, classes)
+    truth, classes = y[test], len(found.classes)
+    outcomes = _scores.outcomes(log_p, truth)
+    correct, losses = outcomes["correct"], outcomes["losses"]
     log_loss = resampling.resampled(losses[:, None], truth, None, level=level, seed=seed)
     trained = float((scores[fit].argmax(1) == y[fit]).double().mean())
     accuracy = proportion(int(correct.sum()), len(test), level=level)
@@ -348,14 +347,8 @@ def _as_probe(found: Relation, v: Float[Tensor, "c a"], rank: int) -> Probe:
         chance=proportion(int((truth == commonest).sum()), len(test), level=level),
         memorization=Estimate(NAN, note=Flag.NOT_APPLICABLE.note("directions are not fitted to labels alone")),
         gap=Estimate(trained - accuracy.value, trained - accuracy.high, trained - accuracy.low, len(test)),
-        predictions=found.values[guess],
-        log_probabilities=log_p,
-        targets=truth,
-        correct=correct,
-        losses=losses,
-        recall=torch.where(count > 0, confusion.diagonal().double() / count.clamp_min(1), torch.nan),
-        counts=count,
-        confusion=confusion,
+        predictions=found.values[log_p.argmax(1)],
+        **outcomes,
         curve=torch.empty(0, 3, dtype=torch.float64),
         classes=found.classes,
         split=Split(fit, torch.empty(0, dtype=torch.int64), test, None, seed),

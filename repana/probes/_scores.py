@@ -113,6 +113,23 @@ def permuted_scores(
     }
 
 
+def outcomes(log_p: Float[Tensor, "m c"], codes: Int[Tensor, " m"]) -> dict[str, Tensor]:
+    """What a `Probe` keeps of each row that it reports, and of each class."""
+    classes, guess = log_p.shape[1], log_p.argmax(1)
+    count = torch.bincount(codes, minlength=classes)
+    confusion = torch.bincount(codes * classes + guess, minlength=classes**2).view(classes, classes)
+    hits = confusion.diagonal().double()
+    return {
+        "log_probabilities": log_p,
+        "targets": codes,
+        "correct": guess == codes,
+        "losses": losses(log_p, codes),
+        "recall": torch.where(count > 0, hits / count.clamp_min(1), torch.nan),
+        "counts": count,
+        "confusion": confusion,
+    }
+
+
 def accuracy(correct: Tensor, group: Int[Tensor, " m"] | None, *, level: float, seed: int, note: str = "") -> Estimate:
     """The share of right rows, with Wilson's interval, or that of resampled groups."""
     hits, m = int(correct.sum()), len(correct)

@@ -16,15 +16,16 @@ from repana._numbers import number
 from repana.probes import _refusals
 from repana.probes._classifiers import ridge_head
 from repana.probes._cross import CROSS, Folds, crossed
-from repana.statistics.permutation import against, holm, permuted_labels
+from repana.probes._findings import FEW_MODELS
+from repana.statistics.permutation import against, holm
 from repana.statistics.resampling import few_groups, resampled
 from repana.summaries.left_out import PENALTIES, left_out, products_of
+from repana.summaries.resampling import permuted_labels
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FEW = 30  # models
 ALPHA = 0.05
 DEFAULT_SCALE = {"statistics": "standard", "spectrum": "standard"}  # of kinds; weights themselves are centred alone
 QUANTITIES = ("leave_one_out", "leave_tree_out", "chance")
@@ -91,7 +92,7 @@ class WeightProbe:
             text = f"{best} is read best ({kind} {self.score} {number(e.value)}"
             text += f", p {e.p:.2g} after Holm)." if e.p == e.p else ")."
         n = len(self.trees)
-        return text + (f" {n} models are few; {FEW} or more narrow the intervals." if n < FEW else "")
+        return text + (f" {n} models are few; {FEW_MODELS} or more narrow the intervals." if n < FEW_MODELS else "")
 
     def __repr__(self) -> str:
         count = int(self.trees.unique().numel())

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from repana._estimate import NAN, Estimate
 from repana._results import Row
@@ -109,22 +107,3 @@ def _deviations(value: float, middle: float, end: float) -> float:
     """How many deviations a value is from the middle of a normal whose 95% range ends there."""
     spread = abs(end - middle) / WIDE
     return abs(value - middle) / spread if spread else 0.0
-
-
-def permuted_labels(labels: Tensor, group: Tensor | None, count: int, seed: int) -> list[Tensor]:
-    """Labels (n, ...) in so many random orders: inside every group where there are groups; where all rows of a group
-    have one label, whole groups change labels."""
-    generator = torch.Generator().manual_seed(seed)
-    if group is None:
-        return [labels[torch.randperm(len(labels), generator=generator)] for _ in range(count)]
-    members = [(group == g).nonzero()[:, 0] for g in group.unique().tolist()]
-    constant = all(bool((labels[at] == labels[at[0]]).all()) for at in members)
-    found = []
-    for _ in range(count):
-        moved = labels.clone()
-        order = torch.randperm(len(members), generator=generator).tolist() if constant else range(len(members))
-        for at, other in zip(members, order):
-            from_ = members[other]
-            moved[at] = labels[from_[0]] if constant else labels[at[torch.randperm(len(at), generator=generator)]]
-        found.append(moved)
-    return found

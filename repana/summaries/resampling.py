@@ -324,6 +324,25 @@ def permuted_orders(n: int, permutations: int, seed: int) -> Int[Tensor, "p n"]:
     return torch.stack(found) if found else torch.empty(0, n, dtype=torch.int64)
 
 
+def permuted_labels(labels: Tensor, group: Tensor | None, count: int, seed: int) -> list[Tensor]:
+    """Labels (n, ...) in so many random orders: inside every group where there are groups; where all rows of a group
+    have one label, whole groups change labels."""
+    generator = torch.Generator().manual_seed(seed)
+    if group is None:
+        return [labels[torch.randperm(len(labels), generator=generator)] for _ in range(count)]
+    members = [(group == g).nonzero()[:, 0] for g in group.unique().tolist()]
+    constant = all(bool((labels[at] == labels[at[0]]).all()) for at in members)
+    found = []
+    for _ in range(count):
+        moved = labels.clone()
+        order = torch.randperm(len(members), generator=generator).tolist() if constant else range(len(members))
+        for at, other in zip(members, order):
+            from_ = members[other]
+            moved[at] = labels[from_[0]] if constant else labels[at[torch.randperm(len(at), generator=generator)]]
+        found.append(moved)
+    return found
+
+
 def working(features: Features) -> torch.dtype:
     """The precision of matrix products over features: float64 stays, everything else is float32."""
     return torch.float64 if features.dtype == torch.float64 else torch.float32
