@@ -50,6 +50,7 @@ def kernel_depth(
         _style.title(alignment, "Alignment with the labels")
         for axes in (share, alignment):
             axes.set_xticks(x, names, rotation=30, ha="right")
+            axes.set_xlim(-0.6, len(names) - 0.4)
             _style.guides(axes)
         low, high = (np.array([getattr(k.alignment, name) for k in parts]) for name in ("null_low", "null_high"))
         if np.isfinite(low).any():
