@@ -10,7 +10,7 @@ from torch.func import functional_call, jacrev, vmap
 from benchmarks._measure import alternate, ratio, show
 from repana.extraction._attribution import reading
 from repana.extraction._tangents import Owned
-from repana.kernels._matrices import Directions, first_samples, matrices_of
+from repana.kernels._matrices import Directions, first_samples, read_matrices
 
 
 class Mean(nn.Module):
@@ -56,7 +56,13 @@ def ours(model: nn.Module, x: torch.Tensor) -> Any:
     """The matrices alone, as the others give them, with the plan of the recording and its checks."""
     with reading(model, x, "auto", tokens=True, swapping=False, batch_size=len(x)) as (reader, batches):
         owned = Owned.of(reader.live.model, frozen=False)
-        return matrices_of(reader, first_samples(batches, len(x)), owned, Directions("trace", None, 0))
+        found: dict[str, Any] = {}
+
+        def keep(name: str, blocks: Any, outputs: Any) -> None:
+            found[name] = blocks[0]
+
+        read_matrices(reader, first_samples(batches, len(x)), owned, Directions("trace", None, 0), keep)
+        return found
 
 
 def main() -> None:

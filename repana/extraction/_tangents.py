@@ -44,7 +44,6 @@ class Tangents:
     calls: dict[str, list[list[Called]]]
     loose: dict[str, Float[Tensor, "r n p"]]
     outputs: Float[Tensor, "n c"]
-    labels: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ def tangents(
     directions: Directions,
 ) -> Tangents:
     """One walk over the batches for some of the modules and parameters. The model's parameters get no gradients."""
-    made = Tangents({name: [] for name in modules}, {}, torch.empty(0, 0), None)
-    outputs, labels = [], []
+    made = Tangents({name: [] for name in modules}, {}, torch.empty(0, 0))
+    outputs = []
     parts: dict[str, list[Tensor]] = {name: [] for name in loose}
     with ExitStack() as stack:
         for p in loose.values():
@@ -108,11 +107,9 @@ def tangents(
         for batch in batches:
             z = _one_batch(reader, batch, modules, made, directions)
             outputs.append(z.detach())
-            labels += [] if batch.labels is None else [batch.labels]
             for name, rows in _loose(reader, batch, loose, directions).items():
                 parts[name].append(rows)
     made.outputs = torch.cat(outputs)
-    made.labels = torch.cat(labels) if labels else None
     made.loose = {name: torch.cat(rows, 1) for name, rows in parts.items()}
     return made
 

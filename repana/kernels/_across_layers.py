@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields, replace
 from repana._estimate import NAN, Estimate, Flag, shown
 from repana._table import Context, Outcome
 from repana.errors import RepanaError
-from repana.kernels._ntk import Kernel
+from repana.kernels._measures import Kernel
 from repana.kernels._ntk import ntk as tangent
 
 ABSENT = Estimate(NAN, note=Flag.NOT_APPLICABLE.note("of the whole network, or of a layer, alone"))
+NO_COPIES = Estimate(NAN, note=Flag.NOT_APPLICABLE.note('no untrained copies (`ntk={"untrained": 3}`)'))
 OWN = ("forward", "labels", "mask", "device", "batch_size")  # options of a recording that `ntk` takes
 
 
@@ -17,7 +18,8 @@ OWN = ("forward", "labels", "mask", "device", "batch_size")  # options of a reco
 @dataclass(frozen=True)
 class ProfiledKernel:
     """The kernel of a recorded layer in a profile, or of the whole network, which alone has an `accuracy` and a share
-    `outside`, of parameters in no recorded layer."""
+    `outside`, of parameters in no recorded layer. `learned` is the distance from the kernels of untrained copies,
+    where they were asked for (`ntk={"untrained": 3}`)."""
 
     trace: Estimate
     share: Estimate
@@ -26,6 +28,7 @@ class ProfiledKernel:
     participation: Estimate
     condition: Estimate
     alignment: Estimate
+    learned: Estimate
     accuracy: Estimate
     outside: Estimate
 
@@ -45,16 +48,21 @@ def ntk(context: Context) -> Outcome | None:
         context.fail(context.split, "", "ntk", error)
         return None
     groups = {p: layer for p in found.matrices if (layer := _layer_of(p, context.activations.layers))}
-    by_layer = found.grouped(groups).layers if groups else {}
+    summed = found.grouped(groups) if groups else None
+    by_layer = summed.layers if summed else {}
+    moved = summed.learned().layers if summed and found.untrained else {}
     outside = [found.layers[p].share.value for p in found.layers if p not in groups]
-    share = Estimate(sum(outside), n=len(found.matrix), note=Flag.NO_INTERVAL.note("a sum over parameters"))
-    whole = replace(_profiled(found.total), share=ABSENT, accuracy=found.accuracy, outside=share)
+    share = Estimate(sum(outside), n=len(found.outputs), note=Flag.NO_INTERVAL.note("a sum over parameters"))
+    learned = found.learned().total if found.untrained else NO_COPIES
+    whole = replace(_profiled(found.total, learned), share=ABSENT, accuracy=found.accuracy, outside=share)
     order = [layer for layer in context.activations.layers if layer in by_layer]
-    return Outcome({**{layer: _profiled(by_layer[layer]) for layer in order}, "": whole}, settings=dict(found.settings))
+    results = {layer: _profiled(by_layer[layer], moved.get(layer, NO_COPIES)) for layer in order}
+    return Outcome({**results, "": whole}, settings=dict(found.settings))
 
 
-def _profiled(kernel: Kernel) -> ProfiledKernel:
-    return ProfiledKernel(**{f.name: getattr(kernel, f.name) for f in fields(kernel)}, accuracy=ABSENT, outside=ABSENT)
+def _profiled(kernel: Kernel, learned: Estimate) -> ProfiledKernel:
+    known = {f.name: getattr(kernel, f.name) for f in fields(kernel)}
+    return ProfiledKernel(**known, learned=learned, accuracy=ABSENT, outside=ABSENT)
 
 
 def _layer_of(parameter: str, layers: Sequence[str]) -> str:

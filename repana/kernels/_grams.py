@@ -19,6 +19,11 @@ Full = Float[Tensor, "r n r n"]
 Positions = tuple[Tensor, Tensor]  # (n, t, a) inputs and (r, n, t, g) gradients at every position
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is one matrix at every position."""
+    return isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D"
+
+
 def kernels(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[str, Kernel]:
     """K of each parameter of a module, by its own name; calls of one pass add up before the product."""
     found: dict[str, Kernel] = {}
@@ -27,18 +32,18 @@ def kernels(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[str,
         return {"weight": _embedding(module, batches)}
     if "weight" in names:
         if isinstance(module, CONVOLUTIONS):
-            found["weight"] = _summed(_of_groups(module, batches))
-        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
-            a, g = _joined([[_flat(module, c) for c in calls] for calls in batches])
+            found["weight"] = _summed(of_groups(module, batches))
+        elif is_linear(module):
+            a, g = joined([[positions(c) for c in calls] for calls in batches])
             if a.shape[1] == 1:  # the bias has the products of the gradients alone
                 ours = _product(*(2 * [g[:, :, 0].transpose(0, 1).flatten(1)]))
                 products = {"weight": _product(a[:, 0], a[:, 0]) * ours, "bias": ours}
                 return {name: products[name] for name in names if name in products}
             found["weight"] = _of_matrix(a, g)
         else:
-            found["weight"] = _of_rows(_rows(module, batches, scaled=True))
+            found["weight"] = of_gradients(of_rows(module, batches, scaled=True))
     if "bias" in names:
-        found["bias"] = _of_rows(_rows(module, batches, scaled=False))
+        found["bias"] = of_gradients(of_rows(module, batches, scaled=False))
     return found
 
 
@@ -56,10 +61,10 @@ def summed_gradients(module: nn.Module, calls: Sequence[Called]) -> dict[str, Te
         return {"weight": total.flatten()}
     if "weight" in names:
         if isinstance(module, CONVOLUTIONS):
-            parts = [_product_of_gradient(a, g) for a, g in _of_groups(module, [calls])]
+            parts = [_product_of_gradient(a, g) for a, g in of_groups(module, [calls])]
             found["weight"] = torch.cat(parts).flatten()
-        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
-            whole = _product_of_gradient(*_joined([[_flat(module, c) for c in calls]]))
+        elif is_linear(module):
+            whole = _product_of_gradient(*joined([[positions(c) for c in calls]]))
             found["weight"] = (whole if isinstance(module, nn.Linear) else whole.T).flatten()
         else:
             found["weight"] = _row(module, calls, True)[0].sum(0)
@@ -84,15 +89,15 @@ def full_kernel(module: nn.Module, batches: Sequence[Sequence[Called]], own: Seq
 def _full_parts(module: nn.Module, batches: Sequence[Sequence[Called]], own: Sequence[str]) -> Iterator[Full]:
     if "weight" in own:
         if isinstance(module, nn.Embedding):
-            yield from (_crossed(rows) for rows in _embedded(module, batches))
+            yield from (_crossed(rows) for rows in embedded(module, batches))
         elif isinstance(module, CONVOLUTIONS):
-            yield from (part for a, g in _of_groups(module, batches) for part in _full_of_matrix(a, g))
-        elif isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D":
-            yield from _full_of_matrix(*_joined([[_flat(module, c) for c in calls] for calls in batches]))
+            yield from (part for a, g in of_groups(module, batches) for part in _full_of_matrix(a, g))
+        elif is_linear(module):
+            yield from _full_of_matrix(*joined([[positions(c) for c in calls] for calls in batches]))
         else:
-            yield _crossed(_rows(module, batches, scaled=True))
+            yield _crossed(of_rows(module, batches, scaled=True))
     if "bias" in own:
-        yield _crossed(_rows(module, batches, scaled=False))
+        yield _crossed(of_rows(module, batches, scaled=False))
 
 
 def _full_of_matrix(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Iterator[Full]:
@@ -130,19 +135,19 @@ def _product(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, 
 # --- matrices ---------------------------------------------------------------------------------------------------------
 
 
-def _flat(module: nn.Module, call: Called) -> Positions:
+def positions(call: Called) -> Positions:
     """(b, t, a) inputs and (r, b, t, g) gradients of a matrix."""
     a, g = call.given, call.gradients
     b = a.shape[0]
     return a.reshape(b, -1, a.shape[-1]), g.reshape(len(g), b, -1, g.shape[-1])
 
 
-def _of_groups(module: nn.Module, batches: Sequence[Sequence[Called]]) -> list[Positions]:
+def of_groups(module: nn.Module, batches: Sequence[Sequence[Called]]) -> list[Positions]:
     """A convolution's patches and gradients, group by group."""
     conv: Any = module
     per_batch = [[_patches(conv, c) for c in calls] for calls in batches]
     return [
-        _joined([[(a[:, :, k], g[:, :, :, k]) for a, g in calls] for calls in per_batch]) for k in range(conv.groups)
+        joined([[(a[:, :, k], g[:, :, :, k]) for a, g in calls] for calls in per_batch]) for k in range(conv.groups)
     ]
 
 
@@ -169,7 +174,7 @@ def _same_padding(conv: Any) -> list[tuple[int, int]]:
     return [(n // 2, n - n // 2) for n in whole]
 
 
-def _joined(per_batch: Sequence[Sequence[Positions]]) -> Positions:
+def joined(per_batch: Sequence[Sequence[Positions]]) -> Positions:
     """All samples together; calls of one pass behind each other; shorter texts filled up with zeros, which add
     nothing."""
     rows = [(_cat([a for a, _ in calls], 1), _cat([g for _, g in calls], 2)) for calls in per_batch if calls]
@@ -233,7 +238,7 @@ def _by_forming(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Kerne
 # --- norms, biases, embeddings ----------------------------------------------------------------------------------------
 
 
-def _rows(module: nn.Module, batches: Sequence[Sequence[Called]], *, scaled: bool) -> Float[Tensor, "r n p"]:
+def of_rows(module: nn.Module, batches: Sequence[Sequence[Called]], *, scaled: bool) -> Float[Tensor, "r n p"]:
     """Gradients of a bias, sums over positions of those at what comes out; or of a norm's weight, times what it
     scales."""
     return torch.cat([sum_ for calls in batches if calls for sum_ in [_row(module, calls, scaled)]], 1)
@@ -259,7 +264,7 @@ def _row(module: nn.Module, calls: Sequence[Called], scaled: bool) -> Float[Tens
 
 def _feature_axis(module: nn.Module, given: Tensor) -> int:
     """Of the samples' tensor the axis that a bias lies along; the last of matrices, the second of convolutions."""
-    last = isinstance(module, (nn.Linear, nn.LayerNorm, nn.RMSNorm)) or type(module).__name__ == "Conv1D"
+    last = isinstance(module, (nn.LayerNorm, nn.RMSNorm)) or is_linear(module)
     return -1 if last else 1
 
 
@@ -276,22 +281,17 @@ def _normalized(module: Any, x: Tensor) -> Tensor:
     return (x - mean) / (var + module.eps).sqrt()
 
 
-def _of_rows(rows: Float[Tensor, "r n p"]) -> Kernel:
-    wide = rows.permute(1, 0, 2).flatten(1)
-    return _product(wide, wide)
-
-
 def _embedding(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Kernel:
     """Sums over equal tokens, of gradients that are summed by token first."""
     total: Tensor | None = None
-    for rows in _embedded(module, batches):
+    for rows in embedded(module, batches):
         part = of_gradients(rows)
         total = part if total is None else total.add_(part)
     assert total is not None
     return total
 
 
-def _embedded(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Iterator[Float[Tensor, "r n p"]]:
+def embedded(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Iterator[Float[Tensor, "r n p"]]:
     """Gradients by token, some of the columns of the embedding at a time."""
     ids, gradients = [], []
     for calls in batches:

@@ -15,7 +15,7 @@ from repana._estimate import Estimate, Flag, shown
 from repana._typing import IGNORED
 from repana.kernels import _refusals
 from repana.kernels._kernel_statistics import singular
-from repana.kernels._ntk import LayerKernels
+from repana.kernels._layer_kernels import LayerKernels
 from repana.statistics.quadratic_forms import log_cdf
 
 LEAST = 1e-12  # of the largest prior variance: smaller ones count as that, so that no loss is out of reach
@@ -77,7 +77,7 @@ def inductive_bias(
     >>> float(found.bias) < found.bias.null
     True
     """
-    n = len(kernels.matrix)
+    n = len(kernels.outputs)
     if not isinstance(eps, (int, float)) or not 0 < eps < math.inf:
         raise _refusals.loss_bound(eps)
     _check.positive(noise, "noise")
@@ -143,6 +143,8 @@ def _kept(
     kernels: LayerKernels, inside: Bool[Tensor, " n"], targets: Any
 ) -> tuple[Float[Tensor, "k k"], Bool[Tensor, " k"], Float[Tensor, "k c"]]:
     """The kernel, the training samples and the targets, without samples labelled -100."""
+    if kernels.matrix is None:
+        raise _refusals.no_matrices()
     k, n = kernels.matrix.double(), len(inside)
     if targets is None:
         if kernels.labels is None:

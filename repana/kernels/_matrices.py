@@ -1,7 +1,9 @@
 """The kernel matrices of every parameter of a live network: which combinations of outputs are differentiated, over
 which samples, and how many modules at a time."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,8 +13,9 @@ from torch import Tensor, nn
 from repana._ambient import free_memory
 from repana.extraction._attribution import Reader
 from repana.extraction._batches import Batch
-from repana.extraction._tangents import Called, Owned, Tangents, one_direction, refuse_interaction, singles, tangents
+from repana.extraction._tangents import Called, Owned, one_direction, refuse_interaction, singles, tangents
 from repana.kernels import _refusals
+from repana.kernels._diagonals import diagonals, squares
 from repana.kernels._grams import (
     Full,
     full_kernel,
@@ -23,8 +26,10 @@ from repana.kernels._grams import (
 )
 
 MANY_OUTPUTS, SKETCH = 64, 16
+BLOCKS = 8  # of random directions, whose spread gives the error of a sketch
 CHECKED = 6  # samples of the pass from which gradients are held against autograd
 AGREES = 1e-3  # relative differences up to which they agree
+Reading = Callable[[str, Sequence[Tensor], Tensor], None]
 SHARE_OF_MEMORY = 0.25  # that gradients of the modules of one walk may take
 
 
@@ -59,6 +64,29 @@ class Directions:
             made = made * c**-0.5 if self._outputs == "mean" else made
         self.count = len(made)
         return made
+
+    def blocks(self) -> list[slice]:
+        """Parts of a random sketch, each a sketch of its own; all directions where they are not random."""
+        return block_slices(self.count) if self.sketched else [slice(None)]
+
+
+def sketch_error(blocks: Sequence[Tensor], directions: int) -> float:
+    """The relative error of a sum of sketches over parts of the directions, from their spread: with X_b the sketch of
+    m_b of R directions, |K| of the root of sum_b m_b |X_b - K|^2/((B - 1) R). NaN of a single direction."""
+    if len(blocks) < 2:
+        return math.nan
+    sizes = [b.stop - b.start for b in block_slices(directions)]
+    whole = torch.stack(list(blocks)).sum(0)
+    spread = sum(m * float((x * (directions / m) - whole).square().sum()) for m, x in zip(sizes, blocks))
+    size = float(whole.norm())
+    return (spread / ((len(blocks) - 1) * directions)) ** 0.5 / size if size > 0 else math.nan
+
+
+def block_slices(directions: int) -> list[slice]:
+    """Up to `BLOCKS` parts of some directions."""
+    count = min(BLOCKS, directions)
+    ends = [round(i * directions / count) for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(ends)]
 
 
 def _signs(count: int, outputs: int, seed: int) -> Float[Tensor, "r c"]:
@@ -158,53 +186,109 @@ def _agrees(
     return True
 
 
-def matrices_of(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, *, full: bool = False
-) -> tuple[dict[str, Float[Tensor, "n n"]], Tangents, Full | None]:
-    """K of every parameter, in the order of the model, a few modules in each walk so that memory holds them; and the
-    sum for every pair of directions, where it is `full`."""
-    model = reader.live.model
+def read_matrices(
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, read: Reading, *, full: bool = False
+) -> Full | None:
+    """K of every parameter, a few modules in each walk so that memory holds their gradients; the sum for every pair of
+    directions, where it is `full`. `read` takes a parameter, its kernel (in parts that add up, of a random sketch) and
+    the outputs of the network."""
     owned = verified(reader, batches[0], owned)
-    sizes = _sizes(reader, batches, owned, directions)
-    room = SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
-    found: dict[str, Tensor] = {}
-    seen: Tangents | None = None
-    pairs: Full | None = None
-    for group in _groups(sizes, room):
-        loose = {name: p for name, p in owned.loose.items() if name in group}
-        modules = {name: module for name, module in owned.modules.items() if name in group}
-        seen = tangents(reader, batches, modules, loose, directions)
-        odd = {
-            name
-            for name in modules
-            if not all(_of_samples(calls, batch.size) for calls, batch in zip(seen.calls[name], batches))
-        }
-        if odd:  # routed differently in a later batch
-            again = tangents(reader, batches, {}, _loosened(Owned(modules, {}, owned.frozen), odd).loose, directions)
-            seen.loose |= again.loose
-        for name, module in modules.items():
-            if name in odd:
-                continue
-            if any(seen.calls[name]):
-                made = kernels(module, seen.calls[name])
-                counted = [own for own in made if owned.frozen or module.get_parameter(own).requires_grad]
-                found |= {f"{name}.{own}" if name else own: made[own].cpu() for own in counted}
-                if full:
-                    pairs = _plus(pairs, full_kernel(module, seen.calls[name], counted))
-        found |= {name: of_gradients(rows).cpu() for name, rows in seen.loose.items()}
-        for rows in seen.loose.values() if full else ():
-            pairs = _plus(pairs, full_of_gradients(rows))
-    ordered = [name for name, _ in model.named_parameters() if name in found]
-    assert seen is not None
-    return {name: found[name] for name in ordered}, seen, pairs
+    sizes = _sizes(reader, batches, owned, directions, sum(batch.size for batch in batches))
+    pairs = _Pairs() if full else None
+    for group in _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))):
+        _walk(reader, batches, _part(owned, group), directions, (kernels, of_gradients), read, pairs)
+    return pairs.total if pairs else None
 
 
-def _plus(total: Full | None, part: Full) -> Full:
-    return part.cpu() if total is None else total.add_(part.cpu())
+def read_diagonals(
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, read: Reading
+) -> None:
+    """Diagonals of the kernel of every parameter, batch by batch."""
+    owned = verified(reader, batches[0], owned)
+    found: dict[str, dict[int, list[Tensor]]] = {}
+    seen: list[Tensor] = []
+
+    def keep(name: str, blocks: Sequence[Tensor], outputs: Tensor) -> None:
+        found.setdefault(name, {})[len(seen)] = list(blocks)
+
+    sizes = _sizes(reader, batches, owned, directions, max(batch.size for batch in batches))
+    groups = _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu")))
+    for batch in batches:
+        parts = [_part(owned, group) for group in groups]
+        seen.append([_walk(reader, [batch], p, directions, (diagonals, squares), keep, None) for p in parts][0])
+    whole = torch.cat(seen)
+    for name, by_batch in found.items():
+        some = next(iter(by_batch.values()))
+        rows = [by_batch.get(i, [b.new_zeros(len(z)) for b in some]) for i, z in enumerate(seen)]  # 0: not called
+        read(name, [torch.cat(own) for own in zip(*rows)], whole)
 
 
-def _sizes(reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions) -> dict[str, float]:
-    """Bytes that the inputs and gradients of each module take, and the gradients of each loose parameter."""
+class _Pairs:
+    """The sum over parameters of the kernel of every pair of directions."""
+
+    def __init__(self) -> None:
+        self.total: Full | None = None
+
+    def add(self, part: Full) -> None:
+        self.total = part.cpu() if self.total is None else self.total.add_(part.cpu())
+
+
+def _part(owned: Owned, names: set[str]) -> Owned:
+    return Owned(
+        {name: module for name, module in owned.modules.items() if name in names},
+        {name: p for name, p in owned.loose.items() if name in names},
+        owned.frozen,
+    )
+
+
+def _walk(
+    reader: Reader,
+    batches: Sequence[Batch],
+    owned: Owned,
+    directions: Directions,
+    forms: tuple[Any, Any],
+    read: Reading,
+    pairs: _Pairs | None,
+) -> Float[Tensor, "n c"]:
+    """What is formed of some modules and parameters, of calls and of gradients; the outputs of the network."""
+    of_calls, of_rows = forms
+    seen = tangents(reader, batches, owned.modules, owned.loose, directions)
+    odd = {
+        name
+        for name, per_batch in seen.calls.items()
+        if any(per_batch) and not all(c and _of_samples(c, batch.size) for c, batch in zip(per_batch, batches))
+    }
+    if odd:  # routed differently in a later batch, or not called in each
+        again = _loosened(Owned(owned.modules, {}, owned.frozen), odd).loose
+        seen.loose |= tangents(reader, batches, {}, again, directions).loose
+    blocks = directions.blocks()
+    for name in [name for name in owned.modules if name not in odd]:
+        module, calls = owned.modules[name], seen.calls.pop(name)
+        if not any(calls):
+            continue
+        counted = [own for own, p in module.named_parameters(recurse=False) if owned.frozen or p.requires_grad]
+        made = [of_calls(module, _directed(calls, block)) for block in blocks]
+        for own in counted:
+            read(f"{name}.{own}" if name else own, [part[own].cpu() for part in made], seen.outputs)
+        if pairs:
+            pairs.add(full_kernel(module, calls, counted))
+    for name, rows in seen.loose.items():
+        read(name, [of_rows(rows[block]).cpu() for block in blocks], seen.outputs)
+        if pairs:
+            pairs.add(full_of_gradients(rows))
+    return seen.outputs
+
+
+def _directed(calls: Sequence[Sequence[Called]], block: slice) -> list[list[Called]]:
+    """Of some directions alone."""
+    return [[Called(c.given, c.gradients[block]) for c in of_batch] for of_batch in calls]
+
+
+def _sizes(
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, samples: int
+) -> dict[str, float]:
+    """Bytes that the inputs and gradients of each module take over so many samples, and the gradients of each loose
+    parameter."""
     inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
     outputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
 
@@ -221,10 +305,9 @@ def _sizes(reader: Reader, batches: Sequence[Batch], owned: Owned, directions: D
             looking.hook(module, keep(name))
         z = reader.logits(batches[0])
     directions(z, batches[0])
-    n = sum(batch.size for batch in batches)
-    scale = n / batches[0].size
+    scale = samples / batches[0].size
     sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
-    return sizes | {name: 4.0 * directions.count * n * p.numel() for name, p in owned.loose.items()}
+    return sizes | {name: 4.0 * directions.count * samples * p.numel() for name, p in owned.loose.items()}
 
 
 def _patch(module: nn.Module) -> int:

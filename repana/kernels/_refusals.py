@@ -58,6 +58,14 @@ def no_matrices() -> InputError:
     return InputError("RA297", "the kernels of single parameters were not kept; call `ntk` with keep='kernels'.")
 
 
+def no_untrained() -> InputError:
+    return InputError("RA297", "there are no untrained copies to compare with; call `ntk` with untrained=3.")
+
+
+def full_without_matrices() -> InputError:
+    return InputError("RA297", "outputs='full' is a matrix over the samples; take keep='kernels' or 'scalars'.")
+
+
 def loss_bound(value: object) -> InputError:
     return InputError("RA297", f"`eps` is {value!r}; expected a mean squared error above 0.")
 

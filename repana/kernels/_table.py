@@ -19,6 +19,8 @@ NTK = (
     Quantity("condition", "lambda_1/lambda_n", "lower", title="Condition of the kernel", source="Jacot et al. 2018"),
     Quantity("alignment", "<HKH, HYY'H>/(|HKH| |HYY'H|)", "higher", title="Alignment with the labels",
              source="Cortes et al. 2012", headline=True),
+    Quantity("learned", "1 - <K, K'>/(|K| |K'|), K' of untrained copies", "higher",
+             title="Distance from untrained kernels", source="Fort et al. 2020"),
     Quantity("accuracy", "leave-one-out kernel ridge regression", "higher", "share", "Accuracy of the kernel",
              "Cortes et al. 2012"),
     Quantity("outside", "share of parameters in no recorded layer", unit="share", source="by definition"),

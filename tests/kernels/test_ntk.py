@@ -343,19 +343,132 @@ def test_what_is_refused_and_what_is_degenerate():
 
 def test_the_figure_shows_the_numbers(tmp_path):
     model, x, y = NETWORKS["mlp"]
-    found = ntk(model, (x, y))
+    found = ntk(model, (x, y), untrained=2)
     axes = plots.kernel_depth(found)
-    bars = [p.get_height() for p in axes[0].patches]
-    assert bars == pytest.approx([100 * k.share.value for k in found.layers.values()])
-    shown = [v for v in axes[1].get_lines()[0].get_ydata() if v == v]
-    assert shown == pytest.approx(
-        [k.alignment.value for k in found.layers.values() if k.alignment.value == k.alignment.value]
-    )
+    weights, biases = ([p.get_height() for p in bars] for bars in axes[0].containers[:2])
+    for heights, kind in ((weights, "weight"), (biases, "bias")):
+        assert heights == pytest.approx([100 * found[f"{name}.{kind}"].share.value for name in ("0", "2", "4")])
+    modules = found.grouped()
+    shown = axes[1].get_lines()
+    assert list(shown[0].get_ydata()) == pytest.approx([k.alignment.value for k in modules.layers.values()])
+    untrained = [np.mean([c.grouped().layers[n].alignment.value for c in found.untrained]) for n in modules.layers]
+    assert list(shown[2].get_ydata()) == pytest.approx(untrained)
     found.plot().savefig(tmp_path / "kernel.pdf")
     assert "39% of the kernel is 2.weight's" in found.says()
     assert set(found.frame()["layer"]) == {*found.layers, ""}
+    single = plots.kernel_depth(ntk(model, (x, y), keep="scalars"))
+    assert len(single[0].patches) == len(found.layers)
+    assert len(plots.kernel_depth(ntk(model, (x, y), keep="trace"))) == 1
     with pytest.raises(ModelError, match="RA101"):
         found["3.weight"]
+
+
+@pytest.mark.parametrize("batch_size", [5, 128])
+@pytest.mark.parametrize("name", [*NETWORKS, "embedding", "places first", "tied", "grouped", "in turns"])
+def test_the_trace_alone_is_that_of_the_kernel(name, batch_size):
+    torch.manual_seed(3)
+    made = {
+        "embedding": lambda: (Words(padding_idx=3), torch.randint(0, 7, (9, 6))),
+        "places first": lambda: (PlacesFirst(), torch.randn(9, 4, 5)),
+        "tied": lambda: (Tied(), torch.randint(0, 11, (8, 5))),
+        "grouped": lambda: (NETS["grouped"]()[0], torch.randn(7, 4, 6, 6)),
+        "in turns": lambda: (Routed(), torch.cat([torch.rand(5, 6), -torch.rand(5, 6)])),
+    }
+    model, x = NETWORKS[name][:2] if name in NETWORKS else made[name]()
+    model, x = model.double().eval(), x.double() if x.is_floating_point() else x
+    whole = ntk(model, x, mask=False, batch_size=batch_size)
+    alone = ntk(model, x, mask=False, batch_size=batch_size, keep="trace")
+    assert list(alone.layers) == list(whole.layers)
+    for layer, k in whole.layers.items():
+        for q in ("trace", "share"):
+            own, other = getattr(alone[layer], q), getattr(k, q)
+            assert (own.value, own.low, own.high) == pytest.approx((other.value, other.low, other.high), rel=1e-9)
+    assert alone.total.trace.value == pytest.approx(whole.total.trace.value, rel=1e-9)
+    assert alone.matrix is None
+    assert alone.total.effective_rank.note
+    for asked in (alone.similarities, alone.grouped, lambda: alone.velocity(alone)):
+        with pytest.raises(InputError, match="keep='kernels'"):
+            asked()
+    with pytest.raises(InputError, match="RA297: outputs='full' is a matrix"):
+        ntk(model, x, outputs="full", keep="trace")
+
+
+def test_scalars_are_those_of_the_kernels():
+    model, x, y = NETWORKS["conv"]
+    whole, alone = ntk(model, (x, y)), ntk(model, (x, y), keep="scalars")
+    assert alone.layers == whole.layers
+    assert alone.total == whole.total
+    assert alone.matrices == {}
+
+
+@pytest.mark.parametrize("directions", [2, 12])
+def test_the_error_of_a_sketch_is_that_of_its_spread(directions):
+    """The root mean square of what was estimated, over draws, beside that of the true errors."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 20)).double()
+    x = torch.randn(16, 6).double()
+    exact = ntk(model, x).matrix
+    said, true, traces = [], [], []
+    for seed in range(40):
+        found = ntk(model, x, sketch=directions, seed=seed, keep="scalars", permutations=0)
+        said.append(found.settings["sketch_error"] * float(found.matrix.norm()))
+        true.append(float((found.matrix - exact).norm()))
+        traces.append(found.total.trace.value)
+    ratio = (np.mean(np.square(said)) / np.mean(np.square(true))) ** 0.5
+    assert 0.8 < ratio < 1.25
+    assert np.mean(traces) == pytest.approx(float(exact.trace()) / 16, abs=4 * np.std(traces) / 40**0.5)
+    alone = ntk(model, x, sketch=directions, seed=seed, keep="trace")
+    assert alone.total.trace.value == pytest.approx(traces[-1])
+    assert 0 < alone.settings["sketch_error"] < 1
+    assert "random directions stand for the outputs; relative error about" in found.says()
+
+
+def test_a_single_random_direction_has_no_error():
+    model, x, _ = NETWORKS["mlp"]
+    found = ntk(model, x, sketch=1)
+    assert np.isnan(found.settings["sketch_error"])
+    assert "relative error unknown" in found.says()
+    assert "sketch_error" not in ntk(model, x).settings
+
+
+def test_what_was_learned_stands_beside_untrained_copies():
+    torch.manual_seed(0)
+    x = torch.randn(40, 5)
+    y = (x[:, 0] * x[:, 1] > 0).long()
+    model = nn.Sequential(nn.Linear(5, 64), nn.Tanh(), nn.Linear(64, 2))
+    fresh = ntk(model, (x, y), untrained=3)
+    assert fresh.learned().total.value < 2 * fresh.learned().total.null
+    assert "not more than random weights do" in fresh.says()
+    optimiser = torch.optim.Adam(model.parameters(), 0.03)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    model.zero_grad()
+    found = ntk(model, (x, y), untrained=3)
+    copies = [ntk(repana.reinitialised(model, seed=s), (x, y)) for s in range(3)]
+    cosine = lambda a, b: float((a * b).sum() / a.norm() / b.norm())  # noqa: E731
+    by_hand = np.mean([1 - cosine(found.matrix, c.matrix) for c in copies])
+    pairs = np.mean([1 - cosine(copies[a].matrix, copies[b].matrix) for a, b in ((0, 1), (0, 2), (1, 2))])
+    learned = found.learned()
+    assert (learned.total.value, learned.total.null) == pytest.approx((by_hand, pairs), rel=1e-6)
+    assert learned.total.low > learned.total.null
+    assert set(learned.layers) == set(found.layers)
+    assert "more than random weights do" in found.says()
+    mean = found.frame().set_index(["layer", "quantity"])["untrained"]["", "alignment"]
+    assert mean == pytest.approx(np.mean([c.total.alignment.value for c in copies]))
+    report = repana.profile(model, (x, y), ["0", "2"], analyzers=["spectrum"], ntk={"untrained": 2})
+    rows = {r.layer: r for r in report.rows if r.analyzer == "ntk" and r.quantity == "learned"}
+    two = ntk(model, (x, y), untrained=2)
+    assert rows["0"].value == pytest.approx(two.grouped().learned().layers["0"].value)
+    assert rows[""].null == pytest.approx(two.learned().total.null)
+    with pytest.raises(InputError, match="untrained=3"):
+        ntk(model, (x, y)).learned()
+    one = ntk(model, (x, y), untrained=1).learned()
+    assert "no other" in one.total.note
+    assert one.says().endswith(".")
+    with pytest.raises(InputError, match="RA253"):
+        ntk(model, iter([(x, y)]), untrained=1)
 
 
 @pytest.mark.slow
