@@ -16,6 +16,8 @@ def density_persistence(
     scales: Sequence[float] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.25, 1.3, 1.35, 1.4, 1.45, 1.5),
     normalize: str = 'center+l2',
     tau: float = 0.5,
+    loops: bool = False,
+    memory: int = 2147483648,
     level: float = 0.95,
     max_samples: int = 2000,
     seed: int = 0,

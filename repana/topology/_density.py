@@ -20,6 +20,7 @@ from repana.statistics.resampling import percentiles
 from repana.summaries.distances import distances
 from repana.summaries.subsample import Subsample
 from repana.topology import _refusals
+from repana.topology._persistence import HOMOLOGY_MEMORY, rips, rips_cost
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +37,8 @@ SURVIVES = 0.5  # of a level's longest edge, that a component must outlast
 class DensityPersistence:
     """Components of a layer by density and scale; see `density_persistence`. `surface` (m, r): components at level a of
     density and scale r; `signed` (m, r): births less deaths there; `clusters`, `entropy` (m,) by level; `levels` (m,)
-    quantiles of density, `scales` (r,) of the median distance."""
+    quantiles of density, `scales` (r,) of the median distance; `loops` (b, 2) of each level with `loops=True`: birth
+    and death of H1 in median distances, longest first."""
 
     clusters: Estimate
     dense_clusters: Estimate
@@ -50,6 +52,7 @@ class DensityPersistence:
     entropy_by_level: Float[Tensor, " m"]
     levels: Float[Tensor, " m"]
     scales: Float[Tensor, " r"]
+    loops: Sequence[Float[Tensor, "b 2"]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def distance(self, other: "DensityPersistence") -> float:
@@ -89,6 +92,8 @@ def density_persistence(
     scales: Sequence[float] = SCALES,
     normalize: str = "center+l2",
     tau: float = SURVIVES,
+    loops: bool = False,
+    memory: int = HOMOLOGY_MEMORY,
     level: float = 0.95,
 ) -> DensityPersistence:
     """Clusters by density and scale. Call as `density_persistence(features)`.
@@ -109,12 +114,14 @@ def density_persistence(
       both; read them only where the entropy is above its null, as edges of a single cloud are all of like length, and
       many outlast half of the longest.
     - `stable_clusters`: the count that holds over the most levels in a row, and `stable_levels`, their share.
+    - `loops`: H1 of the Vietoris-Rips filtration of each level, for itself: a hole that sparse
+      samples fill is there in the dense ones alone. Without null or interval.
 
     One minimum spanning tree for each level. Invariant to rotation, translation and scale, not to the number of
     samples: `max_samples` of them, drawn by `seed`, in every layer. Interval: the range over 20 random halves.
 
     Raises InputError for NaN or infinite features, `k` not below the number of samples, levels or scales that are not
-    ascending in (0, 1] and [0, inf), or `tau` outside (0, 1).
+    ascending in (0, 1] and [0, inf), `tau` outside (0, 1), or loops beyond `memory` bytes (RA246).
 
     Sources: Chazal et al. 2011, doi:10.1007/s10208-011-9098-0 (distance to a measure); Carlsson & Zomorodian 2009,
     doi:10.1007/s00454-009-9176-0 (two parameters); Botnan et al. 2022, arXiv:2107.06800 (signed differences).
@@ -136,6 +143,10 @@ def density_persistence(
     n = subsample.n
     if not 1 <= _check.whole(k, "k") < n:
         raise _refusals.neighbours_of_density(k, n)
+    if loops:
+        needed, seconds = rips_cost(n, 1)
+        if needed > memory:
+            raise _refusals.homology_too_large(n, needed, memory, len(quantiles) * seconds)
     note = Flag.CONSTANT.note(f"{dead} samples of zeros have no direction") if dead else ""
     note = noted(note, Flag.SUBSET.note(f"{n} of {subsample.seen} samples") if n < subsample.seen else "")
     between = distances(x).double().cpu().numpy()
@@ -156,8 +167,9 @@ def density_persistence(
         entropy_by_level=torch.from_numpy(whole.entropy),
         levels=torch.tensor(quantiles, dtype=torch.float64),
         scales=torch.tensor(grid, dtype=torch.float64),
+        loops=_loops(between, k, quantiles) if loops else (),
         settings={
-            "k": k, "normalize": normalize, "samples": n, "tau": tau, "level": level, "seed": subsample.seed
+            "k": k, "normalize": normalize, "samples": n, "tau": tau, "level": level, "seed": subsample.seed,
         },
     )  # fmt: skip
 
@@ -186,10 +198,7 @@ class _Measured:
 def _measured(
     between: Float[np.ndarray, "n n"], k: int, quantiles: Sequence[float], grid: Sequence[float], tau: float
 ) -> _Measured:
-    n = len(between)
-    density = codensity(between, min(k, n - 1))
-    upper = between[np.triu_indices(n, 1)]
-    unit = float(np.median(upper)) or float(upper.mean())
+    density, unit = codensity(between, min(k, len(between) - 1)), _unit(between)
     merged = merges(between, density, np.quantile(density, quantiles))
     middle = int(np.argmin(np.abs(np.asarray(quantiles) - MIDDLE)))
     return _Measured(
@@ -198,6 +207,28 @@ def _measured(
         np.array([_entropy(e) for e in merged]),
         middle,
     )
+
+
+def _unit(between: Float[np.ndarray, "n n"]) -> float:
+    """The median distance, or the mean where that is 0."""
+    upper = between[np.triu_indices(len(between), 1)]
+    return float(np.median(upper)) or float(upper.mean())
+
+
+def _loops(between: Float[np.ndarray, "n n"], k: int, quantiles: Sequence[float]) -> tuple[Tensor, ...]:
+    """H1 of the samples up to each level, in units of the median distance of all."""
+    density, unit = codensity(between, k), _unit(between)
+    found = []
+    for a in np.quantile(density, quantiles):
+        inside = _inside(density, float(a))
+        bars = rips(between[np.ix_(inside, inside)], 1)[1] if len(inside) > 2 else np.empty((0, 2))
+        found.append(torch.from_numpy(bars / (unit or 1.0)))
+    return tuple(found)
+
+
+def _inside(density: Float[np.ndarray, " n"], a: float) -> Int[np.ndarray, " i"]:
+    """The samples up to a level; ties enter together."""
+    return np.flatnonzero(density <= a * (1 + 1e-12))
 
 
 def codensity(between: Float[np.ndarray, "n n"], k: int) -> Float[np.ndarray, " n"]:
@@ -212,7 +243,7 @@ def merges(
     """The ascending edges of the minimum spanning tree of the samples up to each level."""
     found = []
     for a in levels:
-        inside = np.flatnonzero(density <= a * (1 + 1e-12))
+        inside = _inside(density, float(a))
         if len(inside) < 2:
             found.append(np.empty(0))
             continue

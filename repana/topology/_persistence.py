@@ -268,7 +268,7 @@ def persistence(
     tree, _ = spanning_edges([between], torch.zeros(1, dtype=torch.int64, device=x.device),
                              torch.arange(n, device=x.device)[None])  # fmt: skip
     zero = np.stack([np.zeros(n - 1), tree[0].sort(descending=True).values.cpu().numpy()], 1)
-    found = {0: zero} | (_rips(between.cpu().numpy(), dimension) if dimension > 0 else {})
+    found = {0: zero} | (rips(between.cpu().numpy(), dimension) if dimension > 0 else {})
     low, high = torch.triu_indices(n, n, 1, device=x.device)
     median = float(between[low, high].median())
     scales = np.asarray(SCALES) * median
@@ -289,7 +289,7 @@ def rips_cost(n: int, dimension: int) -> tuple[int, float]:
     return int(RIPS_BYTES * n**2 * more), RIPS_SECONDS * n**2.6 * more
 
 
-def _rips(between: Float[np.ndarray, "n n"], dimension: int) -> dict[int, np.ndarray]:
+def rips(between: Float[np.ndarray, "n n"], dimension: int) -> dict[int, np.ndarray]:
     """Diagrams of H1 and up, longest bar first."""
     from gudhi.sklearn.rips_persistence import RipsPersistence
 
@@ -440,5 +440,5 @@ def _barcode(d: Float[np.ndarray, "n n"], e: Float[np.ndarray, "n n"]) -> float:
     both[n:, :n] = d
     both[:n, n:] = d.T
     both[both < 1e-6 * both.mean()] = 0
-    bars = _rips(both, 1)[1]
+    bars = rips(both, 1)[1]
     return float((bars[:, 1] - bars[:, 0]).sum())

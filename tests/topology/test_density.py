@@ -127,6 +127,8 @@ def test_bad_input():
         density_persistence(x, scales=[-1.0, 0.5])
     with pytest.raises(InputError):
         density_persistence(x, tau=1.0)
+    with pytest.raises(InputError, match="RA246"):
+        density_persistence(x, loops=True, memory=1000)
     with pytest.raises(InputError):
         density_persistence(torch.full((20, 3), float("nan")))
     with pytest.raises(InputError, match="RA212: surfaces of 40 and 30 samples"):
@@ -172,3 +174,23 @@ def test_clusters_that_outliers_bridge_are_a_finding():
     apart = repana.profile({"blobs": torch.cat(blobs)}, analyzers=["density_persistence", "spectrum"])
     assert {f.code: f for f in find(apart)}["RF310"].severity == "passed"
     assert not [r for r in repana.profile({"cloud": cloud}).rows if r.analyzer == "density_persistence"]
+
+
+def test_loops_of_every_level_are_those_of_its_samples():
+    """A ring that sparse samples fill: its hole outlasts all others in the denser half alone."""
+    draw = torch.Generator().manual_seed(0)
+    turn = 2 * torch.pi * torch.arange(80) / 80
+    ring = torch.stack([turn.cos(), turn.sin()], 1) + 0.02 * torch.randn(80, 2, generator=draw)
+    grid = torch.cartesian_prod(*(2 * [torch.arange(-3, 4) * 0.27]))
+    x = torch.cat([ring, grid[grid.norm(dim=1) < 0.9]]).double()
+    levels = [0.3, 0.6, 1.0]
+    found = density_persistence(x, k=5, levels=levels, normalize="none", loops=True)
+    d = between(x.numpy())
+    density, unit = codensity(d, 5), np.median(d[np.triu_indices(len(x), 1)])
+    for share, bars in zip(levels, found.loops):
+        inside = np.flatnonzero(density <= np.quantile(density, share))
+        expected = repana.persistence(x[inside]).diagram(1) / unit
+        assert np.allclose(bars.numpy(), expected, atol=1e-6)
+    longest = [float(bars[0, 1] - bars[0, 0]) for bars in found.loops[1:]]
+    assert longest[0] > 2 * longest[1]
+    assert density_persistence(x, k=5).loops == ()

@@ -1,7 +1,6 @@
 """Weights of many models as activations: samples are models, layers are their tensors."""
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,8 +20,6 @@ OF_MATRICES = ("spectrum", "responses")
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 SINGULAR_VALUES = 64
 CACHED = 2**15  # numbers taken in float64 at a time
-MANY = 2**16  # numbers from which counting is faster than partitioning
-UPPER = int(sys.byteorder == "little")  # of the halves of a float32, the one with sign and exponent
 
 
 def read_weights(
@@ -145,35 +142,16 @@ def statistics(tensor: Tensor) -> Float[Tensor, " seven"]:
     x = tensor.flatten().contiguous()
     size, shift = len(x), float(x[0])
     total = squares = 0.0
+    room = torch.empty(min(size, CACHED), dtype=torch.float64)
     for part in x.split(CACHED):
-        wide = part.double() - shift
+        wide = room[: len(part)].copy_(part).sub_(shift)
         total, squares = total + float(wide.sum()), squares + float(wide @ wide)
     mean = total / size
+    ordered = np.sort(x.numpy())  # vectorised: faster than a selection of these few
     at = [q * (size - 1) for q in QUANTILES]
-    needed = sorted({int(p) for p in at} | {min(int(p) + 1, size - 1) for p in at})
-    ordered = dict(zip(needed, _order_statistics(x.numpy(), needed)))
-    quantiles = [ordered[int(p)] + (p - int(p)) * (ordered[min(int(p) + 1, size - 1)] - ordered[int(p)]) for p in at]
+    pairs = [(float(ordered[int(p)]), float(ordered[min(int(p) + 1, size - 1)])) for p in at]
+    quantiles = [low + (p - int(p)) * (high - low) for p, (low, high) in zip(at, pairs)]
     return torch.tensor([mean + shift, max(squares / size - mean**2, 0.0), *quantiles], dtype=torch.float64)
-
-
-def _order_statistics(x: Float[np.ndarray, " n"], places: Sequence[int]) -> list[float]:
-    """The values at these places of the sorted array. Many float32 numbers are counted by their upper 16 bits first, so
-    that the few around each place are sorted alone."""
-    if x.dtype != np.float32 or len(x) < MANY:
-        return np.partition(x, places)[places].astype(float).tolist()
-    upper = x.view(np.uint16)[UPPER::2]
-    counts = np.bincount(upper, minlength=2**16)
-    order = np.concatenate([np.arange(2**16 - 1, 2**15 - 1, -1), np.arange(2**15)])  # negative numbers come first
-    ends = np.cumsum(counts[order])
-    inside: dict[int, np.ndarray] = {}
-    found = []
-    for place in places:
-        at = int(np.searchsorted(ends, place, side="right"))
-        bucket = int(order[at])
-        if bucket not in inside:
-            inside[bucket] = np.sort(x[upper == bucket])
-        found.append(float(inside[bucket][place - (ends[at] - counts[bucket])]))
-    return found
 
 
 def singular_values(matrix: Float[Tensor, "a b"]) -> Float[Tensor, " w"]:
