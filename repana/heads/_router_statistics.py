@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from sklearn.metrics.cluster import expected_mutual_information
 from torch import Tensor
 
 from repana._estimate import NAN
@@ -122,6 +121,8 @@ def adjusted(table: Float[Tensor, "e c"]) -> tuple[float, float]:
     kept = whole[whole.sum(1) > 0][:, whole.sum(0) > 0]
     if kept.shape[1] < 2:
         return NAN, NAN
+    from sklearn.metrics.cluster import expected_mutual_information
+
     expected = float(expected_mutual_information(kept.astype(np.int64), int(kept.sum())))
     mutual, entropy = float(_mutual(table[None])[0]), float(_class_entropy(table[None])[0])
     return (mutual - expected) / (entropy - expected), expected

@@ -147,7 +147,7 @@ def test_layers_of_other_widths_keep_what_has_a_value():
 def test_intervals_of_drift_cover():
     """Of the mean over other draws: residual share, total, R^2."""
     found = []
-    for seed in range(80):
+    for seed in range(60):
         x, noise = gaussians(150, 4, 4, seed)
         after = 1.5 * x + 0.4 * noise + 0.3
         found.append(drift(Activations({"one": x}), Activations({"one": after}), k=5)["one"])

@@ -660,7 +660,7 @@ def test_phate_keeps_collapsed_classes_together():
 
 
 def keeps_together(method):
-    ax = plots.layer_map(collapsed(per=30, spread=0.01), method=method)
+    ax = plots.layer_map(collapsed(per=16, spread=0.01), method=method)
     groups = [np.asarray(c.get_offsets()) for c in ax.collections]
     inner = max(np.linalg.norm(g - g.mean(0), axis=1).mean() for g in groups)
     outer = min(np.linalg.norm(a.mean(0) - b.mean(0)) for i, a in enumerate(groups) for b in groups[:i])

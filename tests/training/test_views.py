@@ -9,9 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from training.recipes import clusters, watched
+from typer.testing import CliRunner
 
 import repana
 from repana import plots
+from repana.cli import app
 from repana.dynamics import log_slope
 from repana.errors import FileError, InputError
 from repana.training import load_training
@@ -61,8 +63,9 @@ def test_a_folder_without_records_or_of_another_version(tmp_path):
 
 @pytest.mark.slow
 def test_watch(folder, tmp_path):
-    code, out, err = run("watch", str(folder))
-    assert code == 0, err
+    shown = CliRunner().invoke(app, ["watch", str(folder)])
+    out = shown.output
+    assert shown.exit_code == 0, out
     assert "9 records, the last at step 40." in out
     assert re.search(r"^ +40 +[\d.]+ ", out, re.M)
     code, out, _ = run("watch", str(folder), "--json")
@@ -73,9 +76,9 @@ def test_watch(folder, tmp_path):
     assert code == 0
     assert "Layers over training" in (tmp_path / "page" / "report.html").read_text()
     assert repana.Report.load(tmp_path / "page" / "report").profiles[0] == "step 1"
-    code, _, err = run("watch", str(tmp_path))
-    assert code != 0
-    assert "RA333" in err
+    refused = CliRunner().invoke(app, ["watch", str(tmp_path)])
+    assert refused.exit_code != 0
+    assert "RA333" in str(refused.exception)
 
 
 def test_the_live_page_stands_alone(folder):
