@@ -18,6 +18,7 @@ from repana.extraction._left_padding import left_padding
 from repana.extraction._options import Options
 from repana.extraction._order import LOGITS, at_stake, check_order
 from repana.extraction._parts import open_parts, places_of, requested_parts
+from repana.extraction._patterns import unused
 from repana.extraction._plan import Plan, Planned, masks_used, resolve
 from repana.extraction._polarity import check_masks
 from repana.extraction._probe import Leaf, Trace, probe
@@ -96,8 +97,11 @@ def _token_logits(trace: Trace, options: Options) -> Planned | None:
     leaf = token_logits_leaf(trace)
     if leaf is None:
         return None
-    reading = replace(options.reading, pool="last", layout=None)
-    found = resolve([Site("", "out", leaf.path)], trace, reading)[0][0]
+    site, mask = Site("", "out", leaf.path), options.reading.mask
+    if isinstance(mask, Mapping):  # of layers by name, the logits among them or not
+        mask = {key: value for key, value in mask.items() if key == "*" or not unused({key: 0}, [site])}
+    reading = replace(options.reading, pool="last", layout=None, mask=mask)
+    found = resolve([site], trace, reading)[0][0]
     return found if len(found.pooling.layout.positions) == 1 and len(found.pooling.layout.features) == 1 else None
 
 

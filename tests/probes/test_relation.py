@@ -401,3 +401,50 @@ def test_the_figure_draws_the_values() -> None:
     assert [float(found[name].accuracy) for name in found] in drawn
     assert [float(found[name].r2) for name in found] in [line.get_ydata().tolist() for line in axes[2].lines]
     assert repana.plots.figure_of(axes).axes
+
+
+@pytest.mark.parametrize("mask", ["auto", {"encoder.*": "attention_mask", "decoder.*": "decoder_attention_mask"}])
+def test_from_an_encoder_to_its_decoder(mask) -> None:
+    """Each tower has padding of its own; the Jacobian by autograd through a hook."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=40, d_model=12, d_kv=6, d_ff=16, num_layers=2, num_heads=2, decoder_start_token_id=0
+    )
+    model = transformers.T5ForConditionalGeneration(config).double().eval()
+    words, written = torch.randint(2, 40, (12, 6)), torch.randint(2, 40, (12, 4))
+    real, kept = torch.ones_like(words), torch.ones_like(written)
+    real[::2, 4:], kept[::3, 3:] = 0, 0
+    batch = {
+        "input_ids": words, "attention_mask": real, "decoder_input_ids": written, "decoder_attention_mask": kept
+    }  # fmt: skip
+    y = torch.arange(12) % 2
+    options = {} if mask == "auto" else {"mask": mask}
+    found = relation(model, [(batch, y)], "encoder.block.0[0]", "decoder.block.1[0]", fit=8, answered="all", **options)
+    slopes = []
+    for i in found.fitted.nonzero()[:, 0].tolist():
+        one = {name: tensor[i : i + 1] for name, tensor in batch.items()}
+        at, until = int(real[i].sum()) - 1, int(kept[i].sum()) - 1
+
+        def later(s: torch.Tensor, one=one, at=at, until=until) -> torch.Tensor:
+            seen = {}
+
+            def moved(module, given, output):
+                rows = output[0].clone()
+                rows[0, at] = s
+                return (rows, *output[1:])
+
+            def read(module, given, output):
+                seen["o"] = output[0][0, until]
+
+            hooks = [
+                model.encoder.block[0].register_forward_hook(moved),
+                model.decoder.block[1].register_forward_hook(read),
+            ]
+            model(**one)
+            for hook in hooks:
+                hook.remove()
+            return seen["o"]
+
+        slopes.append(torch.autograd.functional.jacobian(later, found.subjects[i].double()))
+    assert torch.allclose(found.weight.double(), torch.stack(slopes).mean(0), atol=1e-6)
