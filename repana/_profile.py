@@ -50,6 +50,7 @@ def profile(
     analysis_memory: int | None = None,
     dictionaries: Mapping[str, Any] | None = None,
     ntk: bool | Mapping[str, Any] = False,
+    relation: str | Mapping[str, Any] | None = None,
     **recording: Any,
 ) -> Report:
     """Measure every layer of a model over a dataset: one forward pass, every family, one report.
@@ -75,7 +76,10 @@ def profile(
       layer's rows (`dictionary_quality`; of token models every real token is a row, whatever the pooling) and what the
       network loses by it (`splice`).
     - `ntk`: the tangent kernel of the network, summed over the parameters of each recorded layer (see
-      `repana.kernels.ntk`); a mapping gives its options, as `{"most": 256, "outputs": "mean"}`.
+      `repana.kernels.ntk`); a mapping gives its options, as `{"most": 256, "outputs": "mean"}`, among which may be
+      `earlier`: the `LayerKernels` of an earlier checkpoint, from which its velocity is read.
+    - `relation`: a later layer, to which one linear map is fitted from each recorded layer before it (see
+      `repana.probes.relation`); a mapping gives its options, as `{"object": "block4", "fit": 40}`.
     - `recording`: everything else that `record` takes (`pool`, `mask`, `max_samples`, `batch_size`, `device`, ...).
 
     A layer or quantity that cannot be measured does not stop the others: `report.failures` says which and why.
@@ -85,7 +89,8 @@ def profile(
     Raises InputError when an analyzer that was named needs labels and there are none, or when nothing could be
     measured, and all that `record` raises.
     """
-    named = [*(OF_DICTIONARIES if dictionaries else ()), *(("ntk",) if ntk else ())]
+    alive = _of_live_models(ntk, relation)
+    named = [*(OF_DICTIONARIES if dictionaries else ()), *alive]
     selection = selected([*as_listed(analyzers), *named] if named else analyzers)
     if isinstance(model, Activations) and data is not None:
         raise _profile_refusals.activations_and_data()
@@ -133,13 +138,13 @@ def profile(
             lambda: _inputs(model, data, train, recording, seed),
             dictionaries,
             _live(model, data if name == split else held_out, recording),
-            {"ntk": ntk} if isinstance(ntk, Mapping) else {},
+            alive,
         )
     failures = measured.failures()
     if not measured.rows:
         raise _profile_refusals.nothing_measured(failures)
     asked = {**_arguments(layers, analyzers), **settings, **_recording_settings(recording)}
-    asked |= {"ntk": dict(ntk) if isinstance(ntk, Mapping) else True} if ntk else {}
+    asked |= {name: _plain(options) or True for name, options in alive.items()}
     provenance = {
         **train.provenance,
         "run": run,
@@ -152,6 +157,19 @@ def profile(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     return Report(tuple(measured.rows), measured.arrays, provenance)
+
+
+def _of_live_models(ntk: bool | Mapping[str, Any], relation: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    """What reads the live model, by name, with its options."""
+    asked: dict[str, Any] = {"ntk": dict(ntk) if isinstance(ntk, Mapping) else {}} if ntk else {}
+    if relation is None:
+        return asked
+    return asked | {"relation": dict(relation) if isinstance(relation, Mapping) else {"object": relation}}
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a file can hold."""
+    return {name: v for name, v in options.items() if isinstance(v, (str, int, float, bool)) or v is None}
 
 
 def _check_options(settings: Mapping[str, Any], baselines: int, recording: Mapping[str, Any]) -> None:

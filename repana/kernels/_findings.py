@@ -4,6 +4,7 @@ import math
 
 from repana._finding import ABSENT, ALPHA, PASSED, TIP, Finding, View
 from repana._numbers import number, percent
+from repana.kernels._kernel_statistics import LAZY
 
 MOST = 0.8  # of the kernel, from which one layer holds nearly all of it
 
@@ -34,3 +35,16 @@ def aligned(view: View) -> Finding:
     if row.p < ALPHA:
         return Finding(PASSED, f"The tangent kernel is aligned with the labels: {text}.")
     return Finding(TIP, f"The tangent kernel is not aligned with the labels: {text}.")
+
+
+def lazy(view: View) -> Finding:
+    """Whether the tangent kernel moved by 1% or more since an earlier checkpoint: a tip where it did not, since
+    features then hardly changed, and the network is near to a fixed kernel machine.
+    """
+    row = view.at("ntk.velocity", "")
+    if row is None or not math.isfinite(row.value):
+        return Finding(ABSENT, "No earlier tangent kernel was given (`ntk={'earlier': kernels}`).")
+    if row.value < LAZY:
+        text = f"The tangent kernel moved by {number(row.value)} since the earlier checkpoint: training is lazy."
+        return Finding(TIP, text, (), "Use a larger learning rate or smaller initial outputs to learn features.")
+    return Finding(PASSED, f"The tangent kernel moved by {number(row.value)} since the earlier checkpoint.")

@@ -11,6 +11,7 @@ from torch import Tensor
 from repana._estimate import NAN
 
 DOUBLE, SINGLE = 1e-13, 1e-6  # of the largest eigenvalue: what rounding of gradients leaves of one that is 0
+LAZY = 0.01  # of velocity, below which a kernel has not moved
 SPECTRAL = ("top_share", "effective_rank", "participation", "condition")
 LAMBDAS = tuple(10.0 ** (-k) for k in range(3, -1, -1))  # of tr K/n
 

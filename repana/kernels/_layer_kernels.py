@@ -13,14 +13,12 @@ from repana import _check
 from repana._estimate import Estimate, Flag
 from repana._numbers import number
 from repana.kernels import _refusals
-from repana.kernels._kernel_statistics import similarity, velocity
+from repana.kernels._kernel_statistics import LAZY, similarity, velocity
 from repana.kernels._measures import QUANTITIES, Kernel, Measure, bounded, of_halves
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-LAZY = 0.01  # of velocity, below which a kernel has not moved
 
 
 @dataclass(frozen=True, repr=False)

@@ -53,7 +53,7 @@ ACROSS_LAYERS = (
     Across(
         ntk,
         _across_layers.ntk,
-        quantities=tuple(q for q in NTK if q.name != "velocity"),
+        quantities=NTK,
         of_layer=deferred("repana.kernels._across_layers").ProfiledKernel,
         default=False,
     ),
@@ -61,5 +61,6 @@ ACROSS_LAYERS = (
 FINDINGS = {
     "RF901": Rule("Layers of the tangent kernel", _findings.one_layer, CHECK, 45, "ntk.share", ("ntk",)),
     "RF902": Rule("Tangent kernel and labels", _findings.aligned, CHECK, 44, "ntk.alignment", ("ntk",)),
+    "RF903": Rule("Lazy training", _findings.lazy, CHECK, 43, "ntk.velocity", ("ntk",)),
 }
 FAMILY = Family("kernels", (), ACROSS_LAYERS, FINDINGS, SOURCES)

@@ -13,8 +13,11 @@ from repana.probes._controls import probe_baselines
 from repana.probes._layer_selection import best_layer
 from repana.probes._layer_selection import layer_differences as differences
 from repana.probes._protocol import Probe
+from repana.probes._relation import relation as between
 from repana.probes._weight_probe import weight_probe
 from repana.statistics.splits import Split
+
+OF_RELATIONS = ("pool", "device", "forward", "labels", "mask", "layout", "batch_size")  # options that a recording has
 
 
 def layer_choice(context: Context) -> Outcome | None:
@@ -69,6 +72,24 @@ def baselines(context: Context) -> Outcome | None:
         except RepanaError as error:
             context.fail(context.split, layer, "probe_baselines", error)
     return Outcome(found)
+
+
+def relation(context: Context) -> Outcome | None:
+    """From each recorded layer before the object, of the network itself where it is at hand."""
+    live, options = context.live(), dict(context.options.get("relation", {}))
+    if live is None or not options:
+        return None
+    model, data, recording = live
+    known = {name: recording[name] for name in OF_RELATIONS if name in recording}
+    known |= {name: context.settings[name] for name in ("level", "seed")} | options
+    end, found = known.pop("object", ""), {}
+    layers = list(context.activations.layers)
+    for layer in layers[: layers.index(end)] if end in layers else layers:
+        try:
+            found[layer] = between(model, data, layer, end, **known)
+        except RepanaError as error:
+            context.fail(context.split, layer, "relation", error)
+    return Outcome(found) if found else None
 
 
 def _hidden(activations: Activations) -> Iterable[str]:

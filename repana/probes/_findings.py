@@ -188,3 +188,21 @@ def models(view: View) -> Finding:
     if count < FEW_MODELS:
         return Finding(TIP, f"{count} models are the whole sample, whatever the number of weights.", (), "Add models.")
     return Finding(PASSED, f"{count} models are the sample.")
+
+
+def directions(view: View) -> Finding:
+    """Whether directions from the inverse of a relation's linear map classify better than the difference of class means
+    does, at the layer where they classify best: a tip where the interval of their accuracy does not lie above it, since
+    the simpler directions then do as well.
+    """
+    rows = [r for r in view.rows("relation.accuracy") if math.isfinite(r.value)]
+    if not rows:
+        return Finding(ABSENT, "No directions of a relation were measured (`relation=`).")
+    best = max(rows, key=lambda r: r.value)
+    simple = next((r for r in view.rows("relation.mean_difference") if r.layer == best.layer), None)
+    if simple is None or not math.isfinite(simple.value):
+        return Finding(ABSENT, "No difference of means stands beside the directions of the relation.")
+    text = f"Directions of the relation at {best.layer} classify {share(best)}, differences of means {share(simple)}"
+    if best.low > simple.value:
+        return Finding(PASSED, f"{text}.", (best.layer,))
+    return Finding(TIP, f"{text}: no better.", (best.layer,), "Use the difference of means, or report both.")

@@ -15,8 +15,10 @@ best_layer = deferred("repana.probes._layer_selection").best_layer
 layer_differences = deferred("repana.probes._layer_selection").layer_differences
 probing = deferred("repana.probes._suite").probing
 weight_probe = deferred("repana.probes._weight_probe").weight_probe
+relation = deferred("repana.probes._relation").relation
 
 _AXES = ("scale", "translation")  # of single features
+_RELATIONS, _INVERSES = "Hernandez et al. 2024", "Chanin et al. 2024"
 _SPLIT: dict[str, Any] = {"invariant": _AXES, "drawn": True, "counts": True}  # of rows split by place
 _RIGID = ("rotation", "scale", "translation")
 
@@ -254,7 +256,31 @@ ACROSS_LAYERS = (
             ),
         ),
     ),
-)
+    Across(
+        relation,
+        _across_layers.relation,
+        of_layer=deferred("repana.probes._relation").Relation,
+        default=False,
+        quantities=tuple(
+            Quantity(name, formula, better, unit, title, source, counts=True, drawn=True)
+            for name, formula, better, unit, title, source in (
+                ("r2", "1 - sum |o - Ws - b|^2/sum |o - mean|^2", "higher", "", "R2 of one linear map", _RELATIONS),
+                ("r2_least_squares", "the same of least squares", "higher", "", "", "by definition"),
+                ("spread", "mean |J_i - W|/|W|", "lower", "", "Spread of the Jacobians", _RELATIONS),
+                ("faithfulness", "answers that stay with Ws + b", "higher", "share", "", _RELATIONS),
+                ("rank", "singular values that the inverse takes", "", "", "", _INVERSES),
+                ("accuracy", "argmax_k v_k . s", "higher", "share", "Accuracy of the directions", _INVERSES),
+                ("mean_difference", "the same of class means", "higher", "share", "", _INVERSES),
+                ("linear_probe", "the same of a linear probe", "higher", "share", "", "by definition"),
+                ("causality", "edits s + c|s|(v_new - v_old) that bring the new answer", "higher", "share", "",
+                 _INVERSES),
+                ("edit_causality", "edits s + W^+(o_new - o) that bring the new answer", "higher", "share", "",
+                 _RELATIONS),
+                ("edit_distance", "distance from o_new left by them", "lower", "", "", _RELATIONS),
+            )
+        ),
+    ),
+)  # fmt: skip
 
 FINDINGS = {
     "RF501": Rule("Earliest decodable layer", _findings.earliest, RESULT, 100, "probing.linear_probe"),
@@ -267,9 +293,23 @@ FINDINGS = {
         "Probes of weights across trees", _findings.trees, RESULT, 96, "weight_probe.leave_tree_out", ("weight_probe",)
     ),
     "RF508": Rule("Number of models", _findings.models, CHECK, 60, reads=("weight_probe",)),
+    "RF509": Rule("Directions of a relation", _findings.directions, CHECK, 46, "relation.accuracy", ("relation",)),
 }
 
 SOURCES = {
+    "Hernandez et al. 2024": """@inproceedings{hernandez2024linearity,
+  author = {Hernandez, Evan and {Sen Sharma}, Arnab and Haklay, Tal and Meng, Kevin and Wattenberg, Martin and
+            Andreas, Jacob and Belinkov, Yonatan and Bau, David},
+  title = {Linearity of Relation Decoding in Transformer Language Models},
+  booktitle = {International Conference on Learning Representations}, year = {2024},
+  eprint = {2308.09124}, archivePrefix = {arXiv}
+}""",
+    "Chanin et al. 2024": """@inproceedings{chanin2024identifying,
+  author = {Chanin, David and Hunter, Anthony and Camburu, Oana-Maria},
+  title = {Identifying Linear Relational Concepts in Large Language Models},
+  booktitle = {Conference of the North American Chapter of the Association for Computational Linguistics},
+  year = {2024}, eprint = {2311.08968}, archivePrefix = {arXiv}
+}""",
     "Horwitz et al. 2024": """@misc{horwitz2024representing,
   author = {Horwitz, Eliahu and Cavia, Bar and Kahana, Jonathan and Hoshen, Yedid},
   title = {Representing Model Weights with Language using Tree Experts},

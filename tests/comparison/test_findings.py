@@ -162,7 +162,7 @@ def test_findings(code, made, severity, text):
 
 
 def test_every_finding_of_comparisons_is_tested():
-    others = {"dynamics", "dictionary_quality", "splice", "ntk", "weight_probe", "density_persistence"}
+    others = {"dynamics", "dictionary_quality", "splice", "ntk", "weight_probe", "density_persistence", "relation"}
     of_comparisons = {code for code, rule in FINDINGS.items() if rule.reads and not others & {*rule.reads}}
     assert {code for code, *_ in CASES} == of_comparisons
     assert all(len(explanations()[code][1].split()) > 15 for code, *_ in CASES)

@@ -1,5 +1,7 @@
 """The neural tangent kernel by parameter: reference values, torch.func, traps of how it is computed, and refusals."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -617,6 +619,25 @@ def test_sums_over_modules_and_a_profile():
     assert not [r for r in repana.profile(model, (x, y), ["0"], analyzers=["spectrum"]).rows if r.analyzer == "ntk"]
     with pytest.raises(InputError, match="keep='kernels'"):
         ntk(model, (x, y), keep="scalars").grouped()
+
+
+def test_a_profile_beside_an_earlier_checkpoint():
+    model, x, y = NETWORKS["mlp"]
+    first = ntk(model, (x, y))
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        moved[2].weight.mul_(1.5).add_(0.3)
+    report = repana.profile(moved, (x, y), ["0", "4"], analyzers=["spectrum"], ntk={"earlier": first})
+    rows = {r.layer: r for r in report.rows if r.analyzer == "ntk" and r.quantity == "velocity"}
+    later = ntk(moved, (x, y))
+    assert rows[""].value == pytest.approx(first.velocity(later).total.value)
+    assert rows["4"].value == pytest.approx(first.grouped().velocity(later.grouped()).layers["4"].value, abs=1e-6)
+    assert {f.code: f for f in find(report)}["RF903"].severity == "passed"
+    still = repana.profile(model, (x, y), ["0", "4"], analyzers=["spectrum"], ntk={"earlier": first})
+    said = {f.code: f for f in find(still)}["RF903"]
+    assert said.severity == "tip"
+    assert "training is lazy" in said.text
+    assert still.provenance["arguments"]["ntk"] is True
 
 
 def test_findings_of_the_kernel():

@@ -1,6 +1,7 @@
 """Linear relations between layers: the reference, exact linear networks, Jacobians by autograd, texts and maps."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import repana
 from repana.errors import InputError, ModelError
 from repana.extraction._attribution import reading
 from repana.extraction._between import Between, Point, numbered
+from repana.findings import find
 from repana.probes import compare_probes, concept_use, relation
 
 
@@ -448,3 +450,35 @@ def test_from_an_encoder_to_its_decoder(mask) -> None:
 
         slopes.append(torch.autograd.functional.jacobian(later, found.subjects[i].double()))
     assert torch.allclose(found.weight.double(), torch.stack(slopes).mean(0), atol=1e-6)
+
+
+def test_a_profile_has_a_row_of_every_earlier_layer(tmp_path) -> None:
+    report = repana.profile(
+        MODEL, (S, Y), ["0", "1", "2", "3"], analyzers=["spectrum"], relation={"object": "3", **OPTIONS, "rank": 2}
+    )
+    rows = {(r.layer, r.quantity): r for r in report.rows if r.analyzer == "relation"}
+    assert {layer for layer, _ in rows} == {"0", "1", "2"}
+    alone = relation(MODEL, (S, Y), "0", "3", rank=2, **OPTIONS)
+    for name in ("r2", "spread", "faithfulness", "accuracy", "mean_difference", "causality", "edit_distance"):
+        own = getattr(alone, name)
+        assert rows["0", name].value == pytest.approx(own.value, abs=1e-9)
+        assert rows["0", name].null == pytest.approx(own.null, abs=1e-9, nan_ok=True)
+    said = {f.code: f for f in find(report)}["RF509"]
+    assert said.severity == "tip"
+    assert said.text.endswith("no better.")
+    report.save(tmp_path / "r")
+    assert [str(r) for r in repana.Report.load(tmp_path / "r").rows] == [str(r) for r in report.rows]
+    assert report.provenance["arguments"]["relation"] == {"object": "3", "answered": "all", "rank": 2}
+    short = repana.profile(MODEL, (S, Y), ["0", "2"], analyzers=["spectrum"], relation="nowhere")
+    assert any("'nowhere'" in line for line in short.failures)  # and nothing else is lost
+    assert short.rows
+    assert {f.code: f for f in find(short)}["RF509"].severity == "absent"
+
+
+def test_directions_that_are_better_than_means_are_said_to_be() -> None:
+    report = repana.profile(MODEL, (S, Y), ["0", "3"], analyzers=["spectrum"], relation={"object": "3", **OPTIONS})
+    rows = [
+        replace(r, value=0.95, low=0.9) if r.analyzer == "relation" and r.quantity == "accuracy" else r
+        for r in report.rows
+    ]
+    assert {f.code: f for f in find(replace(report, rows=tuple(rows)))}["RF509"].severity == "passed"
