@@ -61,7 +61,7 @@ def read_checkpoint(file: Path, allow_pickle: bool, *, mapped: bool = False) -> 
             raise _check.unreadable(file, str(error)) from error
     if allow_pickle:
         try:
-            return torch.load(file, map_location="cpu", weights_only=False)
+            return _loaded(file, mapped, safe=False)
         except Exception as error:  # a class that is not importable here, a cut file
             raise _check.unreadable(file, reason_of(error)) from error
     if tuple(map(int, re.findall(r"\d+", torch.__version__)[:2])) < SAFE_TORCH:
@@ -75,13 +75,13 @@ def read_checkpoint(file: Path, allow_pickle: bool, *, mapped: bool = False) -> 
         raise _check.unreadable(file, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
-def _loaded(file: Path, mapped: bool) -> Any:
+def _loaded(file: Path, mapped: bool, *, safe: bool = True) -> Any:
     if mapped:
         try:
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            return torch.load(file, map_location="cpu", weights_only=safe, mmap=True)
         except RuntimeError:  # a format of before 1.6, which cannot be mapped
             pass
-    return torch.load(file, map_location="cpu", weights_only=True)
+    return torch.load(file, map_location="cpu", weights_only=safe)
 
 
 def _unsafe_names(file: Path) -> list[str]:

@@ -139,6 +139,23 @@ def test_files_folders_shards_and_modules_give_the_same(kind: str, tmp_path) -> 
     assert tuple(expected)[0] == "0.weight"
 
 
+class Custom:
+    """What a training script keeps beside its weights."""
+
+
+def test_files_that_can_run_code_are_read_where_that_is_allowed(tmp_path) -> None:
+    models = nets(3)
+    files = [tmp_path / f"{i}.pt" for i in range(3)]
+    for model, file in zip(models, files):
+        torch.save({"state_dict": model.state_dict(), "settings": Custom()}, file)
+    with pytest.raises(repana.FileError, match="allow_pickle=True"):
+        repana.read_weights(files)
+    found = repana.read_weights(files, groups=None, allow_pickle=True)
+    expected = repana.read_weights(models, groups=None)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert torch.equal(repana.model_trees(files, allow_pickle=True).trees, repana.model_trees(models).trees)
+
+
 def test_layers_base_and_order() -> None:
     models = nets(3)
     found = repana.read_weights(models, "flat", layers=["3.*", "0.weight"], base=models[0], groups=None)

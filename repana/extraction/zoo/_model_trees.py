@@ -138,7 +138,7 @@ def _in_order(clusters: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
     return np.argsort(np.argsort(first))[at].astype(np.int64)
 
 
-def model_trees(models: Any, *, layers: Any = None, seed: int = 0) -> ModelTrees:
+def model_trees(models: Any, *, layers: Any = None, seed: int = 0, allow_pickle: bool = False) -> ModelTrees:
     """Which models of a zoo were fine-tuned from one ancestor: the minimum spanning tree of their weights, cut where
     its edges grow most.
 
@@ -151,7 +151,8 @@ def model_trees(models: Any, *, layers: Any = None, seed: int = 0) -> ModelTrees
     Where p is above .05 no trees are seen, and all models are one (`count` 1).
 
     `models`: as `read_weights` takes them, or what it gives of kind "flat". Permuting the units of a model moves it
-    away from its siblings: models that were trained from different starts have no common tree.
+    away from its siblings: models that were trained from different starts have no common tree. `allow_pickle`: see
+    there.
 
     Raises InputError (RA298) for models that differ in their tensors, or are equal.
 
@@ -179,7 +180,7 @@ def model_trees(models: Any, *, layers: Any = None, seed: int = 0) -> ModelTrees
             first, second = (at == int(counts.argmax())).nonzero()[:2, 0].tolist()
             raise _refusals.same_weights([(names[first], names[second])])
         return found.trees(names, seed)
-    zoo = Zoo.of(models, layers)
+    zoo = Zoo.of(models, layers, allow_pickle=allow_pickle)
     found = TensorDistances(len(zoo.sets))
     for name in zoo.shapes:
         found.add(zoo.rows(name))

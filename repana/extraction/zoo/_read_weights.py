@@ -32,6 +32,7 @@ def read_weights(
     groups: Any = "auto",
     width: int = 4096,
     seed: int = 0,
+    allow_pickle: bool = False,
 ) -> Activations:
     """The weights of many models as `Activations`: every model is a sample, every tensor a layer.
 
@@ -54,6 +55,8 @@ def read_weights(
     - `groups`: which models depend on each other, a value each. By default those that `model_trees` finds; None: every
       model for itself. They become `sample`, so that splits of `profile` and of probes leave whole trees out.
 
+    - `allow_pickle`: read `.pt` files that hold more than tensors, which can run code: only from those whom you trust.
+
     Quantiles and variances change where a scale moves from one layer to the next, as before a normalisation. Memory:
     one tensor of all models beside what is kept, or with groups=None one tensor of one model.
 
@@ -72,7 +75,7 @@ def read_weights(
     """
     _check.choice(kind, "kind", KINDS)
     width = _check.at_least(width, "width", 1)
-    zoo = Zoo.of(models, layers, base)
+    zoo = Zoo.of(models, layers, base, allow_pickle=allow_pickle)
     n = len(zoo.sets)
     named = [name for name, shape in zoo.shapes.items() if kind not in OF_MATRICES or len(shape) > 1]
     if not named:

@@ -34,10 +34,10 @@ class WeightSet:
     whole: tuple[str, ...] = ()  # tensors of whole numbers, as of quantised weights, which are not read
 
     @classmethod
-    def of(cls, model: Any, name: str) -> "WeightSet":
+    def of(cls, model: Any, name: str, allow_pickle: bool = False) -> "WeightSet":
         """Floating-point tensors alone; of tensors that share their memory the first."""
         if isinstance(model, (str, Path)):
-            return _of_path(Path(model))
+            return _of_path(Path(model), allow_pickle)
         if isinstance(model, nn.Module):
             model = unwrap(model)[0].state_dict(keep_vars=True)
         if not isinstance(model, Mapping):
@@ -80,14 +80,14 @@ def _without_prefix(keys: list[str]) -> dict[str, str]:
     return {key: key for key in keys}
 
 
-def _of_path(path: Path) -> WeightSet:
+def _of_path(path: Path, allow_pickle: bool) -> WeightSet:
     if not path.exists():
         raise _weights_refusals.file_missing(path, "model")
     if path.is_dir():
         return _of_files(str(path), _files_of(path))
     if path.suffix == ".safetensors":
         return _of_files(str(path), [path])
-    return _of_mapping(str(path), read_checkpoint(path, False, mapped=True))
+    return _of_mapping(str(path), read_checkpoint(path, allow_pickle, mapped=True))
 
 
 def _files_of(folder: Path) -> list[Path]:

@@ -31,12 +31,12 @@ class Zoo:
     read: dict[str, None] = field(default_factory=dict)  # tensors that were read
 
     @classmethod
-    def of(cls, models: Any, layers: Any, base: Any = None) -> "Zoo":
+    def of(cls, models: Any, layers: Any, base: Any = None, *, allow_pickle: bool = False) -> "Zoo":
         given = _named(models)
         if len(given) < 2:
             raise _refusals.few_models(len(given), type(models).__name__)
-        sets = [WeightSet.of(model, name) for name, model in given]
-        ancestor = None if base is None else WeightSet.of(base, "base")
+        sets = [WeightSet.of(model, name, allow_pickle) for name, model in given]
+        ancestor = None if base is None else WeightSet.of(base, "base", allow_pickle)
         known = next((s for s in (*sets, *([ancestor] if ancestor else ())) if s.ordered), sets[0])
         names = _chosen(layers, sets[0].shapes)
         for other in (*sets[1:], *([ancestor] if ancestor else ())):
