@@ -130,14 +130,24 @@ def one_direction(
             p.requires_grad_(True)
         held, z = _walked(reader, batch, owned.modules)
         places = [out for calls in held.values() for _, out in calls]
-        total = (z * weights.to(z)).sum()
-        slopes = torch.autograd.grad(total, [*parameters.values(), *places], allow_unused=True)
-    known = {name: g.detach() for name, g in zip(parameters, slopes) if g is not None}
+        slopes = _gradients((z * weights.to(z)).sum(), [*parameters.values(), *places])
+    known = {name: _dense(g) for name, g in zip(parameters, slopes) if g is not None}
     rest = iter(slopes[len(parameters) :])
     calls = {
         name: [Called(given, _or_zeros(next(rest), out)[None]) for given, out in pairs] for name, pairs in held.items()
     }
     return calls, known
+
+
+def _gradients(total: Tensor, inputs: Sequence[Tensor], **options: Any) -> tuple[Tensor | None, ...]:
+    """None for each input that the sum does not depend on."""
+    if not inputs or not total.requires_grad:
+        return (None,) * len(inputs)
+    return torch.autograd.grad(total, inputs, allow_unused=True, **options)
+
+
+def _dense(gradient: Tensor) -> Tensor:
+    return gradient.detach() if gradient.layout == torch.strided else gradient.detach().to_dense()
 
 
 def _or_zeros(slope: Tensor | None, like: Tensor) -> Tensor:
@@ -171,8 +181,7 @@ def _one_batch(
     weights = directions(z.detach(), batch)
     for number, w in enumerate(weights):
         last = number == len(weights) - 1
-        total = (z * w.to(z)).sum()
-        rows.append(torch.autograd.grad(total, places, retain_graph=not last, allow_unused=True) if places else ())
+        rows.append(_gradients((z * w.to(z)).sum(), places, retain_graph=not last))
     at = 0
     for name, calls in held.items():
         found = []
@@ -195,11 +204,10 @@ def _loose(
         z = reader.logits(one)
         found = []
         for k in range(len(whole)):
-            total = (z * whole[k, i : i + 1].to(z)).sum()
-            grads = torch.autograd.grad(total, list(loose.values()), retain_graph=True, allow_unused=True)
-            found.append([torch.zeros_like(p) if g is None else g for g, p in zip(grads, loose.values())])
+            grads = _gradients((z * whole[k, i : i + 1].to(z)).sum(), list(loose.values()), retain_graph=True)
+            found.append([torch.zeros_like(p) if g is None else _dense(g) for g, p in zip(grads, loose.values())])
         for at, name in enumerate(loose):
-            rows[name].append(torch.stack([g[at].detach().flatten() for g in found]))
+            rows[name].append(torch.stack([g[at].flatten() for g in found]))
     return {name: torch.stack(parts, 1) for name, parts in rows.items()}
 
 

@@ -45,8 +45,6 @@ def _of_matrix(a: Float[Tensor, "n t a"], g: Float[Tensor, "r n t g"]) -> Diagon
     what costs less."""
     r, n, t, d_out = g.shape
     d_in = a.shape[2]
-    if a.dtype in (torch.float16, torch.bfloat16):
-        a, g = a.float(), g.float()
     if t * (d_in + r * d_out) < r * d_in * d_out:
         wide = g.permute(1, 2, 0, 3).reshape(n, t, r * d_out)
         step = max(1, BYTES // (8 * t * t))

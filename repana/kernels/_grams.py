@@ -296,7 +296,7 @@ def embedded(module: nn.Embedding, batches: Sequence[Sequence[Called]]) -> Itera
     ids, gradients = [], []
     for calls in batches:
         if calls:
-            ids.append(torch.cat([c.given.flatten(1) for c in calls], 1))
+            ids.append(torch.cat([c.given.reshape(len(c.given), -1) for c in calls], 1))
             parts = [c.gradients.reshape(*c.gradients.shape[:2], -1, c.gradients.shape[-1]) for c in calls]
             gradients.append(torch.cat(parts, 2))
     longest = max(x.shape[1] for x in ids)

@@ -27,6 +27,11 @@ def singular(settings: Mapping[str, Any]) -> float:
     return DOUBLE if settings.get("dtype") == str(torch.float64) else SINGLE
 
 
+def kept_as(settings: Mapping[str, Any]) -> torch.dtype:
+    """The precision in which the kernels of single parameters are kept."""
+    return torch.float64 if settings.get("dtype") == str(torch.float64) else torch.float32
+
+
 def spectral(kernel: Float[Tensor, "n n"], least: float = DOUBLE) -> dict[str, float]:
     """Of the eigenvalues of K: lambda_1/sum, exp H(lambda/sum), (sum)^2/sum of squares, lambda_1/lambda_n, infinite
     where lambda_n is `least` of lambda_1 or less."""

@@ -13,7 +13,7 @@ from repana import _check
 from repana._estimate import Estimate, Flag
 from repana._numbers import number
 from repana.kernels import _refusals
-from repana.kernels._kernel_statistics import LAZY, similarity, velocity
+from repana.kernels._kernel_statistics import LAZY, kept_as, similarity, velocity
 from repana.kernels._measures import QUANTITIES, Kernel, Measure, bounded, of_halves
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, repr=False)
 class LayerKernels:
     """The neural tangent kernel of a network by parameter; see `ntk`. `total` is the sum. `matrices` (n, n) by
-    parameter in float32 with `keep="kernels"`, and `matrix` the sum in float64, None with `keep="trace"`; `full`
-    (c, c, n, n) of every pair of outputs, where `outputs="full"`; `outputs` (n, c) and `labels` of the samples;
-    `untrained` the same of copies with new random weights, where it was asked for."""
+    parameter with `keep="kernels"`, in float32 or as precise as the network, and `matrix` the sum in float64, None with
+    `keep="trace"`; `full` (c, c, n, n) of every pair of outputs, where `outputs="full"`; `outputs` (n, c) and `labels`
+    of the samples; `untrained` the same of copies with new random weights, where they were asked for."""
 
     layers: Mapping[str, Kernel]
     total: Kernel
@@ -78,14 +78,17 @@ class LayerKernels:
         """How far the kernel has moved until a later checkpoint: 1 - <K, K'>/(|K| |K'|) of the sum and of every
         parameter that both kept, 0 where it has not moved, as in lazy training. Interval: 20 random halves.
 
-        Raises InputError (RA297) for kernels of other samples, or that were not kept (`keep="trace"`).
+        Raises InputError (RA297) for kernels of other samples or other random directions, or that were not kept
+        (`keep="trace"`).
         """
         n = len(self.outputs)
         for name in ("samples", "outputs"):
             if self.settings.get(name) != later.settings.get(name) or n != len(later.outputs):
                 raise _refusals.other_kernels(name, n, len(later.outputs))
+        if self._drawn() != later._drawn():
+            raise _refusals.other_kernels("sketch", n, n)
         if self.matrix is None or later.matrix is None:
-            raise _refusals.no_matrices()
+            raise _refusals.no_matrix()
         both = [name for name in self.matrices if name in later.matrices]
         found = {
             name: _moved([(self.matrices[name].double(), later.matrices[name].double())], self.settings)
@@ -103,13 +106,17 @@ class LayerKernels:
         if not self.untrained:
             raise _refusals.no_untrained()
         if self.matrix is None:
-            raise _refusals.no_matrices()
+            raise _refusals.no_matrix()
         found = {
             name: self._learned(m.double(), [c.matrices[name].double() for c in self.untrained])
             for name, m in self.matrices.items()
         }
         copies = [c.matrix for c in self.untrained if c.matrix is not None]
         return KernelMotion(self._learned(self.matrix, copies), found, len(self.untrained))
+
+    def _drawn(self) -> tuple[Any, ...]:
+        """What random directions depend on; nothing where there are none."""
+        return tuple(self.settings[n] for n in ("directions", "seed")) if self.settings.get("sketch") else ()
 
     def _learned(self, own: Tensor, copies: Sequence[Tensor]) -> Estimate:
         found = _moved([(own, copy) for copy in copies], self.settings)
@@ -120,23 +127,30 @@ class LayerKernels:
 
     def grouped(self, groups: Mapping[str, str] | None = None, *, spectra: bool = True) -> "LayerKernels":
         """Sums over the parameters of each module, or of each group that `groups` names by parameter; those that it
-        does not name are left out of the layers, not of the sum. Without `spectra` no eigenvalues are computed.
+        does not name are left out of the layers, not of the sum. Parameters that stand in no module keep their names.
+        Without `spectra` no eigenvalues are computed.
 
-        Raises InputError (RA297) where single kernels were not kept (`keep="kernels"`).
+        Raises InputError (RA297) where single kernels were not kept (`keep="kernels"`), ModelError (RA101) for a name
+        that is no parameter's.
         """
         if not self.matrices or self.matrix is None:
             raise _refusals.no_matrices()
-        names = {p: p.rpartition(".")[0] for p in self.matrices} if groups is None else groups
+        if groups is None and self.settings.get("grouped"):
+            return self
+        names = {p: p.rpartition(".")[0] or p for p in self.matrices} if groups is None else groups
+        for name in names:
+            self[name]
         sums: dict[str, Tensor] = {}
         for parameter, group in names.items():
             own = self.matrices[parameter].double()
-            sums[group] = sums[group].add_(own) if group in sums else own
-        measure = Measure(len(self.outputs), self.labels, {**self.settings, "dtype": "torch.float32"})
+            sums[group] = sums[group] + own if group in sums else own
+        measure = Measure(len(self.outputs), self.labels, self.settings)
         whole = self.matrix.diagonal()
         return replace(
             self,
             layers={name: measure.shared(measure(k, spectra=spectra), k.diagonal(), whole) for name, k in sums.items()},
-            matrices={name: k.float() for name, k in sums.items()},
+            matrices={name: k.to(kept_as(self.settings)) for name, k in sums.items()},
+            settings={**self.settings, "grouped": True},
             untrained=tuple(copy.grouped(names, spectra=spectra) for copy in self.untrained),
         )
 
@@ -151,6 +165,8 @@ class LayerKernels:
         """Which parameter holds most of the kernel, whether it is aligned with the labels, and whether it differs from
         that of untrained copies."""
         known = [name for name, k in self.layers.items() if k.share.value == k.share.value]
+        if not self.layers:
+            return "No group has parameters."
         if not known:
             return "All gradients are 0: the network has no kernel."
         top = max(known, key=lambda name: self.layers[name].share.value)
@@ -164,7 +180,10 @@ class LayerKernels:
         error = self.settings.get("sketch_error")
         if error is not None:
             size = "unknown" if error != error else f"about {100 * error:.0f}%"
-            text += f" {self.settings['directions']} random directions stand for the outputs; relative error {size}."
+            of = " of the trace" if self.matrix is None else ""
+            text += (
+                f" {self.settings['directions']} random directions stand for the outputs; relative error{of} {size}."
+            )
         return text
 
     def __repr__(self) -> str:
@@ -210,14 +229,16 @@ class KernelMotion:
         if e.value < LAZY:
             return f"The kernel moved by {number(e.value)}, less than 1%: training is lazy, features hardly change."
         text = f"The kernel moved by {number(e.value)}"
-        if not self.layers:
+        known = {name: m.value for name, m in self.layers.items() if m.value == m.value}
+        if not known:
             return text + "."
-        top = max(self.layers, key=lambda name: self.layers[name].value)
-        return text + f", most at {top} ({number(self.layers[top].value)})."
+        top = max(known, key=lambda name: known[name])
+        return text + f", most at {top} ({number(known[top])})."
 
     def _learned(self) -> str:
         e = self.total
-        text = f"It differs from the kernels of {self.copies} untrained copies by {number(e.value)}"
+        copies = "an untrained copy" if self.copies == 1 else f"{self.copies} untrained copies"
+        text = f"It differs from the kernel{'s' * (self.copies > 1)} of {copies} by {number(e.value)}"
         if e.null != e.null:
             return text + "."
         text += f"; they differ from each other by {number(e.null)}"

@@ -2,8 +2,9 @@
 which samples, and how many modules at a time."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, pairwise
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from repana._ambient import free_memory
 from repana.extraction._attribution import Reader
 from repana.extraction._batches import Batch
-from repana.extraction._tangents import Called, Owned, one_direction, refuse_interaction, singles, tangents
+from repana.extraction._tangents import Called, Owned, Tangents, one_direction, refuse_interaction, singles, tangents
 from repana.kernels import _refusals
 from repana.kernels._diagonals import diagonals, squares
 from repana.kernels._grams import (
@@ -26,6 +27,7 @@ from repana.kernels._grams import (
 )
 
 MANY_OUTPUTS, SKETCH = 64, 16
+FEWEST = 4  # random directions whose spread says something
 BLOCKS = 8  # of random directions, whose spread gives the error of a sketch
 CHECKED = 6  # samples of the pass from which gradients are held against autograd
 AGREES = 1e-3  # relative differences up to which they agree
@@ -37,13 +39,15 @@ class Directions:
     """Which combinations of outputs are differentiated."""
 
     def __init__(self, outputs: str, sketch: int | None, seed: int) -> None:
+        if sketch and outputs not in ("trace", "mean", "full"):
+            raise _refusals.sketch_of_one(outputs)
         self._outputs, self._sketch, self._seed = outputs, sketch, seed
         self.count, self.sketched = 0, False
         self._signs: Tensor | None = None
 
     def check_full(self, outputs: int, samples: int) -> None:
         """Refuse kernels of all pairs of outputs of a sketch, or beyond memory."""
-        if self._sketch is not None or outputs > MANY_OUTPUTS:
+        if self._sketch or (outputs > MANY_OUTPUTS and self._sketch is None):
             raise _refusals.full_of_a_sketch(outputs, MANY_OUTPUTS)
         needed, room = 3 * 8.0 * (outputs * samples) ** 2, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
         if needed > room:
@@ -52,14 +56,14 @@ class Directions:
     def __call__(self, z: Tensor, batch: Batch) -> Float[Tensor, "r b c"]:
         b, c = z.shape
         if self._outputs == "sum":
-            made = torch.full((1, b, c), c**-0.5)
+            made = torch.full((1, b, c), c**-0.5, dtype=torch.float64)
         elif self._outputs == "label":
             made = _of_labels(batch, b, c)
         else:
             sketch = SKETCH if self._sketch is None and c > MANY_OUTPUTS else self._sketch
             if self._signs is None:
-                self.sketched = sketch is not None
-                self._signs = torch.eye(c) if sketch is None else _signs(sketch, c, self._seed)
+                self.sketched = bool(sketch)
+                self._signs = _signs(sketch, c, self._seed) if sketch else torch.eye(c, dtype=torch.float64)
             made = self._signs[:, None].expand(-1, b, -1)
             made = made * c**-0.5 if self._outputs == "mean" else made
         self.count = len(made)
@@ -72,8 +76,8 @@ class Directions:
 
 def sketch_error(blocks: Sequence[Tensor], directions: int) -> float:
     """The relative error of a sum of sketches over parts of the directions, from their spread: with X_b the sketch of
-    m_b of R directions, |K| of the root of sum_b m_b |X_b - K|^2/((B - 1) R). NaN of a single direction."""
-    if len(blocks) < 2:
+    m_b of R directions, |K| of the root of sum_b m_b |X_b - K|^2/((B - 1) R). NaN of fewer than 4 directions."""
+    if len(blocks) < FEWEST:
         return math.nan
     sizes = [b.stop - b.start for b in block_slices(directions)]
     whole = torch.stack(list(blocks)).sum(0)
@@ -91,7 +95,7 @@ def block_slices(directions: int) -> list[slice]:
 
 def _signs(count: int, outputs: int, seed: int) -> Float[Tensor, "r c"]:
     generator = torch.Generator().manual_seed(seed)
-    return (2 * torch.randint(0, 2, (count, outputs), generator=generator) - 1) / count**0.5
+    return (2.0 * torch.randint(0, 2, (count, outputs), generator=generator).double() - 1) / count**0.5
 
 
 def _of_labels(batch: Batch, samples: int, outputs: int) -> Float[Tensor, "one b c"]:
@@ -101,24 +105,22 @@ def _of_labels(batch: Batch, samples: int, outputs: int) -> Float[Tensor, "one b
     return torch.nn.functional.one_hot(y.long(), outputs).float()[None]
 
 
-def first_samples(batches: Any, most: int) -> list[Batch]:
+def first_samples(batches: Any, most: int) -> Iterator[Batch]:
     """The first samples of the data."""
-    chosen: list[Batch] = []
     left = most
     for batch in batches:
-        few = batch.first(left) if batch.size > left else batch
-        chosen.append(few if few is not None else batch)
-        left -= chosen[-1].size
+        few = (batch.first(left) if batch.size > left else batch) or batch
+        yield few
+        left -= few.size
         if left <= 0:
             break
-    return chosen
 
 
-def verified(reader: Reader, batch: Batch, owned: Owned) -> Owned:
+def verified(reader: Reader, batch: Batch, owned: Owned) -> tuple[Owned, set[str]]:
     """Modules whose gradients, as their kernels are made of them, are those of autograd for a random combination of the
     outputs, of a few samples. The parameters of others are taken sample by sample: of a module with a forward
     of its own, of one whose weight is used elsewhere too, of one that does not have the samples in their order as its
-    first axis.
+    first axis. Also the modules that these samples do not call, of which nothing is known yet.
 
     Raises ModelError (RA139) where the outputs of a sample depend on others in its batch.
     """
@@ -128,7 +130,7 @@ def verified(reader: Reader, batch: Batch, owned: Owned) -> Owned:
     if few.size > 1:
         refuse_interaction(reader, few, z)
     if not owned.modules:
-        return owned
+        return owned, set()
     weights = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
     together, _ = one_direction(reader, few, owned, weights)
     wrong: set[str] = set()
@@ -140,7 +142,8 @@ def verified(reader: Reader, batch: Batch, owned: Owned) -> Owned:
             own = {n: known.get(path) for n, path in _paths(name, module).items()}
             if name not in wrong and not _agrees(module, together[name], own, i, few.size):
                 wrong.add(name)
-    return _loosened(owned, wrong)
+    uncalled = {name for name, calls in together.items() if not calls} - wrong
+    return _loosened(owned, wrong), uncalled
 
 
 def _loosened(owned: Owned, names: set[str]) -> Owned:
@@ -171,7 +174,7 @@ def _agrees(
         return all(g is None for g in known.values())
     if not _of_samples(together, size):
         return False
-    calls = [Called(c.given[i : i + 1], c.gradients[:, i : i + 1]) for c in together]
+    calls = [_single(Called(c.given[i : i + 1], c.gradients[:, i : i + 1])) for c in together]
     try:
         formed = summed_gradients(module, calls)
     except RuntimeError:  # shapes that its class does not have
@@ -192,35 +195,44 @@ def read_matrices(
     """K of every parameter, a few modules in each walk so that memory holds their gradients; the sum for every pair of
     directions, where it is `full`. `read` takes a parameter, its kernel (in parts that add up, of a random sketch) and
     the outputs of the network."""
-    owned = verified(reader, batches[0], owned)
-    sizes = _sizes(reader, batches, owned, directions, sum(batch.size for batch in batches))
+    owned, unseen = verified(reader, batches[0], owned)
+    sizes = _sizes(reader, batches[0], owned, directions, sum(batch.size for batch in batches))
     pairs = _Pairs() if full else None
     for group in _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))):
-        _walk(reader, batches, _part(owned, group), directions, (kernels, of_gradients), read, pairs)
+        part = _part(owned, group)
+        seen, odd = _walk(reader, batches, part, directions, unseen)
+        for name, blocks, own in _formed(seen, odd, part, directions, kernels, of_gradients):
+            n = len(seen.outputs)
+            zeros = [torch.zeros(n, n, dtype=torch.float64) for _ in directions.blocks()]
+            read(name, [b.cpu() for b in blocks] or zeros, seen.outputs)
+            if pairs and own is not None:
+                pairs.add(own())
     return pairs.total if pairs else None
 
 
 def read_diagonals(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, read: Reading
+    reader: Reader, batches: Iterable[Batch], owned: Owned, directions: Directions, read: Reading
 ) -> None:
-    """Diagonals of the kernel of every parameter, batch by batch."""
-    owned = verified(reader, batches[0], owned)
-    found: dict[str, dict[int, list[Tensor]]] = {}
-    seen: list[Tensor] = []
-
-    def keep(name: str, blocks: Sequence[Tensor], outputs: Tensor) -> None:
-        found.setdefault(name, {})[len(seen)] = list(blocks)
-
-    sizes = _sizes(reader, batches, owned, directions, max(batch.size for batch in batches))
-    groups = _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu")))
-    for batch in batches:
-        parts = [_part(owned, group) for group in groups]
-        seen.append([_walk(reader, [batch], p, directions, (diagonals, squares), keep, None) for p in parts][0])
-    whole = torch.cat(seen)
+    """Diagonals of the kernel of every parameter, batch by batch, each forgotten when it was read."""
+    walked = iter(batches)
+    first = next(walked)
+    owned, unseen = verified(reader, first, owned)
+    sizes = _sizes(reader, first, owned, directions, first.size)
+    parts = [_part(owned, group) for group in _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu")))]
+    found: dict[str, list[list[Tensor]]] = {}
+    outputs: list[Tensor] = []
+    for batch in chain([first], walked):
+        made: list[Tensor] = []
+        for part in parts:
+            seen, odd = _walk(reader, [batch], part, directions, unseen)
+            made.append(seen.outputs)
+            for name, blocks, _ in _formed(seen, odd, part, directions, diagonals, squares):
+                zeros = [torch.zeros(batch.size, dtype=torch.float64) for _ in directions.blocks()]
+                found.setdefault(name, []).append([b.cpu() for b in blocks] or zeros)
+        outputs.append(made[0])
+    whole = torch.cat(outputs)
     for name, by_batch in found.items():
-        some = next(iter(by_batch.values()))
-        rows = [by_batch.get(i, [b.new_zeros(len(z)) for b in some]) for i, z in enumerate(seen)]  # 0: not called
-        read(name, [torch.cat(own) for own in zip(*rows)], whole)
+        read(name, [torch.cat(own) for own in zip(*by_batch)], whole)
 
 
 class _Pairs:
@@ -242,41 +254,49 @@ def _part(owned: Owned, names: set[str]) -> Owned:
 
 
 def _walk(
-    reader: Reader,
-    batches: Sequence[Batch],
-    owned: Owned,
-    directions: Directions,
-    forms: tuple[Any, Any],
-    read: Reading,
-    pairs: _Pairs | None,
-) -> Float[Tensor, "n c"]:
-    """What is formed of some modules and parameters, of calls and of gradients; the outputs of the network."""
-    of_calls, of_rows = forms
+    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, unseen: set[str]
+) -> tuple[Tangents, set[str]]:
+    """Calls and gradients of some modules and parameters; the modules whose parameters are among the loose ones, since
+    their calls do not have the samples in order, or were not held against autograd."""
     seen = tangents(reader, batches, owned.modules, owned.loose, directions)
     odd = {
         name
         for name, per_batch in seen.calls.items()
-        if any(per_batch) and not all(c and _of_samples(c, batch.size) for c, batch in zip(per_batch, batches))
+        if any(per_batch)
+        and (name in unseen or not all(c and _of_samples(c, b.size) for c, b in zip(per_batch, batches)))
     }
-    if odd:  # routed differently in a later batch, or not called in each
+    if odd:
         again = _loosened(Owned(owned.modules, {}, owned.frozen), odd).loose
         seen.loose |= tangents(reader, batches, {}, again, directions).loose
+    return seen, odd
+
+
+def _formed(
+    seen: Tangents, odd: set[str], owned: Owned, directions: Directions, of_calls: Any, of_rows: Any
+) -> Iterator[tuple[str, list[Tensor], Callable[[], Full] | None]]:
+    """What is formed of calls and of gradients, parameter by parameter in blocks of the directions: none of a module
+    that is not called. With the first parameter of each module, what gives the kernel of all pairs of directions."""
     blocks = directions.blocks()
-    for name in [name for name in owned.modules if name not in odd]:
-        module, calls = owned.modules[name], seen.calls.pop(name)
-        if not any(calls):
+    for name, module in owned.modules.items():
+        if name in odd:
             continue
-        counted = [own for own, p in module.named_parameters(recurse=False) if owned.frozen or p.requires_grad]
-        made = [of_calls(module, _directed(calls, block)) for block in blocks]
-        for own in counted:
-            read(f"{name}.{own}" if name else own, [part[own].cpu() for part in made], seen.outputs)
-        if pairs:
-            pairs.add(full_kernel(module, calls, counted))
+        calls = [[_single(c) for c in of_batch] for of_batch in seen.calls.pop(name)]
+        own = {n: p for n, p in module.named_parameters(recurse=False) if owned.frozen or p.requires_grad}
+        called = any(calls)
+        made = [of_calls(module, _directed(calls, block)) for block in blocks] if called else []
+        whole = partial(full_kernel, module, calls, list(own)) if called else None
+        for parameter in own:
+            yield f"{name}.{parameter}" if name else parameter, [part[parameter] for part in made], whole
+            whole = None
     for name, rows in seen.loose.items():
-        read(name, [of_rows(rows[block]).cpu() for block in blocks], seen.outputs)
-        if pairs:
-            pairs.add(full_of_gradients(rows))
-    return seen.outputs
+        yield name, [of_rows(rows[block]) for block in blocks], partial(full_of_gradients, rows)
+
+
+def _single(call: Called) -> Called:
+    """At least in single precision, in which sums of products do not overflow."""
+    half = (torch.float16, torch.bfloat16)
+    given = call.given.float() if call.given.dtype in half else call.given
+    return Called(given, call.gradients.float() if call.gradients.dtype in half else call.gradients)
 
 
 def _directed(calls: Sequence[Sequence[Called]], block: slice) -> list[list[Called]]:
@@ -284,9 +304,7 @@ def _directed(calls: Sequence[Sequence[Called]], block: slice) -> list[list[Call
     return [[Called(c.given, c.gradients[block]) for c in of_batch] for of_batch in calls]
 
 
-def _sizes(
-    reader: Reader, batches: Sequence[Batch], owned: Owned, directions: Directions, samples: int
-) -> dict[str, float]:
+def _sizes(reader: Reader, batch: Batch, owned: Owned, directions: Directions, samples: int) -> dict[str, float]:
     """Bytes that the inputs and gradients of each module take over so many samples, and the gradients of each loose
     parameter."""
     inputs: dict[str, int] = dict.fromkeys(owned.modules, 0)
@@ -303,9 +321,9 @@ def _sizes(
     with torch.no_grad(), reader.live.inner() as looking:
         for name, module in owned.modules.items():
             looking.hook(module, keep(name))
-        z = reader.logits(batches[0])
-    directions(z, batches[0])
-    scale = samples / batches[0].size
+        z = reader.logits(batch)
+    directions(z, batch)
+    scale = samples / batch.size
     sizes = {name: 4.0 * scale * (inputs[name] + directions.count * outputs[name]) for name in inputs}
     return sizes | {name: 4.0 * directions.count * samples * p.numel() for name, p in owned.loose.items()}
 

@@ -14,6 +14,7 @@ from repana._typing import IGNORED
 from repana.kernels._kernel_statistics import (
     SPECTRAL,
     alignment,
+    centred,
     left_out,
     mean_alignment,
     one_hot,
@@ -26,6 +27,7 @@ from repana.statistics.permutation import against
 from repana.summaries.resampling import permuted_orders
 
 HALVES = 20
+CONSTANT = 10  # times the rounding of a kernel, below which what is left of it without its means is rounding
 QUANTITIES = ("trace", "share", *SPECTRAL, "alignment")
 BOUNDS = {"trace": (0.0, math.inf), "share": (0.0, 1.0), "top_share": (0.0, 1.0), "alignment": (-1.0, 1.0)}
 BOUNDS |= dict.fromkeys(("effective_rank", "participation", "condition"), (1.0, math.inf))
@@ -88,6 +90,9 @@ class Measure:
             return Estimate(NAN, n=self._n, note=Flag.NOT_APPLICABLE.note("no labels of two classes or more"))
         if not float(kernel.trace()) > 0:
             return with_halves(NAN, [], self._n, self._level)
+        if not float(centred(kernel).norm()) > CONSTANT * self._least * float(kernel.norm()):
+            note = Flag.CONSTANT.note("the kernel is the same at all pairs of samples, up to rounding")
+            return Estimate(NAN, n=self._n, note=note)
         value = self._alignment(kernel, torch.arange(self._n))
         found = self._estimate("alignment", value, [self._alignment(kernel, half) for half in self._halves])
         if value != value:

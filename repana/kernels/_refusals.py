@@ -43,6 +43,10 @@ def few_samples(n: int) -> InputError:
 
 
 def other_kernels(what: str, first: int, second: int) -> InputError:
+    if what == "sketch":
+        return InputError(
+            "RA297", "the kernels are of other random directions; give both the same `sketch` and `seed`."
+        )
     if first != second:
         return InputError("RA297", f"the kernels are of {first} and {second} samples; expected the same samples.")
     if what == "outputs":
@@ -56,6 +60,24 @@ def few_labels(found: int, n: int) -> InputError:
 
 def no_matrices() -> InputError:
     return InputError("RA297", "the kernels of single parameters were not kept; call `ntk` with keep='kernels'.")
+
+
+def no_matrix() -> InputError:
+    return InputError("RA297", "no kernel was kept; call `ntk` with keep='kernels', or 'scalars' for the sum alone.")
+
+
+def sketch_of_one(outputs: str) -> InputError:
+    return InputError(
+        "RA297", f"outputs={outputs!r} is one combination of the outputs; `sketch` is for 'trace' and 'mean'."
+    )
+
+
+def complex_parameter(name: str) -> ModelError:
+    return ModelError("RA140", f"parameter {name!r} is complex; a tangent kernel is of real parameters.")
+
+
+def two_axes(found: int) -> InputError:
+    return InputError("RA297", f"`ax` holds {found} Axes; expected 2, for shares and alignment.")
 
 
 def no_untrained() -> InputError:

@@ -17,7 +17,7 @@ ROUNDING = 1e-6  # of the largest eigenvalue of products in single precision
 
 
 def kernel_depth(
-    found: LayerKernels, *, ax: Sequence[Axes] | None = None, width: _style.Width = _style.PAGE
+    found: LayerKernels, *, ax: Axes | Sequence[Axes] | np.ndarray | None = None, width: _style.Width = _style.PAGE
 ) -> list[Axes]:
     """Draw `repana.kernels.ntk`: the share of every module in the trace of the kernel, in the order of the network, its
     parameters stacked; and below it the alignment of each with the labels, dashed the mean over permuted labels and
@@ -28,15 +28,18 @@ def kernel_depth(
     """
     width = _style.in_inches(width)
     modules = found.grouped(spectra=False) if found.matrices else found
+    given = [] if ax is None else list(np.ravel(np.array(ax, dtype=object)))
     names, parts = list(modules.layers), list(modules.layers.values())
     count = 2 if any(np.isfinite(k.alignment.value) for k in parts) else 1
     with _style.drawing():
-        own = list(ax or _style.grid(count, width, 1.5, columns=1))[:count]
+        if given and len(given) < count:
+            raise _refusals.two_axes(len(given))
+        own = (given or _style.grid(count, width, 1.5, columns=1))[:count]
         _shares(own[0], found, modules)
         if count == 2:
             _alignments(own[1], modules)
         for axes in own:
-            axes.set_xticks(np.arange(len(names)), [name or "network" for name in names], rotation=30, ha="right")
+            axes.set_xticks(np.arange(len(names)), names, rotation=30, ha="right")
             axes.set_xlim(-0.6, len(parts) - 0.4)
             _style.guides(axes)
     return own
@@ -70,7 +73,7 @@ def _by_kind(found: LayerKernels, modules: LayerKernels) -> dict[str, Any]:
     stacked = {kind: np.zeros(len(places)) for kind in (*KINDS, "other")}
     for parameter, share in own.items():
         module, _, kind = parameter.rpartition(".")
-        stacked[kind if kind in KINDS else "other"][places[module]] += np.nan_to_num(share)
+        stacked[kind if kind in KINDS else "other"][places[module or parameter]] += np.nan_to_num(share)
     return {kind: heights for kind, heights in stacked.items() if heights.any()}
 
 
@@ -103,7 +106,7 @@ def kernel_spectrum(
     Returns the Axes. Raises InputError (RA297) where no kernel was kept (`keep="trace"`).
     """
     if found.matrix is None:
-        raise _refusals.no_matrices()
+        raise _refusals.no_matrix()
     width = _style.in_inches(width)
     top = sorted(found.matrices, key=lambda name: -found.layers[name].share.value)[:most]
     order = [name for name in found.matrices if name in top]

@@ -403,7 +403,7 @@ def test_scalars_are_those_of_the_kernels():
     assert alone.matrices == {}
 
 
-@pytest.mark.parametrize("directions", [2, 12])
+@pytest.mark.parametrize("directions", [4, 12])
 def test_the_error_of_a_sketch_is_that_of_its_spread(directions):
     """The root mean square of what was estimated, over draws, beside that of the true errors."""
     torch.manual_seed(0)
@@ -754,6 +754,256 @@ def test_statistics_of_the_batch_are_refused_and_half_precision_is_read():
     model, x = nn.Sequential(nn.Linear(6, 64), nn.ReLU(), nn.Linear(64, 3)), 10 * torch.randn(8, 6)
     half, single = ntk(model.half(), x.half()), ntk(model.float(), x.half().float())
     assert torch.allclose(half.matrix, single.matrix, rtol=1e-2)
+
+
+def of_autograd(model, x):
+    """The kernel of every parameter, sample by sample and output by output."""
+    parameters = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    rows = {name: [] for name, _ in parameters}
+    for i in range(len(x)):
+        z = model(x[i : i + 1])[0]
+        found = {name: [] for name in rows}
+        for c in range(len(z)):
+            slopes = (
+                torch.autograd.grad(z[c], [p for _, p in parameters], retain_graph=True, allow_unused=True)
+                if z.requires_grad
+                else [None] * len(parameters)
+            )
+            for (name, p), g in zip(parameters, slopes):
+                found[name].append(torch.zeros(p.numel()).to(p) if g is None else g.to_dense().flatten())
+        for name, each in found.items():
+            rows[name].append(torch.stack(each))
+    return {name: torch.einsum("icp,jcp->ij", *(2 * [torch.stack(r).double()])) for name, r in rows.items()}
+
+
+class Halved(nn.Linear):
+    """A module that is not what its class says."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight * 0.5, self.bias)
+
+
+class Sometimes(nn.Module):
+    """A module that only batches with positive samples call."""
+
+    def __init__(self, module, frozen=False):
+        super().__init__()
+        self.b, self.ex, self.h = nn.Linear(6, 6), module, nn.Linear(6, 3)
+        if frozen:
+            self.b.requires_grad_(False)
+            self.h.requires_grad_(False)
+
+    def forward(self, x):
+        h = torch.tanh(self.b(x))
+        on = x[:, 0] > 0
+        return self.h(h + self.ex(h) * on[:, None] if on.any() else h)
+
+
+class Categories(nn.Module):
+    def __init__(self, **options):
+        super().__init__()
+        self.e, self.linear = nn.Embedding(7, 5, **options), nn.Linear(5, 3)
+
+    def forward(self, ids):
+        h = torch.tanh(self.e(ids))
+        return self.linear(h if h.ndim == 2 else h.mean(1))
+
+
+@pytest.mark.parametrize("keep", ["kernels", "trace"])
+@pytest.mark.parametrize("batch_size", [6, 128])
+@pytest.mark.parametrize(
+    "case", ["late", "late and custom", "late and alone", "idle", "one category", "sparse", "nothing called"]
+)
+def test_modules_that_few_samples_call(case, batch_size, keep):
+    torch.manual_seed(4)
+    x = torch.randn(16, 6)
+    x[:, 0] = torch.where(torch.arange(16) < 7, -1.0, 1.0)
+    model, data = {
+        "late": lambda: (Sometimes(nn.Linear(6, 6)), x),
+        "late and custom": lambda: (Sometimes(Halved(6, 6)), x),
+        "late and alone": lambda: (Sometimes(nn.Linear(6, 6), frozen=True), x),
+        "idle": lambda: (Sometimes(nn.Linear(6, 6)), -x.abs()),
+        "one category": lambda: (Categories(), torch.randint(0, 7, (16,))),
+        "sparse": lambda: (Categories(sparse=True), torch.randint(0, 7, (16, 3))),
+        "nothing called": lambda: (Sometimes(nn.Linear(6, 6), frozen=True), -x.abs()),
+    }[case]()
+    found = ntk(model.double() if data.is_floating_point() else model, data.double() if data.is_floating_point() else
+                data, batch_size=batch_size, mask=False, keep=keep)  # fmt: skip
+    expected = of_autograd(model, data.to(next(model.parameters()).dtype) if data.is_floating_point() else data)
+    assert list(found.layers) == list(expected)
+    for name, k in expected.items():
+        assert found[name].trace.value == pytest.approx(float(k.trace()) / 16, rel=1e-5), name
+        if keep == "kernels":
+            assert torch.allclose(found.matrices[name].double(), k, atol=1e-5 * float(k.abs().max())), name
+
+
+def test_untrained_copies_see_the_same_samples():
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 6), torch.arange(30) % 3
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(x, y), batch_size=8, shuffle=True, generator=torch.Generator().manual_seed(3)
+    )
+    found = ntk(model, loader, untrained=2)
+    assert {c.settings["samples"] for c in found.untrained} == {found.settings["samples"]}
+    ordered = ntk(model, (x, y), untrained=2).learned().total
+    assert found.learned().total.value == pytest.approx(ordered.value, rel=1e-4)
+    assert found.learned().total.null == pytest.approx(ordered.null, rel=1e-4)
+
+
+class Takes(nn.Module):
+    """Which of two modules runs is decided by random weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.r, self.a, self.b, self.h = nn.Linear(6, 1), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        on, out = (self.r(x) > 0).to(x), 0 * x
+        if on.any():
+            out = out + on * self.a(x)
+        if (1 - on).any():
+            out = out + (1 - on) * self.b(x)
+        return self.h(out)
+
+
+def test_copies_that_call_other_modules_are_compared():
+    torch.manual_seed(0)
+    x, y = torch.rand(12, 6) * 0.1 + 5, torch.arange(12) % 2
+    model = Takes()
+    with torch.no_grad():
+        model.r.bias.fill_(-99.0)
+    found = ntk(model, (x, y), untrained=3)
+    assert found["a.weight"].trace.value == 0
+    assert np.isnan(found.learned().layers["a.weight"].value)
+    assert found.says()
+    assert len(found.frame()) == 7 * (len(found.layers) + 1)
+    found.grouped().plot()
+
+
+def test_half_precision_sums_do_not_overflow():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.l, self.l2, self.h = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 4)
+
+        def forward(self, x):
+            return self.h(torch.relu(self.l2(torch.relu(self.l(x)))).mean(1))
+
+    torch.manual_seed(3)
+    model, x = Positions().half().eval(), (torch.randn(12, 8, 64) * 30).half()
+    found, single = ntk(model, x, mask=False), ntk(copy.deepcopy(model).float(), x.float(), mask=False)
+    for name, k in single.matrices.items():
+        assert float((found.matrices[name] - k).norm() / k.norm()) < 5e-3, name
+
+
+def test_groups_are_as_exact_as_the_network():
+    torch.manual_seed(0)
+    x = torch.randn(60, 6).double()
+    near, y = x * 1e-4 + 1, (x[:, 0] > 0).long()
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+    found = ntk(model, (near, y))
+    before = found.matrices["2.weight"].clone()
+    assert found.grouped()["2"].alignment.value == pytest.approx(found["2.weight"].alignment.value, abs=1e-6)
+    assert torch.equal(found.matrices["2.weight"], before)
+    rounded = ntk(copy.deepcopy(model).float(), (near.float(), y))
+    assert np.isnan(rounded["2.weight"].alignment.value)
+    assert "up to rounding" in rounded["2.weight"].alignment.note
+    assert "the same at all pairs" in found["2.bias"].alignment.note
+    mean, pseudo = ntk(model, (x, y), outputs="mean"), ntk(model, (x, y), outputs="sum")
+    whole = ntk(model, (x, y)).matrix
+    assert torch.allclose(mean.matrix, whole / 3, rtol=1e-13)
+    weights = torch.full((60, 3), 3**-0.5, dtype=torch.float64)
+    z = {name: p.detach() for name, p in model.named_parameters()}
+    one = lambda p, row, w: (functional_call(model, p, (row[None],))[0] * w).sum()  # noqa: E731
+    j = torch.cat([g.flatten(1) for g in vmap(torch.func.grad(one), (None, 0, 0))(z, x, weights).values()], 1)
+    assert torch.allclose(pseudo.matrix, j @ j.T, rtol=1e-12)
+
+
+def test_groups_and_their_figures():
+    from matplotlib import pyplot as plt
+
+    model, x, y = NETWORKS["mlp"]
+    found = ntk(model, (x, y))
+    assert list(found.grouped().grouped().layers) == ["0", "2", "4"]
+    own = found.grouped({"0.weight": "first", "2.weight": "later", "4.weight": "later"})
+    axes = plots.kernel_depth(own)
+    assert [t.get_text() for t in axes[0].get_xticklabels()] == ["first", "later"]
+    alone = ntk(nn.Linear(6, 3).double(), (x, y))
+    assert set(alone.grouped().layers) == {"weight", "bias"}
+    assert "weight's" in alone.grouped().says()
+    assert found.grouped({}).says() == "No group has parameters."
+    with pytest.raises(ModelError, match="'nope'"):
+        found.grouped({"nope": "a"})
+    _, grid = plt.subplots(2)
+    assert plots.kernel_depth(found, ax=grid) == list(grid)
+    _, single = plt.subplots()
+    with pytest.raises(InputError, match="expected 2"):
+        plots.kernel_depth(found, ax=single)
+    assert plots.kernel_depth(ntk(model, x), ax=single) == [single]
+    plt.close("all")
+
+
+def test_sketches_are_checked_and_compared_alike(unchecked):
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(6, 20), nn.Tanh(), nn.Linear(20, 100)), torch.randn(20, 6)
+    drawn = ntk(model, x)
+    assert drawn.settings["sketch"]
+    exact = ntk(model, x, sketch=0)
+    assert not exact.settings["sketch"]
+    assert torch.allclose(exact.matrix, sum(of_autograd(model, x).values()), rtol=1e-4)
+    with pytest.raises(InputError, match="other random directions"):
+        drawn.velocity(ntk(model, x, seed=1))
+    assert drawn.velocity(ntk(model, x)).total.value == pytest.approx(0, abs=1e-6)
+    for wrong in (-1, 2.5, "a"):
+        with pytest.raises(InputError, match="RA212"):
+            ntk(model, x, sketch=wrong)
+    with pytest.raises(InputError, match="one combination of the outputs"):
+        ntk(model, x, outputs="sum", sketch=4)
+    first, second = (ntk(m, x, keep="trace") for m in (model, model))
+    with pytest.raises(InputError, match="'scalars' for the sum"):
+        first.velocity(second)
+
+
+def test_the_velocity_of_a_dead_layer_is_left_out_of_the_sentence():
+    torch.manual_seed(0)
+    x = torch.randn(12, 4)
+    live = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    dead = copy.deepcopy(live)
+    nn.init.constant_(dead[0].bias, -100.0)
+    assert "most at 2." in ntk(dead, x).velocity(ntk(live, x)).says()
+
+
+def test_complex_parameters_are_refused():
+    class Spectral(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.randn(4, dtype=torch.complex64))
+
+        def forward(self, x):
+            return torch.fft.irfft(torch.fft.rfft(x) * self.w, n=6)
+
+    with pytest.raises(ModelError, match="RA140: parameter 'w' is complex"):
+        ntk(Spectral(), torch.randn(8, 6))
+
+
+def test_traces_hold_one_batch_at_a_time():
+    held, most = [], 0
+
+    def batches():
+        import weakref
+
+        for _ in range(12):
+            x = torch.randn(4, 6)
+            held.append(weakref.ref(x))
+            yield x
+            del x
+            nonlocal most
+            most = max(most, sum(ref() is not None for ref in held))
+
+    found = ntk(nn.Linear(6, 3), batches(), keep="trace")
+    assert found.total.trace.n == 48
+    assert most <= 2
 
 
 def test_a_network_without_gradients_says_so():
