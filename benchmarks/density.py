@@ -5,7 +5,7 @@ import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
 from benchmarks._measure import alternate, ratio, show
-from repana.topology._density import codensity, components, merges
+from repana.topology._density import codensity, components, median_distance, merges
 
 LEVELS = np.linspace(0.1, 1, 10)
 SCALES = np.linspace(0, 1.5, 31)
@@ -15,7 +15,7 @@ SIZES = (100, 200, 400)
 def ours(between: np.ndarray) -> np.ndarray:
     """The surface of ten levels."""
     density = codensity(between, 10)
-    unit = float(np.median(between[np.triu_indices(len(between), 1)]))
+    unit = median_distance(between)
     return components(merges(between, density, np.quantile(density, LEVELS)), SCALES * unit)
 
 

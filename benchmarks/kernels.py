@@ -61,7 +61,7 @@ def ours(model: nn.Module, x: torch.Tensor) -> Any:
         def keep(name: str, blocks: Any, outputs: Any) -> None:
             found[name] = blocks[0]
 
-        read_matrices(reader, first_samples(batches, len(x)), owned, Directions("trace", None, 0), keep)
+        read_matrices(reader, list(first_samples(batches, len(x))), owned, Directions("trace", None, 0), keep)
         return found
 
 

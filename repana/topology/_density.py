@@ -198,7 +198,7 @@ class _Measured:
 def _measured(
     between: Float[np.ndarray, "n n"], k: int, quantiles: Sequence[float], grid: Sequence[float], tau: float
 ) -> _Measured:
-    density, unit = codensity(between, min(k, len(between) - 1)), _unit(between)
+    density, unit = codensity(between, min(k, len(between) - 1)), median_distance(between)
     merged = merges(between, density, np.quantile(density, quantiles))
     middle = int(np.argmin(np.abs(np.asarray(quantiles) - MIDDLE)))
     return _Measured(
@@ -209,15 +209,15 @@ def _measured(
     )
 
 
-def _unit(between: Float[np.ndarray, "n n"]) -> float:
+def median_distance(between: Float[np.ndarray, "n n"]) -> float:
     """The median distance, or the mean where that is 0."""
-    upper = between[np.triu_indices(len(between), 1)]
+    upper = squareform(between, checks=False)
     return float(np.median(upper)) or float(upper.mean())
 
 
 def _loops(between: Float[np.ndarray, "n n"], k: int, quantiles: Sequence[float]) -> tuple[Tensor, ...]:
     """H1 of the samples up to each level, in units of the median distance of all."""
-    density, unit = codensity(between, k), _unit(between)
+    density, unit = codensity(between, k), median_distance(between)
     found = []
     for a in np.quantile(density, quantiles):
         inside = _inside(density, float(a))
@@ -241,14 +241,13 @@ def merges(
     between: Float[np.ndarray, "n n"], density: Float[np.ndarray, " n"], levels: Float[np.ndarray, " m"]
 ) -> list[np.ndarray]:
     """The ascending edges of the minimum spanning tree of the samples up to each level."""
+    order = np.argsort(density, kind="stable")  # those of a level are then the first
+    dense = between[order][:, order]
     found = []
     for a in levels:
-        inside = _inside(density, float(a))
-        if len(inside) < 2:
-            found.append(np.empty(0))
-            continue
-        part = between[np.ix_(inside, inside)]
-        found.append(np.sort(linkage(squareform(part, checks=False), "single")[:, 2]))
+        count = len(_inside(density, float(a)))
+        part = squareform(dense[:count, :count], checks=False)
+        found.append(np.sort(linkage(part, "single")[:, 2]) if count > 1 else np.empty(0))
     return found
 
 
