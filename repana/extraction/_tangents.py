@@ -186,7 +186,7 @@ def _one_batch(
     for name, calls in held.items():
         found = []
         for given, out in calls:
-            slopes = torch.stack([_or_zeros(row[at], out) for row in rows], 1)  # the directions of a sample lie together
+            slopes = torch.stack([_or_zeros(row[at], out) for row in rows], 1)  # directions lie together
             found.append(Called(given, slopes.transpose(0, 1)))
             at += 1
         made.calls[name].append(found)
