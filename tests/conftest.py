@@ -33,6 +33,18 @@ UNCHECKED = (
 )  # fmt: skip
 
 
+# Modules whose tests start processes and wait for them: first, so that no worker is left with one of them at the end.
+LONG = ("test_notebooks", "test_howtos", "test_engines", "test_kills", "test_recording", "test_cli")
+
+
+def pytest_collection_modifyitems(items):
+    """Each of two workers begins with half of the items: long ones stand first in both halves."""
+    long = [item for item in items if item.path.stem in LONG]
+    rest = [item for item in items if item.path.stem not in LONG]
+    middle = max(0, (len(items) + 1) // 2 - (len(long) + 1) // 2)
+    items[:] = [*long[::2], *rest[:middle], *long[1::2], *rest[middle:]]
+
+
 CHECKED = 4
 
 

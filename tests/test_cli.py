@@ -206,6 +206,9 @@ def unpainted(monkeypatch):
         (["mean_onset"], (["complexity"], ["mean_onset"])),
         (["spectrum", "all"], (["spectrum", "all"], [])),
         (None, ([], [])),
+        (["linear_probe,clusters"], (["probing", "topology"], ["linear_probe", "clusters"])),
+        (["effective_rank", "alignment"], (["spectrum", "separability"], ["effective_rank", "alignment"])),
+        (["ntk.effective_rank"], (["ntk"], ["ntk.effective_rank"])),
     ],
 )
 def test_quantities_find_their_analyzer(names, found):

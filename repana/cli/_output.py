@@ -12,7 +12,8 @@ HEADINGS = ("Results", "Cautions", "Checks", "Not measured")
 
 
 def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
-    """The analyzers that names of analyzers and quantities stand for, and the quantities that were named."""
+    """The analyzers that names of analyzers and quantities stand for, and the quantities that were named. Of several
+    that have a quantity, what is measured of a layer by default goes before what is measured by its name alone."""
     from repana import _report_refusals
     from repana.analyzers import ACROSS_LAYERS, ANALYZERS
 
@@ -28,10 +29,12 @@ def analyzers_of(names: list[str] | None) -> tuple[list[str], list[str]]:
         if name != "all" and name not in table:
             if name not in owners:
                 raise _report_refusals.unknown_metric(name, ["all", *table, *(q for q in owners if "." not in q)])
-            if len(owners[name]) > 1:
+            usual = [owner for owner in owners[name] if table[owner].default] or owners[name]
+            usual = [owner for owner in usual if owner in ANALYZERS] or usual
+            if len(usual) > 1:
                 raise _report_refusals.ambiguous_quantity(name, owners[name])
             quantities.append(name)
-            name = owners[name][0]
+            name = usual[0]
         chosen.append(_read_from(name))
     return list(dict.fromkeys(chosen)), quantities
 
