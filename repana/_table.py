@@ -80,6 +80,14 @@ class Context:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of analyzers, as `profile` was given them
     live: Callable[[], Any] = lambda: None  # (model, data, options of the recording), or None where there is no model
 
+    def network(self, options: Iterable[str]) -> tuple[Any, Any, dict[str, Any]] | None:
+        """The live model, its data, and those of the recording's options that are named; None where there is none."""
+        live = self.live()
+        if live is None:
+            return None
+        model, data, recording = live
+        return model, data, {name: recording[name] for name in options if name in recording}
+
     def of(self, analyzer: str) -> dict[str, Any]:
         """The results of one analyzer by layer, in forward order."""
         return {layer: found[analyzer] for layer, found in self.results.items() if analyzer in found}

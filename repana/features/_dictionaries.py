@@ -38,11 +38,10 @@ def dictionary_quality(context: Context) -> Outcome | None:
 
 def splice(context: Context) -> Outcome | None:
     """Of every dictionary, where the model is at hand."""
-    live = context.live()
+    live = context.network(OWN)
     if live is None or not _dictionaries(context):
         return None
-    model, data, recording = live
-    options = {name: recording[name] for name in OWN if name in recording}
+    model, data, options = live
     results = {}
     for layer, words in _dictionaries(context).items():
         try:

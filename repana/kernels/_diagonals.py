@@ -32,8 +32,7 @@ def diagonals(module: nn.Module, batches: Sequence[Sequence[Called]]) -> dict[st
 
 def squares(rows: Float[Tensor, "r n p"]) -> Diagonal:
     """Of gradients that are there."""
-    wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-    return torch.linalg.vector_norm(wide, dim=(0, 2), dtype=torch.float64).square()
+    return torch.linalg.vector_norm(rows, dim=(0, 2), dtype=torch.float64).square()
 
 
 def _summed(parts: Sequence[Diagonal]) -> Diagonal:

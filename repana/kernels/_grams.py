@@ -128,8 +128,7 @@ def of_gradients(rows: Float[Tensor, "r n p"]) -> Kernel:
 
 
 def _product(a: Float[Tensor, "n d"], b: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    single = a.dtype in (torch.float16, torch.bfloat16)
-    return (a.float() @ b.float().T).double() if single else (a @ b.T).double()
+    return (a @ b.T).double()
 
 
 # --- matrices ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
 
 def singular(settings: Mapping[str, Any]) -> float:
     """The share of the largest eigenvalue below which one is 0, by the precision of the network."""
-    return DOUBLE if settings.get("dtype") == str(torch.float64) else SINGLE
+    return DOUBLE if kept_as(settings) == torch.float64 else SINGLE
 
 
 def kept_as(settings: Mapping[str, Any]) -> torch.dtype:

@@ -86,7 +86,7 @@ class LayerKernels:
             if self.settings.get(name) != later.settings.get(name) or n != len(later.outputs):
                 raise _refusals.other_kernels(name, n, len(later.outputs))
         if self._drawn() != later._drawn():
-            raise _refusals.other_kernels("sketch", n, n)
+            raise _refusals.other_directions()
         if self.matrix is None or later.matrix is None:
             raise _refusals.no_matrix()
         both = [name for name in self.matrices if name in later.matrices]
@@ -203,8 +203,6 @@ def _moved(pairs: Sequence[tuple[Tensor, Tensor]], settings: Mapping[str, Any]) 
     """The mean velocity of pairs of kernels over the same samples."""
 
     def mean(rows: Any) -> float:
-        if isinstance(rows, slice):
-            return sum(velocity(a, b) for a, b in pairs) / len(pairs)
         return sum(velocity(a[rows][:, rows], b[rows][:, rows]) for a, b in pairs) / len(pairs)
 
     return bounded(of_halves(mean, len(pairs[0][0]), settings), 0.0, float("inf"))

@@ -49,7 +49,7 @@ class Directions:
         """Refuse kernels of all pairs of outputs of a sketch, or beyond memory."""
         if self._sketch or (outputs > MANY_OUTPUTS and self._sketch is None):
             raise _refusals.full_of_a_sketch(outputs, MANY_OUTPUTS)
-        needed, room = 3 * 8.0 * (outputs * samples) ** 2, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
+        needed, room = 3 * 8.0 * (outputs * samples) ** 2, _room()
         if needed > room:
             raise _refusals.full_beyond_memory(outputs, samples, needed, room)
 
@@ -174,7 +174,7 @@ def _agrees(
         return all(g is None for g in known.values())
     if not _of_samples(together, size):
         return False
-    calls = [_single(Called(c.given[i : i + 1], c.gradients[:, i : i + 1])) for c in together]
+    calls = [_called(Called(c.given[i : i + 1], c.gradients[:, i : i + 1])) for c in together]
     try:
         formed = summed_gradients(module, calls)
     except RuntimeError:  # shapes that its class does not have
@@ -198,13 +198,13 @@ def read_matrices(
     owned, unseen = verified(reader, batches[0], owned)
     sizes = _sizes(reader, batches[0], owned, directions, sum(batch.size for batch in batches))
     pairs = _Pairs() if full else None
-    for group in _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu"))):
+    for group in _groups(sizes, _room()):
         part = _part(owned, group)
         seen, odd = _walk(reader, batches, part, directions, unseen)
-        for name, blocks, own in _formed(seen, odd, part, directions, kernels, of_gradients):
-            n = len(seen.outputs)
-            zeros = [torch.zeros(n, n, dtype=torch.float64) for _ in directions.blocks()]
-            read(name, [b.cpu() for b in blocks] or zeros, seen.outputs)
+        n = len(seen.outputs)
+        empty = torch.zeros(n, n, dtype=torch.float64)
+        for name, blocks, own in _formed(seen, odd, part, directions, kernels, of_gradients, empty):
+            read(name, blocks, seen.outputs)
             if pairs and own is not None:
                 pairs.add(own())
     return pairs.total if pairs else None
@@ -218,7 +218,7 @@ def read_diagonals(
     first = next(walked)
     owned, unseen = verified(reader, first, owned)
     sizes = _sizes(reader, first, owned, directions, first.size)
-    parts = [_part(owned, group) for group in _groups(sizes, SHARE_OF_MEMORY * free_memory(torch.device("cpu")))]
+    parts = [_part(owned, group) for group in _groups(sizes, _room())]
     found: dict[str, list[list[Tensor]]] = {}
     outputs: list[Tensor] = []
     for batch in chain([first], walked):
@@ -226,9 +226,9 @@ def read_diagonals(
         for part in parts:
             seen, odd = _walk(reader, [batch], part, directions, unseen)
             made.append(seen.outputs)
-            for name, blocks, _ in _formed(seen, odd, part, directions, diagonals, squares):
-                zeros = [torch.zeros(batch.size, dtype=torch.float64) for _ in directions.blocks()]
-                found.setdefault(name, []).append([b.cpu() for b in blocks] or zeros)
+            empty = torch.zeros(batch.size, dtype=torch.float64)
+            for name, blocks, _ in _formed(seen, odd, part, directions, diagonals, squares, empty):
+                found.setdefault(name, []).append(blocks)
         outputs.append(made[0])
     whole = torch.cat(outputs)
     for name, by_batch in found.items():
@@ -272,31 +272,34 @@ def _walk(
 
 
 def _formed(
-    seen: Tangents, odd: set[str], owned: Owned, directions: Directions, of_calls: Any, of_rows: Any
+    seen: Tangents, odd: set[str], owned: Owned, directions: Directions, of_calls: Any, of_rows: Any, empty: Tensor
 ) -> Iterator[tuple[str, list[Tensor], Callable[[], Full] | None]]:
-    """What is formed of calls and of gradients, parameter by parameter in blocks of the directions: none of a module
+    """What is formed of calls and of gradients, parameter by parameter in blocks of the directions: `empty` of a module
     that is not called. With the first parameter of each module, what gives the kernel of all pairs of directions."""
     blocks = directions.blocks()
     for name, module in owned.modules.items():
         if name in odd:
             continue
-        calls = [[_single(c) for c in of_batch] for of_batch in seen.calls.pop(name)]
-        own = {n: p for n, p in module.named_parameters(recurse=False) if owned.frozen or p.requires_grad}
-        called = any(calls)
-        made = [of_calls(module, _directed(calls, block)) for block in blocks] if called else []
-        whole = partial(full_kernel, module, calls, list(own)) if called else None
+        calls = [[_called(c) for c in of_batch] for of_batch in seen.calls.pop(name)]
+        own = [n for n, p in module.named_parameters(recurse=False) if owned.frozen or p.requires_grad]
+        made = [of_calls(module, _directed(calls, block)) for block in blocks] if any(calls) else []
+        whole = partial(full_kernel, module, calls, own) if made else None
+        paths = _paths(name, module)
         for parameter in own:
-            yield f"{name}.{parameter}" if name else parameter, [part[parameter] for part in made], whole
+            yield paths[parameter], [part[parameter].cpu() for part in made] or [empty.clone() for _ in blocks], whole
             whole = None
-    for name, rows in seen.loose.items():
-        yield name, [of_rows(rows[block]) for block in blocks], partial(full_of_gradients, rows)
+    for name, found in seen.loose.items():
+        rows = _single(found)
+        yield name, [of_rows(rows[block]).cpu() for block in blocks], partial(full_of_gradients, rows)
 
 
-def _single(call: Called) -> Called:
+def _single(x: Tensor) -> Tensor:
     """At least in single precision, in which sums of products do not overflow."""
-    half = (torch.float16, torch.bfloat16)
-    given = call.given.float() if call.given.dtype in half else call.given
-    return Called(given, call.gradients.float() if call.gradients.dtype in half else call.gradients)
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _called(call: Called) -> Called:
+    return Called(_single(call.given), _single(call.gradients))
 
 
 def _directed(calls: Sequence[Sequence[Called]], block: slice) -> list[list[Called]]:
@@ -337,6 +340,11 @@ def _patch(module: nn.Module) -> int:
     for k, s in zip(conv.kernel_size, conv.stride):
         each *= max(1, -(-k // s))
     return each
+
+
+def _room() -> float:
+    """Bytes that may be worked with."""
+    return SHARE_OF_MEMORY * free_memory(torch.device("cpu"))
 
 
 def _groups(sizes: Mapping[str, float], room: float) -> list[set[str]]:

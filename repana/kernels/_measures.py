@@ -27,7 +27,7 @@ from repana.statistics.permutation import against
 from repana.summaries.resampling import permuted_orders
 
 HALVES = 20
-CONSTANT = 10  # times the rounding of a kernel, below which what is left of it without its means is rounding
+CONSTANT = 10  # times the rounding of a kernel: one whose centred norm is smaller counts as constant
 QUANTITIES = ("trace", "share", *SPECTRAL, "alignment")
 BOUNDS = {"trace": (0.0, math.inf), "share": (0.0, 1.0), "top_share": (0.0, 1.0), "alignment": (-1.0, 1.0)}
 BOUNDS |= dict.fromkeys(("effective_rank", "participation", "condition"), (1.0, math.inf))

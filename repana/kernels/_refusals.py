@@ -42,11 +42,11 @@ def few_samples(n: int) -> InputError:
     return InputError("RA210", f"a kernel over {n} samples says nothing; expected at least 3.")
 
 
+def other_directions() -> InputError:
+    return InputError("RA297", "the kernels are of other random directions; give both the same `sketch` and `seed`.")
+
+
 def other_kernels(what: str, first: int, second: int) -> InputError:
-    if what == "sketch":
-        return InputError(
-            "RA297", "the kernels are of other random directions; give both the same `sketch` and `seed`."
-        )
     if first != second:
         return InputError("RA297", f"the kernels are of {first} and {second} samples; expected the same samples.")
     if what == "outputs":

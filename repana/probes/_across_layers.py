@@ -76,12 +76,11 @@ def baselines(context: Context) -> Outcome | None:
 
 def relation(context: Context) -> Outcome | None:
     """From each recorded layer before the object, of the network itself where it is at hand."""
-    live, options = context.live(), dict(context.options.get("relation", {}))
+    live, options = context.network(OF_RELATIONS), context.options.get("relation", {})
     if live is None or not options:
         return None
-    model, data, recording = live
-    known = {name: recording[name] for name in OF_RELATIONS if name in recording}
-    known |= {name: context.settings[name] for name in ("level", "seed")} | options
+    model, data, known = live
+    known |= {name: context.settings[name] for name in ("level", "seed")} | dict(options)
     end, found = known.pop("object", ""), {}
     layers = list(context.activations.layers)
     for layer in layers[: layers.index(end)] if end in layers else layers:

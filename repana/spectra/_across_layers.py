@@ -9,12 +9,12 @@ OWN = ("forward", "labels", "mask", "device", "batch_size")  # options of a reco
 
 def w_pca(context: Context) -> Outcome | None:
     """Of the network itself, where it is at hand: its feed-forward hidden states are recorded for it."""
-    live = context.live()
+    live = context.network(OWN)
     if live is None:
         return None
-    model, data, recording = live
+    model, data, options = live
     try:
-        found = weighted(model, data, **{name: recording[name] for name in OWN if name in recording})
+        found = weighted(model, data, **options)
     except RepanaError as error:
         context.fail(context.split, "", "w_pca", error)
         return None
